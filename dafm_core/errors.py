@@ -1,0 +1,80 @@
+"""Every error a user of dafm can meet; each message says where, what was expected, what came and what to do next.
+
+    DafmError                     the user's input; the command line prints one line and exits with code 2
+    ├── OptionError (ValueError)        an unknown, missing or malformed option, name or metric
+    ├── DatasetError (ValueError)       annotation files, ids, targets, protocols
+    ├── ImageError (OSError)            an image that is missing or cannot be decoded
+    ├── ProviderError (RuntimeError)    a provider that cannot be loaded, or that raised while scoring
+    ├── SimilarityError (ValueError)    a matrix of the wrong shape, or one with NaN or infinite scores
+    ├── StoreError (ValueError)         a similarity store that is missing, damaged, locked, newer or of another protocol
+    ├── AlignmentError (ValueError)     query ids, gallery ids, provider names or passports that do not agree
+    ├── FuserError (ValueError)         a fuser that is not fitted, or whose saved file cannot be used
+    ├── LeakageError (ValueError)       evaluation on queries the fuser was fitted on
+    └── SubmissionError (ValueError)    a test-server file that the server would reject
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DafmError(Exception):
+    """Base of all errors caused by input; anything else that escapes is a bug."""
+
+
+class OptionError(DafmError, ValueError):
+    """An unknown, missing or malformed option, name or metric."""
+
+
+class DatasetError(DafmError, ValueError):
+    """Annotations that are missing, malformed or inconsistent."""
+
+
+class ImageError(DafmError, OSError):
+    """An image that is missing or cannot be decoded."""
+
+
+class ProviderError(DafmError, RuntimeError):
+    """A provider that cannot be loaded, or that raised while scoring."""
+
+
+class SimilarityError(DafmError, ValueError):
+    """A similarity matrix of the wrong shape, or with values that are not finite."""
+
+
+class StoreError(DafmError, ValueError):
+    """A similarity store that is missing, damaged, locked, newer or of another protocol."""
+
+
+class AlignmentError(DafmError, ValueError):
+    """Query ids, gallery ids, provider names or passports that do not agree."""
+
+
+class FuserError(DafmError, ValueError):
+    """A fuser that is not fitted, or whose saved file cannot be used."""
+
+
+class LeakageError(DafmError, ValueError):
+    """Evaluation on queries the fuser was fitted on."""
+
+
+class SubmissionError(DafmError, ValueError):
+    """A test-server file that the server would reject."""
+
+
+def closest(name: str, names: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest known name, else the known names.
+
+    Examples
+    --------
+    >>> closest("meam", ["mean", "max"])
+    "; did you mean 'mean'?"
+    >>> closest("zzz", ["mean", "max"])
+    '; known: max, mean'
+    """
+    known = sorted(names)
+    match = difflib.get_close_matches(name, known, n=1)
+    if match:
+        return f"; did you mean {match[0]!r}?"
+    return f"; known: {', '.join(known)}" if known else "; none are known"
