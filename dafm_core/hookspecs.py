@@ -1,4 +1,6 @@
-"""The three hooks a plugin may implement. Each returns light descriptions; nothing heavy is imported to list them."""
+"""The three hooks a plugin may implement. Each returns light descriptions; nothing heavy is
+imported to list them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Images by reference: an id and a path, opened only when a provider asks, decoded in worker processes if wanted."""
+"""Images by reference: an id and a path, opened only when a provider asks, decoded in worker
+processes if wanted.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ Transform: TypeAlias = "Callable[[Image], NDArray[Any]]"
 
 @dataclass(frozen=True)
 class ImageRef:
-    """A gallery or reference image: its id, and where its file should be (None where no folder was given)."""
+    """A gallery or reference image: its id, and where its file should be (None where no folder was
+    given).
+    """
 
     id: str
     path: Path | None = None
@@ -34,21 +38,30 @@ class ImageRef:
         Raises
         ------
         ImageError
-            If there is no file, or it is not an image Pillow can read; the message names the id and the path.
+            If there is no file, or it is not an image Pillow can read; the message names the id
+            and the path.
         """
         from PIL import Image, UnidentifiedImageError
 
         if self.path is None:
-            raise ImageError(f"image {self.id!r}: no image folder is known. Give the dataset its images.")
+            raise ImageError(
+                f"image {self.id!r}: no image folder is known. Give the dataset its images."
+            )
         try:
             image = Image.open(self.path)
             image.load()
         except FileNotFoundError:
-            raise ImageError(f"image {self.id!r}: {self.path} does not exist. Check the image folder.") from None
+            raise ImageError(
+                f"image {self.id!r}: {self.path} does not exist. Check the image folder."
+            ) from None
         except UnidentifiedImageError:
-            raise ImageError(f"image {self.id!r}: {self.path} is not an image. Replace or remove it.") from None
+            raise ImageError(
+                f"image {self.id!r}: {self.path} is not an image. Replace or remove it."
+            ) from None
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ImageError(f"image {self.id!r}: {self.path} cannot be decoded ({error}).") from None
+            raise ImageError(
+                f"image {self.id!r}: {self.path} cannot be decoded ({error})."
+            ) from None
         return image
 
 
@@ -62,7 +75,8 @@ class ImageDecoder:
     Parameters
     ----------
     transform : callable
-        Pillow image -> array, the same shape for every image; picklable where ``workers > 0``. Keep it in a module that
+        Pillow image -> array, the same shape for every image; picklable where ``workers > 0``.
+        Keep it in a module that
         imports Pillow and NumPy only: workers start fresh and import it.
     workers : int, default=0
         Worker processes; 0 decodes in this process.
@@ -74,7 +88,9 @@ class ImageDecoder:
         self._pool: ProcessPoolExecutor | None = None
 
     def __call__(self, images: Sequence[ImageRef]) -> NDArray[Any]:
-        """Return the stacked arrays, ``(len(images), ...)``; raises ImageError naming the first bad image."""
+        """Return the stacked arrays, ``(len(images), ...)``; raises ImageError naming the first
+        bad image.
+        """
         decode = partial(_decode_one, transform=self.transform)
         if self.workers <= 0 or len(images) < 2:
             return np.stack([decode(image) for image in images])

@@ -1,0 +1,1 @@
+"""Datasets: one module each, all read into base.Dataset."""

@@ -1,0 +1,307 @@
+"""What a dataset is: a named protocol with gallery ids, queries, targets, subsets and exclusions.
+
+Images are named, never opened here. How published files are read stands in one module per dataset
+beside this one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from dafm_core.errors import DatasetError, closest
+from dafm_core.images import ImageRef
+from dafm_core.provider import Option, Query
+from dafm_core.ragged import Ragged
+
+QUERY_SCHEMA: dict[str, Any] = {
+    "query_id": pl.String,
+    "reference": pl.String,
+    "text": pl.String,
+    "group": pl.String,
+    "targets": pl.List(pl.String),
+    "subset": pl.List(pl.String),
+    "excluded": pl.List(pl.String),
+}
+"""Columns of a query frame: one row per query; ``queries.parquet`` of a store has exactly these."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """The light description of a dataset reader.
+
+    Parameters
+    ----------
+    name : str
+        What stands before the colon in ``NAME:PATH``.
+    factory : str or callable
+        ``"module:attr"`` or a callable; called as ``factory(path, split=..., **options)``, returns
+        a Dataset.
+    splits : tuple of str
+        Splits it knows; the first is the default.
+    needs_path : bool
+        False for an embedded dataset.
+    """
+
+    name: str
+    summary: str
+    factory: str | Callable[..., Dataset]
+    splits: tuple[str, ...] = ()
+    needs_path: bool = True
+    citation: str = ""
+    licence: str = ""
+    options: tuple[Option, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Queries, gallery and truth of one named protocol.
+
+    Parameters
+    ----------
+    protocol : str
+        Dataset, split, gallery and exclusions in one name, e.g. ``cirr-val``; results of two
+        protocols never meet.
+    gallery_ids : tuple of str
+        Distinct, in the order of every matrix's columns.
+    queries : polars.DataFrame
+        Columns of :data:`QUERY_SCHEMA`, one row per query, in the order of every matrix's rows.
+    images : mapping of str to Path
+        Where image files should be; may lack ids, may be empty: only providers that look at pixels
+        need it.
+    metrics : tuple of str
+        The protocol's metrics, the first being the headline, e.g. ``("recall@1", ..., "rsubset@1",
+        "rmean")``.
+    options : mapping of str
+        Choices that change texts or membership (e.g. how two captions are joined); recorded in
+        every passport.
+
+    Raises
+    ------
+    DatasetError
+        For an empty gallery, duplicate ids, or a frame with other columns.
+    """
+
+    protocol: str
+    gallery_ids: tuple[str, ...]
+    queries: pl.DataFrame
+    images: Mapping[str, Path] = field(default_factory=dict, repr=False)
+    metrics: tuple[str, ...] = ("recall@1", "recall@5", "recall@10", "recall@50")
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.queries.schema != pl.Schema(QUERY_SCHEMA):
+            raise DatasetError(
+                f"{self.protocol}: expected query columns {list(QUERY_SCHEMA)}, got "
+                f"{dict(self.queries.schema)}. Build the frame with query_frame()."
+            )
+        if not self.gallery_ids:
+            raise DatasetError(
+                f"{self.protocol}: the gallery is empty. Check the split file or image folder."
+            )
+        check_distinct(self.gallery_ids, where=f"{self.protocol}: gallery")
+        check_distinct(self.query_ids, where=f"{self.protocol}: queries")
+
+    @cached_property
+    def query_ids(self) -> tuple[str, ...]:
+        """Query ids, in row order."""
+        return tuple(self.queries["query_id"].to_list())
+
+    @property
+    def n_queries(self) -> int:
+        """Number of queries, Q."""
+        return self.queries.height
+
+    @property
+    def n_gallery(self) -> int:
+        """Number of candidates, N."""
+        return len(self.gallery_ids)
+
+    @cached_property
+    def gallery_index(self) -> dict[str, int]:
+        """Column of each image id."""
+        return {image_id: column for column, image_id in enumerate(self.gallery_ids)}
+
+    @cached_property
+    def groups(self) -> np.ndarray[Any, np.dtype[np.str_]]:
+        """Group of each query (image set, or the query itself where there is none), shape
+        (n_queries,).
+        """
+        return self.queries["group"].to_numpy().astype(np.str_)
+
+    def columns(self, name: str) -> Ragged:
+        """Return ``targets``, ``subset`` or ``excluded`` as gallery columns; ids outside the
+        gallery are left out.
+        """
+        return Ragged.from_ids(self.queries[name].to_list(), self.gallery_index)
+
+    @cached_property
+    def targets(self) -> Ragged:
+        """Gallery columns of each query's targets."""
+        return self.columns("targets")
+
+    @cached_property
+    def excluded(self) -> Ragged:
+        """Gallery columns removed from each query's ranking; a target is never among them."""
+        rows = zip(self.columns("excluded"), self.targets, strict=True)
+        return Ragged.from_rows([np.setdiff1d(row, target) for row, target in rows])
+
+    @cached_property
+    def subsets(self) -> Ragged:
+        """Gallery columns of each query's hard candidates, without excluded ones, with its targets."""
+        rows = zip(self.columns("subset"), self.columns("excluded"), self.targets, strict=True)
+        return Ragged.from_rows(
+            [np.union1d(np.setdiff1d(s, e), t) if len(s) else s for s, e, t in rows]
+        )
+
+    @cached_property
+    def queries_sha256(self) -> str:
+        """Hash of ids, references and texts in order: what a provider sees of the queries."""
+        fields = self.queries.select("query_id", "reference", "text").iter_rows()
+        return hash_ids(part for row in fields for part in row)
+
+    @cached_property
+    def gallery_sha256(self) -> str:
+        """Hash of the gallery ids in order."""
+        return hash_ids(self.gallery_ids)
+
+    def image(self, image_id: str) -> ImageRef:
+        """Return the image with its path, where one is known."""
+        return ImageRef(image_id, self.images.get(image_id))
+
+    def gallery(self) -> list[ImageRef]:
+        """Return every candidate, in column order."""
+        return [self.image(image_id) for image_id in self.gallery_ids]
+
+    def iter_queries(self, start: int = 0, stop: int | None = None) -> list[Query]:
+        """Return queries ``start:stop`` with their reference images."""
+        rows = self.queries.slice(start, None if stop is None else stop - start)
+        columns = rows.select("query_id", "reference", "text").iter_rows()
+        return [Query(id=i, reference=self.image(ref), text=text) for i, ref, text in columns]
+
+    def take(self, query_ids: Sequence[str]) -> Dataset:
+        """Return the dataset with only these queries, in this order.
+
+        Raises
+        ------
+        DatasetError
+            If an id is unknown or given twice.
+        """
+        check_distinct(query_ids, where=f"{self.protocol}: query list")
+        index = {query_id: row for row, query_id in enumerate(self.query_ids)}
+        for query_id in query_ids:
+            if query_id not in index:
+                raise DatasetError(
+                    f"{self.protocol}: no query {query_id!r}{closest(query_id, index)}"
+                )
+        return replace(self, queries=self.queries[[index[query_id] for query_id in query_ids]])
+
+    def split(
+        self, *, test_size: float = 0.5, group_by: str = "group", seed: int = 0
+    ) -> tuple[Dataset, Dataset]:
+        """Return (fit, held-out) parts that share no value of the column ``group_by``.
+
+        Parameters
+        ----------
+        test_size : float, default=0.5
+            Share of the groups, not of the queries, that is held out; in (0, 1).
+
+        Raises
+        ------
+        DatasetError
+            If there are fewer than two groups, or no such column.
+        """
+        if group_by not in self.queries.columns:
+            raise DatasetError(
+                f"{self.protocol}: no column {group_by!r}{closest(group_by, self.queries.columns)}"
+            )
+        values = self.queries[group_by].cast(pl.String)
+        groups = values.unique().sort().to_numpy()
+        if len(groups) < 2:
+            raise DatasetError(
+                f"{self.protocol}: expected at least two groups to split, got {len(groups)}."
+            )
+        if not 0.0 < test_size < 1.0:
+            raise DatasetError(f"{self.protocol}: expected test_size in (0, 1), got {test_size}.")
+        order = np.random.default_rng(seed).permutation(groups)
+        n_test = min(max(1, round(test_size * len(groups))), len(groups) - 1)
+        held_out = values.is_in(order[:n_test].tolist())
+        return (
+            replace(self, queries=self.queries.filter(~held_out)),
+            replace(self, queries=self.queries.filter(held_out)),
+        )
+
+    def problems(self) -> list[str]:
+        """Return one line for each kind of id that is not in the gallery: how many, and which
+        first.
+
+        A target outside the gallery counts as never retrieved; a reference outside it cannot be
+        excluded from a
+        ranking; a subset member outside it is left out.
+        """
+        lines = []
+        for column in ("reference", "targets", "subset"):
+            ids = self.queries[column].explode() if column != "reference" else self.queries[column]
+            missing = sorted(set(ids.drop_nulls().to_list()) - self.gallery_index.keys())
+            if missing:
+                shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+                lines.append(
+                    f"{self.protocol}: {len(missing)} {column} ids are not in the gallery: {shown}"
+                )
+        return lines
+
+
+def query_frame(rows: Iterable[Mapping[str, Any]], *, where: str) -> pl.DataFrame:
+    """Return a query frame from rows with at least ``query_id, reference, text``.
+
+    A missing ``group`` becomes the query id (a group of its own); missing lists become empty.
+    ``where`` names the file.
+
+    Raises
+    ------
+    DatasetError
+        If a row lacks a required field, or has one of another type.
+    """
+    table: dict[str, list[Any]] = {name: [] for name in QUERY_SCHEMA}
+    for number, row in enumerate(rows):
+        for name in ("query_id", "reference", "text"):
+            if not isinstance(row.get(name), str):
+                raise DatasetError(
+                    f"{where}: query {number}: expected a string field {name!r}, got {row.get(name)!r}."
+                )
+            table[name].append(row[name])
+        group = row.get("group")
+        table["group"].append(str(row["query_id"]) if group is None else str(group))
+        for name in ("targets", "subset", "excluded"):
+            ids = row.get(name) or []
+            if isinstance(ids, str) or not all(isinstance(i, str) for i in ids):
+                raise DatasetError(
+                    f"{where}: query {number}: expected {name!r} to list image ids, got {ids!r}."
+                )
+            table[name].append(list(ids))
+    return pl.DataFrame(table, schema=QUERY_SCHEMA)
+
+
+def check_distinct(ids: Iterable[str], *, where: str) -> None:
+    """Raise DatasetError at the first id that stands twice."""
+    seen: set[str] = set()
+    for name in ids:
+        if name in seen:
+            raise DatasetError(f"{where}: id {name!r} stands twice. Ids must be distinct.")
+        seen.add(name)
+
+
+def hash_ids(ids: Iterable[str]) -> str:
+    """Return the sha256 of strings in order, each with its length before it."""
+    digest = hashlib.sha256()
+    for name in ids:
+        data = name.encode()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Fusion: static rules, logistic stacking and LightFusion, all behind base.Fuser."""
