@@ -284,7 +284,8 @@ def assign(
 
 
 def _kind(tensor: Tensor) -> str:
-    return f"shape {tuple(tensor.shape)} of {'real' if tensor.is_floating_point() else 'whole'} numbers"
+    numbers = "real" if tensor.is_floating_point() else "whole"
+    return f"shape {tuple(tensor.shape)} of {numbers} numbers"
 
 
 def _describe(content: Any) -> str:
