@@ -71,10 +71,12 @@ class Run:
 
 
 class Fuser(ABC):
-    """Base of all fusers: the constructor stores, ``fit`` learns ``name_`` attributes, ``fuse`` scores.
+    """Base of all fusers: the constructor stores, ``fit`` learns ``name_`` attributes, ``fuse``
+    scores.
 
     A subclass implements ``_fit`` (where it learns anything), ``scorer``, and ``get_state`` /
-    ``set_state`` (where it has learned arrays). Constructor arguments are keyword-only, of JSON types,
+    ``set_state`` (where it has learned arrays). Constructor arguments are keyword-only, of JSON
+    types,
     and stored under their own names.
 
     Attributes

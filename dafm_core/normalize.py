@@ -1,0 +1,151 @@
+"""Put scores of different models on one scale: pure functions over the last axis, and over a
+bank's columns.
+
+Excluded cells are -inf on the way in and on the way out and take no part in any statistic. A
+constant
+row, or a row with one candidate, has no evidence in it and becomes zeros (ranks: the middle).
+Nothing
+here knows about providers, files or fusers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Normalization: TypeAlias = Literal["zscore", "minmax", "rank", "none"]
+
+
+def zscore_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
+    """Return each row minus its mean, over its standard deviation.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (..., N)
+        Finite, or -inf where excluded.
+
+    Returns
+    -------
+    ndarray of shape (..., N), float32
+        Mean 0, standard deviation 1 over the cells that are not excluded; a constant row gives 0.
+    """
+    kept = np.isfinite(scores)
+    n = np.maximum(kept.sum(-1, keepdims=True), 1)
+    wide = np.where(kept, scores, 0).astype(np.float64)
+    mean = wide.sum(-1, keepdims=True) / n
+    centred = np.where(kept, wide - mean, 0)
+    std = np.sqrt((centred**2).sum(-1, keepdims=True) / n)
+    informative = std > 1e-6 * np.maximum(np.abs(mean), 1e-30)
+    scaled = np.divide(centred, std, out=np.zeros_like(centred), where=informative)
+    return np.where(kept, scaled, -np.inf).astype(np.float32)
+
+
+def minmax_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
+    """Return each row shifted and scaled to [0, 1]; a constant row gives 0. Shapes as in
+    zscore_rows.
+    """
+    kept = np.isfinite(scores)
+    low = np.where(kept, scores, np.inf).min(-1, keepdims=True, initial=np.inf)
+    high = np.where(kept, scores, -np.inf).max(-1, keepdims=True, initial=-np.inf)
+    span = np.where(high > low, high - low, 1).astype(np.float64)
+    scaled = (np.where(kept, scores, 0) - np.where(np.isfinite(low), low, 0)) / span
+    return np.where(kept, scaled, -np.inf).astype(np.float32)
+
+
+def rank_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
+    """Return each cell's 1-based rank in its row, best = 1, ties sharing their mean rank.
+
+    Excluded cells rank +inf, whatever their number; the others rank among themselves.
+
+    Returns
+    -------
+    ndarray of shape (..., N), float32
+        In [1, N], multiples of 0.5; +inf where excluded.
+    """
+    flat = np.ascontiguousarray(scores).reshape(-1, scores.shape[-1])
+    ranks = np.empty(flat.shape, np.float32)
+    positions = np.arange(flat.shape[1])
+    for row, out in zip(flat, ranks, strict=True):
+        order = np.argsort(-row, kind="stable")
+        ordered = row[order]
+        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        ends = np.append(starts[1:], len(row))  # a run of equal scores is starts[i]:ends[i]
+        mean_rank = (starts + ends + 1) / 2
+        out[order] = mean_rank[np.searchsorted(starts, positions, side="right") - 1]
+    ranks = ranks.reshape(scores.shape)
+    return np.where(np.isneginf(scores), np.float32(np.inf), ranks)
+
+
+def unit_rank_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
+    """Return ranks as scores in [0, 1], best = 1; a constant row, or one candidate, gives 0.5."""
+    ranks = rank_rows(scores)
+    kept = np.isfinite(ranks)
+    n = kept.sum(-1, keepdims=True)
+    unit = (n - np.where(kept, ranks, 0)) / np.maximum(n - 1, 1)
+    unit = np.where(n > 1, unit, 0.5)
+    return np.where(kept, unit, -np.inf).astype(np.float32)
+
+
+def identity_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the scores as they are, float32."""
+    return scores.astype(np.float32, copy=False)
+
+
+NORMALIZATIONS: dict[Normalization, Callable[[NDArray[Any]], NDArray[np.float32]]] = {
+    "zscore": zscore_rows,
+    "minmax": minmax_rows,
+    "rank": unit_rank_rows,
+    "none": identity_rows,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnStatistics:
+    """How each candidate is scored by a bank of queries: a hub is high whatever is asked.
+
+    Parameters
+    ----------
+    mean, std : ndarray of shape (K, N), float32
+        Over the bank's queries; ``std`` is 1 where a column is constant.
+
+    References
+    ----------
+    Bogolin et al., Cross Modal Retrieval with Querybank Normalisation, CVPR 2022, uses a bank in
+    the
+    same spirit; plain standardisation is what we measured to help.
+    """
+
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+    @classmethod
+    def of_tiles(cls, tiles: Iterable[NDArray[Any]]) -> ColumnStatistics:
+        """Return statistics over tiles (B, K, N) of a bank's row-standardised scores, read once.
+
+        Excluded cells (-inf) are left out; a column seen by fewer than two queries gets mean 0,
+        std 1.
+        """
+        count: Any = 0.0
+        total: Any = 0.0
+        squares: Any = 0.0
+        for tile in tiles:
+            kept = np.isfinite(tile)
+            wide = np.where(kept, tile, 0).astype(np.float64)
+            count, total = count + kept.sum(0), total + wide.sum(0)
+            squares = squares + (wide**2).sum(0)
+        n = np.maximum(count, 1)
+        mean = total / n
+        std = np.sqrt(np.maximum(squares / n - mean**2, 0))
+        known = (count >= 2) & (std > 1e-6)
+        return cls(
+            np.where(count >= 2, mean, 0).astype(np.float32),
+            np.where(known, std, 1).astype(np.float32),
+        )
+
+    def apply(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return ``(tile - mean) / std`` for a tile (B, K, N); -inf stays -inf."""
+        return (tile - self.mean) / self.std
