@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import trunc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 MAX_PIXELS = 2**28
 """Largest padded picture (1 GiB in four bands); a strip of one pixel by 18,000 is still below."""
 
+MAX_WHOLE = 2**25
+"""Largest resized picture of which the square is cut; of a longer strip only it is computed."""
+
 _DEEP_MODES = ("I", "F")  # and I;16 in its byte orders
 
 
@@ -45,6 +48,9 @@ class TargetPad:
         Side of the square that the model sees, in pixels.
     ratio : float, default=1.25
         Long to short side from which the short side is padded.
+    deep : {"refuse", "saturate"}, default="refuse"
+        What becomes of 16-bit and floating-point images: an error, or what upstream makes of them,
+        values above 255 being white.
 
     Examples
     --------
@@ -55,6 +61,7 @@ class TargetPad:
 
     size: int
     ratio: float = 1.25
+    deep: Literal["refuse", "saturate"] = "refuse"
 
     @property
     def fingerprint(self) -> str:
@@ -67,17 +74,15 @@ class TargetPad:
         Raises
         ------
         ImageError
-            For 16-bit and floating-point images (upstream saturates them to almost white), and for
-            strips so long that padding them would fill the memory.
+            For 16-bit and floating-point images where they are refused, and for strips so long
+            that padding them would fill the memory.
         """
-        if image.mode.startswith(_DEEP_MODES):
+        if self.deep == "refuse" and image.mode.startswith(_DEEP_MODES):
             raise ImageError(
                 f"{_name(image)}: expected 8 bits a channel, got mode {image.mode!r}. "
                 "Save it as an 8-bit image."
             )
-        square = _crop_centre(_resize_short_side(self._pad(image), self.size), self.size)
-        pixels = np.asarray(square.convert("RGB"))  # (size, size, 3)
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        return channels_first(resize_and_crop(self._pad(image), self.size).convert("RGB"))
 
     def _pad(self, image: Image) -> Image:
         from PIL import Image as PillowImage
@@ -94,28 +99,41 @@ class TargetPad:
                 "long to pad. Crop it."
             )
         padded = PillowImage.new(image.mode, size, 0)  # 0 is palette entry 0, or no ink
-        if image.mode in (
-            "P",
-            "PA",
-        ):  # a new one has no colours yet
+        if image.mode in ("P", "PA"):  # a new one has no colours yet
             padded.putpalette(image.getpalette() or [])
         padded.paste(image, (left, top))
         return padded
 
 
-def _resize_short_side(image: Image, size: int) -> Image:
+def resize_and_crop(image: Image, size: int) -> Image:
+    """Resize bicubically so that the short side is ``size``, and cut the square from the centre.
+
+    The long side is truncated, the offset is rounded half to even. Of a strip whose resized form
+    would exceed ``MAX_WHOLE`` only the square is computed: the same pixels where the long side
+    needed no truncation, else the same but for one grey level here and there.
+    """
     from PIL import Image as PillowImage
 
-    width, height = image.size
-    long = trunc(size * max(width, height) / min(width, height))
-    return image.resize(
-        (size, long) if width <= height else (long, size), PillowImage.Resampling.BICUBIC
-    )
-
-
-def _crop_centre(image: Image, size: int) -> Image:
-    left, top = (round((side - size) / 2) for side in image.size)  # half to even
+    short, long = sorted(image.size)
+    resized = trunc(size * long / short)
+    offset = round((resized - size) / 2)  # half to even
+    upright = image.width <= image.height
+    bicubic = PillowImage.Resampling.BICUBIC
+    if resized * size > MAX_WHOLE:
+        first, last = offset * long / resized, (offset + size) * long / resized
+        if upright:  # columns before rows, as Pillow resizes the whole
+            image = image.resize((size, long), bicubic)
+            return image.resize((size, size), bicubic, box=(0, first, size, last))
+        image = image.resize((size, short), bicubic, box=(first, 0, last, short))
+        return image.resize((size, size), bicubic)
+    image = image.resize((size, resized) if upright else (resized, size), bicubic)
+    left, top = (0, offset) if upright else (offset, 0)
     return image.crop((left, top, left + size, top + size))
+
+
+def channels_first(image: Image) -> NDArray[np.uint8]:
+    """Return the bytes of an RGB image as an array of shape (3, height, width)."""
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
 def _name(image: Image) -> str:

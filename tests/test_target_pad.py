@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dafm_core import target_pad
 from dafm_core.errors import ImageError
-from dafm_core.target_pad import TargetPad
+from dafm_core.target_pad import TargetPad, channels_first, resize_and_crop
 
 
 def ramp(width: int, height: int, mode: str = "RGB") -> Image.Image:
@@ -69,3 +70,19 @@ def test_deep_images_are_refused_by_name(mode: str, tmp_path: Path) -> None:
 def test_a_strip_that_would_fill_the_memory_is_refused() -> None:
     with pytest.raises(ImageError, match="1 x 50000 pixels, a strip too long"):
         TargetPad(8)(Image.new("1", (1, 50_000)))
+
+
+def test_deep_images_saturate_where_that_is_wanted() -> None:
+    image = Image.fromarray(np.full((9, 9), 4000, np.uint16))
+    assert TargetPad(8, deep="saturate")(image).min() == 255
+
+
+@pytest.mark.parametrize("size", [(1, 500), (500, 1), (2, 301), (301, 2), (3, 640), (640, 3)])
+def test_a_strip_is_cut_to_the_pixels_of_the_whole(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = ramp(*size)
+    whole = channels_first(resize_and_crop(image, 16)).astype(int)
+    monkeypatch.setattr(target_pad, "MAX_WHOLE", 1000)
+    cut = channels_first(resize_and_crop(image, 16)).astype(int)
+    assert np.abs(cut - whole).max() <= (3 in size)  # exact where the long side is not truncated
