@@ -76,8 +76,7 @@ def rank_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
         ends = np.append(starts[1:], len(row))  # a run of equal scores is starts[i]:ends[i]
         mean_rank = (starts + ends + 1) / 2
         out[order] = mean_rank[np.searchsorted(starts, positions, side="right") - 1]
-    ranks = ranks.reshape(scores.shape)
-    return np.where(np.isneginf(scores), np.float32(np.inf), ranks)
+    return np.where(np.isneginf(scores), np.float32(np.inf), ranks.reshape(scores.shape))
 
 
 def unit_rank_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
