@@ -3,8 +3,7 @@ and caches.
 
 ``NAME.npy`` appears only when it is complete. Until then ``NAME.partial.npy`` holds the rows and
 ``NAME.progress.json`` says which blocks are in it, with a checksum each; a block is on disk before
-it
-is recorded, so a kill loses at most the block being written.
+it is recorded, so a kill loses at most the block being written.
 """
 
 from __future__ import annotations

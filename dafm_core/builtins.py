@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dafm_core.datasets.base import DatasetInfo
-from dafm_core.fusion.base import FuserInfo
+from dafm_core.descriptions import DatasetInfo, FuserInfo, ProviderInfo
 from dafm_core.hookspecs import hookimpl
-from dafm_core.provider import ProviderInfo
 
 
 @hookimpl

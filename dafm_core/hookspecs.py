@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from dafm_core.datasets.base import DatasetInfo
-    from dafm_core.fusion.base import FuserInfo
-    from dafm_core.provider import ProviderInfo
+    from dafm_core.descriptions import DatasetInfo, FuserInfo, ProviderInfo
 
 PROJECT = "dafm"
 hookspec = pluggy.HookspecMarker(PROJECT)

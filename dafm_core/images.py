@@ -75,9 +75,8 @@ class ImageDecoder:
     Parameters
     ----------
     transform : callable
-        Pillow image -> array, the same shape for every image; picklable where ``workers > 0``.
-        Keep it in a module that
-        imports Pillow and NumPy only: workers start fresh and import it.
+        Pillow image -> array, the same shape for every image; picklable where ``workers > 0``. Keep
+        it in a module that imports Pillow and NumPy only: workers start fresh and import it.
     workers : int, default=0
         Worker processes; 0 decodes in this process.
     """

@@ -2,10 +2,8 @@
 bank's columns.
 
 Excluded cells are -inf on the way in and on the way out and take no part in any statistic. A
-constant
-row, or a row with one candidate, has no evidence in it and becomes zeros (ranks: the middle).
-Nothing
-here knows about providers, files or fusers.
+constant row, or a row with one candidate, has no evidence in it and becomes zeros (ranks: the
+middle). Nothing here knows about providers, files or fusers.
 """
 
 from __future__ import annotations
@@ -114,8 +112,7 @@ class ColumnStatistics:
     References
     ----------
     Bogolin et al., Cross Modal Retrieval with Querybank Normalisation, CVPR 2022, uses a bank in
-    the
-    same spirit; plain standardisation is what we measured to help.
+    the same spirit; plain standardisation is what we measured to help.
     """
 
     mean: NDArray[np.float32]

@@ -1,9 +1,8 @@
 """Discovery: every installed plugin, its descriptions, and what failed to load and why.
 
 Entry points of group ``dafm`` are loaded one by one, so that a broken plugin is a row with its
-error and
-never a crash. Descriptions are light; ``load_*`` imports the factory they name. There is no global
-catalog: one is made where it is needed, and tests make their own.
+error and never a crash. Descriptions are light; ``load_*`` imports the factory they name. There is
+no global catalog: one is made where it is needed, and tests make their own.
 """
 
 from __future__ import annotations
@@ -19,19 +18,27 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pluggy
 
 from dafm_core import hookspecs
+from dafm_core.descriptions import (
+    API_VERSION,
+    DatasetInfo,
+    FuserInfo,
+    Option,
+    ProviderInfo,
+    parse_options,
+)
 from dafm_core.errors import DafmError, OptionError, ProviderError, closest
-from dafm_core.provider import API_VERSION, Option, Provider, ProviderInfo, parse_options
 
 if TYPE_CHECKING:
-    from dafm_core.datasets.base import Dataset, DatasetInfo
-    from dafm_core.fusion.base import Fuser, FuserInfo
+    from dafm_core.datasets.base import Dataset
+    from dafm_core.fusion.base import Fuser
+    from dafm_core.provider import Provider
 
 ENTRY_POINT_GROUP = "dafm"
 DISABLED_VARIABLE = "DAFM_DISABLED_PLUGINS"
 BUILTIN = "dafm-core"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
-_Info = TypeVar("_Info", bound="ProviderInfo | FuserInfo | DatasetInfo")
+_Info = TypeVar("_Info", ProviderInfo, FuserInfo, DatasetInfo)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +128,6 @@ class PluginCatalog:
             raise ProviderError(f"plugin {name!r}: {_first_line(error)}") from error
         hook = manager.hook
         providers = _by_name(hook.dafm_similarity_providers(), ProviderInfo, self.providers, name)
-        from dafm_core.datasets.base import DatasetInfo
-        from dafm_core.fusion.base import FuserInfo
-
         fusers = _by_name(hook.dafm_fusers(), FuserInfo, self.fusers, name)
         datasets = _by_name(hook.dafm_datasets(), DatasetInfo, self.datasets, name)
         self.providers |= providers

@@ -12,8 +12,7 @@ evaluation needs.
     STORE/NAME/cost.json       optional: what scoring took here; not part of the passport
 
 Everything is written atomically and read without unpickling. How scores come about is not known
-here:
-see ``scoring.py`` and ``importing.py``.
+here: see ``scoring.py`` and ``importing.py``.
 """
 
 from __future__ import annotations
@@ -338,13 +337,12 @@ class ScoreWriter:
             )
         with np.errstate(over="ignore"):
             rows = np.asarray(scores).astype(self._dtype)
-        bad = ~np.isfinite(rows).all(axis=1)
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
+        if not np.isfinite(rows).all():
+            row, column = (int(i[0]) for i in np.nonzero(~np.isfinite(rows)))
             raise SimilarityError(
-                f"provider {self._name!r}: expected finite {self._dtype} scores, got NaN or infinity "
-                f"in row {start + row}, e.g. column {int(np.flatnonzero(~np.isfinite(rows[row]))[0])}."
-                " Repair the model, or exclude that query."
+                f"provider {self._name!r}: expected finite {self._dtype} scores, got "
+                f"{rows[row, column]} for query {start + row}, candidate {column} (from 0). "
+                "Repair the model, or leave the query out."
             )
         self._file.write(start, rows, tied_cells=_count_tied(rows))
 

@@ -7,7 +7,7 @@ beside this one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +16,21 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from dafm_core.descriptions import DatasetInfo, Option
 from dafm_core.errors import DatasetError, closest
 from dafm_core.images import ImageRef
-from dafm_core.provider import Option, Query
+from dafm_core.provider import Query
 from dafm_core.ragged import Ragged
+
+__all__ = [
+    "QUERY_SCHEMA",
+    "Dataset",
+    "DatasetInfo",
+    "Option",
+    "check_distinct",
+    "hash_ids",
+    "query_frame",
+]
 
 QUERY_SCHEMA: dict[str, Any] = {
     "query_id": pl.String,
@@ -31,33 +42,6 @@ QUERY_SCHEMA: dict[str, Any] = {
     "excluded": pl.List(pl.String),
 }
 """Columns of a query frame: one row per query; ``queries.parquet`` of a store has exactly these."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetInfo:
-    """The light description of a dataset reader.
-
-    Parameters
-    ----------
-    name : str
-        What stands before the colon in ``NAME:PATH``.
-    factory : str or callable
-        ``"module:attr"`` or a callable; called as ``factory(path, split=..., **options)``, returns
-        a Dataset.
-    splits : tuple of str
-        Splits it knows; the first is the default.
-    needs_path : bool
-        False for an embedded dataset.
-    """
-
-    name: str
-    summary: str
-    factory: str | Callable[..., Dataset]
-    splits: tuple[str, ...] = ()
-    needs_path: bool = True
-    citation: str = ""
-    licence: str = ""
-    options: tuple[Option, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +139,7 @@ class Dataset:
 
     @cached_property
     def subsets(self) -> Ragged:
-        """Gallery columns of each query's hard candidates, without excluded ones, with its targets."""
+        """Gallery columns of each query's hard candidates: excluded ones out, its targets in."""
         rows = zip(self.columns("subset"), self.columns("excluded"), self.targets, strict=True)
         return Ragged.from_rows(
             [np.union1d(np.setdiff1d(s, e), t) if len(s) else s for s, e, t in rows]
@@ -243,8 +227,7 @@ class Dataset:
         first.
 
         A target outside the gallery counts as never retrieved; a reference outside it cannot be
-        excluded from a
-        ranking; a subset member outside it is left out.
+        excluded from a ranking; a subset member outside it is left out.
         """
         lines = []
         for column in ("reference", "targets", "subset"):
@@ -283,7 +266,7 @@ def query_frame(rows: Iterable[Mapping[str, Any]], *, where: str) -> pl.DataFram
             ids = row.get(name) or []
             if isinstance(ids, str) or not all(isinstance(i, str) for i in ids):
                 raise DatasetError(
-                    f"{where}: query {number}: expected {name!r} to list image ids, got {ids!r}."
+                    f"{where}: query {number}: {name!r} must list image ids, got {ids!r}."
                 )
             table[name].append(list(ids))
     return pl.DataFrame(table, schema=QUERY_SCHEMA)

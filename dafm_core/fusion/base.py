@@ -9,47 +9,25 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dafm_core.descriptions import FuserInfo, Kind
 from dafm_core.errors import AlignmentError, FuserError
-from dafm_core.provider import Option
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
     from dafm_core.stacking import SimilarityStack
+
+__all__ = ["Fuser", "FuserInfo", "Kind", "Run", "Tile", "TileScorer"]
 
 Tile: TypeAlias = NDArray[np.float32]
 """Raw scores of a few queries, ``(B, K, N)``; excluded cells are -inf, all others finite."""
 
 TileScorer: TypeAlias = Callable[[Tile], NDArray[np.float32]]
 """Fuses a tile ``(B, K, N) -> (B, N)``; excluded cells stay -inf; rows do not see each other."""
-
-Kind: TypeAlias = Literal["static", "learned"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FuserInfo:
-    """The light description of a fuser.
-
-    Parameters
-    ----------
-    name : str
-        What ``--fusers`` takes.
-    factory : str or callable
-        ``"module:attr"`` or a callable; called with the options as keywords, returns a Fuser.
-    kind : {"static", "learned"}
-        A static rule has at most a weight per provider or a constant to tune.
-    """
-
-    name: str
-    summary: str
-    factory: str | Callable[..., Fuser]
-    kind: Kind
-    citation: str = ""
-    options: tuple[Option, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +54,7 @@ class Fuser(ABC):
 
     A subclass implements ``_fit`` (where it learns anything), ``scorer``, and ``get_state`` /
     ``set_state`` (where it has learned arrays). Constructor arguments are keyword-only, of JSON
-    types,
-    and stored under their own names.
+    types, and stored under their own names.
 
     Attributes
     ----------
@@ -166,7 +143,7 @@ class Fuser(ABC):
                 f"{', '.join(stack.names)}. Score the missing ones, or train on these."
             )
 
-    def _fit(self, stack: SimilarityStack, dataset: Dataset) -> None:
+    def _fit(self, stack: SimilarityStack, dataset: Dataset) -> None:  # noqa: B027  # may learn nothing
         """Learn from a stack that holds exactly the dataset's queries, in its order."""
 
     @abstractmethod
@@ -181,5 +158,7 @@ class Fuser(ABC):
         """Return what ``fit`` learned: arrays by name, and JSON values by name."""
         return {}, {}
 
-    def set_state(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
+    def set_state(  # noqa: B027  # may have learned nothing
+        self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]
+    ) -> None:
         """Restore what ``get_state`` returned."""
