@@ -1,0 +1,158 @@
+"""Where the targets stand in each ranking, by counting: nothing is ever sorted.
+
+A score says only who is above and who is level, so a target's place is two counts: candidates
+strictly greater, and candidates tied with it. Every metric is an expectation over a random order
+of tied candidates, and follows from these counts in closed form (``functional.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.errors import AlignmentError, DatasetError, SimilarityError
+from dafm_core.ragged import Ragged
+
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class TargetRanks:
+    """The places of all targets of some queries, as counts; one entry per ranked target.
+
+    A target that is not in the gallery, or is excluded, has no entry: it is never retrieved.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_ranked,), int64
+        The query of each entry, ascending.
+    greater : ndarray of shape (n_ranked,), int64
+        Candidates that score strictly above the target.
+    tied : ndarray of shape (n_ranked,), int64
+        Candidates that score the same, the target included; at least 1.
+    targets_greater, targets_tied : ndarray of shape (n_ranked,), int64
+        The same counts among the query's own targets.
+    n_targets : ndarray of shape (n_queries,), int64
+        Every target of the query, ranked or not; at least 1.
+    """
+
+    rows: Counts
+    greater: Counts
+    tied: Counts
+    targets_greater: Counts
+    targets_tied: Counts
+    n_targets: Counts
+
+    @property
+    def n_queries(self) -> int:
+        """Number of queries, Q."""
+        return len(self.n_targets)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[TargetRanks]) -> TargetRanks:
+        """Return the ranks of several tiles, in their order."""
+        starts = np.cumsum([0, *(part.n_queries for part in parts)])[:-1]
+        rows = [part.rows + start for part, start in zip(parts, starts, strict=True)]
+        return cls(
+            np.concatenate(rows),
+            np.concatenate([part.greater for part in parts]),
+            np.concatenate([part.tied for part in parts]),
+            np.concatenate([part.targets_greater for part in parts]),
+            np.concatenate([part.targets_tied for part in parts]),
+            np.concatenate([part.n_targets for part in parts]),
+        )
+
+
+def rank_targets(
+    scores: NDArray[Any],
+    targets: Ragged,
+    *,
+    within: Ragged | None = None,
+    n_targets: NDArray[np.int64] | None = None,
+) -> TargetRanks:
+    """Count, for every target, the candidates above it and level with it.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_queries, n_gallery)
+        Higher is better; -inf marks a cell that is removed from the ranking.
+    targets : Ragged of n_queries rows
+        Columns of each query's targets.
+    within : Ragged of n_queries rows, optional
+        Rank only these columns against each other (a subset that holds the targets).
+    n_targets : ndarray of shape (n_queries,), optional
+        Number of targets where some are not in the gallery; by default ``targets.counts``.
+
+    Raises
+    ------
+    SimilarityError
+        If a score is NaN or +inf.
+    DatasetError
+        If a query has no target.
+    AlignmentError
+        If the numbers of rows differ, or a target is not in its subset.
+    """
+    counts = targets.counts if n_targets is None else n_targets
+    _check(scores, targets, counts)
+    columns, filled = _padded(targets)  # (B, T)
+    own = np.take_along_axis(scores, columns, axis=1) if columns.size else np.empty(columns.shape)
+    ranked = filled & np.isfinite(own)
+    pool = scores if within is None else _pool(scores, within)
+    greater, tied, targets_greater, targets_tied = np.zeros((4, *own.shape), np.int64)
+    rivals = np.where(ranked, own, -np.inf)
+    for t in range(own.shape[1]):  # one pass over the tile per target of a query
+        rows = np.flatnonzero(ranked[:, t])
+        bar = own[rows, t, None]
+        others = pool if len(rows) == len(pool) else pool[rows]
+        greater[rows, t] = np.count_nonzero(others > bar, axis=1)
+        tied[rows, t] = np.count_nonzero(others == bar, axis=1)
+        targets_greater[rows, t] = np.count_nonzero(rivals[rows] > bar, axis=1)
+        targets_tied[rows, t] = np.count_nonzero(rivals[rows] == bar, axis=1)
+    if (tied[ranked] == 0).any():
+        raise AlignmentError("ranking: a target is not among the candidates of its subset.")
+    return TargetRanks(
+        np.nonzero(ranked)[0],
+        greater[ranked],
+        tied[ranked],
+        targets_greater[ranked],
+        targets_tied[ranked],
+        counts,
+    )
+
+
+def _check(scores: NDArray[Any], targets: Ragged, n_targets: NDArray[np.int64]) -> None:
+    if not len(scores) == len(targets) == len(n_targets):
+        raise AlignmentError(
+            f"ranking: expected targets for {len(scores)} queries, got {len(targets)}."
+        )
+    peaks = scores.max(axis=1, initial=-np.inf)  # NaN wins a maximum
+    bad = np.flatnonzero(np.isnan(peaks) | np.isposinf(peaks))
+    if len(bad):
+        raise SimilarityError(
+            f"ranking: expected finite scores (or -inf where excluded), got {peaks[bad[0]]} in row "
+            f"{bad[0]}. Look at the provider or fuser that made it."
+        )
+    if (n_targets < 1).any():
+        raise DatasetError(
+            f"ranking: query in row {int(np.argmin(n_targets))} has no target. "
+            "Only queries with a target can be evaluated."
+        )
+
+
+def _padded(ragged: Ragged) -> tuple[Counts, NDArray[np.bool_]]:
+    """Return the rows as a rectangle, and which of its cells are filled; the others hold 0."""
+    counts = ragged.counts
+    filled = np.arange(counts.max(initial=0)) < counts[:, None]
+    columns = np.zeros(filled.shape, np.int64)
+    columns[filled] = ragged.values
+    return columns, filled
+
+
+def _pool(scores: NDArray[Any], within: Ragged) -> NDArray[Any]:
+    """Return only the scores of each row's subset, (B, S), -inf where a row has fewer."""
+    columns, filled = _padded(within)
+    return np.where(filled, np.take_along_axis(scores, columns, axis=1), -np.inf)

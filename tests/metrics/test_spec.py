@@ -1,0 +1,65 @@
+"""Metrics by name."""
+
+import numpy as np
+import pytest
+
+from dafm_core.errors import OptionError
+from dafm_core.metrics.ranking import rank_targets
+from dafm_core.metrics.spec import parse_metric, parse_metrics
+from dafm_core.ragged import Ragged
+
+
+@pytest.fixture
+def ranks():
+    scores = np.array([[0.9, 0.8, 0.7, 0.6], [0.1, 0.2, 0.3, 0.4]])
+    targets, subsets = Ragged.from_rows([[0], [2]]), Ragged.from_rows([[0, 1], [2, 3]])
+    return rank_targets(scores, targets), rank_targets(scores, targets, within=subsets)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("recall@1", [1, 0]),
+        ("recall@2", [1, 1]),
+        ("hit@1", [1, 0]),
+        ("rsubset@1", [1, 0]),
+        ("rsubset@2", [1, 1]),
+        ("map@5", [1, 0.5]),
+        ("mrr", [1, 0.5]),
+        ("rmean", [1, 0.5]),
+        ("rmean-fashioniq", [1, 1]),
+    ],
+)
+def test_values(ranks, name, values):
+    assert parse_metric(name)(*ranks).tolist() == values
+
+
+def test_only_subset_metrics_need_a_subset():
+    needing = [
+        m.name for m in parse_metrics(["recall@5", "rsubset@1", "rmean", "mrr"]) if m.needs_subset
+    ]
+    assert needing == ["rsubset@1", "rmean"]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("recal@10", "'recall@10'"),
+        ("recall", "recall@"),
+        ("recall@0", "recall@"),
+        ("recall@-1", ""),
+        ("map@x", "map@"),
+    ],
+)
+def test_unknown_names_offer_the_closest(name, hint):
+    with pytest.raises(OptionError, match=f"unknown metric.*{hint}"):
+        parse_metric(name)
+
+
+def test_names_are_kept_in_order_once():
+    assert [m.name for m in parse_metrics(["mrr", "Recall@5", "mrr"])] == ["mrr", "recall@5"]
+
+
+def test_no_metric_is_refused():
+    with pytest.raises(OptionError, match="at least one"):
+        parse_metrics([])
