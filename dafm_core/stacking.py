@@ -12,6 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from dafm_core.errors import AlignmentError, SimilarityError, closest
 from dafm_core.ragged import Ragged
+from dafm_core.store import SimilarityStore
+
+AGREED_FIELDS = (
+    "protocol",
+    "queries_sha256",
+    "gallery_sha256",
+    "dataset_options",
+    "direction",
+)
+"""Passport fields in which all providers of a stack must agree."""
 
 TILE_BYTES = 32 << 20
 """Memory of one tile of raw scores; a fuser's own channels multiply it."""
@@ -96,6 +106,48 @@ class SimilarityStack:
             columns=np.arange(shape[1]),
             passports=passports or {},
             neighbours=neighbours or {},
+        )
+
+    @classmethod
+    def from_store(
+        cls, store: SimilarityStore, names: Sequence[str] | None = None
+    ) -> SimilarityStack:
+        """Return the stack of a store's providers, memory-mapped.
+
+        Parameters
+        ----------
+        store : SimilarityStore
+        names : sequence of str, optional
+            All complete providers by default.
+
+        Raises
+        ------
+        AlignmentError
+            If there are none, or two passports disagree; says in which field, and whose.
+        StoreError
+            For an unknown name (with the closest match) or a damaged file.
+        """
+        names = sorted(store.providers if names is None else names)
+        if not names:
+            raise AlignmentError(f"{store.path}: nothing is scored yet. Run dafm score first.")
+        passports = {name: store.passport(name) for name in names}
+        for field_name in AGREED_FIELDS:
+            values = {name: passports[name].get(field_name) for name in names}
+            odd = [name for name in names if values[name] != values[names[0]]]
+            if odd:
+                raise AlignmentError(
+                    f"{store.path}: passports disagree in {field_name!r}: {names[0]} has "
+                    f"{values[names[0]]!r}, {odd[0]} has {values[odd[0]]!r}. Score one again."
+                )
+        neighbours = {name: store.neighbours(name) for name in names}
+        return cls.from_matrices(
+            {name: store.scores(name) for name in names},
+            protocol=store.protocol,
+            query_ids=store.dataset.query_ids,
+            gallery_ids=store.dataset.gallery_ids,
+            excluded=store.dataset.excluded,
+            passports=passports,
+            neighbours={name: ids for name, ids in neighbours.items() if ids is not None},
         )
 
     @property
@@ -208,5 +260,5 @@ def _positions(wanted: Sequence[str], ids: Sequence[str], *, what: str) -> NDArr
         return np.array([index[name] for name in wanted], dtype=np.int64)
     except KeyError as error:
         raise AlignmentError(
-            f"stack: no {what} {error.args[0]!r} among {len(index)}. Was it scored with this dataset?"
+            f"stack: no {what} {error.args[0]!r} among {len(index)}. Was it scored with it?"
         ) from None

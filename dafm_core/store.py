@@ -23,7 +23,6 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -346,9 +345,9 @@ class ScoreWriter:
             )
         self._file.write(start, rows, tied_cells=_count_tied(rows))
 
-    def add_neighbours(self, neighbours: NDArray[np.int32]) -> None:
+    def add_neighbours(self, neighbours: NDArray[np.int32] | None) -> None:
         """Keep each candidate's nearest other candidates beside the matrix, (n_gallery, M)."""
-        self._neighbours = neighbours.astype(np.int32)
+        self._neighbours = neighbours
 
     def add_cost(self, **cost: Any) -> None:
         """Keep what scoring took beside the matrix."""
@@ -366,14 +365,18 @@ class ScoreWriter:
             missing_ok=True
         )  # from here to its return: unfinished
         self._file.commit()
-        if self._neighbours is not None:
+        if self._neighbours is None:
+            (self._folder / "neighbours.npy").unlink(missing_ok=True)
+        else:
             temporary = self._folder / "neighbours.partial.npy"
             np.save(temporary, self._neighbours)
             temporary.replace(self._folder / "neighbours.npy")
         if self._cost:
             write_json(self._folder / "cost.json", self._cost)
-        blocks = [asdict(block) for block in self._file.blocks]
-        blocks = [{**block, **block.pop("facts")} for block in blocks]
+        blocks = [
+            {"start": block.start, "stop": block.stop, "sha256": block.sha256, **block.facts}
+            for block in self._file.blocks
+        ]
         tied = sum(block["tied_cells"] for block in blocks) / (self._shape[0] * self._shape[1])
         passport = {**self._passport, "tied_share": round(tied, 6), "blocks": blocks}
         write_json(self._folder / "passport.json", passport)
