@@ -1,0 +1,1 @@
+"""SPRC and SPRC+SPN for dafm; start reading at ``plugin.py``."""
