@@ -236,7 +236,7 @@ def assign(
     tensors: Mapping[str, tuple[str, Tensor]],
     where: str,
     *,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | Mapping[str, torch.dtype] | None = None,
     buffers: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Make tensors the parameters of a module built on the meta device, without copying them.
@@ -251,9 +251,9 @@ def assign(
         Key in the module -> key in the file, for messages, and the tensor.
     where : str
         Start of the error message.
-    dtype : torch.dtype, optional
-        What floating-point tensors are cast to, float32 if left out; those that have it already
-        keep their memory.
+    dtype : torch.dtype or mapping of str to torch.dtype, optional
+        What floating-point tensors are cast to, one for all or by key in the module; float32 where
+        left out. Those that have it already keep their memory.
     buffers : mapping of str to Tensor, optional
         Buffers that no state dict holds (position indices), by their key in the module.
 
@@ -265,6 +265,7 @@ def assign(
     import torch
 
     expected, state = module.state_dict(), {}
+    of_key = dtype if isinstance(dtype, Mapping) else dict.fromkeys(expected, dtype)
     for key, (name, tensor) in tensors.items():
         want = expected[key]
         if tensor.shape != want.shape or tensor.is_floating_point() != want.is_floating_point():
@@ -272,7 +273,7 @@ def assign(
                 f"{where}: expected {_kind(want)} for {name!r}, got {_kind(tensor)}. {_OTHER_MODEL}"
             )
         is_float = tensor.is_floating_point()
-        state[key] = tensor.detach().to(dtype or torch.float32) if is_float else tensor
+        state[key] = tensor.detach().to(of_key.get(key) or torch.float32) if is_float else tensor
     module.load_state_dict(state, strict=True, assign=True)
     for key, buffer in (buffers or {}).items():
         owner, _, name = key.rpartition(".")
