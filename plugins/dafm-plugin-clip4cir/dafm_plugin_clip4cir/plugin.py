@@ -1,0 +1,71 @@
+"""What the CLIP4CIR plugin offers, described without importing the model."""
+
+from __future__ import annotations
+
+from dafm_core.hookspecs import hookimpl
+from dafm_core.provider import Option, ProviderInfo
+
+CITATION = (
+    "Baldrati, Bertini, Uricchio, Del Bimbo: Composed Image Retrieval using Contrastive Learning "
+    "and Task-oriented CLIP-based Features. ACM TOMM 2023, arXiv 2308.11485"
+)
+LICENCE = "plugin Apache-2.0; original code and OpenAI CLIP MIT; weights without stated terms"
+
+_FACTORY = "dafm_plugin_clip4cir.provider:load"
+_CHECKPOINT = Option(
+    name="checkpoint",
+    kind="path",
+    required=True,
+    summary="fine-tuned CLIP, e.g. cirr_clip_RN50x4_fullft.pt",
+)
+_COMBINER = Option(
+    name="combiner",
+    kind="path",
+    required=True,
+    summary="Combiner of the same dataset, e.g. cirr_comb_RN50x4_fullft.pt",
+)
+_SHARED = (
+    Option(
+        name="vocabulary",
+        default="openai/clip-vit-base-patch16",
+        summary="CLIP merges: bpe_simple_vocab_16e6.txt.gz, merges.txt, a folder or a model name",
+    ),
+    Option(name="device", summary="cpu, cuda, cuda:1, ...; a GPU where there is one if left out"),
+    Option(
+        name="dtype",
+        default="float32",
+        choices=("float32", "float16", "bfloat16"),
+        summary="what the towers compute in",
+    ),
+    Option(name="batch_size", kind="int", default=16, summary="images or texts in one pass"),
+    Option(name="workers", kind="int", default=0, summary="processes that decode images"),
+    Option(
+        name="float16_rounding",
+        kind="bool",
+        default=False,
+        summary="round weights through float16, as the authors' GPU runs did; computes in dtype",
+    ),
+)
+
+
+@hookimpl
+def dafm_similarity_providers() -> list[ProviderInfo]:
+    """Describe CLIP4CIR and its first training stage."""
+    return [
+        ProviderInfo(
+            name="clip4cir",
+            summary="CLIP4CIR: fine-tuned CLIP, image and text combined by a learned Combiner",
+            factory=_FACTORY,
+            citation=CITATION,
+            licence=LICENCE,
+            options=(_CHECKPOINT, _COMBINER, *_SHARED),
+        ),
+        ProviderInfo(
+            name="clip4cir-sum",
+            summary="CLIP4CIR, first stage alone: fine-tuned CLIP, sum of image and text",
+            factory=_FACTORY,
+            citation=CITATION,
+            licence=LICENCE,
+            options=(_CHECKPOINT, *_SHARED),
+        ),
+    ]
