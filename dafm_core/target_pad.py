@@ -82,7 +82,7 @@ class TargetPad:
                 f"{_name(image)}: expected 8 bits a channel, got mode {image.mode!r}. "
                 "Save it as an 8-bit image."
             )
-        return channels_first(resize_and_crop(self._pad(image), self.size).convert("RGB"))
+        return rgb_bytes(resize_and_crop(self._pad(image), self.size))
 
     def _pad(self, image: Image) -> Image:
         from PIL import Image as PillowImage
@@ -131,9 +131,17 @@ def resize_and_crop(image: Image, size: int) -> Image:
     return image.crop((left, top, left + size, top + size))
 
 
-def channels_first(image: Image) -> NDArray[np.uint8]:
-    """Return the bytes of an RGB image as an array of shape (3, height, width)."""
-    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+def as_rgb(image: Image) -> Image:
+    """Return the image in RGB: alpha dropped, palettes looked up, transparent entries like others."""
+    if "transparency" in image.info:  # of no effect, but Pillow warns of some forms of it
+        image = image.copy()
+        del image.info["transparency"]
+    return image.convert("RGB")
+
+
+def rgb_bytes(image: Image) -> NDArray[np.uint8]:
+    """Return an image in RGB as an array of shape (3, height, width)."""
+    return np.ascontiguousarray(np.asarray(as_rgb(image)).transpose(2, 0, 1))
 
 
 def _name(image: Image) -> str:

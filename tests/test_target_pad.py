@@ -8,7 +8,7 @@ from PIL import Image
 
 from dafm_core import target_pad
 from dafm_core.errors import ImageError
-from dafm_core.target_pad import TargetPad, channels_first, resize_and_crop
+from dafm_core.target_pad import TargetPad, resize_and_crop, rgb_bytes
 
 
 def ramp(width: int, height: int, mode: str = "RGB") -> Image.Image:
@@ -82,7 +82,15 @@ def test_a_strip_is_cut_to_the_pixels_of_the_whole(
     size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = ramp(*size)
-    whole = channels_first(resize_and_crop(image, 16)).astype(int)
+    whole = rgb_bytes(resize_and_crop(image, 16)).astype(int)
     monkeypatch.setattr(target_pad, "MAX_WHOLE", 1000)
-    cut = channels_first(resize_and_crop(image, 16)).astype(int)
+    cut = rgb_bytes(resize_and_crop(image, 16)).astype(int)
     assert np.abs(cut - whole).max() <= (3 in size)  # exact where the long side is not truncated
+
+
+def test_transparent_palette_entries_are_taken_as_colours_without_a_warning(tmp_path: Path) -> None:
+    image = ramp(20, 20).convert("P")
+    image.save(tmp_path / "p.png", transparency=bytes([0, 128, 255] * 20))
+    with Image.open(tmp_path / "p.png") as opened:
+        np.testing.assert_array_equal(TargetPad(8)(opened), TargetPad(8)(image))
+        assert "transparency" in opened.info
