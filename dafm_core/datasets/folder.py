@@ -1,0 +1,190 @@
+"""A team's own dataset: a folder of images and a table of queries.
+
+    DIR/images/                      any nesting
+    DIR/queries.{jsonl,csv,parquet}  query_id, reference, text; optionally targets, subset,
+                                     excluded, group; other columns are left alone
+    DIR/gallery.txt                  optional: image ids, one a line; else every image, sorted
+
+An image's id is its path below ``images/`` without extension (``shoes/042``), or with it where two
+files differ in the extension only; in the table an id may be written with the extension in any
+case. ``targets``, ``subset`` and ``excluded`` are lists of ids, in CSV separated by ``|``. The
+images may be absent where ``gallery.txt`` is there: scores made elsewhere can be evaluated without
+them.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from dafm_core.datasets.base import QUERY_SCHEMA, Dataset, query_frame
+from dafm_core.errors import DatasetError, closest
+
+IMAGE_SUFFIXES: Final = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+)
+TABLES: Final = ("queries.jsonl", "queries.csv", "queries.parquet")
+LISTS: Final = ("targets", "subset", "excluded")
+
+
+def load(path: str | Path, *, split: str | None = None) -> Dataset:
+    """Read a folder of images and queries.
+
+    Parameters
+    ----------
+    path : path
+    split : None
+        A folder is one split.
+
+    Returns
+    -------
+    Dataset
+        Protocol ``folder-NAME`` after the folder's name. Metrics follow from what the table has:
+        rsubset@K where there are subsets, map@K where a query has several targets.
+
+    Raises
+    ------
+    DatasetError
+        If a file is missing, malformed or inconsistent; the message names file, row and column.
+    """
+    folder = Path(path)
+    if split is not None:
+        raise DatasetError(f"{folder}: a folder dataset has no splits, got split {split!r}.")
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder. Check the dataset's path.")
+    table = _table(folder)
+    names = _image_ids(folder / "images")
+    gallery = _gallery(folder, names)
+    queries = query_frame(_rows(table, names), where=str(table))
+    return Dataset(
+        protocol=f"folder-{_slug(folder.resolve().name)}",
+        gallery_ids=gallery,
+        queries=queries,
+        images={image_id: folder / "images" / name for name, image_id in names.items()},
+        metrics=_metrics(queries),
+    )
+
+
+def _table(folder: Path) -> Path:
+    found = [folder / name for name in TABLES if (folder / name).exists()]
+    if len(found) != 1:
+        there = " and ".join(path.name for path in found) or "none"
+        raise DatasetError(f"{folder}: expected one of {', '.join(TABLES)}, got {there}.")
+    return found[0]
+
+
+def _image_ids(folder: Path) -> dict[str, str]:
+    """Return the id of each image file by its path below ``images/`` (with ``/``)."""
+    names = []
+    for root, _, files in os.walk(folder):
+        below = Path(root).relative_to(folder)
+        names += [
+            (below / file).as_posix()
+            for file in files
+            if Path(file).suffix.lower() in IMAGE_SUFFIXES and not file.startswith(".")
+        ]
+    names.sort()
+    stems = [name.rpartition(".")[0] for name in names]
+    counts = Counter(stems)
+    return {n: stem if counts[stem] == 1 else n for n, stem in zip(names, stems, strict=True)}
+
+
+def _gallery(folder: Path, names: Mapping[str, str]) -> tuple[str, ...]:
+    listed = folder / "gallery.txt"
+    if not listed.exists():
+        if not (folder / "images").is_dir():
+            raise DatasetError(f"{folder}: expected images/ or gallery.txt, got neither.")
+        return tuple(sorted(names.values()))
+    try:
+        lines = listed.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{listed}: expected one image id a line ({error}).") from None
+    written = [line.strip() for line in lines if line.strip()]
+    return tuple(names.get(name, name) for name in written)
+
+
+def _rows(table: Path, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield the table's rows with ids as the gallery has them."""
+    for number, row in enumerate(_READERS[table.suffix](table)):
+        _check_columns(row.keys(), where=f"{table}: query {number}")
+        reference = row.get("reference")
+        row["reference"] = names.get(reference, reference) if isinstance(reference, str) else None
+        for column in LISTS:
+            if isinstance(row.get(column), list):
+                row[column] = [names.get(str(i), i) for i in row[column]]
+        yield row
+
+
+def _check_columns(names: Iterable[str], *, where: str) -> None:
+    """Raise DatasetError for a column that looks like a misspelt one of ours."""
+    unread = QUERY_SCHEMA.keys() - set(names)
+    for name in sorted(set(names) - QUERY_SCHEMA.keys()):
+        hint = closest(name, unread)
+        if "did you mean" in hint:
+            raise DatasetError(f"{where}: unknown column {name!r}{hint}")
+
+
+def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise DatasetError(
+                        f"{path}: line {number}: expected a JSON object, got {row!r}."
+                    )
+                yield row
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, DatasetError):
+            raise
+        raise DatasetError(f"{path}: expected one JSON object a line ({error}).") from None
+
+
+def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for row in csv.DictReader(file, strict=True):
+                if None in row or None in row.values():
+                    raise DatasetError(
+                        f"{path}: query {row.get('query_id')!r}: expected as many cells as columns."
+                    )
+                lists = {
+                    c: [i.strip() for i in row[c].split("|") if i.strip()]
+                    for c in LISTS
+                    if c in row
+                }
+                yield {**row, **lists, "group": row.get("group") or None}
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: expected a CSV table ({error}).") from None
+
+
+def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        yield from pl.read_parquet(path).iter_rows(named=True)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DatasetError(f"{path}: expected a parquet table ({error}).") from None
+
+
+_READERS: Final = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
+
+
+def _metrics(queries: pl.DataFrame) -> tuple[str, ...]:
+    metrics = [f"recall@{k}" for k in (1, 5, 10, 50)]
+    if (queries["subset"].list.len() > 0).any():
+        metrics += [f"rsubset@{k}" for k in (1, 2, 3)]
+    if (queries["targets"].list.len() > 1).any():
+        metrics += [f"map@{k}" for k in (5, 10, 50)]
+    return tuple(metrics)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "unnamed"

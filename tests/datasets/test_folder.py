@@ -1,0 +1,170 @@
+import json
+
+import polars as pl
+import pytest
+
+from dafm_core.datasets import folder
+from dafm_core.errors import DatasetError
+
+ROWS = [
+    {"query_id": "q0", "reference": "a", "text": 'with, "quotes" | ü', "targets": ["shoes/b", "c"]},
+    {"query_id": "q1", "reference": "c", "text": "x", "subset": ["a", "c"], "excluded": ["c"]},
+]
+
+
+def images(path, names):
+    for name in names:
+        (path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / "images" / name).touch()
+
+
+def write_jsonl(path, rows):
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    (path / "queries.jsonl").write_text("\n".join(lines) + "\n\n", encoding="utf-8")
+
+
+def write_csv(path, rows):
+    lists = ("targets", "subset", "excluded")
+    flat = [
+        {**row, **{c: "|".join(row.get(c, [])) for c in lists}, "group": row.get("group", "")}
+        for row in rows
+    ]
+    pl.DataFrame(flat).write_csv(path / "queries.csv")
+
+
+def write_parquet(path, rows):
+    pl.DataFrame(rows).write_parquet(path / "queries.parquet")
+
+
+@pytest.fixture
+def own(tmp_path):
+    path = tmp_path / "My Shop"
+    images(path, ["a.png", "shoes/b.JPG", "c.webp", ".hidden.png", "notes.txt"])
+    return path
+
+
+@pytest.mark.parametrize("write", [write_jsonl, write_csv, write_parquet])
+def test_every_table_reads_the_same(own, write):
+    write(own, ROWS)
+    dataset = folder.load(own)
+    assert dataset.protocol == "folder-my-shop"
+    assert dataset.gallery_ids == ("a", "c", "shoes/b")
+    assert dataset.images["shoes/b"] == own / "images" / "shoes" / "b.JPG"
+    assert dataset.queries.rows(named=True) == [
+        {"group": "q0", "subset": [], "excluded": [], **ROWS[0]},
+        {"group": "q1", "targets": [], **ROWS[1]},
+    ]
+    assert dataset.metrics == (
+        *("recall@1", "recall@5", "recall@10", "recall@50"),
+        *("rsubset@1", "rsubset@2", "rsubset@3"),
+        *("map@5", "map@10", "map@50"),
+    )
+
+
+def test_ids_are_written_with_extension_where_ambiguous(own):
+    images(own, ["a.jpg"])
+    write_jsonl(own, [{"query_id": "q", "reference": "a.jpg", "text": "t", "targets": ["c.webp"]}])
+    dataset = folder.load(own)
+    assert dataset.gallery_ids == ("a.jpg", "a.png", "c", "shoes/b")
+    assert dataset.queries["reference"].to_list() == ["a.jpg"]
+    assert dataset.queries["targets"].to_list() == [["c"]]
+    assert dataset.problems() == []
+
+
+def test_gallery_file_fixes_membership_and_order(own):
+    write_jsonl(own, ROWS)
+    (own / "gallery.txt").write_text("shoes/b.JPG\n\n absent \na\n")
+    dataset = folder.load(own)
+    assert dataset.gallery_ids == ("shoes/b", "absent", "a")
+    assert dataset.image("c").path == own / "images" / "c.webp"
+    assert dataset.image("absent").path is None
+    assert any("'c'" in line or ": c" in line for line in dataset.problems())
+
+
+def test_images_are_not_needed_where_the_gallery_is_listed(tmp_path):
+    write_jsonl(tmp_path, ROWS)
+    (tmp_path / "gallery.txt").write_text("a\nc\n")
+    assert folder.load(tmp_path).images == {}
+
+
+def test_groups_and_other_columns(own):
+    write_csv(
+        own,
+        [
+            {**ROWS[0], "group": "g", "annotator": "me"},
+            {**ROWS[1], "group": "", "annotator": "you"},
+        ],
+    )
+    assert folder.load(own).groups.tolist() == ["g", "q1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"query_id": "q"}', "query 0: expected a string field 'reference', got None"),
+        ('{"query_id": 3, "reference": "a", "text": "t"}', "string field 'query_id', got 3"),
+        (
+            '{"query_id": "q", "reference": "a", "text": "t", "target": ["c"]}',
+            "did you mean 'targets'",
+        ),
+        ('{"query_id": "q", "reference": "a", "text": "t", "targets": "c"}', "'targets' must list"),
+        ('{"query_id": "q", "reference": "a", "text": "t", "targets": [1]}', "'targets' must list"),
+        ('{"query_id": "q", "reference": "a", "text"', "one JSON object a line"),
+        ("[1]", "line 1: expected a JSON object"),
+        ('{"query_id": "q", "reference": "a", "text": "t"}\n' * 2, "'q' stands twice"),
+    ],
+)
+def test_bad_jsonl(own, text, message):
+    (own / "queries.jsonl").write_text(text)
+    with pytest.raises(DatasetError, match=message) as error:
+        folder.load(own)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("query_id,reference\nq,a\n", "string field 'text', got None"),
+        ("query_id,reference,text\nq,a\n", "as many cells as columns"),
+        ("query_id,reference,text\nq,a,t,more\n", "as many cells as columns"),
+        ("query_id,reference,text\nq,a,\xff\n", "expected a CSV table"),
+        ('query_id,reference,text\nq,a,"open', "expected a CSV table"),
+    ],
+)
+def test_bad_csv(own, text, message):
+    (own / "queries.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DatasetError, match=message):
+        folder.load(own)
+
+
+def test_bad_folders(own, tmp_path):
+    with pytest.raises(DatasetError, match=r"expected one of queries\.jsonl, .* got none"):
+        folder.load(own)
+    write_jsonl(own, ROWS)
+    with pytest.raises(DatasetError, match="no splits, got split 'val'"):
+        folder.load(own, split="val")
+    write_csv(own, ROWS)
+    with pytest.raises(DatasetError, match=r"got queries\.jsonl and queries\.csv"):
+        folder.load(own)
+    with pytest.raises(DatasetError, match="no such folder"):
+        folder.load(tmp_path / "nowhere")
+    (own / "queries.jsonl").unlink()
+    (own / "queries.csv").unlink()
+    (own / "queries.parquet").write_text("not parquet")
+    with pytest.raises(DatasetError, match="expected a parquet table"):
+        folder.load(own)
+
+
+def test_bad_galleries(tmp_path):
+    write_jsonl(tmp_path, ROWS)
+    with pytest.raises(DatasetError, match=r"images/ or gallery\.txt, got neither"):
+        folder.load(tmp_path)
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DatasetError, match="gallery is empty"):
+        folder.load(tmp_path)
+    (tmp_path / "gallery.txt").write_text("a\na\n")
+    with pytest.raises(DatasetError, match="'a' stands twice"):
+        folder.load(tmp_path)
+    (tmp_path / "gallery.txt").write_bytes(b"\xff\n")
+    with pytest.raises(DatasetError, match="one image id a line"):
+        folder.load(tmp_path)
