@@ -132,7 +132,7 @@ def resize_and_crop(image: Image, size: int) -> Image:
 
 
 def as_rgb(image: Image) -> Image:
-    """Return the image in RGB: alpha dropped, palettes looked up, transparent entries like others."""
+    """Return the image in RGB: alpha dropped, palettes looked up whatever is transparent."""
     if "transparency" in image.info:  # of no effect, but Pillow warns of some forms of it
         image = image.copy()
         del image.info["transparency"]
