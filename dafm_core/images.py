@@ -48,8 +48,9 @@ class ImageRef:
                 f"image {self.id!r}: no image folder is known. Give the dataset its images."
             )
         try:
-            image = Image.open(self.path)
-            image.load()
+            with Image.open(self.path) as image:
+                image.load()
+                return image
         except FileNotFoundError:
             raise ImageError(
                 f"image {self.id!r}: {self.path} does not exist. Check the image folder."

@@ -8,7 +8,7 @@ import torch
 
 from dafm_core.errors import OptionError
 from dafm_core.images import ImageRef
-from dafm_core.inference import Settings, exact, rows_by_image
+from dafm_core.inference import Settings, check_heads, exact, rows_by_image
 from dafm_core.target_pad import MEAN, STD
 
 GOOD: dict[str, Any] = {"device": "cpu", "dtype": "float32", "batch_size": 3, "workers": 0}
@@ -28,6 +28,13 @@ def test_a_setting_that_cannot_be_used_is_named(option: str, value: object) -> N
     with pytest.raises(OptionError, match=rf"^sprc: option '{option}'") as error:
         Settings.checked("sprc", **GOOD | {option: value})
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("n_heads", [-1, 0, 5])
+def test_heads_must_divide_the_width(n_heads: int) -> None:
+    check_heads(4, 12, option="vision_heads", where="sprc")
+    with pytest.raises(OptionError, match=rf"'vision_heads'.* width 12, got {n_heads}"):
+        check_heads(n_heads, 12, option="vision_heads", where="sprc")
 
 
 @pytest.mark.parametrize("n_items", [0, 1, 3, 7])

@@ -1,0 +1,83 @@
+"""Arguments that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dafm_core.errors import DatasetError, OptionError
+
+if TYPE_CHECKING:
+    from dafm_core.datasets.base import Dataset
+
+
+def add_dataset(parser: argparse.ArgumentParser) -> None:
+    """Add DATASET, --split and --dataset-set."""
+    parser.add_argument(
+        "dataset", metavar="DATASET", help="NAME:PATH, e.g. cirr:data/cirr; or scenes (embedded)"
+    )
+    parser.add_argument("--split", help="split of the dataset; its first by default")
+    parser.add_argument(
+        "--dataset-set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of the dataset (dafm datasets lists them); repeatable",
+    )
+
+
+def add_set(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add --set KEY=VALUE."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help=f"an option of the {what}; repeatable",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add --json, for machines."""
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def read_settings(pairs: list[str], *, flag: str = "--set") -> dict[str, str]:
+    """Return KEY=VALUE pairs as a dict; raise OptionError for anything else."""
+    settings: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise OptionError(f"{flag}: expected KEY=VALUE, got {pair!r}.")
+        if key in settings:
+            raise OptionError(f"{flag}: {key!r} is given twice.")
+        settings[key] = value
+    return settings
+
+
+def read_names(text: str | None) -> list[str] | None:
+    """Return comma-separated names, or None where the option was not given."""
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise OptionError(f"expected names separated by commas, got {text!r}.")
+    return names
+
+
+def read_ids(path: str | Path) -> list[str]:
+    """Return the ids of a text file, one a line; blank lines are passed over."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: expected a text file of ids, one a line ({error}).") from None
+    ids = [line.strip() for line in lines if line.strip()]
+    if not ids:
+        raise DatasetError(f"{path}: expected ids, one a line; the file is empty.")
+    return ids
+
+
+def take_queries(dataset: Dataset, path: str | None) -> Dataset:
+    """Return the dataset's queries that a file lists, or all of them."""
+    return dataset if path is None else dataset.take(read_ids(path))

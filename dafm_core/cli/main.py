@@ -1,0 +1,113 @@
+"""The command ``dafm``: finds the subcommand, imports only its module, and turns errors into one
+line.
+
+Exit codes: 0 done, 2 the user's input (one line, what and what next), 1 a bug (traceback), 130
+Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import NoReturn
+
+from dafm_core.errors import DafmError, closest
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "run the whole pipeline on the embedded dataset, ending in a report"),
+    "plugins": ("listing", "show what is installed, and what failed to load and why"),
+    "providers": ("listing", "list frozen CIR models that can score"),
+    "fusers": ("listing", "list ways to fuse"),
+    "datasets": ("listing", "list datasets that can be opened"),
+    "score": ("score", "score a dataset with one model into a store"),
+    "import": ("importing", "put a matrix made elsewhere into a store"),
+    "inspect": ("inspect", "show a store: passports, singles, headroom, ties, order audit"),
+    "train": ("train", "fit a fuser and save it"),
+    "compare": ("compare", "compare learned against static fusion, with intervals"),
+    "incremental": ("incremental", "measure every subset and every order of providers"),
+    "cases": ("cases", "show single queries: who was right, and why the fusion chose"),
+    "fuse": ("fuse", "write fused scores of a store as parquet, npy or a TREC run"),
+    "submit": ("submit", "write files for the official test servers, linted first"),
+    "new-plugin": ("new_plugin", "write the skeleton of a plugin"),
+    "check": ("check", "run the conformance checks on a provider or fuser"),
+}
+"""Command -> (module in this package, one-line help)."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, with the closest match."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the whole usage."""
+        unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
+        if unknown:
+            known = [o for action in self._actions for o in action.option_strings]
+            message = f"unknown option {unknown[1]}{closest(unknown[1], known)}"
+        raise DafmError(f"{self.prog}: {message}. See {self.prog} --help.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    logging.basicConfig(format="dafm: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except DafmError as error:
+        print(f"dafm: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("dafm: interrupted; repeat the command to resume.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in {"-h", "--help"}:
+        print(_overview())
+        return 0
+    if argv[0] in {"-V", "--version"}:
+        print(f"dafm-core {version('dafm-core')}")
+        return 0
+    name = argv[0]
+    if name not in COMMANDS:
+        raise DafmError(f"unknown command {name!r}{closest(name, COMMANDS)}. See dafm --help.")
+    module, summary = COMMANDS[name]
+    command = importlib.import_module(f"dafm_core.cli.{module}")
+    parser = Parser(
+        prog=f"dafm {name}",
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=command.EXAMPLES[name],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_arguments(parser)
+    parser.set_defaults(command=name)
+    command.run(parser.parse_args(argv[1:]))
+    return 0
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: dafm COMMAND ...",
+            "",
+            "Fuse frozen composed-image-retrieval models, and say honestly whether it helps.",
+            "",
+            *lines,
+            "",
+            "dafm COMMAND --help shows options and an example. Start with: dafm demo",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The only writers of anything for people: terminal tables, files, pages."""
