@@ -32,14 +32,17 @@ def zscore_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
         Mean 0, standard deviation 1 over the cells that are not excluded; a constant row gives 0.
     """
     kept = np.isfinite(scores)
-    n = np.maximum(kept.sum(-1, keepdims=True), 1)
-    wide = np.where(kept, scores, 0).astype(np.float64)
-    mean = wide.sum(-1, keepdims=True) / n
-    centred = np.where(kept, wide - mean, 0)
-    std = np.sqrt((centred**2).sum(-1, keepdims=True) / n)
+    n = np.maximum(np.count_nonzero(kept, axis=-1, keepdims=True), 1)
+    filled = np.where(kept, scores, np.float32(0))
+    mean = filled.sum(-1, keepdims=True, dtype=np.float64) / n
+    centred = np.where(kept, filled - mean.astype(filled.dtype), np.float32(0))
+    squares = np.einsum("...n,...n->...", centred, centred, dtype=np.float64)[..., None]
+    std = np.sqrt(squares / n).astype(np.float32)
     informative = std > 1e-6 * np.maximum(np.abs(mean), 1e-30)
     scaled = np.divide(centred, std, out=np.zeros_like(centred), where=informative)
-    return np.where(kept, scaled, -np.inf).astype(np.float32)
+    scaled[~kept] = -np.inf
+    result: NDArray[np.float32] = scaled.astype(np.float32, copy=False)
+    return result
 
 
 def minmax_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
