@@ -111,6 +111,15 @@ def _device(name: str | None, where: str) -> torch.device:
     return device
 
 
+def check_heads(n_heads: int, width: int, *, option: str, where: str) -> None:
+    """Raise OptionError unless attention heads divide a width; no shape tells their number."""
+    if n_heads < 1 or width % n_heads:
+        raise OptionError(
+            f"{where}: option {option!r}: expected a divisor of the width {width}, got {n_heads}. "
+            "Give the number the model was trained with."
+        )
+
+
 @contextmanager
 def exact() -> Iterator[None]:
     """Compute without gradients and, on a GPU, without TF32."""

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from dafm_core.checkpoints import Weights, assign
-from dafm_core.errors import OptionError
+from dafm_core.inference import check_heads
 from dafm_plugin_sprc.layout import (
     IGNORED,
     QFormerSizes,
@@ -229,8 +229,9 @@ def load_model(
         If a head count does not divide its width.
     """
     sizes = infer_sizes(weights)
-    _check_heads("vision_heads", vision_heads, sizes.vision.width, weights.where)
-    _check_heads("qformer_heads", qformer_heads, sizes.qformer.width, weights.where)
+    where = weights.where
+    check_heads(vision_heads, sizes.vision.width, option="vision_heads", where=where)
+    check_heads(qformer_heads, sizes.qformer.width, option="qformer_heads", where=where)
     with torch.device("meta"):
         model = Sprc(
             sizes,
@@ -244,14 +245,6 @@ def load_model(
     positions = {  # CLIP's position indices are in no state dict
         name: torch.arange(buffer.shape[-1]).unsqueeze(0) for name, buffer in model.named_buffers()
     }
-    assign(model, tensors, weights.where, dtype=halves, buffers=positions)
+    assign(model, tensors, where, dtype=halves, buffers=positions)
     weights.report_unused(spn_ignored(sizes.qformer.depth) if with_spn else IGNORED)
     return model
-
-
-def _check_heads(option: str, n_heads: int, width: int, where: str) -> None:
-    if n_heads < 1 or width % n_heads:
-        raise OptionError(
-            f"{where}: option {option!r}: expected a divisor of the width {width}, got {n_heads}. "
-            "Take the head count the model was trained with."
-        )
