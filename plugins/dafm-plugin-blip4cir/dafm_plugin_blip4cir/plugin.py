@@ -1,0 +1,85 @@
+"""What this plugin offers, described without importing torch or transformers."""
+
+from __future__ import annotations
+
+from dafm_core.descriptions import Option, ProviderInfo
+from dafm_core.hookspecs import hookimpl
+
+dafm_api_version = 1
+
+_COMMON = (
+    Option(
+        name="vocabulary",
+        default="bert-base-uncased",
+        summary="WordPiece vocabulary: vocab.txt, a folder, or a model name",
+    ),
+    Option(name="vision_heads", kind="int", default=12, summary="heads of the image encoder"),
+    Option(name="text_heads", kind="int", default=12, summary="heads of the text encoder"),
+    Option(name="device", summary="cpu, cuda, cuda:1, ...; a GPU where there is one"),
+    Option(
+        name="dtype",
+        default="float32",
+        choices=("float32", "float16", "bfloat16"),
+        summary="matrices of the image encoder; everything after it is float32",
+    ),
+    Option(name="batch_size", kind="int", default=8, summary="images or queries at a time"),
+    Option(name="workers", kind="int", default=0, summary="processes that decode images"),
+)
+_BI = (
+    Option(
+        name="checkpoint",
+        kind="path",
+        required=True,
+        summary="BLIP's pre-training file model_base.pth, for its image encoder",
+    ),
+    Option(name="text_encoder", kind="path", required=True, summary="the authors' tuned_blip_*.pt"),
+    Option(name="image_size", kind="int", default=384, summary="side of the picture in pixels"),
+    Option(
+        name="captions",
+        default="one",
+        choices=("one", "lines"),
+        summary="lines: a text is FashionIQ's two raw captions, one a line",
+    ),
+)
+_COMBINER = Option(
+    name="combiner", kind="path", required=True, summary="the authors' combiner*.pt, same dataset"
+)
+_BI_CITATION = (
+    "Liu et al., Bi-Directional Training for Composed Image Retrieval via Text Prompt Learning, "
+    "WACV 2024"
+)
+
+
+@hookimpl
+def dafm_similarity_providers() -> list[ProviderInfo]:
+    """Describe the image-grounded model, and the bi-directional one with and without Combiner."""
+    return [
+        ProviderInfo(
+            name="blip4cir",
+            summary="image-grounded BLIP, the BLIP4CIR of result tables; also with SPN",
+            factory="dafm_plugin_blip4cir.provider:load",
+            citation="Liu et al., Candidate Set Re-ranking for Composed Image Retrieval with Dual "
+            "Multi-modal Encoder, TMLR 2024",
+            licence="original code: MIT; BLIP: BSD-3-Clause",
+            options=(
+                Option(name="checkpoint", kind="path", required=True, summary="the authors' file"),
+                *_COMMON,
+            ),
+        ),
+        ProviderInfo(
+            name="blip4cir-bi",
+            summary="BLIP4CIR+Bi: late fusion by a Combiner, trained in both directions",
+            factory="dafm_plugin_blip4cir.provider:load_bi",
+            citation=_BI_CITATION,
+            licence="original code: MIT; BLIP: BSD-3-Clause",
+            options=(*_BI, _COMBINER, *_COMMON),
+        ),
+        ProviderInfo(
+            name="blip4cir-bi-sum",
+            summary="first stage of BLIP4CIR+Bi: the sum of image and text, no Combiner",
+            factory="dafm_plugin_blip4cir.provider:load_bi_sum",
+            citation=_BI_CITATION,
+            licence="original code: MIT; BLIP: BSD-3-Clause",
+            options=(*_BI, *_COMMON),
+        ),
+    ]
