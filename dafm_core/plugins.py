@@ -198,6 +198,30 @@ class PluginCatalog:
             self.plugins.append(status)
 
 
+def load_dataset(
+    spec: str, *, split: str | None = None, catalog: PluginCatalog | None = None, **options: str
+) -> Dataset:
+    """Open a dataset as the command line does, e.g. ``load_dataset("cirr:data/cirr",
+    split="val")``.
+
+    Parameters
+    ----------
+    spec : str
+        ``NAME:PATH``, or the name of an embedded dataset.
+    split : str, optional
+        The dataset's first by default.
+    options : str
+        The dataset's options, as ``--dataset-set`` takes them.
+
+    Raises
+    ------
+    OptionError, DatasetError
+        As :meth:`PluginCatalog.load_dataset`.
+    """
+    catalog = catalog or PluginCatalog.discover()
+    return catalog.load_dataset(spec, split=split, options=options)
+
+
 def find(infos: Mapping[str, _Info], name: str, *, what: str) -> _Info:
     """Return the description called ``name``; raise OptionError with the closest match."""
     try:

@@ -283,7 +283,7 @@ def _check_features(features: Any, n_items: int, name: str, where: str) -> None:
     shape = getattr(features, "shape", None)
     if shape is None or len(shape) < 1 or shape[0] != n_items:
         raise SimilarityError(
-            f"provider {name!r}: expected {n_items} rows of features for {where}, got shape {shape}."
+            f"provider {name!r}: expected {n_items} feature rows for {where}, got shape {shape}."
         )
     if not np.isfinite(features).all():
         raise SimilarityError(

@@ -298,7 +298,8 @@ class ScoreWriter:
         self._dtype = np.dtype(dtype)
         shared = {key: facts[key] for key in ("protocol", "queries_sha256", "gallery_sha256")}
         self._passport = {"provider": name, "direction": "similarity", **passport, **shared}
-        self._passport |= {"dtype": dtype, "dataset_options": facts["dataset_options"]}
+        self._passport |= {"dtype": dtype, "block_rows": block_rows}
+        self._passport |= {"dataset_options": facts["dataset_options"]}
         self._passport = json.loads(json.dumps(self._passport))
         self.complete = name in store.providers and not overwrite
         """Whether the same matrix is in the store already, and nothing is to be done."""
@@ -383,7 +384,8 @@ class ScoreWriter:
         self._file.forget()
 
     def _check_same(self, passport: Mapping[str, Any]) -> None:
-        differ = [k for k, value in self._passport.items() if passport.get(k) != value]
+        mine = {k: v for k, v in self._passport.items() if k != "block_rows"}
+        differ = [k for k, value in mine.items() if passport.get(k) != value]
         if differ:
             raise StoreError(
                 f"{self._folder.parent}: provider {self._name!r} is there with another "

@@ -1,6 +1,7 @@
 """What every test may ask for."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # ranx, an oracle: 2 s on small lists instead of 30
 
@@ -9,6 +10,23 @@ import pytest
 
 from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.stacking import SimilarityStack
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def shared():
+    """The folder of real data; tests that need it skip where it is missing."""
+    folder = Path(os.environ.get("DAFM_SHARED", ROOT / ".." / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"real data is not at {folder}; set DAFM_SHARED")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Keep features of tests out of the user's cache, and apart from each other."""
+    monkeypatch.setenv("DAFM_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture
@@ -64,3 +82,54 @@ def problem(
         excluded=dataset.excluded,
     )
     return dataset, stack
+
+
+@pytest.fixture
+def dataset():
+    """Twelve queries in four groups over nine candidates; the reference is excluded."""
+    rows = [
+        {
+            "query_id": f"q{i}",
+            "reference": f"img{i % 9}",
+            "text": f"with {i} more",
+            "group": f"set{i % 4}",
+            "targets": [f"img{(i + 1 + i // 3) % 9}"],
+            "excluded": [f"img{i % 9}"],
+            "subset": [f"img{(i + j) % 9}" for j in range(6)],
+        }
+        for i in range(12)
+    ]
+    gallery = tuple(f"img{j}" for j in range(9))
+    return Dataset(protocol="toy-val", gallery_ids=gallery, queries=query_frame(rows, where="toy"))
+
+
+@pytest.fixture
+def make_provider():
+    return DotProvider
+
+
+class DotProvider:
+    """A factoring provider whose features are numbers drawn from ids and texts."""
+
+    def __init__(self, seed=0, fail_at=None):
+        self.seed = seed
+        self.fail_at = fail_at
+        self.n_encoded = 0
+        self.fingerprint = {"seed": str(seed)}
+
+    def _vector(self, text):
+        draw = np.random.default_rng([self.seed, *text.encode()])
+        return draw.standard_normal(5).astype(np.float32)
+
+    def encode_gallery(self, images):
+        self.n_encoded += len(images)
+        return np.stack([self._vector(image.id) for image in images])
+
+    def encode_queries(self, references, texts):
+        if self.fail_at is not None and any(self.fail_at in text for text in texts):
+            raise RuntimeError("out of memory")
+        pairs = zip(references, texts, strict=True)
+        return np.stack([self._vector(r.id) + self._vector(t) for r, t in pairs])
+
+    def similarity(self, queries, gallery):
+        return np.einsum("qd,nd->qn", queries, gallery)

@@ -88,6 +88,15 @@ def test_the_same_matrix_again_is_nothing_to_do(store, scores):
         assert writer.pending() == []
 
 
+def test_an_interrupted_write_is_not_mixed_with_another_block_size(store, scores):
+    put(store, "a", scores, until=1)
+    with (
+        pytest.raises(StoreError, match="differs in block_rows"),
+        store.writer("a", passport={}, block_rows=4),
+    ):
+        pass
+
+
 def test_another_matrix_under_the_name_is_refused_then_replaced(store, scores):
     put(store, "a", scores, passport={"fingerprint": {"checkpoint": "1"}})
     before = files(store)
