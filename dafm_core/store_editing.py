@@ -61,7 +61,7 @@ def merge_stores(
         for what in ("protocol", "providers"):
             if getattr(part, what) != getattr(first, what):
                 raise AlignmentError(
-                    f"{part.path}: expected {what} {getattr(first, what)!r} as in {first.path}, got "
+                    f"{part.path}: expected {what} {getattr(first, what)!r}, as {first.path}, got "
                     f"{getattr(part, what)!r}. Merge stores of the same models and protocol."
                 )
         if part.dataset.gallery_ids != first.dataset.gallery_ids:

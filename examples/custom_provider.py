@@ -1,0 +1,37 @@
+"""A provider of one's own, registered from a script, without packaging: score it, then compare.
+
+    python examples/custom_provider.py STORE
+
+It ranks images by how bright they are, and reads "brighter" and "darker" in the text.
+"""
+
+import sys
+
+import numpy as np
+
+import dafm_core as dafm
+
+
+class Brightness:
+    """The whole contract: images -> features, (reference, text) -> features, features -> scores."""
+
+    name = "brightness"
+    fingerprint = {"version": "1"}  # decides the features: keys the cache, goes into the passport
+
+    def encode_gallery(self, images):
+        return np.array([[np.asarray(i.open().convert("L")).mean()] for i in images], np.float32)
+
+    def encode_queries(self, references, texts):
+        shift = [20 * (("bright" in text) - ("dark" in text)) for text in texts]
+        return self.encode_gallery(references) + np.array(shift, np.float32)[:, None]
+
+    def similarity(self, queries, gallery):
+        return -np.abs(queries - gallery.T)
+
+
+if __name__ == "__main__":
+    dataset = dafm.load_dataset("scenes")
+    stack = dafm.score(dataset, [Brightness(), "scenes-color", "scenes-words"], store=sys.argv[1])
+    fit, held_out = dataset.split(test_size=0.5, seed=0)
+    fusers = {"mean": dafm.MeanFusion(), "light": dafm.LightFusion(seed=0).fit(stack, fit)}
+    print(dafm.compare(stack, held_out, fusers))
