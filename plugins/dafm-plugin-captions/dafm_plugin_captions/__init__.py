@@ -1,0 +1,1 @@
+"""Composed image retrieval through captions for dafm; start reading at ``plugin.py``."""

