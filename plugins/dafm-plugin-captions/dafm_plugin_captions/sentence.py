@@ -210,5 +210,6 @@ def _hash_parameters(model: Any) -> str:
 def _scaled_to_one(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return rows of length 1; zero rows stay zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: NDArray[np.float32] = vectors / np.where(lengths > 0, lengths, np.float32(1))
+    lengths[lengths == 0] = 1
+    scaled: NDArray[np.float32] = vectors / lengths
     return scaled
