@@ -1,0 +1,90 @@
+"""The best single model, and the mean or maximum over models of normalised scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dafm_core.errors import OptionError, closest
+from dafm_core.fusion.static.tuning import Scores, TunedRule, Views
+from dafm_core.normalize import NORMALIZATIONS, Normalization
+
+if TYPE_CHECKING:
+    from dafm_core.stacking import SimilarityStack
+
+TUNED_NORMALIZATIONS: tuple[Normalization, ...] = ("zscore", "minmax", "rank")
+"""Those under which the scale of a model's scores changes nothing, the default first."""
+
+
+class BestSingle(TunedRule[int]):
+    """The one provider that ranks the training queries best: what any fusion has to beat.
+
+    Parameters
+    ----------
+    objective : str, optional
+        Metric to choose by; the mean of the protocol's metrics by default.
+    """
+
+    has_default = False
+
+    def __init__(self, *, objective: str | None = None) -> None:
+        self.objective = objective
+
+    @property
+    def provider_(self) -> str:
+        """Name of the provider kept."""
+        return self.provider_names_[self.setting_]
+
+    def settings(self, stack: SimilarityStack) -> tuple[int, ...]:
+        """Return the providers by position."""
+        return tuple(range(stack.n_providers))
+
+    def score(self, views: Views, setting: int) -> Scores:
+        """Return one provider's scores."""
+        return views.raw[:, setting]
+
+
+class MeanFusion(TunedRule[Normalization]):
+    """Mean over providers of row-normalised scores (CombSUM).
+
+    Parameters
+    ----------
+    normalize : {"zscore", "minmax", "rank", "none"}, optional
+        Chosen on the training queries among the first three where left out; z-scores before that.
+    objective : str, optional
+        Metric to choose by; the mean of the protocol's metrics by default.
+
+    References
+    ----------
+    Fox and Shaw, Combination of Multiple Searches, TREC-2, 1994.
+    """
+
+    def __init__(
+        self, *, normalize: Normalization | None = None, objective: str | None = None
+    ) -> None:
+        self.normalize = check_normalization(normalize)
+        self.objective = objective
+
+    def settings(self, stack: SimilarityStack) -> tuple[Normalization, ...]:
+        """Return the normalisations to choose from."""
+        return (self.normalize,) if self.normalize else TUNED_NORMALIZATIONS
+
+    def score(self, views: Views, setting: Normalization) -> Scores:
+        """Return the mean over providers."""
+        mean: Scores = views[setting].mean(axis=1)  # (B, K, N) -> (B, N)
+        return mean
+
+
+class MaxFusion(MeanFusion):
+    """Maximum over providers of row-normalised scores (CombMAX); parameters as MeanFusion."""
+
+    def score(self, views: Views, setting: Normalization) -> Scores:
+        """Return the maximum over providers."""
+        peak: Scores = views[setting].max(axis=1)  # (B, K, N) -> (B, N)
+        return peak
+
+
+def check_normalization(name: Normalization | None) -> Normalization | None:
+    """Return the name; raise OptionError with the closest match if it is unknown."""
+    if name is not None and name not in NORMALIZATIONS:
+        raise OptionError(f"normalize: unknown {name!r}{closest(name, NORMALIZATIONS)}")
+    return name

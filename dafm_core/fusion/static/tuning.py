@@ -1,0 +1,159 @@
+"""Static rules as finite families: every setting is a ranking, and ``fit`` keeps the best one.
+
+Tuned on the queries a learned fusion trains on, a rule is a baseline worth beating. The families
+themselves are one module per idea: ``average.py``, ``voting.py``, ``margin.py``; weights, which
+are not finite in number, in ``weighted.py``.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.errors import FuserError
+from dafm_core.fusion.base import Fuser, Tile, TileScorer
+from dafm_core.metrics.spec import Metric, parse_metrics
+from dafm_core.metrics.truth import Truth
+from dafm_core.normalize import NORMALIZATIONS, Normalization, rank_rows
+
+if TYPE_CHECKING:
+    from dafm_core.datasets.base import Dataset
+    from dafm_core.stacking import SimilarityStack
+
+Setting = TypeVar("Setting")
+Scores: TypeAlias = NDArray[np.float32]
+
+
+class Views:
+    """A tile of raw scores and its normalised forms, each computed once however many rules ask."""
+
+    def __init__(self, raw: Tile) -> None:
+        self.raw = raw
+        self._normalized: dict[Normalization, Tile] = {}
+
+    def __getitem__(self, normalization: Normalization) -> Tile:
+        """Return the tile under one normalisation, (B, K, N); -inf where excluded."""
+        if normalization not in self._normalized:
+            self._normalized[normalization] = NORMALIZATIONS[normalization](self.raw)
+        return self._normalized[normalization]
+
+    @cached_property
+    def ranks(self) -> Tile:
+        """Rank of every candidate in its row, best = 1, ties sharing their mean, (B, K, N)."""
+        return rank_rows(self.raw)
+
+    @cached_property
+    def excluded(self) -> NDArray[np.bool_]:
+        """Whether a candidate is removed from the query's ranking, (B, N)."""
+        return np.isneginf(self.raw[:, 0])
+
+    def without_excluded(self, scores: Scores) -> Scores:
+        """Return fused scores (B, N) with -inf where excluded."""
+        return np.where(self.excluded, np.float32(-np.inf), scores)
+
+
+class TunedRule(Fuser, Generic[Setting]):
+    """A rule with a few settings; ``fit`` keeps the one that ranks the training queries best.
+
+    Best by ``objective``, or by the mean of the protocol's metrics. Without targets to learn from,
+    or before ``fit``, the first setting holds; a rule with one setting has nothing to learn.
+
+    Attributes
+    ----------
+    setting_ : a JSON value
+        The setting kept.
+    """
+
+    has_default: ClassVar[bool] = True
+    objective: str | None
+    setting_: Setting
+
+    @abstractmethod
+    def settings(self, stack: SimilarityStack) -> tuple[Setting, ...]:
+        """Return what ``fit`` chooses from, the default first."""
+
+    @abstractmethod
+    def score(self, views: Views, setting: Setting) -> Scores:
+        """Return fused scores (B, N) under one setting."""
+
+    def choose(self, stack: SimilarityStack, values: NDArray[np.float64]) -> None:
+        """Keep the setting with the highest mean of ``values`` (n_queries, n_settings)."""
+        self.setting_ = self.settings(stack)[int(values.mean(axis=0).argmax())]
+
+    def checked_scorer(self, stack: SimilarityStack) -> TileScorer:
+        """Return ``scorer(stack)``; before ``fit`` too, where the rule has a default."""
+        if hasattr(self, "provider_names_") or not self.has_default:
+            return super().checked_scorer(stack)
+        return self.scorer(stack)
+
+    def scorer(self, stack: SimilarityStack) -> TileScorer:
+        """Return the rule under the setting kept, or else under its default."""
+        setting = self.setting_ if hasattr(self, "setting_") else self.settings(stack)[0]
+        return lambda tile: self.score(Views(tile), setting)
+
+    def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return the setting kept."""
+        return {}, {"setting": self.setting_}
+
+    def set_state(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
+        """Restore the setting."""
+        self.setting_ = values["setting"]
+
+    def _fit(self, stack: SimilarityStack, dataset: Dataset) -> None:
+        settings = self.settings(stack)
+        labelled = labelled_part(dataset)
+        if len(settings) > 1 and labelled.n_queries:
+            metrics = tuning_metrics(dataset, self.objective)
+            values = measure_settings({"": self}, stack, labelled, metrics)[""]
+            self.choose(stack, values.mean(axis=2))
+            self.fitted_query_ids_ = frozenset(labelled.query_ids)
+        elif self.has_default or len(settings) == 1:
+            self.setting_ = settings[0]
+        else:
+            raise FuserError(
+                f"{type(self).__name__}.fit: no training query has a target. "
+                "Train on a split with targets."
+            )
+
+
+def measure_settings(
+    rules: Mapping[str, TunedRule[Any]],
+    stack: SimilarityStack,
+    dataset: Dataset,
+    metrics: Sequence[Metric],
+) -> dict[str, NDArray[np.float64]]:
+    """Measure every setting of every rule on every query, in one pass over the tiles.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n_queries, n_settings, n_metrics), float64
+        In [0, 1].
+    """
+    part = stack.take_queries(dataset.query_ids)
+    truth = Truth.of(dataset, part.gallery_ids, metrics)
+    settings = {name: rule.settings(part) for name, rule in rules.items()}
+    values = {name: np.empty((part.n_queries, len(settings[name]), len(metrics))) for name in rules}
+    for rows, tile in part.tiles():
+        views, right = Views(tile), truth.part(rows)
+        for name, rule in rules.items():
+            for s, setting in enumerate(settings[name]):
+                values[name][rows, s] = right.measure(rule.score(views, setting), metrics)
+    return values
+
+
+def tuning_metrics(dataset: Dataset, objective: str | None) -> tuple[Metric, ...]:
+    """Return the metrics whose mean a rule is tuned for."""
+    return parse_metrics([objective] if objective else dataset.metrics)
+
+
+def labelled_part(dataset: Dataset) -> Dataset:
+    """Return the dataset without queries that have no target in the gallery."""
+    if dataset.targets.counts.all():
+        return dataset
+    has_target = dataset.targets.counts > 0
+    return dataset.take([q for q, has in zip(dataset.query_ids, has_target, strict=True) if has])
