@@ -81,3 +81,14 @@ def read_ids(path: str | Path) -> list[str]:
 def take_queries(dataset: Dataset, path: str | None) -> Dataset:
     """Return the dataset's queries that a file lists, or all of them."""
     return dataset if path is None else dataset.take(read_ids(path))
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add STORE, --model and --bank."""
+    parser.add_argument("store", metavar="STORE", type=Path, help="folder of the similarity store")
+    parser.add_argument("--model", required=True, type=Path, help="a fuser that dafm train saved")
+    parser.add_argument(
+        "--bank",
+        type=Path,
+        help="store of training queries against this gallery, for column statistics",
+    )

@@ -7,46 +7,74 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import asdict
+from typing import Any, TypeAlias
 
 from dafm_core.cli.arguments import add_json
-from dafm_core.descriptions import DatasetInfo, FuserInfo, Option, ProviderInfo
+from dafm_core.descriptions import DatasetInfo, FuserInfo, ProviderInfo
+from dafm_core.errors import OptionError, closest
 from dafm_core.plugins import PluginCatalog
 
 EXAMPLES = {
     "plugins": "example:\n  DAFM_DISABLED_PLUGINS=tgcir dafm plugins",
-    "providers": "example:\n  dafm providers --json",
-    "fusers": "example:\n  dafm fusers",
-    "datasets": "example:\n  dafm datasets",
+    "providers": "examples:\n  dafm providers\n  dafm providers sprc    # its options and citation",
+    "fusers": "examples:\n  dafm fusers\n  dafm fusers light",
+    "datasets": "examples:\n  dafm datasets\n  dafm datasets cirr",
 }
+
+_SHOWN = {
+    "plugins": ("name", "distribution", "status", "provides"),
+    "providers": ("name", "summary"),
+    "fusers": ("name", "kind", "summary"),
+    "datasets": ("name", "splits", "summary"),
+}
+"""Columns of each overview; ``--json`` and a name show all."""
+
+_Info: TypeAlias = ProviderInfo | FuserInfo | DatasetInfo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --json."""
+    """Add NAME and --json."""
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="show only this one, with everything"
+    )
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Print one listing."""
     catalog = PluginCatalog.discover()
-    if args.command == "plugins":
-        records = _plugins(catalog)
-    else:
-        infos: dict[str, Iterable[ProviderInfo | FuserInfo | DatasetInfo]] = {
-            "providers": catalog.providers.values(),
-            "fusers": catalog.fusers.values(),
-            "datasets": catalog.datasets.values(),
-        }
-        records = [_describe(info) for info in infos[args.command]]
+    records = _records(args.command, catalog)
+    if args.name:
+        names = [record["name"] for record in records]
+        if args.name not in names:
+            raise OptionError(f"no {args.command[:-1]} {args.name!r}{closest(args.name, names)}")
+        records = [records[names.index(args.name)]]
     if args.json:
         print(json.dumps(records, indent=1, ensure_ascii=False))
         return
-    from dafm_core.reporting.terminal import print_records
+    from dafm_core.reporting.terminal import print_record, print_records
 
-    print_records(args.command, [{k: _cell(v) for k, v in record.items()} for record in records])
+    if args.name:
+        options = records[0].pop("options", [])
+        print_record({key: _cell(value) for key, value in records[0].items()})
+        print_records("options", [{k: _cell(v) for k, v in option.items()} for option in options])
+        return
+    shown = _SHOWN[args.command]
+    print_records(args.command, [{key: _cell(record[key]) for key in shown} for record in records])
+    failed = [r["name"] for r in records if r.get("status", "ok") not in {"ok", "disabled"}]
+    if failed:
+        print(f"\n{', '.join(failed)} did not load; dafm plugins NAME shows the whole reason.")
 
 
-def _plugins(catalog: PluginCatalog) -> list[dict[str, Any]]:
+def _records(command: str, catalog: PluginCatalog) -> list[dict[str, Any]]:
+    infos: dict[str, Iterable[_Info]] = {
+        "providers": catalog.providers.values(),
+        "fusers": catalog.fusers.values(),
+        "datasets": catalog.datasets.values(),
+    }
+    if command in infos:
+        return [_describe(info) for info in infos[command]]
     return [
         {
             "name": status.name,
@@ -58,33 +86,21 @@ def _plugins(catalog: PluginCatalog) -> list[dict[str, Any]]:
     ]
 
 
-def _describe(info: ProviderInfo | FuserInfo | DatasetInfo) -> dict[str, Any]:
+def _describe(info: _Info) -> dict[str, Any]:
     record: dict[str, Any] = {"name": info.name, "summary": info.summary}
     if isinstance(info, FuserInfo):
         record["kind"] = info.kind
     if isinstance(info, DatasetInfo):
         record["splits"] = list(info.splits)
-    record["options"] = [_option(option) for option in info.options]
     if not isinstance(info, FuserInfo):
         record["licence"] = info.licence
     record["citation"] = info.citation
+    record["options"] = [{**asdict(o), "choices": list(o.choices)} for o in info.options]
     return record
 
 
-def _option(option: Option) -> dict[str, Any]:
-    return {
-        "name": option.name,
-        "kind": option.kind,
-        "summary": option.summary,
-        "default": option.default,
-        "required": option.required,
-        "choices": list(option.choices),
-    }
-
-
 def _cell(value: Any) -> str:
-    """Return a value as a table's cell; an option as its name, required ones marked."""
+    """Return a value as a table's cell."""
     if isinstance(value, list):
-        names = [v["name"] + "*" * v["required"] if isinstance(v, dict) else str(v) for v in value]
-        return ", ".join(names)
-    return str(value)
+        return ", ".join(map(str, value))
+    return "" if value is None or value is False else str(value)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from dafm_core.errors import DafmError, closest
+from dafm_core.errors import DafmError, OptionError, closest
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "run the whole pipeline on the embedded dataset, ending in a report"),
@@ -45,11 +45,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the whole usage."""
-        unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
-        if unknown:
-            known = [o for action in self._actions for o in action.option_strings]
-            message = f"unknown option {unknown[1]}{closest(unknown[1], known)}"
-        raise DafmError(f"{self.prog}: {message}. See {self.prog} --help.")
+        raise OptionError(f"{message}. See {self.prog} --help.")
+
+    def check_options(self, argv: Sequence[str]) -> None:
+        """Raise OptionError for an option that is not there, before what is missing is said."""
+        known = [option for action in self._actions for option in action.option_strings]
+        for word in argv:
+            option = word.partition("=")[0]
+            if re.fullmatch(r"--[a-z][\w-]*", option) and option not in known:
+                self.error(f"unknown option {option}{closest(option, known)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,7 +81,7 @@ def _run(argv: list[str]) -> int:
         return 0
     name = argv[0]
     if name not in COMMANDS:
-        raise DafmError(f"unknown command {name!r}{closest(name, COMMANDS)}. See dafm --help.")
+        raise OptionError(f"unknown command {name!r}{closest(name, COMMANDS)}. See dafm --help.")
     module, summary = COMMANDS[name]
     command = importlib.import_module(f"dafm_core.cli.{module}")
     parser = Parser(
@@ -89,6 +93,7 @@ def _run(argv: list[str]) -> int:
     )
     command.add_arguments(parser)
     parser.set_defaults(command=name)
+    parser.check_options(argv[1:])
     command.run(parser.parse_args(argv[1:]))
     return 0
 

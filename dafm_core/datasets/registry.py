@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dafm_core.datasets.scenes import INFO as SCENES
 from dafm_core.descriptions import DatasetInfo, Option
 
 _IMAGES = Option(name="images", summary="folder of the image files", kind="path")
@@ -83,4 +84,4 @@ FOLDER = DatasetInfo(
     factory="dafm_core.datasets.folder:load",
 )
 
-DATASETS: list[DatasetInfo] = [CIRCO, CIRR, FASHIONIQ, FOLDER]
+DATASETS: list[DatasetInfo] = [CIRCO, CIRR, FASHIONIQ, FOLDER, SCENES]

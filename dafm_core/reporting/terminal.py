@@ -31,6 +31,17 @@ def print_records(title: str, records: Sequence[Mapping[str, str]]) -> None:
     console.print(table)
 
 
+def print_record(record: Mapping[str, str]) -> None:
+    """Print one dictionary, a line per key; empty values are left out."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for key, value in record.items():
+        if value:
+            table.add_row(key, Text(value))
+    Console().print(table)
+
+
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
     """Show one bar per stage, with rate and time left, on standard error."""

@@ -7,8 +7,7 @@ texts that say how one member differs from another.
 
 from __future__ import annotations
 
-from dafm_core.datasets.base import DatasetInfo
-from dafm_core.provider import Option
+from dafm_core.descriptions import DatasetInfo, Option
 
 INFO = DatasetInfo(
     name="scenes",

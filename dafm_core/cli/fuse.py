@@ -1,0 +1,46 @@
+"""``dafm fuse``: fused scores of a store, written for other tools."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dafm_core.cli.arguments import add_model, read_ids
+
+EXAMPLES = {
+    "fuse": "examples:\n"
+    "  dafm fuse scores/ --model light/ --out fused.trec --depth 100\n"
+    "  dafm fuse test1/ --model light/ --bank bank/ --out fused.npy",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the store, the model and what to write."""
+    add_model(parser)
+    parser.add_argument(
+        "--out", required=True, type=Path, help="FILE.npy (all scores), .parquet or .trec (lists)"
+    )
+    parser.add_argument("--queries", type=Path, help="only these queries: ids, one a line")
+    parser.add_argument(
+        "--depth", type=int, default=100, help="candidates per query in a list (default 100)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Fuse tile by tile into a file."""
+    from dafm_core.cli.models import open_model
+    from dafm_core.run_files import write_run
+    from dafm_core.submission import fuser_blocks
+
+    fuser, stack, _ = open_model(args.store, args.model, args.bank)
+    if args.queries:
+        stack = stack.take_queries(read_ids(args.queries))
+    path = write_run(
+        args.out,
+        fuser_blocks(fuser, stack),
+        query_ids=stack.query_ids,
+        gallery_ids=stack.gallery_ids,
+        name=args.model.name,
+        depth=args.depth,
+    )
+    print(f"{path}: {stack.n_queries} queries x {stack.n_gallery} images, fused by {args.model}")

@@ -1,0 +1,107 @@
+"""``dafm import``: a matrix, a run or features made elsewhere become a provider of a store."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dafm_core.cli.arguments import read_settings
+
+EXAMPLES = {
+    "import": "examples:\n"
+    "  dafm import ccin.npy --provider ccin --store scores/ --fact model=CCIN\n"
+    "  dafm import queries.npy --gallery-features gallery.npy --provider ccin --store scores/\n"
+    "  dafm import recall.json --provider ccin --store scores/ --dataset cirr:data/cirr",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add FILE, what it holds and where it goes."""
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        type=Path,
+        help=".npy .npz .pt .safetensors .parquet, a TREC run (.trec .run .txt), or a CIRR or CIRCO"
+        " submission (.json)",
+    )
+    parser.add_argument("--provider", required=True, help="name it gets in the store")
+    parser.add_argument("--store", required=True, type=Path, help="folder of the similarity store")
+    parser.add_argument("--dataset", help="NAME:PATH, to make the store if there is none")
+    parser.add_argument("--split", help="split of --dataset")
+    parser.add_argument(
+        "--dataset-set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="option of --dataset",
+    )
+    parser.add_argument("--key", help="which array, where the file holds several")
+    parser.add_argument("--query-ids", type=Path, help="ids of the rows, one a line")
+    parser.add_argument("--gallery-ids", type=Path, help="ids of the columns, one a line")
+    parser.add_argument(
+        "--direction", choices=["similarity", "distance"], help="distances are negated"
+    )
+    parser.add_argument(
+        "--gallery-features",
+        type=Path,
+        help="FILE holds query features, this the gallery's: scores are their products",
+    )
+    parser.add_argument("--gallery-key", help="which array of --gallery-features")
+    parser.add_argument("--measure", choices=["cosine", "dot"], help="of features (default cosine)")
+    parser.add_argument(
+        "--fact",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what else is known, for the passport, e.g. checkpoint=SHA256; repeatable",
+    )
+    parser.add_argument("--dtype", default="float32", help="float32 (default) or float16 scores")
+    parser.add_argument("--overwrite", action="store_true", help="replace a matrix of that name")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Import, and say what is in the store now."""
+    from dafm_core.errors import OptionError
+    from dafm_core.importing import import_features, import_scores
+    from dafm_core.plugins import load_dataset
+    from dafm_core.store import SimilarityStore
+
+    if args.dataset:
+        options = read_settings(args.dataset_set, flag="--dataset-set")
+        dataset = load_dataset(args.dataset, split=args.split, **options)
+        store = SimilarityStore.create(args.store, dataset)
+    else:
+        store = SimilarityStore.open(args.store)
+    facts = read_settings(args.fact, flag="--fact")
+    kept = {"facts": facts, "dtype": args.dtype, "overwrite": args.overwrite}
+    ids = {"query_ids": args.query_ids, "gallery_ids": args.gallery_ids}
+    if args.gallery_features:
+        if args.direction:
+            raise OptionError("dafm import: --direction is for matrices; features have --measure.")
+        import_features(
+            store,
+            args.provider,
+            args.file,
+            args.gallery_features,
+            measure=args.measure or "cosine",
+            query_key=args.key,
+            gallery_key=args.gallery_key,
+            **ids,
+            **kept,
+        )
+    else:
+        if args.measure or args.gallery_key:
+            raise OptionError("dafm import: --measure and --gallery-key need --gallery-features.")
+        import_scores(
+            store,
+            args.provider,
+            args.file,
+            key=args.key,
+            direction=args.direction or "similarity",
+            **ids,
+            **kept,
+        )
+    passport = store.passport(args.provider)
+    depth = passport.get("truncated_at")
+    note = f", lists of {depth}: the rest ties below them" if depth else ""
+    print(f"{store.path}: {args.provider}: imported {args.file.name}{note}")

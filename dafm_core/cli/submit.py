@@ -1,0 +1,53 @@
+"""``dafm submit``: the files that the CIRR and CIRCO test servers take."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dafm_core.cli.arguments import add_model
+
+EXAMPLES = {
+    "submit": "examples:\n"
+    "  dafm submit cirr test1/ --model light/ --bank bank/ --out submission/\n"
+    "  dafm submit cirr val/ --model light/ --out check/ --score   # what the server would say",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the benchmark, the store and the model."""
+    parser.add_argument("benchmark", choices=["cirr", "circo"])
+    add_model(parser)
+    parser.add_argument("--out", required=True, type=Path, help="folder for the files")
+    parser.add_argument(
+        "--score", action="store_true", help="score the files too, where the split has targets"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Rank, lint, write; then score what was written, if asked."""
+    from dafm_core.cli.models import open_model
+    from dafm_core.errors import OptionError
+    from dafm_core.submission import fuser_blocks, score_submission, write_submission
+    from dafm_core.submission_lint import benchmark_of
+
+    fuser, stack, dataset = open_model(args.store, args.model, args.bank)
+    found = benchmark_of(dataset)
+    if found != args.benchmark:
+        raise OptionError(f"dafm submit {args.benchmark}: {args.store} is of {dataset.protocol}.")
+    files = {
+        "cirr": {"recall": "recall", "recall_subset": "recall_subset"},
+        "circo": {"circo": None},
+    }
+    for name, metric in files[args.benchmark].items():
+        path = write_submission(
+            args.out / f"{name}.json",
+            dataset,
+            fuser_blocks(fuser, stack),
+            gallery_ids=stack.gallery_ids,
+            metric=metric,
+        )
+        print(f"{path}: {dataset.n_queries} queries, {path.stat().st_size / 1e6:.2f} MB, linted")
+        if args.score:
+            values = score_submission(path, dataset).values
+            print("  " + "  ".join(f"{key} {100 * value:.2f}" for key, value in values.items()))
