@@ -53,6 +53,7 @@ def _load(
         where, device=device, dtype=dtype, batch_size=batch_size, workers=workers
     )
     weights = open_file(checkpoint, f"{where}: checkpoint")
+    digest = sha256_of(checkpoint)  # reads the file once, before its pages are let go
     model = load_model(
         weights,
         vision_heads=vision_heads,
@@ -64,7 +65,7 @@ def _load(
     tokenizer.check(model.sizes.qformer.vocabulary, model.sizes.qformer.positions)
     fingerprint = {
         "model": f"{where} {model.sizes.vision.kind}",
-        "checkpoint_sha256": sha256_of(checkpoint),
+        "checkpoint_sha256": digest,
         "vocabulary_sha256": tokenizer.sha256,
         "text_template": "sprc cleaning, 32 tokens",
         "vision_heads": str(vision_heads),
