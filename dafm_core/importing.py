@@ -75,7 +75,8 @@ def import_scores(
     direction : {"similarity", "distance"}
         Distances are negated.
     facts : mapping of str, optional
-        What else is known, for the passport, e.g. model, checkpoint sha256, text template.
+        What decides the scores, for the passport's fingerprint, e.g. model, checkpoint sha256, text
+        template; the same for every split of one model, unlike the file, which stands beside it.
     dtype : {"float32", "float16"}
     overwrite : bool
 
@@ -118,8 +119,9 @@ def import_scores(
         rows = align_matrix(array, store.dataset, sign=sign)
     passport: dict[str, Any] = {
         "source": "imported",
-        "fingerprint": {"file_sha256": sha256_of(path), **(facts or {})},
-        "options": {"file": path.name, "direction": direction} | ({"key": key} if key else {}),
+        "fingerprint": dict(facts or {}),
+        "options": {"direction": direction},
+        "files": {"scores": _file_facts(path, key)},
     }
     if isinstance(rows, ListedScores):
         passport["truncated_at"] = rows.truncated_at
@@ -179,12 +181,12 @@ def import_features(
         )
     passport = {
         "source": "imported",
-        "fingerprint": {
-            "queries_file_sha256": sha256_of(paths[0]),
-            "gallery_file_sha256": sha256_of(paths[1]),
-            **(facts or {}),
+        "fingerprint": dict(facts or {}),
+        "options": {"measure": measure},
+        "files": {
+            "queries": _file_facts(paths[0], query_key),
+            "gallery": _file_facts(paths[1], gallery_key),
         },
-        "options": {"queries": paths[0].name, "gallery": paths[1].name, "measure": measure},
     }
     _write(
         store,
@@ -205,6 +207,11 @@ def is_list(path: Path) -> bool:
         return set(LONG_COLUMNS) == set(pl.read_parquet_schema(path))
     except (OSError, pl.exceptions.PolarsError):
         return False  # read_array says what is wrong with it
+
+
+def _file_facts(path: Path, key: str | None) -> dict[str, str]:
+    facts = {"name": path.name, "sha256": sha256_of(path)}
+    return facts if key is None else {**facts, "key": key}
 
 
 def _read_lists(path: Path, dataset: Dataset, sign: float) -> ListedScores:

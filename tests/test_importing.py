@@ -1,3 +1,4 @@
+import hashlib
 import json
 import warnings
 from pathlib import Path
@@ -147,12 +148,14 @@ def test_one_of_several_arrays_by_key(tmp_path, store, scores):
 
 def test_the_passport_says_where_scores_come_from(tmp_path, store, scores):
     path = save(tmp_path / "m.npy", scores)
-    import_scores(store, "ccin", path, facts={"model": "CCIN", "checkpoint_sha256": "ab"})
+    facts = {"model": "CCIN", "checkpoint_sha256": "ab"}
+    import_scores(store, "ccin", path, facts=facts, key="m")
     passport = store.passport("ccin")
     assert passport["source"] == "imported"
-    assert passport["fingerprint"]["model"] == "CCIN"
-    assert len(passport["fingerprint"]["file_sha256"]) == 64
-    assert passport["options"] == {"file": "m.npy", "direction": "similarity"}
+    assert passport["fingerprint"] == facts  # the same for the file of another split
+    assert passport["options"] == {"direction": "similarity"}
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert passport["files"] == {"scores": {"name": "m.npy", "sha256": sha256, "key": "m"}}
     assert "truncated_at" not in passport
 
 
@@ -163,7 +166,7 @@ def test_importing_the_same_file_again_changes_nothing(tmp_path, store, scores):
     import_scores(store, "m", path)
     assert contents(store) == before
     save(path, scores + 1)
-    with pytest.raises(StoreError, match="another fingerprint"):
+    with pytest.raises(StoreError, match="another files"):
         import_scores(store, "m", path)
     assert contents(store) == before
     import_scores(store, "m", path, overwrite=True)
