@@ -1,0 +1,226 @@
+"""What every provider must hold to, checked on a few queries and images.
+
+Fusers are checked in ``fusers.py``. A check compares scores up to a tolerance relative to their
+spread, since a network's last bits change with its batch.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import cast
+
+import numpy as np
+
+from dafm_core.images import ImageRef
+from dafm_core.provider import (
+    EncodingProvider,
+    Features,
+    Provider,
+    Query,
+    Similarity,
+    SimilarityProvider,
+    is_encoding,
+)
+from dafm_core.testing.results import Battery, Check, CheckFailed, CheckResult, NotApplicable
+from dafm_core.testing.samples import ProviderSample
+
+_battery = Battery()
+
+
+def provider_checks() -> tuple[Check, ...]:
+    """Return every check; each is called with a provider and a ProviderSample."""
+    return tuple(_battery.checks)
+
+
+def check_provider(provider: Provider, sample: ProviderSample | None = None) -> list[CheckResult]:
+    """Run every check on a provider.
+
+    Parameters
+    ----------
+    provider : SimilarityProvider or EncodingProvider
+    sample : ProviderSample, optional
+        Queries and images it can score; by default random pictures in a temporary folder.
+
+    Returns
+    -------
+    list of CheckResult
+        One per check, in a fixed order; ``summarize`` counts them.
+    """
+    if sample is not None:
+        return _battery.run(provider, sample)
+    with TemporaryDirectory(prefix="dafm-check-") as folder:
+        return _battery.run(provider, ProviderSample.draw(Path(folder)))
+
+
+def _score(provider: Provider, queries: Sequence[Query], gallery: Sequence[ImageRef]) -> Similarity:
+    """Return what core would get from the provider."""
+    if is_encoding(provider):
+        return cast(EncodingProvider, provider).similarity(
+            _encode_queries(provider, queries),
+            cast(EncodingProvider, provider).encode_gallery(gallery),
+        )
+    return cast(SimilarityProvider, provider).similarity(queries, gallery)
+
+
+def _encode_queries(provider: Provider, queries: Sequence[Query]) -> Features:
+    references, texts = [q.reference for q in queries], [q.text for q in queries]
+    return cast(EncodingProvider, provider).encode_queries(references, texts)
+
+
+def _expect_same(got: Similarity, expected: Similarity, sample: ProviderSample, law: str) -> None:
+    """Raise CheckFailed where scores differ by more than the tolerance."""
+    if got.shape != expected.shape:
+        raise CheckFailed(f"expected scores of shape {expected.shape}, got {got.shape}: {law}")
+    spread = float(np.ptp(expected)) or 1.0
+    worst = float(np.max(np.abs(got.astype(np.float64) - expected)))
+    if not worst <= sample.tolerance * spread:
+        raise CheckFailed(f"scores differ by {worst:.3g} of a spread of {spread:.3g}: {law}")
+
+
+@_battery.add("Scores are a float32 array of shape (n_queries, n_gallery).")
+def _shape_and_dtype(provider: Provider, sample: ProviderSample) -> None:
+    scores = _score(provider, sample.queries, sample.gallery)
+    expected = (len(sample.queries), len(sample.gallery))
+    if not isinstance(scores, np.ndarray) or scores.dtype != np.float32:
+        kind = getattr(scores, "dtype", type(scores).__name__)
+        raise CheckFailed(f"expected a float32 array, got {kind}")
+    if scores.shape != expected:
+        raise CheckFailed(f"expected scores of shape {expected}, got {scores.shape}")
+
+
+@_battery.add("No score is NaN or infinite.")
+def _finite(provider: Provider, sample: ProviderSample) -> None:
+    scores = _score(provider, sample.queries, sample.gallery)
+    if not np.isfinite(scores).all():
+        raise CheckFailed(f"{int((~np.isfinite(scores)).sum())} scores are NaN or infinite")
+
+
+@_battery.add("Reversing the queries reverses the rows.")
+def _query_order(provider: Provider, sample: ProviderSample) -> None:
+    scores = _score(provider, sample.queries, sample.gallery)
+    reversed_ = _score(provider, sample.queries[::-1], sample.gallery)
+    _expect_same(reversed_, scores[::-1], sample, "rows do not follow the queries")
+
+
+@_battery.add("Reversing the gallery reverses the columns.")
+def _gallery_order(provider: Provider, sample: ProviderSample) -> None:
+    scores = _score(provider, sample.queries, sample.gallery)
+    reversed_ = _score(provider, sample.queries, sample.gallery[::-1])
+    _expect_same(reversed_, scores[:, ::-1], sample, "columns do not follow the gallery")
+
+
+@_battery.add("A query's scores do not depend on the other queries of its block.")
+def _query_blocks(provider: Provider, sample: ProviderSample) -> None:
+    scores = _score(provider, sample.queries, sample.gallery)
+    alone = [_score(provider, (query,), sample.gallery) for query in sample.queries]
+    _expect_same(np.concatenate(alone), scores, sample, "queries see each other")
+
+
+@_battery.add("A candidate's scores do not depend on the rest of the gallery.")
+def _gallery_blocks(provider: Provider, sample: ProviderSample) -> None:
+    scores = _score(provider, sample.queries, sample.gallery)
+    alone = [_score(provider, sample.queries, (image,)) for image in sample.gallery]
+    _expect_same(np.concatenate(alone, axis=1), scores, sample, "candidates see each other")
+
+
+@_battery.add("The same call gives the same bits.")
+def _deterministic(provider: Provider, sample: ProviderSample) -> None:
+    first = _score(provider, sample.queries, sample.gallery)
+    if not np.array_equal(first, _score(provider, sample.queries, sample.gallery)):
+        raise CheckFailed("a second call gave other scores")
+
+
+@_battery.add("Scoring leaves the global random state of Python and NumPy alone.")
+def _global_state(provider: Provider, sample: ProviderSample) -> None:
+    kept = random.getstate(), np.random.get_state()  # noqa: NPY002
+    random.seed(8191)  # states no provider would seed, so that seeding anew shows
+    np.random.seed(8191)  # noqa: NPY002
+    before = random.getstate(), repr(np.random.get_state())  # noqa: NPY002
+    try:
+        _score(provider, sample.queries, sample.gallery)
+        after = random.getstate(), repr(np.random.get_state())  # noqa: NPY002
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])  # noqa: NPY002
+    if before != after:
+        raise CheckFailed("scoring drew from, or seeded, the global random state")
+
+
+@_battery.add("The same query twice has equal rows; the same image twice has equal columns.")
+def _duplicates(provider: Provider, sample: ProviderSample) -> None:
+    queries = (*sample.queries[:2], replace(sample.queries[0], id="again"))
+    gallery = (*sample.gallery[:2], sample.gallery[0])
+    scores = _score(provider, queries, gallery)
+    _expect_same(scores[2], scores[0], sample, "a repeated query has another row")
+    _expect_same(scores[:, 2], scores[:, 0], sample, "a repeated image has another column")
+
+
+@_battery.add("Empty, blank, very long and non-English texts are scored.")
+def _unusual_texts(provider: Provider, sample: ProviderSample) -> None:
+    texts = ("", " \n\t", "more red " * 300, "ein größeres Kleid – 更红 🙂")
+    queries = [replace(sample.queries[0], id=f"text-{i}", text=t) for i, t in enumerate(texts)]
+    for query in queries:
+        try:
+            scores = _score(provider, (query,), sample.gallery)
+        except Exception as error:
+            raise CheckFailed(f"text {query.text[:20]!r} raised {error!r}") from error
+        if scores.shape != (1, len(sample.gallery)) or not np.isfinite(scores).all():
+            raise CheckFailed(
+                f"text {query.text[:20]!r} has scores that are not finite, or too few"
+            )
+
+
+@_battery.add("Features are finite float32 arrays with one row per item.")
+def _feature_rows(provider: Provider, sample: ProviderSample) -> None:
+    if not is_encoding(provider):
+        raise NotApplicable("the provider does not factor")
+    gallery = cast(EncodingProvider, provider).encode_gallery(sample.gallery)
+    queries = _encode_queries(provider, sample.queries)
+    for name, features, n in (
+        ("gallery", gallery, len(sample.gallery)),
+        ("query", queries, len(sample.queries)),
+    ):
+        if not isinstance(features, np.ndarray) or features.dtype != np.float32:
+            kind = getattr(features, "dtype", type(features).__name__)
+            raise CheckFailed(f"expected {name} features as a float32 array, got {kind}")
+        if features.ndim < 2 or len(features) != n:
+            raise CheckFailed(f"expected {n} rows of {name} features, got {features.shape}")
+        if not np.isfinite(features).all():
+            raise CheckFailed(f"{name} features are NaN or infinite")
+
+
+@_battery.add(
+    "Gallery features may be joined from blocks and be read-only, as core's cache gives them."
+)
+def _cached_features(provider: Provider, sample: ProviderSample) -> None:
+    if not is_encoding(provider):
+        raise NotApplicable("the provider does not factor")
+    model = cast(EncodingProvider, provider)
+    scores = _score(provider, sample.queries, sample.gallery)
+    blocks = [model.encode_gallery(sample.gallery[:2]), model.encode_gallery(sample.gallery[2:])]
+    try:
+        features = np.concatenate(blocks)
+    except ValueError as error:
+        raise CheckFailed(f"features of two blocks cannot be joined: {error}") from error
+    features.setflags(write=False)
+    joined = model.similarity(_encode_queries(provider, sample.queries), features)
+    _expect_same(joined, scores, sample, "cached features score differently")
+
+
+@_battery.add("The fingerprint is a mapping of strings that scoring does not change.")
+def _fingerprint(provider: Provider, sample: ProviderSample) -> None:
+    before = getattr(provider, "fingerprint", None)
+    if before is None:
+        raise NotApplicable("no fingerprint: gallery features are not cached between runs")
+    if not isinstance(before, Mapping) or not all(
+        isinstance(part, str) for pair in before.items() for part in pair
+    ):
+        raise CheckFailed(f"expected a mapping of str to str, got {before!r}")
+    kept = dict(before)
+    _score(provider, sample.queries, sample.gallery)
+    if dict(provider.fingerprint) != kept:  # type: ignore[union-attr]
+        raise CheckFailed("scoring changed the fingerprint")

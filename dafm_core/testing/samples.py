@@ -1,0 +1,159 @@
+"""What checks are run on: a few pictures and queries for providers, a made-up stack for fusers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.fusion.base import Fuser
+from dafm_core.images import ImageRef
+from dafm_core.provider import Query
+from dafm_core.ragged import Ragged
+from dafm_core.stacking import SimilarityStack
+
+PROTOCOL = "made-up"
+
+_TEXTS = (
+    "is red instead of blue",
+    "same object from behind, two of them",
+    "remove the dog and zoom out",
+    "Shows a cat, not a dog!",
+    "has longer sleeves and is more formal",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderSample:
+    """A few queries and candidates to check a provider on.
+
+    Parameters
+    ----------
+    queries : tuple of Query
+        At least two.
+    gallery : tuple of ImageRef
+        At least three, distinct.
+    tolerance : float
+        Differences that do not count, as a share of the scores' spread.
+    """
+
+    queries: tuple[Query, ...]
+    gallery: tuple[ImageRef, ...]
+    tolerance: float = 1e-3
+
+    @classmethod
+    def draw(cls, folder: Path, *, seed: int = 0) -> ProviderSample:
+        """Return queries about random pictures, written to ``folder`` in several modes."""
+        from PIL import Image
+
+        rng = np.random.default_rng(seed)
+        images = []
+        for number, mode in enumerate(("RGB", "RGB", "L", "RGBA", "P", "RGB")):
+            small = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
+            size = (int(rng.integers(40, 120)), int(rng.integers(40, 120)))
+            picture = Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).convert(mode)
+            images.append(ImageRef(f"image-{number}", folder / f"image-{number}.png"))
+            picture.save(folder / f"image-{number}.png")
+        queries = [
+            Query(id=f"query-{number}", reference=images[number], text=text)
+            for number, text in enumerate(_TEXTS)
+        ]
+        return cls(queries=tuple(queries), gallery=tuple(images))
+
+    @classmethod
+    def of_dataset(cls, dataset: Dataset, *, n_queries: int = 6) -> ProviderSample:
+        """Return the first queries of a dataset, and the images they mention as the gallery."""
+        queries = dataset.iter_queries(0, n_queries)
+        ids = [query.reference.id for query in queries]
+        for targets in dataset.targets.take(np.arange(len(queries))):
+            ids += [dataset.gallery_ids[column] for column in targets]
+        ids += dataset.gallery_ids[:3]
+        return cls(queries=tuple(queries), gallery=tuple(map(dataset.image, dict.fromkeys(ids))))
+
+
+@dataclass(frozen=True)
+class FuserSubject:
+    """A fuser under test, and the stack it is tried on; fitted once, when first asked for.
+
+    Parameters
+    ----------
+    fuser : Fuser
+        Only its class and parameters are used; every check makes its own.
+    n_queries, n_gallery, seed : int
+        Size and seed of the made-up stack of three providers: one good, one fair, one with ties.
+    """
+
+    fuser: Fuser
+    n_queries: int = 48
+    n_gallery: int = 40
+    seed: int = 0
+
+    def fresh(self) -> Fuser:
+        """Return an unfitted fuser with the same parameters."""
+        return type(self.fuser)(**self.fuser.params())
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """Queries with one target each; two queries share a group; one candidate is excluded."""
+        rng = np.random.default_rng(self.seed)
+        gallery = [f"image-{i:02d}" for i in range(self.n_gallery)]
+        rows = []
+        for query in range(self.n_queries):
+            reference, target = rng.choice(self.n_gallery, 2, replace=False)
+            rows.append(
+                {
+                    "query_id": f"query-{query:02d}",
+                    "reference": gallery[reference],
+                    "text": "",
+                    "group": f"group-{query // 2}",
+                    "targets": [gallery[target]],
+                    "excluded": [gallery[reference]],
+                }
+            )
+        return Dataset(
+            protocol=PROTOCOL, gallery_ids=tuple(gallery), queries=query_frame(rows, where=PROTOCOL)
+        )
+
+    @cached_property
+    def matrices(self) -> dict[str, NDArray[np.float32]]:
+        """Scores on a grid of 1/256, so that shifting and doubling them is exact in float32."""
+        rng = np.random.default_rng(self.seed + 1)
+        shape = (self.n_queries, self.n_gallery)
+        matrices = {}
+        for name, signal, step in (("good", 3.0, 256), ("fair", 1.5, 256), ("tied", 1.0, 2)):
+            scores = rng.standard_normal(shape)
+            scores[self.dataset.targets.rows, self.dataset.targets.values] += signal
+            matrices[name] = (np.round(scores * step) / step).astype(np.float32)
+        return matrices
+
+    @cached_property
+    def stack(self) -> SimilarityStack:
+        """The three providers over all queries."""
+        return self.stack_of(self.matrices)
+
+    @cached_property
+    def fitted(self) -> Fuser:
+        """A fuser fitted on the whole stack."""
+        return self.fresh().fit(self.stack, self.dataset)
+
+    @cached_property
+    def scores(self) -> NDArray[np.float32]:
+        """What the fitted fuser makes of the stack."""
+        return self.fitted.fuse(self.stack).scores
+
+    def stack_of(
+        self, matrices: Mapping[str, NDArray[np.float32]], *, excluded: Ragged | None = None
+    ) -> SimilarityStack:
+        """Return a stack of other matrices for the same queries and gallery."""
+        return SimilarityStack.from_matrices(
+            matrices,
+            protocol=PROTOCOL,
+            query_ids=self.dataset.query_ids,
+            gallery_ids=self.dataset.gallery_ids,
+            excluded=self.dataset.excluded if excluded is None else excluded,
+        )
