@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dafm_core.errors import AlignmentError, LeakageError
-from dafm_core.metrics.spec import Metric, parse_metrics
+from dafm_core.metrics.spec import parse_metrics
 from dafm_core.metrics.truth import Truth
 
 if TYPE_CHECKING:
@@ -43,6 +43,19 @@ class Evaluation:
     protocol: str
     metrics: tuple[str, ...]
     frame: pl.DataFrame
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        dataset: Dataset,
+        metrics: Sequence[str],
+        values: NDArray[np.float64],
+    ) -> Evaluation:
+        """Return the evaluation with these values, (n_queries, n_metrics)."""
+        columns = [pl.Series(metric, values[:, m]) for m, metric in enumerate(metrics)]
+        frame = dataset.queries.select("query_id", "group").with_columns(columns)
+        return cls(name, dataset.protocol, tuple(metrics), frame)
 
     @property
     def values(self) -> dict[str, float]:
@@ -118,7 +131,7 @@ def evaluate_run(run: Run, dataset: Dataset, *, metrics: Sequence[str] | None = 
     chosen = parse_metrics(metrics or dataset.metrics)
     truth = Truth.of(dataset, run.gallery_ids, chosen)
     values = truth.measure(run.scores[[index[q] for q in dataset.query_ids]], chosen)
-    return _evaluation(run.name, dataset, chosen, values)
+    return Evaluation.of(run.name, dataset, [m.name for m in chosen], values)
 
 
 def combine(name: str, parts: Iterable[Evaluation], dataset: Dataset) -> Evaluation:
@@ -178,16 +191,9 @@ def _evaluate_tiles(
         part = truth.part(rows)
         for name, score in scorers.items():
             values[name][rows] = part.measure(score(tile), chosen)
-    return {name: _evaluation(name, dataset, chosen, array) for name, array in values.items()}
+    columns = [metric.name for metric in chosen]
+    return {n: Evaluation.of(n, dataset, columns, array) for n, array in values.items()}
 
 
 def _column(k: int) -> TileScorer:
     return lambda tile: tile[:, k]
-
-
-def _evaluation(
-    name: str, dataset: Dataset, metrics: Sequence[Metric], values: NDArray[np.float64]
-) -> Evaluation:
-    columns = [pl.Series(metric.name, values[:, m]) for m, metric in enumerate(metrics)]
-    frame = dataset.queries.select("query_id", "group").with_columns(columns)
-    return Evaluation(name, dataset.protocol, tuple(m.name for m in metrics), frame)
