@@ -1,0 +1,129 @@
+"""Golden cases, and a vocabulary of the right form without meaning: parity needs no real one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from dafm_plugin_blip4cir.provider import (
+    Blip4CirBiProvider,
+    Blip4CirProvider,
+    load,
+    load_bi,
+    load_bi_sum,
+)
+from safetensors.numpy import load_file
+
+from dafm_core.images import ImageRef
+
+torch.set_num_threads(2)
+FIXTURES = Path(__file__).parent / "fixtures"
+SPECIALS = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One golden folder."""
+
+    folder: Path
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = json.loads((self.folder / "case.json").read_text())
+        return facts
+
+    @cached_property
+    def expected(self) -> dict[str, np.ndarray]:
+        return load_file(self.folder / "expected.safetensors")
+
+    @property
+    def queries(self) -> list[dict[str, Any]]:
+        queries: list[dict[str, Any]] = self.facts["queries"]
+        return queries
+
+    def images(self, kind: str = "images") -> list[ImageRef]:
+        return [ImageRef(name, self.folder / kind / name) for name in self.facts[kind]]
+
+    def references(self) -> list[ImageRef]:
+        names = [query["reference"] for query in self.queries]
+        return [ImageRef(name, self.folder / "images" / name) for name in names]
+
+    def load(self, vocabulary: Path, **options: Any) -> Blip4CirProvider:
+        """Load the image-grounded model."""
+        known = {"checkpoint": self.folder / "checkpoint.pt", "device": "cpu"}
+        return load(**known | self.facts["options"] | {"vocabulary": str(vocabulary)} | options)
+
+    def files(self) -> dict[str, Path]:
+        """Return the three files of BLIP4CIR+Bi, by option."""
+        names = {"checkpoint": "blip_pretrained", "text_encoder": "text_encoder"}
+        names["combiner"] = "combiner"
+        return {o: self.folder / f"checkpoint_{name}.pt" for o, name in names.items()}
+
+    def load_bi(self, vocabulary: Path, **options: Any) -> Blip4CirBiProvider:
+        known = {**self.files(), "vocabulary": str(vocabulary), "device": "cpu"}
+        return load_bi(**known | self.facts["options"] | options)
+
+    def load_bi_sum(self, vocabulary: Path, **options: Any) -> Blip4CirBiProvider:
+        known = {**self.files(), "vocabulary": str(vocabulary), "device": "cpu"}
+        del known["combiner"]
+        return load_bi_sum(**known | self.facts["options"] | options)
+
+
+class Recorded:
+    """Stands for the tokeniser: the last word of a text is the number of a recorded row."""
+
+    def __init__(self, case: Case) -> None:
+        self.ids, self.mask = case.expected["token_ids"], case.expected["attention_mask"]
+
+    def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        rows = [int(text.split()[-1]) for text in texts]
+        return self.ids[rows], self.mask[rows]
+
+
+@pytest.fixture(scope="session")
+def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("vocabulary") / "vocab.txt"
+    path.write_text("\n".join(SPECIALS.get(i, f"word{i}") for i in range(30522)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def real_vocabulary() -> Path:
+    root = Path(os.environ.get("DAFM_SHARED", Path(__file__).parents[4] / "shared"))
+    path = root / "vocabularies" / "bert_base_uncased_vocab.txt"
+    if not path.is_file():
+        pytest.skip(f"the vocabulary of bert-base-uncased is not at {path}; set DAFM_SHARED")
+    return path
+
+
+@pytest.fixture(scope="session")
+def grounded() -> Case:
+    return Case(FIXTURES / "image_grounded")
+
+
+@pytest.fixture(scope="session")
+def bi() -> Case:
+    return Case(FIXTURES)
+
+
+@pytest.fixture(scope="session")
+def grounded_provider(grounded: Case, vocabulary: Path) -> Blip4CirProvider:
+    """The golden model behind recorded token ids, in batches that do not divide the counts."""
+    provider = grounded.load(vocabulary, batch_size=4)
+    provider.tokenizer = Recorded(grounded)  # type: ignore[assignment]
+    return provider
+
+
+@pytest.fixture(scope="session")
+def bi_provider(bi: Case, vocabulary: Path) -> Blip4CirBiProvider:
+    provider = bi.load_bi(vocabulary, batch_size=4)
+    provider.tokenizer = Recorded(bi)  # type: ignore[assignment]
+    return provider
