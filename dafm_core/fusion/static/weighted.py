@@ -24,6 +24,8 @@ Weights = NDArray[np.float64]
 CACHE_BYTES: Final = 512 << 20
 """Normalised scores kept in memory while learning; beyond it every n-th query is used."""
 N_STEPS: Final = 30
+TOLERANCE: Final = 1e-6
+"""Decrease of the loss, in nats, that is not worth another step."""
 TUNED: Final[tuple[Normalization, ...]] = ("zscore", "minmax")
 """Normalisations to choose from; under ranks the likelihood says little."""
 
@@ -105,13 +107,15 @@ def learn_weights(stack: SimilarityStack, targets: Ragged, normalize: Normalizat
         step = np.zeros_like(scale)
         ridge = 1e-9 * np.eye(int(free.sum())) * max(1.0, float(np.trace(hessian)))
         step[free] = np.linalg.solve(hessian[np.ix_(free, free)] + ridge, gradient[free])
-        for shrink in 0.5 ** np.arange(20):
+        if gradient @ step < TOLERANCE:
+            break
+        for shrink in 0.5 ** np.arange(8):
             proposal = np.maximum(scale - shrink * step, 0)
             proposed = _likelihood(blocks, proposal)
-            if proposed[0] < loss - 1e-9:
+            if proposed[0] < loss:
                 break
         else:
-            break  # no step lowers the loss: converged
+            break  # no step lowers the loss
         scale, (loss, gradient, hessian) = proposal, proposed
     total = scale.sum()
     return scale / total if total > 0 else np.full(len(scale), 1 / len(scale))
@@ -119,8 +123,7 @@ def learn_weights(stack: SimilarityStack, targets: Ragged, normalize: Normalizat
 
 def _weighted(views: Views, normalize: Normalization, weights: Weights) -> NDArray[np.float32]:
     evidence = np.where(views.excluded[:, None], np.float32(0), views[normalize])
-    fused = np.einsum("k,bkn->bn", weights.astype(np.float32), evidence, optimize=True)
-    return views.without_excluded(fused)
+    return views.without_excluded(weights.astype(np.float32) @ evidence)  # (B, K, N) -> (B, N)
 
 
 def _evidence(
@@ -148,7 +151,7 @@ def _likelihood(
     loss, n_queries = 0.0, 0
     gradient, hessian = np.zeros(len(scale)), np.zeros((len(scale), len(scale)))
     for scores, excluded, at_target in blocks:
-        logits = np.einsum("k,bkn->bn", scale.astype(np.float32), scores, optimize=True)
+        logits = scale.astype(np.float32) @ scores  # (B, K, N) -> (B, N)
         logits[excluded] = -np.inf
         peak = logits.max(axis=1, keepdims=True)
         chance = np.exp(logits - peak)
