@@ -56,6 +56,7 @@ def load(
         where, device=device, dtype=dtype, batch_size=batch_size, workers=workers
     )
     weights = open_grounded(checkpoint, f"{where}: checkpoint")
+    digest = sha256_of(checkpoint)  # reads the file once, before its pages are needed
     images = load_images(weights, n_heads=vision_heads, dtype=settings.dtype)
     texts = load_texts(
         weights,
@@ -73,7 +74,7 @@ def load(
     )
     fingerprint = {
         "model": where,
-        "checkpoint_sha256": sha256_of(checkpoint),
+        "checkpoint_sha256": digest,
         "vocabulary_sha256": tokenizer.sha256,
         "text_template": "caption as it is",
         "vision_heads": str(vision_heads),
@@ -174,7 +175,7 @@ class Blip4CirProvider:
         settings: Settings,
         fingerprint: Mapping[str, str],
     ) -> None:
-        self.model = model.to(settings.device)
+        self.model = model.to(settings.device).eval()
         self.tokenizer, self.settings = tokenizer, settings
         self.decode, preprocessing = _decoder(model.images, settings)
         self.fingerprint = {**fingerprint, "preprocessing": preprocessing}
@@ -233,7 +234,7 @@ class Blip4CirBiProvider:
         *,
         captions: str,
     ) -> None:
-        self.model = model.to(settings.device)
+        self.model = model.to(settings.device).eval()
         self.tokenizer, self.settings, self.captions = tokenizer, settings, captions
         self.decode, preprocessing = _decoder(model.images, settings)
         self.fingerprint = {**fingerprint, "preprocessing": preprocessing}
