@@ -118,7 +118,7 @@ class Fuser(ABC):
         FuserError
             Before ``fit``.
         AlignmentError
-            If the stack has other providers than those fitted on.
+            If the stack has other providers than those fitted on, or other models behind them.
         """
         score = self.checked_scorer(stack)
         scores = np.empty((stack.n_queries, stack.n_gallery), np.float32)
@@ -133,6 +133,7 @@ class Fuser(ABC):
                 f"{type(self).__name__} is not fitted. Call fit(stack, dataset) first."
             )
         self._check_providers(stack)
+        self._check_passports(stack)
         return self.scorer(stack)
 
     def _check_providers(self, stack: SimilarityStack) -> None:
@@ -142,6 +143,19 @@ class Fuser(ABC):
                 f"{type(self).__name__}: expected providers {', '.join(self.provider_names_)}, got "
                 f"{', '.join(stack.names)}. Score the missing ones, or train on these."
             )
+
+    def _check_passports(self, stack: SimilarityStack) -> None:
+        """Raise AlignmentError where a provider's fingerprint is not the one fitted on."""
+        for name in stack.names:
+            fitted = self.passports_.get(name, {}).get("fingerprint", {})
+            given = stack.passports.get(name, {}).get("fingerprint", {})
+            for key in sorted(fitted.keys() & given.keys()):
+                if fitted[key] != given[key]:
+                    raise AlignmentError(
+                        f"{type(self).__name__}: provider {name!r}: expected {key} "
+                        f"{fitted[key]!r}, as it was fitted on, got {given[key]!r}. "
+                        "Score with the same model, or train again."
+                    )
 
     def _fit(self, stack: SimilarityStack, dataset: Dataset) -> None:  # noqa: B027  # may learn nothing
         """Learn from a stack that holds exactly the dataset's queries, in its order."""
