@@ -1,0 +1,147 @@
+"""A fitted fuser as a folder: ``fuser.json`` and ``weights.safetensors``.
+
+Reading executes nothing from the folder: the class comes from a catalog of registered fusers, the
+arrays from safetensors, the rest from JSON. Whether the fuser fits a stack (same providers, same
+checkpoints) is checked when it is used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from dafm_core.blocks import write_json
+from dafm_core.descriptions import FuserInfo
+from dafm_core.errors import FuserError, closest
+from dafm_core.fusion.base import Fuser
+from dafm_core.plugins import PluginCatalog, resolve
+
+FORMAT_VERSION: Final = 1
+FACTS: Final = "fuser.json"
+WEIGHTS: Final = "weights.safetensors"
+PASSPORT_FIELDS: Final = ("fingerprint", "options")
+"""What a fuser remembers of a provider's passport."""
+
+
+def save_fuser(fuser: Fuser, path: str | Path, *, infos: Iterable[FuserInfo] | None = None) -> Path:
+    """Write a fitted fuser into a folder, and return the folder.
+
+    Parameters
+    ----------
+    fuser : Fuser
+    path : str or Path
+        Created if missing; a fuser that is already there is replaced.
+    infos : iterable of FuserInfo, optional
+        Registered fusers; by default core's and those of every installed plugin.
+
+    Raises
+    ------
+    FuserError
+        If the fuser is not fitted, or its class is not registered.
+    """
+    where = type(fuser).__name__
+    if not hasattr(fuser, "provider_names_"):
+        raise FuserError(f"{where}: not fitted. Call fit(stack, dataset) before saving.")
+    home = type(fuser).__module__  # tried first, so that nothing else need be imported
+    candidates = sorted(_infos(infos), key=lambda info: home not in str(info.factory))
+    info = next((info for info in candidates if _class_of(info) is type(fuser)), None)
+    if info is None:
+        raise FuserError(
+            f"{where}: no registered fuser makes this class, so it could not be loaded again. "
+            "Describe it through the hook dafm_fusers."
+        )
+    arrays, values = fuser.get_state()
+    facts = {
+        "format_version": FORMAT_VERSION,
+        "fuser": info.name,
+        "class": where,
+        "params": fuser.params(),
+        "protocol": fuser.protocol_,
+        "provider_names": list(fuser.provider_names_),
+        "passports": {
+            name: {key: passport[key] for key in PASSPORT_FIELDS if key in passport}
+            for name, passport in fuser.passports_.items()
+        },
+        "fitted_query_ids": sorted(fuser.fitted_query_ids_),
+        "values": values,
+    }
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: array.copy(order="C") for name, array in arrays.items()}, folder / WEIGHTS)
+    write_json(folder / FACTS, facts)
+    return folder
+
+
+def load_fuser(path: str | Path, *, infos: Iterable[FuserInfo] | None = None) -> Fuser:
+    """Return the fuser that ``save_fuser`` wrote; parameters as there.
+
+    Raises
+    ------
+    FuserError
+        If the folder holds none, a damaged one, one of a newer format, or one whose fuser is not
+        registered here.
+    """
+    folder = Path(path)
+    facts = _read_facts(folder)
+    known = {info.name: info for info in _infos(infos)}
+    name = facts["fuser"]
+    if name not in known:
+        raise FuserError(
+            f"{folder}: fuser {name!r} is not registered{closest(str(name), known)}. "
+            "Install the plugin it comes from."
+        )
+    build = _class_of(known[name])
+    if build.__name__ != facts["class"]:
+        raise FuserError(
+            f"{folder}: expected a {build.__name__}, as {name!r} is here, got {facts['class']!r}. "
+            "Install the release that saved it."
+        )
+    try:
+        fuser = build(**facts["params"])
+        fuser.provider_names_ = tuple(facts["provider_names"])
+        fuser.protocol_ = facts["protocol"]
+        fuser.passports_ = dict(facts["passports"])
+        fuser.fitted_query_ids_ = frozenset(facts["fitted_query_ids"])
+        fuser.set_state(load_file(folder / WEIGHTS), facts["values"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(folder, error) from error
+    return fuser
+
+
+def _infos(infos: Iterable[FuserInfo] | None) -> list[FuserInfo]:
+    return list(PluginCatalog.discover().fusers.values() if infos is None else infos)
+
+
+def _class_of(info: FuserInfo) -> type[Fuser]:
+    return type(resolve(info.factory, where=f"fuser {info.name!r}")())
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        version = facts["format_version"]
+        missing = {"fuser", "class", "params"} - facts.keys()
+    except FileNotFoundError:
+        raise FuserError(
+            f"{folder}: expected a folder written by dafm train, found no {FACTS}."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(folder, error) from error
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise FuserError(
+            f"{folder}: expected format {FORMAT_VERSION}, got {version!r}. Upgrade dafm-core."
+        )
+    if missing:
+        raise _damaged(folder, KeyError(*missing))
+    checked: dict[str, Any] = facts
+    return checked
+
+
+def _damaged(folder: Path, error: Exception) -> FuserError:
+    cause = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}"
+    return FuserError(f"{folder}: the saved fuser cannot be read ({cause}). Train it again.")
