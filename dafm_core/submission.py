@@ -153,10 +153,14 @@ def rank(
                 problem = "stands twice" if query_id in lists else f"is not in {dataset.protocol}"
                 raise AlignmentError(f"submit: query {query_id!r} {problem}.")
             row = rows[query_id]
-            pool = members[row] if within_subset else np.arange(len(gallery_ids))
-            pool = np.setdiff1d(pool, excluded[row])
-            best = _best(row_scores[pool], places[pool], depth, query_id)
-            lists[query_id] = [gallery_ids[column] for column in pool[best]]
+            kept = row_scores.copy()
+            kept[excluded[row]] = -np.inf
+            if within_subset:
+                pool = np.unique(members[row])
+                best = pool[_best(kept[pool], places[pool], depth, query_id)]
+            else:
+                best = _best(kept, places, depth, query_id)
+            lists[query_id] = [gallery_ids[column] for column in best]
     missing = [query_id for query_id in dataset.query_ids if query_id not in lists]
     if missing:
         raise AlignmentError(
@@ -211,12 +215,11 @@ def _tie_places(gallery_ids: Sequence[str]) -> NDArray[np.int64]:
 def _best(
     scores: NDArray[np.float32], places: NDArray[np.int64], depth: int, query_id: str
 ) -> NDArray[np.int64]:
-    """Return the positions of the ``depth`` best scores, best first, ties by place."""
+    """Return the positions of the ``depth`` best finite scores, best first, ties by place."""
     if np.isnan(scores).any():
         raise SimilarityError(f"submit: query {query_id!r} has a NaN score. Look at its fuser.")
-    near = np.arange(len(scores))
-    if depth < len(scores):
-        near = np.flatnonzero(scores >= np.partition(scores, -depth)[-depth])
+    bar = np.partition(scores, -depth)[-depth] if depth < len(scores) else -np.inf
+    near = np.flatnonzero((scores >= bar) & (scores > -np.inf))
     order: NDArray[np.int64] = near[np.lexsort((places[near], -scores[near]))]
     return order[:depth]
 

@@ -109,8 +109,7 @@ def _lint_lists(
         names = [str(i) for i in ids]
         subset, excluded = known[query]
         pool = gallery if metric != "recall_subset" else gallery & set(subset)
-        n_candidates = len(pool) - len(pool & set(excluded))
-        length = min(depth, n_candidates)
+        length = min(depth, len(pool) - sum(name in pool for name in set(excluded)))
         problems = {
             f"lists hold ids that are no {kind.__name__}": any(type(i) is not kind for i in ids),
             f"lists have not {length} ids": len(names) != length,
