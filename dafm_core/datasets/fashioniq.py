@@ -58,12 +58,13 @@ JOINS: Final[Mapping[str, Callable[[str, str], str]]] = MappingProxyType(
         "plain": lambda a, b: f"{a} and {b}",
         "first": lambda a, b: a,
         "second": lambda a, b: b,
+        "lines": lambda a, b: f"{a}\n{b}",
     }
 )
 """How two captions become one text. ``and`` strips the characters ``.?,`` and blanks from both ends
 of each and capitalises the first: what CLIP4CIR, BLIP4CIR and SPRC were evaluated with, and the
-same as TG-CIR's own form
-once its provider has cleaned the words."""
+same as TG-CIR's own form once its provider has cleaned the words. ``lines`` keeps both as they are,
+one a line, for a provider that prepares them itself (BLIP4CIR+Bi with ``captions=lines``)."""
 
 
 def load(

@@ -54,7 +54,7 @@ FASHIONIQ = DatasetInfo(
             name="join",
             summary="how the two captions become one text",
             default="and",
-            choices=("and", "comma-and", "reversed", "plain", "first", "second"),
+            choices=("and", "comma-and", "reversed", "plain", "first", "second", "lines"),
         ),
         _IMAGES,
         _bank("val", "train", "test"),

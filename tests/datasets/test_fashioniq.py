@@ -80,6 +80,7 @@ def test_protocol_names_say_where_the_reference_is(
         ("plain", " is RED, with sleeves. and Has a Collar? "),
         ("first", " is RED, with sleeves."),
         ("second", "Has a Collar? "),
+        ("lines", " is RED, with sleeves.\nHas a Collar? "),
     ],
 )
 def test_joins(published, join, text):
