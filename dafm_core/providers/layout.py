@@ -1,6 +1,8 @@
 """scenes-layout: where something stands out from the ground, in a coarse grid.
 
-It knows place words and sees neither colours nor shapes; direction words are read as places.
+It knows place words and sees neither colours nor shapes. A direction is read as a place ("up" as
+"top"), and nothing tells it which thing a text means. Its score is a Gaussian kernel: near twins
+stand far above all others, which all look alike to it.
 """
 
 from __future__ import annotations
@@ -13,21 +15,21 @@ from numpy.typing import NDArray
 from dafm_core.images import ImageRef
 from dafm_core.provider import Features, Similarity
 from dafm_core.providers.pixels import SIDE, load_pixels, salience
-from dafm_core.providers.reading import NUMBERS, SIZES, Clause, read
+from dafm_core.providers.reading import GROWTH, Clause, read
 
 _GRID = 6
-_BUMP = 0.05
+_BANDWIDTH = 0.2
+_CENTRES = (np.arange(_GRID) + 0.5) / _GRID
 
 
 class LayoutProvider:
-    """Grid of salience, moved by place words."""
+    """A grid of salience, changed by the place words of the text."""
 
     def encode_gallery(self, images: Sequence[ImageRef]) -> Features:
-        """Return the mean salience of each cell, (n, 36)."""
-        maps = salience(load_pixels(images))
+        """Return the mean salience of each cell, (n, 36), in [0, 1]."""
         step = SIDE // _GRID
-        cells = maps.reshape(len(maps), _GRID, step, _GRID, step).mean((2, 4))
-        return cells.reshape(len(maps), -1).astype(np.float32)
+        cells = salience(load_pixels(images)).reshape(-1, _GRID, step, _GRID, step)
+        return cells.mean(axis=(2, 4)).reshape(len(images), _GRID * _GRID)
 
     def encode_queries(self, references: Sequence[ImageRef], texts: Sequence[str]) -> Features:
         """Return the grid the text asks for, (n, 36)."""
@@ -38,54 +40,40 @@ class LayoutProvider:
         return grids
 
     def similarity(self, queries: Features, gallery: Features) -> Similarity:
-        """Return the cosine of blurred square roots."""
-        q, g = _blur(queries), _blur(gallery)
-        return (2 * q @ g.T - (g**2).sum(1) - (q**2).sum(1)[:, None]).astype(np.float32)
+        """Return exp(-distance² / bandwidth) of blurred square roots, in (0, 1]."""
+        wanted, there = _blur(queries), _blur(gallery)
+        distance = (wanted**2).sum(axis=1)[:, None] + (there**2).sum(axis=1) - 2 * wanted @ there.T
+        return np.exp(-np.maximum(distance, 0) / _BANDWIDTH).astype(np.float32)
 
 
 def _blur(grids: Features) -> Features:
-    square = np.sqrt(np.maximum(grids, 0)).reshape(-1, _GRID, _GRID)
-    return (_SMOOTH @ square @ _SMOOTH).reshape(len(grids), -1)
-
-
-def _smoothing() -> NDArray[np.float32]:
-    offset = np.subtract.outer(np.arange(_GRID), np.arange(_GRID))
-    kernel = np.exp(-0.5 * (offset / 0.8) ** 2)
-    return (kernel / kernel.sum(1, keepdims=True)).astype(np.float32)
-
-
-_SMOOTH = _smoothing()
+    """Let each cell know its neighbours, so that a thing half a cell away is still near."""
+    kernel = np.exp(-0.5 * (np.subtract.outer(_CENTRES, _CENTRES) * _GRID / 0.8) ** 2)
+    kernel = (kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32)
+    square = np.sqrt(grids).reshape(-1, _GRID, _GRID)
+    return (kernel @ square @ kernel.T).reshape(grids.shape)
 
 
 def _spot(place: tuple[int, int]) -> NDArray[np.float32]:
-    centre = (np.arange(_GRID) + 0.5) / _GRID
-    row, column = (0.5 + place[0] / 3, 0.5 + place[1] / 3)
-    bump = np.outer(
-        np.exp(-0.5 * ((centre - row) / 0.12) ** 2), np.exp(-0.5 * ((centre - column) / 0.12) ** 2)
-    )
-    return bump.ravel().astype(np.float32)
+    """Return what a thing at one of nine places looks like, (36,), 1 at its middle."""
+    row, column = (np.array(place) + 0.5) / 3
+    near = [np.exp(-0.5 * ((_CENTRES - centre) / 0.12) ** 2) for centre in (row, column)]
+    return np.outer(*near).ravel().astype(np.float32)
 
 
 def _edit(grid: NDArray[np.float32], clause: Clause) -> None:
     place = clause.place()
-    spot = None if place is None else _spot(place)
+    spot = np.float32(0.4) if place is None else _spot(place)
     match clause.action:
-        case "move" if spot is not None:
-            before = grid.sum()
+        case "move" if place is not None:
+            amount = grid.sum()
             np.maximum(grid, 0.5 * spot, out=grid)
-            grid *= before / max(grid.sum(), 1e-6)
-        case "add" if spot is not None:
-            np.maximum(grid, 0.5 * spot, out=grid)
-        case "remove" if spot is not None:
-            grid *= 1 - spot
+            grid *= amount / grid.sum()
         case "add":
-            grid += _BUMP
+            np.maximum(grid, spot * (0.1 if place is None else 0.5), out=grid)
         case "remove":
-            grid *= 0.75
+            grid *= 1 - 0.6 * spot
         case "count":
-            numbers = clause.find(NUMBERS)
-            grid *= 1.2 if "more" in clause.words or (numbers and numbers[0] > 2) else 0.85
+            grid *= 1.25 if clause.amount(2) > 2 else 0.8
         case "change":
-            sizes = clause.find(SIZES)
-            if sizes and spot is not None:
-                grid *= 1 + 0.4 * sizes[-1] * spot
+            grid *= 1 + 0.5 * spot * sum(clause.find(GROWTH))

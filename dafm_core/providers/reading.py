@@ -23,12 +23,12 @@ SHAPES = {
     "cross": 4, "crosses": 4, "ring": 5, "rings": 5, "heart": 6, "hearts": 6,
 }  # fmt: skip
 SIZES = {
-    "small": -1, "little": -1, "tiny": -1, "smaller": -1, "medium": 0, "large": 1, "big": 1,
-    "bigger": 1, "larger": 1, "huge": 1,
+    "small": 0, "little": 0, "tiny": 0, "medium": 1, "large": 2, "big": 2, "huge": 2,
 }  # fmt: skip
+GROWTH = {"smaller": -1, "tinier": -1, "bigger": 1, "larger": 1}
 NUMBERS = {"no": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
-ROWS = {"top": -1, "upper": -1, "up": -1, "bottom": 1, "lower": 1, "down": 1}
-SIDES = {"left": -1, "right": 1}
+ROWS = {"top": 0, "upper": 0, "up": 0, "bottom": 2, "lower": 2, "down": 2}
+SIDES = {"left": 0, "right": 2}
 MIDDLE = frozenset({"middle", "centre", "center"})
 
 _ACTIONS: tuple[tuple[Action, frozenset[str]], ...] = (
@@ -53,12 +53,29 @@ class Clause:
         """Return the meaning of each word that the vocabulary knows."""
         return [vocabulary[word] for word in self.words if word in vocabulary]
 
+    def exchange(self, vocabulary: Mapping[str, int]) -> tuple[int | None, int | None]:
+        """Return (what goes, what comes) of a change; one word alone is what comes."""
+        meanings = self.find(vocabulary)
+        if not meanings:
+            return None, None
+        old, new = (meanings[0] if len(meanings) > 1 else None), meanings[-1]
+        return (new, meanings[0]) if "instead" in self.words and len(meanings) > 1 else (old, new)
+
+    def amount(self, have: float) -> float:
+        """Return how many there should be, where ``have`` are there: "three instead of one"."""
+        numbers = self.find(NUMBERS)
+        if len(numbers) > 1:
+            return max(0.0, have + numbers[0] - numbers[1])
+        if numbers:
+            return float(numbers[0])
+        return have + 1 if "more" in self.words else max(0.0, have - 1)
+
     def place(self) -> tuple[int, int] | None:
-        """Return (row, column) in -1, 0, 1 of the last place named; None where there is none."""
+        """Return (row, column) in 0, 1, 2 of the last place named; None where there is none."""
         rows, sides = self.find(ROWS), self.find(SIDES)
         if rows or sides:
-            return (rows[-1] if rows else 0), (sides[-1] if sides else 0)
-        return (0, 0) if MIDDLE & set(self.words) else None
+            return (rows[-1] if rows else 1), (sides[-1] if sides else 1)
+        return (1, 1) if MIDDLE & set(self.words) else None
 
 
 def read(text: str) -> list[Clause]:

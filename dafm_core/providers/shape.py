@@ -1,6 +1,7 @@
-"""scenes-shape: directions and bends of edges over the whole picture, whatever their colour or place.
+"""scenes-shape: which shapes of which size a picture holds, whatever their colour or place.
 
-Edges add up: a text that asks for another shape adds that shape's own edges, measured on a drawing.
+It cuts out what stands out from the ground and compares outlines with its own drawings: things that
+touch are one thing to it, and things that hardly differ from the ground are none.
 """
 
 from __future__ import annotations
@@ -14,117 +15,168 @@ from PIL import Image, ImageDraw
 
 from dafm_core.images import ImageRef
 from dafm_core.provider import Features, Similarity
+from dafm_core.providers.overlap import overlap
 from dafm_core.providers.pixels import SIDE, load_pixels, salience
-from dafm_core.providers.reading import NUMBERS, SHAPES, SIZES, Clause, read
+from dafm_core.providers.reading import GROWTH, SHAPES, SIZES, Clause, read
 
-_N_DIRECTIONS = 12
-_BENDS = np.array([-0.25, 0.0, 0.12, 0.3], np.float32)
+_N_SHAPES = 7
+_AREAS = np.log(np.array([33.0, 80.0, 150.0], np.float32))
+"""Log of the pixels a small, a medium and a large thing cover."""
+_LEAST_AREA = 12
+_EACH_SIZE = np.eye(3, dtype=np.float32)
+_ANY_SIZE = np.full(3, 1 / 3, np.float32)
 
 
 class ShapeProvider:
-    """Edge statistics, moved by shape words."""
+    """Counts of outlines, moved by shape and size words."""
 
     def encode_gallery(self, images: Sequence[ImageRef]) -> Features:
-        """Return edge length by direction and bend, (n, D)."""
-        return edge_statistics(salience(load_pixels(images)))
+        """Return soft counts of seven shapes in three sizes, (n, 21)."""
+        return count_shapes(salience(load_pixels(images)) > 0.5)
 
     def encode_queries(self, references: Sequence[ImageRef], texts: Sequence[str]) -> Features:
-        """Return the statistics the text asks for."""
-        statistics = self.encode_gallery(references)
-        for row, text in zip(statistics, texts, strict=True):
+        """Return the counts the text asks for, (n, 21)."""
+        counts = self.encode_gallery(references)
+        for row, text in zip(counts.reshape(-1, _N_SHAPES, 3), texts, strict=True):
             for clause in read(text):
                 _edit(row, clause)
-        return np.maximum(statistics, 0)
+        return counts
 
     def similarity(self, queries: Features, gallery: Features) -> Similarity:
-        """Return minus the squared distance of square roots."""
-        q, g = np.sqrt(queries), np.sqrt(gallery)
-        return (2 * q @ g.T - (g**2).sum(1) - (q**2).sum(1)[:, None]).astype(np.float32)
+        """Return the overlap of counts: of each shape in each size, of shapes, and of sizes."""
+        return overlap(_with_totals(queries), _with_totals(gallery), surplus=0.15)
 
 
-def edge_statistics(maps: NDArray[np.float32]) -> Features:
-    """Return how much edge runs in each direction with each bend, from salience maps (n, S, S)."""
-    smooth = _blur(maps)
-    dy, dx = np.gradient(smooth, axis=(1, 2))
-    strength = np.hypot(dx, dy)
-    dyy, dyx = np.gradient(dy, axis=(1, 2))
-    _, dxx = np.gradient(dx, axis=(1, 2))
-    bend = -(dxx * dy**2 - 2 * dx * dy * dyx + dyy * dx**2) / (strength**3 + 0.003)
-    angle = (np.arctan2(dy, dx) % (2 * np.pi)) * (_N_DIRECTIONS / (2 * np.pi))
-    low = np.floor(angle).astype(np.int64)
-    part = (angle - low).astype(np.float32)
-    bends = np.exp(-0.5 * ((bend[..., None] - _BENDS) / 0.1) ** 2)
-    bends /= bends.sum(-1, keepdims=True) + 1e-6
-    n, n_bends = len(maps), len(_BENDS)
-    out = np.zeros((n, _N_DIRECTIONS, n_bends), np.float32)
-    image = np.broadcast_to(np.arange(n)[:, None, None], low.shape)
-    for shift, weight in ((0, 1 - part), (1, part)):
-        direction = (low + shift) % _N_DIRECTIONS
-        for b in range(n_bends):
-            flat = np.bincount(
-                (image * _N_DIRECTIONS + direction).ravel(),
-                (strength * weight * bends[..., b]).ravel(),
-                n * _N_DIRECTIONS,
-            )
-            out[:, :, b] += flat.reshape(n, -1)
-    return (out.reshape(n, -1) / SIDE).astype(np.float32)
+def _with_totals(counts: Features) -> Features:
+    table = counts.reshape(-1, _N_SHAPES, 3)
+    return np.concatenate([counts, table.sum(axis=2), table.sum(axis=1)], axis=1)
 
 
-def _blur(maps: NDArray[np.float32]) -> NDArray[np.float32]:
-    for axis in (1, 2):
-        maps = (np.roll(maps, 1, axis) + 2 * maps + np.roll(maps, -1, axis)) / 4
-    return maps
+def count_shapes(masks: NDArray[np.bool_]) -> Features:
+    """Return soft counts of shape and size, (n, 21), of masks (n, SIDE, SIDE)."""
+    owner, area, outline = measure_blobs(masks)
+    distance = ((outline[:, None, :] - _drawn_outlines()) ** 2).sum(-1)
+    shape = _softmin(distance / 0.008)
+    size = _softmin((np.log(area)[:, None] - _AREAS) ** 2 / 0.06)
+    counts = np.zeros((len(masks), _N_SHAPES, 3), np.float32)
+    np.add.at(counts, owner, shape[:, :, None] * size[:, None, :])
+    return counts.reshape(len(masks), -1)
+
+
+def _softmin(cost: NDArray[np.float64]) -> NDArray[np.float64]:
+    weight = np.exp(cost.min(1, keepdims=True) - cost)
+    return weight / weight.sum(1, keepdims=True)
+
+
+def measure_blobs(
+    masks: NDArray[np.bool_],
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return each blob's picture, its area in pixels, and its outline in four numbers.
+
+    The numbers do not change when a blob turns or grows: its spread about the centre, and how much
+    of a three-, four- and five-fold symmetry it has.
+    """
+    labels = label_blobs(masks)
+    picture, row, column = np.nonzero(masks)
+    names, blob = np.unique(labels[masks], return_inverse=True)
+    area = np.bincount(blob).astype(float)
+    z = column + 1j * row
+    centre = (np.bincount(blob, z.real) + 1j * np.bincount(blob, z.imag)) / area
+    z = z - centre[blob]
+    numbers = [np.bincount(blob, np.abs(z) ** 2) / area**2]
+    for fold in (3, 4, 5):
+        turned, length = z**fold, np.abs(z) ** fold
+        moment = np.hypot(np.bincount(blob, turned.real), np.bincount(blob, turned.imag))
+        numbers.append(moment / np.maximum(np.bincount(blob, length), 1e-9))
+    owner = np.zeros(len(names), np.int64)
+    owner[blob] = picture
+    large = area >= _LEAST_AREA
+    return owner[large], area[large], np.stack(numbers, axis=1)[large]
+
+
+def label_blobs(masks: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return the same number for all pixels of one connected blob, 0 elsewhere."""
+    labels = np.arange(1, masks.size + 1, dtype=np.int32).reshape(masks.shape) * masks
+    while True:
+        before = labels
+        for axis in (1, 2):
+            labels = _spread(_spread(labels, masks, axis, 1), masks, axis, -1)
+        if np.array_equal(before, labels):
+            return labels
+
+
+def _spread(labels: NDArray[np.int32], masks: NDArray[np.bool_], axis: int, step: int) -> NDArray[np.int32]:
+    """Carry the largest number along one direction, as far as the mask goes."""
+    out = np.moveaxis(labels.copy(), axis, 0)[::step]
+    open_ = np.moveaxis(masks, axis, 0)[::step]
+    for i in range(1, len(out)):
+        np.maximum(out[i], out[i - 1] * open_[i], out=out[i])
+    return np.moveaxis(out[::step], 0, axis)
 
 
 @lru_cache(maxsize=1)
-def _templates() -> Features:
-    """Return the statistics of one drawn thing of each shape, (7, D)."""
-    turns = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-    corners = lambda n: np.linspace(0, 2 * np.pi, n, endpoint=False) - np.pi / 2  # noqa: E731
-    polar = lambda t, r: np.stack([np.cos(t) * r, np.sin(t) * r], 1)  # noqa: E731
-    outlines = [
-        polar(turns, 1.0),
-        polar(corners(4) + np.pi / 4, 1.25),
-        polar(corners(3), 1.25),
-        polar(corners(10), np.tile([1.3, 0.6], 5)),
-        polar(np.pi / 4 + corners(4).repeat(3) + np.tile([-0.46, 0, 0.46], 4), np.tile([1.2, 0.5, 1.2], 4)),
-        polar(turns, 1.1),
-        np.stack([16 * np.sin(turns) ** 3, -13 * np.cos(turns) + 5 * np.cos(2 * turns) + 2 * np.cos(3 * turns)], 1) / 14,
+def _drawn_outlines() -> NDArray[np.float64]:
+    """Return the four numbers of one drawing of each shape, (7, 4)."""
+    turns = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    tip = -np.pi / 2
+    disc = _polar(turns, 1.0)
+    arms = np.add.outer(np.arange(4) * np.pi / 2, [-0.32, 0.32, np.pi / 4]).ravel()
+    drawings = [
+        disc,
+        _polar(np.arange(4) * np.pi / 2 + np.pi / 4, 1.2),
+        _polar(np.arange(3) * np.pi * 2 / 3 + tip, 1.2),
+        _polar(np.arange(10) * np.pi / 5 + tip, np.tile([1.3, 0.58], 5)),
+        _polar(arms, np.tile([1.2, 1.2, 0.54], 4)),
+        disc,
+        np.stack(
+            [np.sin(turns) ** 3, 0.3 * np.cos(2 * turns) + 0.12 * np.cos(3 * turns) - 0.8 * np.cos(turns)], 1
+        ),
     ]
-    maps = []
-    for shape, outline in enumerate(outlines):
-        picture = Image.new("L", (SIDE * 4, SIDE * 4))
+    masks = []
+    for shape, outline in enumerate(drawings):
+        picture = Image.new("L", (SIDE, SIDE))
         draw = ImageDraw.Draw(picture)
-        draw.polygon([tuple(p) for p in outline * 21.0 + SIDE * 2], fill=255)
+        draw.polygon([(float(x), float(y)) for x, y in outline * 17 + SIDE / 2], fill=255)
         if shape == SHAPES["ring"]:
-            draw.polygon([tuple(p) for p in outline * 10.5 + SIDE * 2], fill=0)
-        maps.append(np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX), np.float32) / 255)
-    return edge_statistics(np.stack(maps))
+            draw.polygon([(float(x), float(y)) for x, y in disc * 8.5 + SIDE / 2], fill=0)
+        masks.append(np.asarray(picture) > 127)
+    return measure_blobs(np.stack(masks))[2]
 
 
-def _edit(row: NDArray[np.float32], clause: Clause) -> None:
-    shapes = clause.find(SHAPES)
+def _polar(angles: NDArray[np.float64], radii: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.reshape(radii, (-1, 1))
+
+
+def _edit(counts: NDArray[np.float32], clause: Clause) -> None:
+    """Change the counts (shape, size) as a clause says; a thing it cannot name is any thing."""
+    source, goal = clause.exchange(SHAPES)
     sizes = clause.find(SIZES)
-    templates = _templates()
-    if not shapes:
-        return
-    first, last = templates[shapes[0]], templates[shapes[-1]]
-    numbers = clause.find(NUMBERS)
+    size = _EACH_SIZE[sizes[-1]] if sizes else _ANY_SIZE
+    named = counts if goal is None else counts[goal : goal + 1]
     match clause.action:
         case "add":
-            row += last
+            named += size / len(named)
         case "remove":
-            row -= first
-        case "count" if len(numbers) == 2:
-            row += (numbers[0] - numbers[1]) * last
-        case "count":
-            row += (0.7 if "more" in clause.words or (numbers and numbers[0] > 1) else -0.7) * last
-        case "swap" | "change" if len(shapes) > 1:
-            if clause.words[0] in ("a", "an"):
-                first, last = last, first
-            row += last - first
-        case "swap":
-            row += last
-            row *= 1 - last.sum() / row.sum()
+            named -= _one_of(named)
+        case "count" if goal is not None:
+            have = float(named.sum())
+            named *= clause.amount(have) / max(have, 1.0)
+        case "change" | "swap" if source is not None and goal is not None:
+            one = _one_of(counts[source])
+            counts[source] -= one
+            counts[goal] += one
+        case "swap" if goal is not None:
+            counts -= _one_of(counts)
+            counts[goal] += size
         case "change" if sizes:
-            row += 0.4 * sizes[-1] * last
+            one = _one_of(named)
+            named += one.sum(axis=1, keepdims=True) * size - one
+        case "change" if growth := clause.find(GROWTH):
+            one = _one_of(named)
+            named += np.roll(one, growth[-1], axis=1) - one
+
+
+def _one_of(counts: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the part of the counts that makes one thing, or all if there is less."""
+    part: NDArray[np.float32] = counts / max(1.0, float(counts.sum()))
+    return part

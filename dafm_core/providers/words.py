@@ -1,6 +1,9 @@
 """scenes-words: does the picture show what the text asks for, colour by colour and place by place?
 
-Of the reference it keeps only which colours were there.
+It looks for coloured patches in nine places and checks the text's statements one by one: a colour
+at a place, a colour at all, a number of a colour. Of the reference it remembers only which colours
+were there and how many patches of each. Its score is the sum of checks passed, so
+that many candidates tie or nearly tie, and a text without a colour word it knows asks for nothing.
 """
 
 from __future__ import annotations
@@ -12,77 +15,61 @@ from numpy.typing import NDArray
 
 from dafm_core.images import ImageRef
 from dafm_core.provider import Features, Similarity
-from dafm_core.providers.color import _PROTOTYPES
-from dafm_core.providers.pixels import SIDE, load_pixels
-from dafm_core.providers.reading import COLORS, NUMBERS, Clause, read
+from dafm_core.providers.pixels import N_COLORS, color_grid
+from dafm_core.providers.reading import COLORS, Clause, read
 
-_N = 9
+_MOST = 4
+_PLACES, _NUMBERS = slice(0, 9), slice(9, 10 + _MOST)
+"""Columns of a fact table: nine places, then none, one, ... up to ``_MOST`` patches."""
 
 
 class WordsProvider:
-    """Facts found in a picture, against facts asked for."""
+    """Facts found in a picture, checked against facts asked for."""
 
     def encode_gallery(self, images: Sequence[ImageRef]) -> Features:
-        """Return found facts: colour in cell (81), colour present (9), how many of a colour (9 x 4)."""
-        pixels = load_pixels(images)
-        found = np.empty((len(pixels), _N, _N), np.float32)
-        third = SIDE // 3
-        for row, picture in enumerate(pixels):
-            flat = picture.reshape(-1, 3)
-            nearness = 2 * flat @ _PROTOTYPES.T - (_PROTOTYPES**2).sum(1)
-            label = nearness.argmax(1).reshape(3, third, 3, third)
-            for color in range(_N):
-                found[row, color] = (label == color).mean((1, 3)).ravel()
-        there = 1 / (1 + np.exp((0.1 - found) / 0.02))
-        count = there.sum(2)
-        present = np.minimum(count, 1)
-        number = np.exp(-0.5 * ((count[..., None] - np.arange(1, 5)) / 0.4) ** 2)
-        return np.concatenate(
-            [there.reshape(len(found), -1), present, number.reshape(len(found), -1)], 1
-        ).astype(np.float32)
+        """Return, for each colour, whether it is at each place and how often, (n, 9 * 14)."""
+        grid = color_grid(images).reshape(len(images), 9, N_COLORS).transpose(0, 2, 1)
+        there = 1 / (1 + np.exp((0.12 - grid) / 0.02))  # (n, colour, place)
+        number = there.sum(axis=2, keepdims=True) - np.arange(_MOST + 1)
+        facts = np.concatenate([there, np.exp(-0.5 * (number / 0.5) ** 2)], axis=2)
+        return facts.reshape(len(images), N_COLORS * (10 + _MOST)).astype(np.float32)
 
     def encode_queries(self, references: Sequence[ImageRef], texts: Sequence[str]) -> Features:
-        """Return weights of the facts asked for."""
-        seen = self.encode_gallery(references)
-        wanted = np.zeros_like(seen)
-        wanted[:, 81:90] = seen[:, 81:90] - 0.5
-        for row, was, text in zip(wanted, seen, texts, strict=True):
+        """Return the weight of each fact the text asks for, (n, 9 * 14)."""
+        found = self.encode_gallery(references).reshape(-1, N_COLORS, 10 + _MOST)
+        wanted = np.zeros_like(found)
+        wanted[:, :, _NUMBERS] = 0.3 * found[:, :, _NUMBERS]
+        for asked, seen, text in zip(wanted, found, texts, strict=True):
             for clause in read(text):
-                _ask(row, was, clause)
-        return wanted
+                _ask(asked, seen, clause)
+        return wanted.reshape(len(references), -1)
 
     def similarity(self, queries: Features, gallery: Features) -> Similarity:
-        """Return the weighted sum of facts found."""
+        """Return the weighted number of facts found."""
         return (queries @ gallery.T).astype(np.float32)
 
 
-def _ask(row: NDArray[np.float32], was: NDArray[np.float32], clause: Clause) -> None:
-    colors = clause.find(COLORS)
-    place = clause.place()
-    cell = None if place is None else (place[0] + 1) * 3 + place[1] + 1
-    grid, present, number = row[:81].reshape(9, 9), row[81:90], row[90:].reshape(9, 4)
-    counts = was[:81].reshape(9, 9).sum(1)
-    if not colors:
+def _ask(asked: NDArray[np.float32], seen: NDArray[np.float32], clause: Clause) -> None:
+    """Add what a clause states to the facts asked for."""
+    source, goal = clause.exchange(COLORS)
+    if goal is None:
         return
-    first, last = colors[0], colors[-1]
-    if cell is not None and clause.action != "remove":
-        grid[last, cell] += 1
-    n = round(float(counts[first]))
+    place = clause.place()
+    if place is not None and clause.action != "remove":
+        asked[goal, 3 * place[0] + place[1]] += 1
+    have = seen[:, _PLACES].sum(axis=1)
     match clause.action:
         case "add":
-            number[last, min(3, round(float(counts[last])))] += 1
-            present[last] = max(present[last], 0.5)
+            _ask_number(asked, goal, have[goal] + 1)
         case "remove":
-            if n <= 1:
-                present[first] = -1
-            else:
-                number[first, min(3, n - 2)] += 1
+            _ask_number(asked, goal, have[goal] - 1)
         case "count":
-            numbers = clause.find(NUMBERS)
-            if numbers:
-                number[last, np.clip(numbers[0] - 1, 0, 3)] += 1
-        case "change" | "swap":
-            source, goal = (last, first) if "instead" in clause.words else (first, last)
-            present[goal] = 1
-            if source != goal and n <= 1:
-                present[source] = -1
+            _ask_number(asked, goal, clause.amount(float(have[goal])))
+        case "change" | "swap" if source is not None and source != goal:
+            _ask_number(asked, goal, have[goal] + 1)
+            _ask_number(asked, source, have[source] - 1)
+
+
+def _ask_number(asked: NDArray[np.float32], color: int, number: float) -> None:
+    asked[color, _NUMBERS] = 0
+    asked[color, 9 + min(max(round(number), 0), _MOST)] = 1

@@ -20,7 +20,7 @@ CELLS = tuple(product(range(3), range(3)))
 """(row, column) of the nine places; (0, 0) is the top left."""
 FAMILY_SIZE = 6
 MAX_THINGS = 6
-MAX_CHANGES = 3
+MAX_CHANGES = 2
 """Two members that differ by more than this are no query."""
 
 Kind: TypeAlias = Literal["move", "recolor", "resize", "replace", "add", "remove", "count"]
@@ -61,12 +61,12 @@ def signature(scene: Scene) -> frozenset[tuple[Thing, int]]:
 
 
 def make_family(rng: Random, taken: set[frozenset[tuple[Thing, int]]]) -> list[Scene]:
-    """Return six scenes, each one or two edits from an earlier one; adds their signatures to
+    """Return six scenes, each one or two edits from one of the first three; adds their signatures to
     ``taken``, which no scene repeats.
     """
     members: list[Scene] = []
     while len(members) < FAMILY_SIZE:
-        scene = _edit(rng.choice(members), rng) if members else _invent(rng)
+        scene = _edit(rng.choice(members[:3]), rng) if members else _invent(rng)
         if signature(scene) not in taken:
             taken.add(signature(scene))
             members.append(scene)
