@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from dafm_core.audit import Audits, audit, order_changes
 from dafm_core.crossfit import (
@@ -29,68 +28,14 @@ from dafm_core.evaluation import Evaluation, evaluate, evaluate_providers, oracl
 from dafm_core.fusion.static.average import BestSingle
 from dafm_core.fusion.static.tuning import TunedRule
 from dafm_core.gate import Verdict, verdict
-from dafm_core.statistics import Resampler, detectable, holm
+from dafm_core.paired import MEAN, Row, RowKind, summarise
+from dafm_core.plugins import PluginCatalog
+from dafm_core.statistics import Resampler
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
     from dafm_core.fusion.base import Fuser
     from dafm_core.stacking import SimilarityStack
-
-RowKind: TypeAlias = Literal["single", "static", "learned", "oracle"]
-
-MEAN = "mean"
-"""Name of the mean of a table's metrics: what rules are tuned for, and what the gate decides by."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over queries with its 95 % interval, in [0, 1]."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A row minus its reference, paired by query, in [-1, 1].
-
-    Parameters
-    ----------
-    reference : str
-        The row subtracted: the best of its kind on this metric in this very table, which favours
-        it.
-    value, low, high : float
-        Mean difference with its 95 % interval.
-    p_value, p_holm : float
-        Sign-flip test over groups; adjusted for all fused rows of the table (Holm).
-    wins, ties, losses : int
-        Queries on which the row is better than, as good as and worse than the reference.
-    detectable : float
-        Smallest true difference that this many groups would reveal four times in five.
-    """
-
-    reference: str
-    value: float
-    low: float
-    high: float
-    p_value: float
-    p_holm: float
-    wins: int
-    ties: int
-    losses: int
-    detectable: float
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table; mappings are by metric, and also hold the mean of the metrics."""
-
-    name: str
-    kind: RowKind
-    metrics: Mapping[str, Interval]
-    vs_best_single: Mapping[str, Difference] = field(default_factory=dict)
-    vs_best_static: Mapping[str, Difference] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +117,7 @@ class Comparison:
 def compare(
     stack: SimilarityStack,
     dataset: Dataset,
-    fusers: Mapping[str, Fuser],
+    fusers: Mapping[str, Fuser] | Sequence[str],
     *,
     folds: int | None = None,
     train: Dataset | None = None,
@@ -193,7 +138,7 @@ def compare(
     stack : SimilarityStack
     dataset : Dataset
         Queries to compare on.
-    fusers : mapping of row name to Fuser
+    fusers : mapping of row name to Fuser, or sequence of names of registered fusers
     folds : int, optional
     train : Dataset, optional
         Training queries, in ``train_stack`` if they are of another protocol, else in ``stack``.
@@ -216,34 +161,30 @@ def compare(
     DatasetError, AlignmentError, FuserError
         As ``evaluate`` and ``Fuser.fit``.
     """
+    if not isinstance(fusers, Mapping):
+        catalog = PluginCatalog.discover()
+        fusers = {name: catalog.load_fuser(name) for name in fusers}
     splits = _splits(dataset, folds, train, seed)
     _check_names(fusers, stack)
-    evaluations = evaluate_providers(stack, dataset, metrics=metrics)
-    kinds: dict[str, RowKind] = dict.fromkeys(evaluations, "single")
-    best_possible = oracle(evaluations)
-    shuffled = _shuffled(stack, seed)
-    changes: dict[str, dict[str, float]] = {}
-    tuned = {n: f for n, f in fusers.items() if isinstance(f, TunedRule) and folds}
-    results = tune_and_evaluate(tuned, stack, dataset, splits, metrics=metrics) if tuned else {}
-    for done, (name, fuser) in enumerate(fusers.items()):
-        if progress:
-            progress(name, done, len(fusers))
-        kinds[name] = "single" if isinstance(fuser, BestSingle) else fuser.kind
-        if name not in results:
-            stacks = [stack, shuffled] if fuser.kind == "learned" else [stack]
-            found = _held_out(
-                fuser, stacks, dataset, splits, train_stack=train_stack or stack, metrics=metrics
-            )
-            results[name] = found[0]
-            if len(found) > 1:
-                changes[name] = order_changes(*found)
-        evaluations[name] = replace(results[name], name=name)
+    singles = evaluate_providers(stack, dataset, metrics=metrics)
+    fused, changes = _evaluate_fusers(
+        fusers,
+        (stack, _shuffled(stack, seed)),
+        dataset,
+        splits,
+        train_stack=train_stack or stack,
+        metrics=metrics,
+        progress=progress,
+    )
     if progress:
         progress("intervals and tests", len(fusers), len(fusers))
+    kinds: dict[str, RowKind] = dict.fromkeys(singles, "single")
+    kinds |= {name: _kind(fuser) for name, fuser in fusers.items()}
+    order = sorted(kinds, key=lambda name: ("single", "static", "learned").index(kinds[name]))
+    evaluations = {name: replace((singles | fused)[name], name=name) for name in order}
     resampler = Resampler(dataset.groups, n_resamples=n_resamples, seed=seed)
     audits = audit(stack, dataset, metrics=metrics, leakage=leakage(splits) if splits else None)
-    order = sorted(kinds, key=lambda name: ("single", "static", "learned").index(kinds[name]))
-    evaluations = {name: evaluations[name] for name in order}
+    best_possible = oracle(singles)
     return Comparison(
         protocol=dataset.protocol,
         design=_design(folds, train, splits),
@@ -257,97 +198,45 @@ def compare(
     )
 
 
-def summarise(
-    evaluations: Mapping[str, Evaluation], kinds: Mapping[str, RowKind], resampler: Resampler
-) -> tuple[Row, ...]:
-    """Return rows with intervals, and for fused ones the differences to the best of each kind."""
-    names = list(evaluations)
-    metrics = [*evaluations[names[0]].metrics, MEAN]
-    values = np.stack([_with_mean(evaluations[name]) for name in names], axis=1)  # (Q, R, M)
-    low, high, _ = resampler.summary(values.reshape(len(values), -1))
-    shape = values.shape[1:]
-    means, lows, highs = values.mean(axis=0), low.reshape(shape), high.reshape(shape)
-    fused = [r for r, name in enumerate(names) if kinds[name] in ("static", "learned")]
-    against: dict[str, dict[str, dict[str, Difference]]] = {}
-    for kind in ("single", "static"):
-        pool = [r for r, name in enumerate(names) if kinds[name] == kind]
-        against[kind] = _differences(values, names, metrics, fused, pool, resampler)
-    return tuple(
-        Row(
-            name,
-            kinds[name],
-            {
-                metric: Interval(*map(float, (means[r, m], lows[r, m], highs[r, m])))
-                for m, metric in enumerate(metrics)
-            },
-            against["single"].get(name, {}),
-            against["static"].get(name, {}),
-        )
-        for r, name in enumerate(names)
-    )
-
-
-def _differences(
-    values: NDArray[np.float64],
-    names: Sequence[str],
-    metrics: Sequence[str],
-    fused: Sequence[int],
-    pool: Sequence[int],
-    resampler: Resampler,
-) -> dict[str, dict[str, Difference]]:
-    """Return, by row and metric, the difference to whichever row of ``pool`` has the best mean."""
-    table: dict[str, dict[str, Difference]] = {names[r]: {} for r in fused}
-    if not pool or not fused:
-        return table
-    best = [pool[int(values[:, pool, m].mean(axis=0).argmax())] for m in range(len(metrics))]
-    cells = [(r, m) for m in range(len(metrics)) for r in fused if r != best[m]]
-    if not cells:
-        return table
-    paired = np.stack([values[:, r, m] - values[:, best[m], m] for r, m in cells], axis=1)
-    paired[np.abs(paired) < 1e-12] = 0.0
-    low, high, error = resampler.summary(paired)
-    p_values = resampler.sign_flip(paired)
-    adjusted = np.empty_like(p_values)
-    for m in range(len(metrics)):
-        same = [c for c, cell in enumerate(cells) if cell[1] == m]
-        adjusted[same] = holm(p_values[same])
-    for c, (r, m) in enumerate(cells):
-        column = paired[:, c]
-        wins, losses = int((column > 0).sum()), int((column < 0).sum())
-        table[names[r]][metrics[m]] = Difference(
-            reference=names[best[m]],
-            value=float(column.mean()),
-            low=float(low[c]),
-            high=float(high[c]),
-            p_value=float(p_values[c]),
-            p_holm=float(adjusted[c]),
-            wins=wins,
-            ties=len(column) - wins - losses,
-            losses=losses,
-            detectable=detectable(float(error[c])),
-        )
-    return table
-
-
-def _with_mean(evaluation: Evaluation) -> NDArray[np.float64]:
-    values = evaluation.per_query
-    return np.concatenate([values, values.mean(axis=1, keepdims=True)], axis=1)
-
-
-def _held_out(
-    fuser: Fuser,
-    stacks: Sequence[SimilarityStack],
+def _evaluate_fusers(
+    fusers: Mapping[str, Fuser],
+    stacks: tuple[SimilarityStack, SimilarityStack],
     dataset: Dataset,
     splits: Sequence[Split],
     *,
     train_stack: SimilarityStack,
     metrics: Sequence[str] | None,
-) -> list[Evaluation]:
-    if splits:
-        return fit_and_evaluate(
-            fuser, stacks, dataset, splits, train_stack=train_stack, metrics=metrics
-        )
-    return [evaluate(fuser, stack, dataset, metrics=metrics) for stack in stacks]
+    progress: Progress | None,
+) -> tuple[dict[str, Evaluation], dict[str, dict[str, float]]]:
+    """Return every fuser's evaluation, and what learned ones lose when the gallery is shuffled.
+
+    ``stacks`` holds the scores in the given order of the gallery, and in a shuffled one.
+    """
+    found: dict[str, Evaluation] = {}
+    changes: dict[str, dict[str, float]] = {}
+    if len(splits) > 1:
+        rules = {n: f for n, f in fusers.items() if isinstance(f, TunedRule)}
+        found |= tune_and_evaluate(rules, stacks[0], dataset, splits, metrics=metrics)
+    for done, (name, fuser) in enumerate(fusers.items()):
+        if progress:
+            progress(name, done, len(fusers))
+        if name in found:
+            continue
+        orders = stacks if fuser.kind == "learned" else stacks[:1]
+        if splits:
+            results = fit_and_evaluate(
+                fuser, orders, dataset, splits, train_stack=train_stack, metrics=metrics
+            )
+        else:
+            results = [evaluate(fuser, stack, dataset, metrics=metrics) for stack in orders]
+        found[name] = results[0]
+        if len(results) > 1:
+            changes[name] = order_changes(*results)
+    return found, changes
+
+
+def _kind(fuser: Fuser) -> RowKind:
+    return "single" if isinstance(fuser, BestSingle) else fuser.kind
 
 
 def _splits(

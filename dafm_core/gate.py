@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from dafm_core.comparison import Comparison, Difference
+    from dafm_core.comparison import Comparison
+    from dafm_core.paired import Difference
 
 
 @dataclass(frozen=True)
