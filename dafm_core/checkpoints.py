@@ -233,8 +233,9 @@ class Weights:
     def report_unused(self, ignored: Iterable[str] = ()) -> None:
         """Log one warning that names the keys of :meth:`unused`, if there are any."""
         if keys := self.unused(ignored):
-            names = ", ".join(keys[:5]) + (", ..." if len(keys) > 5 else "")
-            logger.warning("%s: %d tensors are not used: %s", self.where, len(keys), names)
+            logger.warning(
+                "%s: %d tensors are not used: %s", self.where, len(keys), ", ".join(keys)
+            )
 
 
 def assign(
