@@ -1,0 +1,1 @@
+"""LambdaMART as a fuser for dafm; start reading at ``plugin.py``."""
