@@ -27,13 +27,17 @@ State = dict[str, Tensor]
 N_LAYERS = 12  # in the order of strings 10 and 11 would come before 2
 
 
+def heads(t: Tensor) -> Tensor:
+    return t.view(*t.shape[:-1], -1, 64).transpose(1, 2)
+
+
 def blocks(state: State, prefix: str, x: Tensor, mask: Tensor | None) -> Tensor:
     """The pre-norm transformer of the specification, on the state dict itself."""
     for i in range(N_LAYERS):
         at = f"{prefix}.resblocks.{i}"
         y = f.layer_norm(x, x.shape[-1:], state[f"{at}.ln_1.weight"], state[f"{at}.ln_1.bias"])
         qkv = y @ state[f"{at}.attn.in_proj_weight"].T + state[f"{at}.attn.in_proj_bias"]
-        q, k, v = (t.unflatten(-1, (-1, 64)).transpose(1, 2) for t in qkv.chunk(3, dim=-1))
+        q, k, v = (heads(t) for t in qkv.chunk(3, dim=-1))
         scores = q @ k.transpose(-1, -2) / 8 + (0 if mask is None else mask)
         y = (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
         x = x + y @ state[f"{at}.attn.out_proj.weight"].T + state[f"{at}.attn.out_proj.bias"]
@@ -67,9 +71,11 @@ def vit_oracle(state: State, pixels: Tensor) -> Tensor:
 def resnet_oracle(state: State, pixels: Tensor) -> Tensor:
     state = {key.removeprefix("visual."): value for key, value in state.items()}
 
-    def conv(x: Tensor, conv_key: str, norm: str, **options: int) -> Tensor:
-        parts = [state[f"{norm}.{p}"] for p in ("running_mean", "running_var", "weight", "bias")]
-        return f.batch_norm(f.conv2d(x, state[f"{conv_key}.weight"], **options), *parts, eps=1e-5)
+    def conv(x: Tensor, key: str, norm: str, stride: int = 1, padding: int = 0) -> Tensor:
+        x = f.conv2d(x, state[f"{key}.weight"], stride=stride, padding=padding)
+        names = ("running_mean", "running_var", "weight", "bias")
+        mean, variance, weight, bias = (state[f"{norm}.{n}"][:, None, None] for n in names)
+        return (x - mean) / (variance + 1e-5).sqrt() * weight + bias
 
     x = conv(pixels, "conv1", "bn1", stride=2, padding=1).relu()
     x = conv(conv(x, "conv2", "bn2", padding=1).relu(), "conv3", "bn3", padding=1).relu()
@@ -89,9 +95,10 @@ def resnet_oracle(state: State, pixels: Tensor) -> Tensor:
     t = torch.cat([t.mean(1, keepdim=True), t], 1) + state["attnpool.positional_embedding"]
     names = ("q_proj", "k_proj", "v_proj")
     q, k, v = (t @ state[f"attnpool.{n}.weight"].T + state[f"attnpool.{n}.bias"] for n in names)
-    q, k, v = (s.unflatten(-1, (-1, 64)).transpose(1, 2) for s in (q, k, v))
+    q, k, v = (heads(s) for s in (q, k, v))
     pooled = ((q[:, :, :1] @ k.transpose(-1, -2) / 8).softmax(-1) @ v).transpose(1, 2).flatten(1)
-    return pooled @ state["attnpool.c_proj.weight"].T + state["attnpool.c_proj.bias"]
+    pooled = pooled @ state["attnpool.c_proj.weight"].T + state["attnpool.c_proj.bias"]
+    return torch.as_tensor(pooled)
 
 
 TEXT = {"width": 64, "n_layers": N_LAYERS, "embed_dim": 24, "n_tokens": 600, "context_length": 20}

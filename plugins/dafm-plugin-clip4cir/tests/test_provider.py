@@ -90,11 +90,14 @@ def test_token_ids_of_the_original(
 def test_each_distinct_reference_is_decoded_once(
     fixtures: Path, images: list[ImageRef], case: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, seen = provider(fixtures), []
+    model, seen = provider(fixtures), list[ImageRef]()
     decode = type(model.decoder).__call__
-    monkeypatch.setattr(
-        type(model.decoder), "__call__", lambda self, refs: seen.extend(refs) or decode(self, refs)
-    )
+
+    def watched(self: Any, refs: list[ImageRef]) -> NDArray[Any]:
+        seen.extend(refs)
+        return decode(self, refs)
+
+    monkeypatch.setattr(type(model.decoder), "__call__", watched)
     texts = [q["text"] for q in case["queries"]][:6]
     a, b = images[:2]
     repeated = model.encode_queries([a, b, a, a, b, a], texts)
@@ -160,7 +163,7 @@ def test_bad_options_are_one_line(fixtures: Path, tmp_path: Path) -> None:
         ("batch_size", {"batch_size": 0}),
         ("workers", {"workers": -1}),
     ]
-    good = {
+    good: dict[str, Any] = {
         "checkpoint": fixtures / "checkpoint_clip.pt",
         "combiner": fixtures / "checkpoint_combiner.pt",
         "vocabulary": "invented",

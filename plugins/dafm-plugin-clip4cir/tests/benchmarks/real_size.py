@@ -32,7 +32,7 @@ def write(folder: Path) -> None:
         *resnet_shapes(width=80, n_blocks=(4, 6, 10, 6), side=9, embed_dim=640),
     ]
     torch.save({"epoch": 1, "CLIP": random_state(shapes, seed=0)}, folder / "clip.pt")
-    sizes = {
+    sizes: dict[str, tuple[int, ...]] = {
         "text_projection_layer": (2560, 640),
         "image_projection_layer": (2560, 640),
         "combiner_layer": (5120, 5120),
