@@ -19,8 +19,8 @@ from dafm_core.crossfit import (
     Progress,
     Split,
     fit_and_evaluate,
-    fold_splits,
     leakage,
+    splits_of,
     tune_and_evaluate,
 )
 from dafm_core.errors import OptionError
@@ -164,7 +164,7 @@ def compare(
     if not isinstance(fusers, Mapping):
         catalog = PluginCatalog.discover()
         fusers = {name: catalog.load_fuser(name) for name in fusers}
-    splits = _splits(dataset, folds, train, seed)
+    splits = splits_of(dataset, folds, train, seed)
     _check_names(fusers, stack)
     singles = evaluate_providers(stack, dataset, metrics=metrics)
     fused, changes = _evaluate_fusers(
@@ -237,16 +237,6 @@ def _evaluate_fusers(
 
 def _kind(fuser: Fuser) -> RowKind:
     return "single" if isinstance(fuser, BestSingle) else fuser.kind
-
-
-def _splits(
-    dataset: Dataset, folds: int | None, train: Dataset | None, seed: int
-) -> Sequence[Split]:
-    if folds and train:
-        raise OptionError("compare: expected folds or training queries, got both. Choose one.")
-    if folds:
-        return fold_splits(dataset, folds, seed=seed)
-    return [(train, dataset)] if train else []
 
 
 def _design(folds: int | None, train: Dataset | None, splits: Sequence[Split]) -> str:

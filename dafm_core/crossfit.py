@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dafm_core.errors import DatasetError
+from dafm_core.errors import DatasetError, OptionError
 from dafm_core.evaluation import Evaluation, combine, evaluate
 from dafm_core.fusion.static.tuning import TunedRule, measure_settings, tuning_metrics
 from dafm_core.metrics.spec import parse_metrics
@@ -61,6 +61,21 @@ def fold_splits(dataset: Dataset, n_folds: int, *, seed: int = 0) -> list[Split]
     fold = grouped_folds(dataset.groups, n_folds, seed=seed)
     ids = np.array(dataset.query_ids, dtype=object)
     return [(dataset.take(ids[fold != f]), dataset.take(ids[fold == f])) for f in range(n_folds)]
+
+
+def splits_of(dataset: Dataset, folds: int | None, train: Dataset | None, seed: int) -> list[Split]:
+    """Return the splits that ``folds`` or a training part ask for; none where neither is given.
+
+    Raises
+    ------
+    OptionError
+        If both are given.
+    """
+    if folds and train:
+        raise OptionError("expected folds or training queries, got both. Choose one.")
+    if folds:
+        return fold_splits(dataset, folds, seed=seed)
+    return [(train, dataset)] if train else []
 
 
 def leakage(splits: Sequence[Split]) -> Leakage:

@@ -78,7 +78,7 @@ def summarise(
     """Return rows with intervals, and for fused ones the differences to the best of each kind."""
     names = list(evaluations)
     metrics = [*evaluations[names[0]].metrics, MEAN]
-    values = np.stack([_with_mean(evaluations[name]) for name in names], axis=1)  # (Q, R, M)
+    values = np.stack([with_mean(evaluations[name]) for name in names], axis=1)  # (Q, R, M)
     low, high, _ = resampler.summary(values.reshape(len(values), -1))
     shape = values.shape[1:]
     means, lows, highs = values.mean(axis=0), low.reshape(shape), high.reshape(shape)
@@ -144,6 +144,7 @@ def _differences(
     return table
 
 
-def _with_mean(evaluation: Evaluation) -> NDArray[np.float64]:
+def with_mean(evaluation: Evaluation) -> NDArray[np.float64]:
+    """Return an evaluation's metric columns and their mean, (n_queries, n_metrics + 1)."""
     values = evaluation.per_query
     return np.concatenate([values, values.mean(axis=1, keepdims=True)], axis=1)

@@ -14,9 +14,10 @@ from dafm_core.crossfit import (
     fold_splits,
     grouped_folds,
     leakage,
+    splits_of,
     tune_and_evaluate,
 )
-from dafm_core.errors import DatasetError
+from dafm_core.errors import DatasetError, OptionError
 from dafm_core.fusion.static import BestSingle, MarginFusion, MeanFusion, VotingFusion
 
 
@@ -84,3 +85,14 @@ def test_a_clone_is_new_and_alike():
     rule = VotingFusion("rrf", constant=3)
     assert clone(rule) is not rule
     assert clone(rule).params() == rule.params()
+
+
+def test_splits_follow_what_is_asked_for(make_problem):
+    dataset, _ = make_problem()
+    train, test = dataset.split(seed=0)
+    assert splits_of(test, None, train, 0) == [(train, test)]
+    assert splits_of(dataset, None, None, 0) == []
+    folds = splits_of(dataset, 3, None, 0)
+    assert sorted(q for _, part in folds for q in part.query_ids) == sorted(dataset.query_ids)
+    with pytest.raises(OptionError, match="got both"):
+        splits_of(test, 3, train, 0)
