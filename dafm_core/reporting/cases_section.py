@@ -1,0 +1,131 @@
+"""Cases on a page: compact arrays that ``cases.js`` turns into a list and one case at a time.
+
+A page of thousands of queries stays quick because only what is looked at becomes elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.cases import OUTCOMES, Cases
+from dafm_core.reporting.html import Section
+from dafm_core.reporting.thumbnails import Thumbnails, embed_thumbnails
+
+THUMBNAIL_BUDGET = 3_000_000
+"""Bytes of thumbnails on a page, by default."""
+
+
+def cases_section(
+    cases: Cases,
+    *,
+    images: Mapping[str, Path] | None = None,
+    captions: Mapping[str, str] | None = None,
+    thumbnail_budget: int = THUMBNAIL_BUDGET,
+) -> Section:
+    """Return the section that browses cases.
+
+    Parameters
+    ----------
+    cases : Cases
+        In the order to be shown first.
+    images : mapping of str to Path, optional
+        Files of reference and gallery images.
+    captions : mapping of str to str, optional
+        Shown where there is no thumbnail; else the id is.
+    thumbnail_budget : int
+        Bytes of embedded thumbnails.
+    """
+    shown = _shown_ids(cases)
+    pictures = embed_thumbnails(shown, images or {}, budget=thumbnail_budget if images else 0)
+    context = {
+        "n_cases": cases.queries.height,
+        "note": _thumbnail_note(pictures, len(shown), thumbnail_budget) if images else "",
+        "payload": _payload(cases, shown, pictures.uris, captions or {}),
+    }
+    return Section(id="cases", title="Cases", context=context, scripts=("cases.js",))
+
+
+def _shown_ids(cases: Cases) -> list[str]:
+    """Return every image id the cases show, those of the first cases first."""
+    ids = cases.gallery_ids
+    hits = np.stack([cases.hits[name] for name in cases.columns], axis=1)  # (Q, columns, depth)
+    shown: dict[str, None] = {}
+    rows = zip(cases.queries["reference"], cases.queries["targets"].to_list(), hits, strict=True)
+    for reference, targets, row in rows:
+        shown[reference] = None
+        shown.update(dict.fromkeys(targets or ()))
+        shown.update((ids[i], None) for i in row.ravel().tolist() if i >= 0)
+    return list(shown)
+
+
+def _payload(
+    cases: Cases, shown: list[str], thumbnails: Mapping[str, str], captions: Mapping[str, str]
+) -> dict[str, Any]:
+    place = {image_id: i for i, image_id in enumerate(shown)}
+    position = np.array([place.get(i, -1) for i in cases.gallery_ids] + [-1])  # -1 stays -1
+    queries = cases.queries
+    names = list(OUTCOMES)
+    return {
+        "protocol": cases.protocol,
+        "depth": cases.depth,
+        "providers": cases.providers,
+        "fusers": cases.fusers,
+        "bestSingle": cases.best_single,
+        "outcomes": list(OUTCOMES.items()),
+        "images": shown,
+        "captions": {place[i]: captions[i] for i in shown if i in captions and i not in thumbnails},
+        "thumbnails": {place[i]: uri for i, uri in thumbnails.items()},
+        "ids": queries["query_id"].to_list(),
+        "texts": queries["text"].to_list(),
+        "references": [place[i] for i in queries["reference"]],
+        "targets": [[place[i] for i in ids or ()] for ids in queries["targets"].to_list()],
+        "types": _type_lists(queries["text"].to_list()),
+        "outcome": {
+            fuser: [names.index(outcome) for outcome in cases.outcomes(fuser).tolist()]
+            for fuser in cases.fusers
+        },
+        "ranks": {name: _ranks(rank) for name, rank in cases.ranks.items()},
+        "hits": {name: position[hits].ravel().tolist() for name, hits in cases.hits.items()},
+        "parts": {
+            name: {
+                "standardised": _hundredths(parts.standardised),
+                "rank": _ranks(parts.rank.ravel()),
+                "contribution": _hundredths(parts.contribution),
+                "without": _ranks(parts.rank_without.ravel()),
+            }
+            for name, parts in cases.breakdowns.items()
+        },
+    }
+
+
+def _type_lists(texts: list[str]) -> dict[str, list[int]]:
+    from dafm_core.query_types import query_types
+
+    return {name: np.flatnonzero(of).tolist() for name, of in query_types(texts).items()}
+
+
+def _ranks(ranks: NDArray[np.float64]) -> list[float | int | None]:
+    """Return ranks as short as JSON has them; None where nothing is ranked."""
+    values: list[float] = ranks.tolist()
+    return [None if r == float("inf") else int(r) if r == int(r) else round(r, 1) for r in values]
+
+
+def _hundredths(values: NDArray[np.float32]) -> list[int]:
+    whole: list[int] = np.rint(values.astype(np.float64) * 100).astype(int).ravel().tolist()
+    return whole
+
+
+def _thumbnail_note(pictures: Thumbnails, n_wanted: int, budget: int) -> str:
+    left_out = [
+        f"{pictures.over_budget} do not fit the budget of {budget / 1e6:g} MB"
+        if pictures.over_budget
+        else "",
+        f"{pictures.unreadable} could not be read" if pictures.unreadable else "",
+    ]
+    rest = "; ".join(part for part in left_out if part)
+    return f"Thumbnails of {len(pictures.uris)} of {n_wanted} images{'; ' if rest else ''}{rest}."

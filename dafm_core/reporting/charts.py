@@ -1,0 +1,222 @@
+"""Charts as inline SVG that follows the page: its ink, its paper and its series colours.
+
+matplotlib draws with placeholder colours which become CSS variables here, so one drawing serves
+light, dark and print. Series differ by marker and line style as well as by colour. Texts stay
+texts; ids depend on the content alone, so the same numbers give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_INK, _RULE, _PAPER = "#010101", "#010102", "#010103"
+_SERIES = tuple(f"#0202{i:02x}" for i in range(8))
+_CSS = {_INK: "currentColor", _RULE: "var(--rule)", _PAPER: "var(--paper)"} | {
+    colour: f"var(--s{i})" for i, colour in enumerate(_SERIES)
+}
+_MARKERS = "osD^vPX*"
+_LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 3)))
+_STYLE = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.edgecolor": _RULE,
+    "axes.labelcolor": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "grid.color": _RULE,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A named series; ``low`` and ``high`` shade or bar its uncertainty."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """One line of an interval chart: a value with its interval, in a named group."""
+
+    label: str
+    group: str
+    value: float
+    low: float
+    high: float
+
+
+def line_chart(
+    lines: Sequence[Line],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    x_ticks: Sequence[str] | None = None,
+    zero_line: bool = False,
+) -> Markup:
+    """Return one panel of lines; ``x_ticks`` names the positions 0, 1, ... of the x axis."""
+
+    def draw(axes: Axes) -> None:
+        if zero_line:
+            axes.axhline(0, color=_RULE, linewidth=1)
+        for i, line in enumerate(lines):
+            colour, marker = _SERIES[i % 8], _MARKERS[i % 8]
+            style: Any = _LINES[i % 8]
+            sparse = max(1, len(line.x) // 8)
+            axes.plot(
+                line.x, line.y, color=colour, linestyle=style, marker=marker, label=line.name,
+                markevery=sparse, markersize=6, markeredgecolor=_PAPER, linewidth=1.8,
+            )  # fmt: skip
+            if line.low is not None and line.high is not None:
+                axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.15, lw=0)
+        axes.set(xlabel=x_label, ylabel=y_label)
+        axes.grid(visible=True, axis="y")
+        if x_ticks is not None:
+            axes.set_xticks(range(len(x_ticks)), x_ticks)
+        if len(lines) > 1:
+            axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+    return _render(draw, title=title, size=(6.8, 3.4))
+
+
+def interval_chart(spans: Sequence[Span], *, title: str, x_label: str) -> Markup:
+    """Return values with intervals as a forest around zero, groups by marker and colour."""
+    labels = list(dict.fromkeys(span.label for span in spans))
+    groups = list(dict.fromkeys(span.group for span in spans))
+
+    def draw(axes: Axes) -> None:
+        axes.axvline(0, color=_INK, linewidth=1)
+        for g, group in enumerate(groups):
+            mine = [span for span in spans if span.group == group]
+            shift = (g - (len(groups) - 1) / 2) * 0.28
+            places = [labels.index(span.label) + shift for span in mine]
+            values = [span.value for span in mine]
+            bars = [
+                [max(0.0, span.value - span.low) for span in mine],
+                [max(0.0, span.high - span.value) for span in mine],
+            ]
+            axes.errorbar(
+                values, places, xerr=bars, fmt=_MARKERS[g % 8], color=_SERIES[g % 8], capsize=3,
+                markersize=6, markeredgecolor=_PAPER, linewidth=1.8, label=group or None,
+            )  # fmt: skip
+        axes.set_yticks(range(len(labels)), labels)
+        axes.set_ylim(len(labels) - 0.5, -0.5)
+        axes.set_xlabel(x_label)
+        axes.grid(visible=True, axis="x")
+        if len(groups) > 1:
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(groups))
+
+    height = 1.1 + 0.26 * max(2, len(labels)) * max(1.0, len(groups) * 0.75)
+    return _render(draw, title=title, size=(6.8, height))
+
+
+def heat_map(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: Sequence[Sequence[float | None]],
+    *,
+    title: str,
+) -> Markup:
+    """Return a grid of values in [-1, 1]: ink grows with size, and each cell says its number."""
+
+    def draw(axes: Axes) -> None:
+        for r, row in enumerate(values):
+            for c, value in enumerate(row):
+                if value is None:
+                    continue
+                colour = _SERIES[0] if value >= 0 else _SERIES[1]
+                box: Any = (c - 0.48, c + 0.48, c + 0.48, c - 0.48)
+                edge: Any = (r - 0.46, r - 0.46, r + 0.46, r + 0.46)
+                axes.fill(box, edge, color=colour, alpha=0.05 + 0.55 * abs(value), lw=0)
+                axes.text(c, r, f"{value:.2f}", ha="center", va="center")
+        axes.set_xticks(range(len(columns)), columns)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+        axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
+        axes.spines[:].set_visible(False)
+
+    longest = max(len(name) for name in columns)
+    width = 1.6 + len(columns) * max(0.8, 0.09 * longest)
+    return _render(draw, title=title, size=(width, 0.6 + 0.34 * len(rows)))
+
+
+def scatter_chart(
+    points: Sequence[tuple[str, float, float, bool]],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+) -> Markup:
+    """Return named points (name, x, y, on the front); the front is joined, filled and named."""
+
+    def draw(axes: Axes) -> None:
+        front = sorted((x, y, name) for name, x, y, ahead in points if ahead)
+        rest = [(x, y) for _, x, y, ahead in points if not ahead]
+        if rest:
+            axes.plot(
+                *zip(*rest, strict=True), linestyle="", marker="o", markersize=5,
+                color=_SERIES[1], fillstyle="none", label="another subset does better for less",
+            )  # fmt: skip
+        xs, ys, names = zip(*front, strict=True)
+        axes.step(xs, ys, where="post", color=_SERIES[0], linewidth=1.2)
+        axes.plot(
+            xs, ys, linestyle="", marker="D", markersize=7, color=_SERIES[0],
+            markeredgecolor=_PAPER, label="best for its cost",
+        )  # fmt: skip
+        for x, y, name in zip(xs, ys, names, strict=True):
+            axes.annotate(name, (x, y), (5, -12), textcoords="offset points", fontsize=9)
+        axes.set(xlabel=x_label, ylabel=y_label)
+        axes.margins(x=0.12, y=0.15)
+        axes.grid(visible=True)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+
+    return _render(draw, title=title, size=(6.8, 3.8))
+
+
+def _render(draw: Callable[[Axes], None], *, title: str, size: tuple[float, float]) -> Markup:
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    style: Any = {**_STYLE, "svg.hashsalt": title}
+    with mpl.rc_context(style):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasSVG(figure)
+        draw(figure.add_subplot())
+        buffer = io.StringIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    return _inline(buffer.getvalue(), title)
+
+
+def _inline(svg: str, title: str) -> Markup:
+    """Return the drawing in the page's colours, named for who cannot see it, without XML head."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r' xmlns(:xlink)?="[^"]*"', "", body)
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r"#[0-9a-f]{6}\b", lambda match: _CSS.get(match[0], match[0]), body)
+    named = Markup('<svg role="img" aria-label="{}"').format(title)
+    return Markup(body.replace("<svg", str(named), 1))  # noqa: S704  # matplotlib escapes texts

@@ -1,0 +1,176 @@
+// Browses cases: a filtered, sorted list, PAGE rows of which exist at a time, and cards of the chosen.
+// Every text becomes a text node; nothing from the data is ever parsed as HTML.
+"use strict";
+const PAGE = 20, ALL_AS_CARDS = 12;
+const cases = JSON.parse(document.getElementById("cases-json").textContent);
+const columns = [...cases.providers, ...cases.fusers];
+const depth = cases.depth, K = cases.providers.length, nCases = cases.ids.length;
+const typed = Object.fromEntries(Object.entries(cases.types).map(([t, rows]) => [t, new Set(rows)]));
+const lowered = cases.texts.map((text, i) => `${text}\n${cases.ids[i]}`.toLowerCase());
+const browser = document.getElementById("browser"), form = browser.querySelector("form");
+const list = document.getElementById("case-list"), cards = document.getElementById("case-cards");
+const state = { order: "change", ascending: false, page: 0, rows: [] };
+
+function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+const rankText = (rank) => (rank === null ? "not ranked" : String(rank));
+const fuser = () => form.elements.fuser.value;
+const outcome = (i) => (fuser() ? cases.outcomes[cases.outcome[fuser()][i]][0] : "");
+function change(i) {
+  const single = cases.ranks[cases.bestSingle][i], fused = fuser() && cases.ranks[fuser()][i];
+  return single && fused ? Math.log2(single / fused) : 0;
+}
+const signed = (x) => (x > 0 ? "+" : "") + x.toFixed(2);
+
+function keys() {
+  const head = { text: (i) => cases.texts[i] };
+  if (fuser()) Object.assign(head, { outcome, change });
+  return Object.assign(head, Object.fromEntries(columns.map((c) => [`rank ${c}`, (i) => cases.ranks[c][i] ?? Infinity])));
+}
+function select() {
+  const { outcome: wanted, type, text } = form.elements;
+  const words = text.value.toLowerCase();
+  state.rows = [...Array(nCases).keys()].filter((i) =>
+    (!wanted.value || outcome(i) === wanted.value) && (!type.value || typed[type.value].has(i)) && lowered[i].includes(words));
+  const key = keys()[state.order] ?? ((i) => i);
+  const values = state.order === "change" ? (i) => Math.abs(key(i)) : key;
+  const sign = state.ascending ? 1 : -1;
+  if (keys()[state.order]) {
+    const keyed = state.rows.map((i) => [values(i), i]);
+    keyed.sort(([a], [b]) => sign * (typeof a === "string" ? a.localeCompare(b) : a === b ? 0 : a - b));
+    state.rows = keyed.map(([, i]) => i);
+  }
+  state.page = 0;
+  drawList();
+  showCards(state.rows.slice(0, nCases <= ALL_AS_CARDS ? ALL_AS_CARDS : 1));
+}
+function drawList() {
+  const names = Object.keys(keys());
+  list.tHead.rows[0].replaceChildren(...names.map((name) => {
+    const button = make("button", { type: "button", textContent: name });
+    button.addEventListener("click", () => {
+      state.ascending = state.order === name ? !state.ascending : name !== "change";
+      state.order = name;
+      select();
+      [...list.tHead.querySelectorAll("button")].find((b) => b.textContent === name).focus();
+    });
+    const head = make("th", { scope: "col" }, button);
+    if (name === state.order) head.setAttribute("aria-sort", state.ascending ? "ascending" : "descending");
+    return head;
+  }));
+  const start = state.page * PAGE, shown = state.rows.slice(start, start + PAGE);
+  list.tBodies[0].replaceChildren(...shown.map(drawRow));
+  list.caption.textContent = `${state.rows.length} of ${nCases} queries of ${cases.protocol}`;
+  const last = Math.max(1, Math.ceil(state.rows.length / PAGE));
+  browser.querySelector(".pager").hidden = last === 1;
+  browser.querySelector(".pager span").textContent = `page ${state.page + 1} of ${last}`;
+  for (const button of browser.querySelectorAll(".pager button")) {
+    const to = state.page + Number(button.dataset.step);
+    button.disabled = to < 0 || to >= last;
+  }
+}
+function drawRow(i) {
+  const open = make("button", { type: "button", className: "open", dir: "auto", textContent: cases.texts[i] || "(no text)" });
+  open.addEventListener("click", () => {
+    showCards([i]);
+    cards.firstChild.focus();
+  });
+  const row = make("tr", {}, make("th", { scope: "row" }, open));
+  if (fuser()) row.append(make("td", { textContent: outcome(i) }), make("td", { className: "number", textContent: signed(change(i)) }));
+  for (const name of columns) {
+    const rank = cases.ranks[name][i];
+    const found = rank !== null && rank <= depth;
+    row.append(make("td", { className: found ? "number best" : "number", textContent: rankText(rank) }));
+  }
+  return row;
+}
+
+function picture(image) {
+  const uri = cases.thumbnails[image];
+  if (uri) return make("img", { src: uri, alt: cases.images[image], title: cases.images[image] });
+  const caption = cases.captions[image];
+  const box = make("span", { className: "stand-in", dir: "auto" });
+  if (caption) box.append(caption, make("small", { textContent: cases.images[image] }));
+  else box.append(cases.images[image]);
+  return box;
+}
+function showCards(rows) {
+  cards.replaceChildren(...rows.map(card));
+}
+function card(i) {
+  const article = make("article", { tabIndex: -1 });
+  const targets = new Set(cases.targets[i]);
+  article.append(
+    make("h3", { dir: "auto", textContent: cases.texts[i] || "(no text)" }),
+    make("p", {}, make("small", { textContent: `query ${cases.ids[i]}${fuser() ? `, ${outcome(i)} under ${fuser()}` : ""}` })),
+    make("div", { className: "pair" },
+      make("figure", {}, picture(cases.references[i]), make("figcaption", { textContent: "reference" })),
+      ...cases.targets[i].map((t) => make("figure", { className: "target" }, picture(t), make("figcaption", { textContent: "target" })))));
+  const why = make("div", { className: "scroll why" });
+  const grid = make("div", { className: "hits scroll", tabIndex: 0, role: "group", ariaLabel: "First candidates by column" });
+  const picked = { column: null };
+  for (const name of columns) {
+    const fused = Object.hasOwn(cases.parts, name);
+    const ordered = make("ol");
+    for (let d = 0; d < depth; d++) {
+      const image = cases.hits[name][i * depth + d];
+      if (image < 0) continue;
+      const isTarget = targets.has(image);
+      const face = make(fused ? "button" : "div", { className: isTarget ? "hit target" : "hit" }, picture(image));
+      if (isTarget) face.append(make("b", { textContent: "✓ target" }));
+      if (fused) {
+        face.type = "button";
+        face.setAttribute("aria-pressed", "false");
+        face.addEventListener("click", () => explain(i, name, d, why, face, article));
+        if (name === fuser() && (picked.column === null || isTarget)) Object.assign(picked, { column: name, d, face });
+      }
+      ordered.append(make("li", {}, face));
+    }
+    grid.append(make("div", { className: fused ? "fused" : "" },
+      make("h4", { textContent: name }),
+      make("p", {}, make("small", { textContent: `target at rank ${rankText(cases.ranks[name][i])}` })), ordered));
+  }
+  article.append(grid, why);
+  if (picked.column) explain(i, picked.column, picked.d, why, picked.face, article);
+  return article;
+}
+function explain(i, name, d, why, face, article) {
+  for (const other of article.querySelectorAll("[aria-pressed]")) other.setAttribute("aria-pressed", String(other === face));
+  const part = cases.parts[name], base = (i * depth + d) * K;
+  const heads = ["Model", "Its score (SD)", "Its rank", "Contribution (SD)", "Rank without it"];
+  const rows = cases.providers.map((provider, k) => make("tr", {},
+    make("th", { scope: "row", textContent: provider }),
+    ...[(part.standardised[base + k] / 100).toFixed(2), rankText(part.rank[base + k]),
+      signed(part.contribution[base + k] / 100), rankText(part.without[base + k])]
+      .map((text) => make("td", { className: "number", textContent: text }))));
+  const image = cases.images[cases.hits[name][i * depth + d]];
+  why.replaceChildren(make("table", {},
+    make("caption", { textContent: `Why ${name} puts ${image} at place ${d + 1}` }),
+    make("thead", {}, make("tr", {}, ...heads.map((h, c) => make("th", { scope: "col", className: c ? "number" : "", textContent: h })))),
+    make("tbody", {}, ...rows)));
+}
+
+function options(select, pairs) {
+  select.append(...pairs.map(([value, textContent]) => make("option", { value, textContent })));
+}
+options(form.elements.fuser, cases.fusers.map((name) => [name, name]));
+options(form.elements.outcome, [["", "any"], ...cases.outcomes.map(([name]) => [name, name])]);
+options(form.elements.type, [["", "anything"], ...Object.keys(typed).map((name) => [name, name])]);
+form.elements.fuser.parentElement.hidden = cases.fusers.length < 2;
+form.elements.outcome.parentElement.hidden = cases.fusers.length < 1;
+form.addEventListener("input", () => {
+  const meaning = cases.outcomes.find(([name]) => name === form.elements.outcome.value);
+  browser.querySelector("#outcome-words small").textContent =
+    meaning ? `${meaning[0]}: ${meaning[1]} (among the first ${depth}; best single model: ${cases.bestSingle})` : "";
+  select();
+});
+form.addEventListener("submit", (event) => event.preventDefault());
+for (const button of browser.querySelectorAll(".pager button")) {
+  button.addEventListener("click", () => { state.page += Number(button.dataset.step); drawList(); });
+}
+if (!cases.fusers.length) state.order = "";
+browser.hidden = nCases <= 1;
+select();

@@ -1,0 +1,124 @@
+"""Headless Chromium over its debugging pipe: no driver, no network, no dependency."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+class Browser:
+    """One page of a headless Chromium; keeps every console message, exception and request."""
+
+    def __init__(self, executable, profile):
+        to_read, self._out = os.pipe()
+        self._in, to_write = os.pipe()
+        command = [
+            executable, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+            "--remote-debugging-pipe", f"--user-data-dir={profile}", "--no-first-run",
+        ]  # fmt: skip
+
+        def wire():  # the browser reads descriptor 3 and writes descriptor 4
+            spare = os.dup(to_read), os.dup(to_write)
+            os.dup2(spare[0], 3)
+            os.dup2(spare[1], 4)
+
+        self._process = subprocess.Popen(
+            command, preexec_fn=wire, close_fds=False,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        os.close(to_read)
+        os.close(to_write)
+        self._buffer, self._session, self._last = b"", None, 0
+        self.complaints, self.requests = [], []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method, **params):
+        self._last += 1
+        message = {"id": self._last, "method": method, "params": params}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._out, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._next()
+            if answer.get("id") == self._last:
+                assert "error" not in answer, (method, answer["error"])
+                return answer["result"]
+
+    def open(self, path, *, width=1280, height=900, dark=False, mobile=False):
+        self.complaints.clear()
+        self.requests.clear()
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width, height=height, deviceScaleFactor=1, mobile=mobile,
+        )  # fmt: skip
+        self._loaded = False
+        self.call("Page.navigate", url=Path(path).resolve().as_uri())
+        while not self._loaded:
+            self._next()
+
+    def run(self, script):
+        """Return what a JavaScript expression evaluates to."""
+        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def press(self, key):
+        text = {"Enter": "\r", " ": " "}.get(key, "")
+        for kind in ("keyDown", "keyUp"):
+            code = {"Tab": 9, "Enter": 13}.get(key, 0)
+            self.call(
+                "Input.dispatchKeyEvent",
+                type=kind, key=key, text=text if kind == "keyDown" else "",
+                windowsVirtualKeyCode=code,
+            )  # fmt: skip
+
+    def screenshot(self, path, *, full=True):
+        shot = self.call("Page.captureScreenshot", captureBeyondViewport=full)
+        Path(path).write_bytes(base64.b64decode(shot["data"]))
+
+    def close(self):
+        self._process.terminate()
+        self._process.wait(timeout=20)
+        os.close(self._out)
+        os.close(self._in)
+
+    def _next(self):
+        while b"\0" not in self._buffer:
+            received = os.read(self._in, 1 << 20)
+            assert received, "the browser has gone"
+            self._buffer += received
+        line, _, self._buffer = self._buffer.partition(b"\0")
+        message = json.loads(line)
+        method, params = message.get("method"), message.get("params", {})
+        if method == "Page.loadEventFired":
+            self._loaded = True
+        elif method == "Network.requestWillBeSent":
+            self.requests.append(params["request"]["url"])
+        elif method == "Runtime.exceptionThrown":
+            self.complaints.append(params["exceptionDetails"])
+        elif method == "Runtime.consoleAPICalled":
+            self.complaints.append(params)
+        elif method == "Log.entryAdded":
+            self.complaints.append(params["entry"])
+        return message
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    executable = next(filter(None, map(shutil.which, names)), None)
+    if executable is None:
+        pytest.skip("no Chromium on this machine: install Debian's chromium to run browser checks")
+    page = Browser(executable, tmp_path_factory.mktemp("chromium"))
+    yield page
+    page.close()
