@@ -103,6 +103,26 @@ NORMALIZATIONS: dict[Normalization, Callable[[NDArray[Any]], NDArray[np.float32]
 }
 
 
+def column_moments(tiles: Iterable[NDArray[Any]]) -> NDArray[np.float64]:
+    """Return count, sum and sum of squares of each column over tiles (B, K, N), read once.
+
+    Moments of disjoint banks add up, and a part of a bank is left out by subtracting its own.
+
+    Returns
+    -------
+    ndarray of shape (3, K, N), float64
+        Excluded cells (-inf) are left out.
+    """
+    moments: Any = 0.0
+    for tile in tiles:
+        kept = np.isfinite(tile)
+        wide = np.where(kept, tile, 0)
+        squares = np.einsum("bkn,bkn->kn", wide, wide, dtype=np.float64)
+        sums = np.sum(wide, axis=0, dtype=np.float64)
+        moments = moments + np.stack([np.count_nonzero(kept, axis=0), sums, squares])
+    return np.asarray(moments, np.float64)
+
+
 @dataclass(frozen=True, eq=False)
 class ColumnStatistics:
     """How each candidate is scored by a bank of queries: a hub is high whatever is asked.
@@ -128,21 +148,27 @@ class ColumnStatistics:
         Excluded cells (-inf) are left out; a column seen by fewer than two queries gets mean 0,
         std 1.
         """
-        count: Any = 0.0
-        total: Any = 0.0
-        squares: Any = 0.0
-        for tile in tiles:
-            kept = np.isfinite(tile)
-            wide = np.where(kept, tile, 0).astype(np.float64)
-            count, total = count + kept.sum(0), total + wide.sum(0)
-            squares = squares + (wide**2).sum(0)
+        return cls.of_moments(column_moments(tiles))
+
+    @classmethod
+    def of_moments(cls, moments: NDArray[np.float64], *, n_prior: float = 0.0) -> ColumnStatistics:
+        """Return statistics from :func:`column_moments`, shrunk towards mean 0 and std 1.
+
+        Parameters
+        ----------
+        n_prior : float, default=0.0
+            Queries that the prior counts for: with a small bank the columns stay as they are.
+        """
+        count, total, squares = moments
         n = np.maximum(count, 1)
         mean = total / n
-        std = np.sqrt(np.maximum(squares / n - mean**2, 0))
-        known = (count >= 2) & (std > 1e-6)
+        variance = np.maximum(squares / n - mean**2, 0)
+        known = count >= 2
+        trust = np.where(known, n / (n + n_prior), 0)
+        variance = np.where(variance > 1e-12, trust * variance + 1 - trust, 1)
         return cls(
-            np.where(count >= 2, mean, 0).astype(np.float32),
-            np.where(known, std, 1).astype(np.float32),
+            (trust * mean).astype(np.float32),
+            np.where(known, np.sqrt(variance), 1).astype(np.float32),
         )
 
     def apply(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,0 +1,192 @@
+"""What a learned fusion sees of a candidate: named channels, made from a tile and a query bank.
+
+LightFusion, logistic stacking and any plugin that learns per candidate share these, so that they
+are compared on the same inputs. NumPy only; which candidates to learn from is ``examples.py``'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.errors import OptionError, closest
+from dafm_core.fusion.bank import QueryBank
+from dafm_core.normalize import ColumnStatistics, minmax_rows, rank_rows, zscore_rows
+
+if TYPE_CHECKING:
+    from dafm_core.fusion.base import Tile
+    from dafm_core.stacking import SimilarityStack
+
+FAMILIES: Final = {
+    "minmax": "scores, each row scaled to [0, 1]",
+    "rows": "scores, standardised over each row",
+    "columns": "rows, standardised again over each candidate's column of the query bank",
+    "restandardized": "columns, standardised once more over each row: the evidence",
+    "ranks": "logarithm of the share of candidates with as much evidence, centred",
+    "neighbours": "mean evidence of a candidate's nearest other candidates",
+}
+"""One channel per provider each, in this order; without a bank the evidence is ``rows``."""
+
+BANK_FAMILIES: Final = frozenset({"columns", "restandardized"})
+CONTEXT_PER_PROVIDER: Final = 5
+N_NEIGHBOURS: Final = 8
+
+
+def parse_families(inputs: str, *, where: str) -> tuple[str, ...]:
+    """Return the channel families of a comma-separated list, in the order of ``FAMILIES``.
+
+    Raises
+    ------
+    OptionError
+        For an unknown or missing name.
+    """
+    names = [name.strip() for name in inputs.split(",") if name.strip()]
+    for name in names:
+        if name not in FAMILIES:
+            raise OptionError(f"{where}: no input {name!r}{closest(name, FAMILIES)}")
+    if not names:
+        raise OptionError(f"{where}: expected at least one input, got {inputs!r}.")
+    return tuple(name for name in FAMILIES if name in names)
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Channels of one stack's tiles.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Providers in the order of the channels; those the stack lacks give zeros.
+    present : ndarray of int64
+        Where the stack's providers stand in ``names``.
+    families : tuple of str
+        Keys of ``FAMILIES``; channel ``f * K + k`` is family f of provider k.
+    statistics : ColumnStatistics or None
+        The bank, aligned with the stack.
+    neighbours : ndarray of shape (M, N), int64, or None
+        Each candidate's nearest others; N stands for none.
+    """
+
+    names: tuple[str, ...]
+    present: NDArray[np.int64]
+    families: tuple[str, ...]
+    statistics: ColumnStatistics | None
+    neighbours: NDArray[np.int64] | None
+
+    @classmethod
+    def of(
+        cls,
+        stack: SimilarityStack,
+        families: tuple[str, ...],
+        bank: QueryBank | None,
+        *,
+        names: tuple[str, ...] | None = None,
+    ) -> Inputs:
+        """Return the channels of a stack, with or without a bank."""
+        names = names or stack.names
+        needs_bank = bank is not None and not BANK_FAMILIES.isdisjoint(families)
+        return cls(
+            names=names,
+            present=np.array([names.index(name) for name in stack.names]),
+            families=families,
+            statistics=bank.aligned(stack) if bank is not None and needs_bank else None,
+            neighbours=gallery_neighbours(stack) if "neighbours" in families else None,
+        )
+
+    @property
+    def available(self) -> NDArray[np.bool_]:
+        """Which channels say anything here, shape (n_channels,)."""
+        family = [name != "neighbours" or self.neighbours is not None for name in self.families]
+        provider = np.isin(np.arange(len(self.names)), self.present)
+        return np.outer(family, provider).ravel()
+
+    def channels(self, tile: Tile) -> NDArray[np.float32]:
+        """Return (B, K, N) raw scores as (B, n_channels, N) float32; 0 where excluded."""
+        shape = (len(tile), len(self.families), len(self.names), tile.shape[2])
+        out = np.zeros(shape, np.float32)
+        kept = np.isfinite(tile)
+        made = self._families(tile)
+        for f, name in enumerate(self.families):
+            if name in made:
+                out[:, f, self.present] = np.where(kept, made[name], np.float32(0))
+        return out.reshape(shape[0], -1, shape[3])
+
+    def evidence(self, tile: Tile) -> NDArray[np.float32]:
+        """Return the comparable scores by which hard candidates are chosen, (B, K, N)."""
+        rows = zscore_rows(tile)
+        return rows if self.statistics is None else zscore_rows(self._columns(rows))
+
+    def context(self, tile: Tile) -> NDArray[np.float32]:
+        """Return what the shape of each row says about its query, (B, 5 K) float32.
+
+        Best score, its lead over the second and the tenth, the tenth's over the hundredth, and
+        the entropy of the row: classic predictors of how far a ranking can be trusted.
+        """
+        rows = zscore_rows(tile)
+        last = tile.shape[2] - 1
+        top = -np.partition(-rows, sorted({min(i, last) for i in (0, 1, 9, 99)}), axis=2)
+        first, second, tenth, hundredth = (top[:, :, min(i, last)] for i in (0, 1, 9, 99))
+        chance = np.exp(rows - rows.max(axis=2, keepdims=True))
+        chance /= chance.sum(axis=2, keepdims=True)
+        entropy = -(chance * np.log(np.maximum(chance, 1e-30))).sum(axis=2)
+        shape = np.stack([first, first - second, first - tenth, tenth - hundredth, entropy], 1)
+        out = np.zeros((len(tile), CONTEXT_PER_PROVIDER, len(self.names)), np.float32)
+        out[:, :, self.present] = np.where(np.isfinite(shape), shape, 0)
+        return out.reshape(len(tile), -1)
+
+    def _columns(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Standardise over the bank; a row without evidence stays without."""
+        if self.statistics is None:
+            return rows
+        silent = ~((rows != 0) & np.isfinite(rows)).any(axis=2)
+        columns = self.statistics.apply(rows)
+        columns[silent] = rows[silent]
+        return columns
+
+    def _families(self, tile: Tile) -> dict[str, NDArray[np.float32]]:
+        rows = zscore_rows(tile)
+        columns = self._columns(rows)
+        evidence = rows if self.statistics is None else zscore_rows(columns)
+        made = {"rows": rows, "columns": columns, "restandardized": evidence}
+        if "minmax" in self.families:
+            made["minmax"] = minmax_rows(tile)
+        if "ranks" in self.families:
+            made["ranks"] = _log_ranks(evidence)
+        if self.neighbours is not None:
+            made["neighbours"] = _mean_over_neighbours(evidence, self.neighbours)
+        return made
+
+
+def gallery_neighbours(stack: SimilarityStack) -> NDArray[np.int64] | None:
+    """Return the pooled nearest neighbours of every provider that knows them, (M, N), or None."""
+    lists = [stack.neighbours[name][:, :N_NEIGHBOURS] for name in sorted(stack.neighbours)]
+    if not lists:
+        return None
+    pooled = np.concatenate(lists, axis=1).T.astype(np.int64)
+    return np.where(pooled >= 0, pooled, stack.n_gallery)
+
+
+def _log_ranks(evidence: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``-log(rank / n) - 1``: mean about 0 and variance about 1 for any gallery."""
+    ranks = rank_rows(evidence)
+    kept = np.isfinite(ranks)
+    n = np.maximum(np.count_nonzero(kept, axis=2, keepdims=True), 1)
+    logs: NDArray[np.float32] = -np.log(np.where(kept, ranks, 1) / n.astype(np.float32)) - 1
+    return logs - logs.mean(axis=2, keepdims=True)
+
+
+def _mean_over_neighbours(
+    evidence: NDArray[np.float32], neighbours: NDArray[np.int64]
+) -> NDArray[Any]:
+    known = np.isfinite(evidence)
+    shape = (*evidence.shape[:2], evidence.shape[2] + 1)  # one more candidate, which is "none"
+    padded = np.zeros(shape, np.float32)
+    np.copyto(padded[:, :, :-1], evidence, where=known)
+    total = np.zeros(evidence.shape, np.float32)
+    for nearest in neighbours:
+        total += np.take(padded, nearest, axis=2)
+    n = np.maximum((neighbours < evidence.shape[2]).sum(axis=0), 1)
+    return total / n.astype(np.float32)
