@@ -97,7 +97,7 @@ def largest() -> Callable[[Any, Any], float]:
 def random_tgcir() -> dict[str, torch.Tensor]:
     """Return a state dict with 11 layers, attentions and more: 10 comes before 2 as a string."""
     dim, prefix = 24, "backbone.clip."
-    clip = {"width": 64, "n_layers": 11, "embed_dim": dim}
+    clip: dict[str, Any] = {"width": 64, "n_layers": 11, "embed_dim": dim}
     shapes = list(text_shapes(**clip, n_tokens=600, context_length=20))
     shapes += vit_shapes(**clip, patch=5, side=3)
     shapes = [(f"{prefix}{key}", shape) for key, shape in shapes]

@@ -56,7 +56,7 @@ def test_the_released_form_equals_its_state_dict(fixtures: Path) -> None:
 
 @pytest.mark.parametrize("allowed", [[], [nn.Conv2d, nn.BatchNorm1d]])
 def test_a_module_is_its_state_dict_even_where_classes_are_allowed(
-    authors: types.ModuleType, tmp_path: Path, allowed: list[type]
+    authors: types.ModuleType, tmp_path: Path, allowed: list[Any]
 ) -> None:
     net = authors.Net()
     torch.save(net, tmp_path / "x.pt")
