@@ -5,7 +5,7 @@ Why a hit stands where it does is ``breakdown.py``'s; how cases look on a page, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Self
 
@@ -14,12 +14,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dafm_core.breakdown import Breakdown, break_down
+from dafm_core.crossfit import clone, splits_of
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import OptionError, closest
 from dafm_core.evaluation import refuse_fitted
-from dafm_core.fusion.base import Fuser, Tile, TileScorer
+from dafm_core.fusion.base import Fuser
 from dafm_core.metrics.ranking import rank_targets
-from dafm_core.metrics.spec import parse_metrics
 from dafm_core.metrics.truth import Truth
 from dafm_core.ordering import best_first, tie_places
 from dafm_core.query_types import query_types
@@ -46,7 +46,7 @@ class Cases:
     providers, fusers : tuple of str
         The columns; names are distinct.
     best_single : str
-        The provider with the best headline metric on these queries.
+        The provider that finds the target most often.
     depth : int
         Hits kept per column.
     queries : polars.DataFrame
@@ -168,86 +168,113 @@ def collect_cases(
     fusers: Mapping[str, Fuser],
     *,
     depth: int = 5,
+    folds: int | None = None,
+    train: Dataset | None = None,
+    train_stack: SimilarityStack | None = None,
+    seed: int = 0,
     allow_fitted: bool = False,
 ) -> Cases:
-    """Look at every query of the dataset under every provider and fuser, in one pass.
+    """Look at every query of the dataset under every provider and fuser.
 
     Parameters
     ----------
-    stack : SimilarityStack
-        May hold more queries than the dataset.
     fusers : mapping of str to Fuser
-        Fitted, by the name of their column.
+        By the name of their column.
     depth : int, default=5
         Hits per column, and the rank up to which a target counts as found.
+    stack, dataset, folds, train, train_stack, seed
+        As :func:`dafm_core.comparison.compare`: copies are fitted on other queries, or the fusers
+        are used as they are.
     allow_fitted : bool, default=False
-        Look at queries a fuser was fitted on, which flatters it.
+        Look at queries a fuser given fitted has seen, which flatters it.
 
     Raises
     ------
     OptionError
-        If ``depth`` is not positive, or a fuser has a provider's name.
+        If ``depth`` is not positive, a fuser has a provider's name, or both ``folds`` and
+        ``train`` are given.
     LeakageError, AlignmentError, FuserError, DatasetError
         As :func:`dafm_core.evaluation.evaluate`.
     """
     if depth < 1:
         raise OptionError(f"cases: expected depth >= 1, got {depth}.")
-    for name, fuser in fusers.items():
+    for name in fusers:
         if name in stack.names:
             raise OptionError(f"cases: fuser {name!r} has the name of a provider. Rename it.")
-        if not allow_fitted:
-            refuse_fitted(fuser, dataset.query_ids)
-    part = stack.take_queries(dataset.query_ids)
-    scorers = {name: fuser.checked_scorer(part) for name, fuser in fusers.items()}
-    headline = parse_metrics(dataset.metrics[:1])
-    truth = Truth.of(dataset, part.gallery_ids, headline)
     pieces: list[_Piece] = []
-    quality = np.zeros(part.n_providers)
-    places = tie_places(part.gallery_ids)
-    for rows, tile in part.tiles():
-        pieces.append(_look(tile, part.names, scorers, truth.part(rows), places, depth))
-        for k in range(part.n_providers):
-            quality[k] += truth.part(rows).measure(tile[:, k], headline).sum()
-    columns = (*part.names, *scorers)
-    return Cases(
-        protocol=dataset.protocol,
-        providers=part.names,
-        fusers=tuple(scorers),
-        best_single=part.names[int(quality.argmax())],
-        depth=depth,
-        queries=dataset.queries,
-        gallery_ids=part.gallery_ids,
-        ranks={name: np.concatenate([p.ranks[name] for p in pieces]) for name in columns},
-        hits={name: np.concatenate([p.hits[name] for p in pieces]) for name in columns},
-        breakdowns={
-            name: Breakdown.concatenate([p.breakdowns[name] for p in pieces]) for name in scorers
-        },
-    )
+    splits = splits_of(dataset, folds, train, seed)
+    for part, test in splits:
+        fitted = {name: clone(f).fit(train_stack or stack, part) for name, f in fusers.items()}
+        pieces.extend(_look_at(stack.take_queries(test.query_ids), test, fitted, depth))
+    if not splits:
+        for fuser in fusers.values() if not allow_fitted else ():
+            refuse_fitted(fuser, dataset.query_ids)
+        pieces.extend(_look_at(stack.take_queries(dataset.query_ids), dataset, fusers, depth))
+    cases = _join(pieces, dataset, stack, tuple(fusers), depth)
+    if not folds:
+        return cases
+    row = {query_id: i for i, query_id in enumerate(cases.queries["query_id"])}
+    return cases.take(np.array([row[query_id] for query_id in dataset.query_ids]))
 
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
     """What one tile's queries turned out to be."""
 
+    queries: pl.DataFrame
     ranks: dict[str, NDArray[np.float64]]
     hits: dict[str, NDArray[np.int64]]
     breakdowns: dict[str, Breakdown]
 
 
-def _look(
-    tile: Tile,
-    names: Sequence[str],
-    scorers: Mapping[str, TileScorer],
-    truth: Truth,
-    places: NDArray[np.int64],
+def _look_at(
+    stack: SimilarityStack, dataset: Dataset, fusers: Mapping[str, Fuser], depth: int
+) -> Iterator[_Piece]:
+    """Yield what each tile of a stack of exactly the dataset's queries turns out to be."""
+    scorers = {name: fuser.checked_scorer(stack) for name, fuser in fusers.items()}
+    truth, places = Truth.of(dataset, stack.gallery_ids, []), tie_places(stack.gallery_ids)
+    for rows, tile in stack.tiles():
+        right = truth.part(rows)
+        fused = {name: score(tile) for name, score in scorers.items()}
+        every = {name: tile[:, k] for k, name in enumerate(stack.names)} | fused
+        hits = {name: _hits(scores, places, depth) for name, scores in every.items()}
+        yield _Piece(
+            queries=dataset.queries[rows],
+            ranks={name: _first_rank(scores, right) for name, scores in every.items()},
+            hits=hits,
+            breakdowns={
+                name: break_down(tile, scorers[name], fused[name], hits[name]) for name in fused
+            },
+        )
+
+
+def _join(
+    pieces: Sequence[_Piece],
+    dataset: Dataset,
+    stack: SimilarityStack,
+    fusers: tuple[str, ...],
     depth: int,
-) -> _Piece:
-    fused = {name: score(tile) for name, score in scorers.items()}
-    rows = {name: tile[:, k] for k, name in enumerate(names)} | fused
-    hits = {name: _hits(scores, places, depth) for name, scores in rows.items()}
-    ranks = {name: _first_rank(scores, truth) for name, scores in rows.items()}
-    parts = {name: break_down(tile, scorers[name], fused[name], hits[name]) for name in fused}
-    return _Piece(ranks, hits, parts)
+) -> Cases:
+    columns = (*stack.names, *fusers)
+    ranks = {name: np.concatenate([piece.ranks[name] for piece in pieces]) for name in columns}
+    found = {
+        name: ((ranks[name] <= depth).mean(), (1 / ranks[name]).mean()) for name in stack.names
+    }
+    return Cases(
+        protocol=dataset.protocol,
+        providers=stack.names,
+        fusers=fusers,
+        best_single=max(stack.names, key=found.__getitem__),
+        depth=depth,
+        queries=pl.concat([piece.queries for piece in pieces]),
+        gallery_ids=stack.gallery_ids,
+        ranks=ranks,
+        hits={name: np.concatenate([piece.hits[name] for piece in pieces]) for name in columns},
+        breakdowns={
+            name: Breakdown.concatenate([piece.breakdowns[name] for piece in pieces])
+            for name in fusers
+        },
+    )
 
 
 def _hits(scores: NDArray[np.float32], places: NDArray[np.int64], depth: int) -> NDArray[np.int64]:

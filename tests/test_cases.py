@@ -5,9 +5,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from dafm_core.cases import OUTCOMES, collect_cases
+from dafm_core.comparison import compare
 from dafm_core.errors import LeakageError, OptionError
 from dafm_core.evaluation import evaluate
-from dafm_core.fusion.static import MeanFusion, VotingFusion
+from dafm_core.fusion.static import MeanFusion, VotingFusion, WeightedFusion
 from dafm_core.normalize import zscore_rows
 
 
@@ -111,3 +112,14 @@ def test_what_is_refused(problem, fusers, cases):
     tuned.fitted_query_ids_ = frozenset(dataset.query_ids)
     with pytest.raises(LeakageError):
         collect_cases(stack, dataset, {"mean": tuned})
+
+
+def test_folds_look_at_every_query_with_a_fusion_that_has_not_seen_it(problem):
+    dataset, stack = problem
+    fuser = WeightedFusion(normalize="zscore")
+    cases = collect_cases(stack, dataset, {"weighted": fuser}, depth=3, folds=4)
+    assert cases.queries.equals(dataset.queries)
+    values = compare(stack, dataset, {"weighted": fuser}, folds=4, metrics=["recall@3"])
+    recall = values.evaluations["weighted"].frame["recall@3"].to_numpy()
+    assert_array_equal(cases.ranks["weighted"] <= 3, recall == 1)
+    assert not hasattr(fuser, "weights_")
