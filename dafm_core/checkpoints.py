@@ -113,7 +113,7 @@ def _check_file(path: Path, where: str) -> bool:
 
 def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")[:160]
+    return text.splitlines()[0].split(". ")[0].rstrip(".")[:160]
 
 
 class Weights:
