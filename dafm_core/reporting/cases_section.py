@@ -13,11 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.cases import OUTCOMES, Cases
-from dafm_core.reporting.html import Section
+from dafm_core.reporting.page import Section
 from dafm_core.reporting.thumbnails import Thumbnails, embed_thumbnails
-
-THUMBNAIL_BUDGET = 3_000_000
-"""Bytes of thumbnails on a page, by default."""
 
 
 def cases_section(
@@ -25,7 +22,7 @@ def cases_section(
     *,
     images: Mapping[str, Path] | None = None,
     captions: Mapping[str, str] | None = None,
-    thumbnail_budget: int = THUMBNAIL_BUDGET,
+    thumbnail_budget: int,
 ) -> Section:
     """Return the section that browses cases.
 

@@ -8,14 +8,13 @@ from typing import Any
 from markupsafe import Markup
 
 from dafm_core.reporting.charts import Span, heat_map, interval_chart
-from dafm_core.reporting.html import Section
+from dafm_core.reporting.findings import findings, singles_table
+from dafm_core.reporting.page import Section
 from dafm_core.reporting.tables import (
     Json,
-    Table,
     comparison_table,
     difference_table,
     fashioniq_table,
-    frame_table,
 )
 
 _ACTIONS = {
@@ -51,8 +50,8 @@ def _part(record: Json) -> dict[str, Any]:
         "forest": _forest(record),
         "differences": difference_table(record, ["mean"]),
         "all_differences": difference_table(record, [*record["metrics"], "mean"]),
-        "findings": _findings(record["audits"]),
-        "singles": _singles(record["audits"]),
+        "findings": findings(record["audits"]),
+        "singles": singles_table(record["audits"]),
         "redundancy": _redundancy(record["audits"]["redundancy"], record["protocol"]),
     }
 
@@ -73,44 +72,6 @@ def _forest(record: Json) -> Markup | None:
         return None
     title = f"Differences in the mean of the metrics, {record['protocol']}"
     return interval_chart(spans, title=title, x_label="points (95 % interval)")
-
-
-def _findings(audits: Json) -> list[str]:
-    resolution, leakage = audits["resolution"], audits["leakage"]
-    lines = [
-        audits["order"]["words"],
-        (
-            f"A difference below {100 * resolution['clustered_half_width']:.2f} points cannot be "
-            f"told from noise if 10 % of the queries flip ({resolution['n_queries']} queries, "
-            f"{resolution['n_groups']} groups, design effect {resolution['design_effect']:.2f})."
-        ),
-    ]
-    if leakage:
-        lines.append(
-            f"Of the held-out queries {100 * leakage['groups']:.1f} % share their group, "
-            f"{100 * leakage['targets']:.1f} % a target and {100 * leakage['references']:.1f} % "
-            "the reference image with the queries the fusion was fitted on."
-        )
-    return lines
-
-
-def _singles(audits: Json) -> Table:
-    headroom = audits["headroom"]
-    rows = [
-        {
-            "Model": name,
-            "Only it solves, %": 100 * headroom["unique_solves"][name],
-            "Targets tied, %": 100 * ties["tied_share"],
-            "R@1 if ties lose": 100 * ties["strict"],
-            "R@1 as reported": 100 * ties["expected"],
-            "R@1 if ties win": 100 * ties["lenient"],
-        }
-        for name, ties in audits["ties"].items()
-    ]
-    caption = (
-        f"Single models: what each adds ({headroom['solved_metric']}), and what ties are worth."
-    )
-    return frame_table(rows, caption)
 
 
 def _redundancy(pairs: Mapping[str, float], protocol: str) -> Markup | None:

@@ -33,8 +33,8 @@ def to_json(value: Json) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def to_csv(record: Json) -> str:
-    """Return a comparison in long form: one line per row and metric, with both differences."""
+def to_csv(*records: Json) -> str:
+    """Return comparisons in long form: one line per row and metric, with both differences."""
     lines = [
         {"protocol": record["protocol"], "row": row["name"], "kind": row["kind"], "metric": metric}
         | dict(cell)
@@ -43,6 +43,7 @@ def to_csv(record: Json) -> str:
             for against in ("vs_best_single", "vs_best_static")
             for key, value in row[against].get(metric, {}).items()
         }
+        for record in records
         for row in (*record["rows"], record["oracle"])
         for metric, cell in row["metrics"].items()
     ]

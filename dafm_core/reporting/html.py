@@ -1,107 +1,120 @@
-"""One self-contained HTML file out of sections: templates, styles, scripts and a strict policy.
-
-Nothing on a page is fetched: styles, scripts and charts are inline, images are data URIs, and the
-content security policy forbids everything else. Text is escaped by Jinja2; values for scripts are
-embedded as JSON, which no browser runs.
-"""
+"""The pages dafm writes: a comparison, an incremental analysis, cases, and all of it together."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from markupsafe import Markup
-
-from dafm_core.reporting.exports import write_text
+from dafm_core.reporting.page import Section, write_page
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from dafm_core.cases import Cases
+    from dafm_core.incremental import Incremental
+    from dafm_core.reporting.incremental_section import Costs
+    from dafm_core.reporting.learned_section import Learned
+    from dafm_core.reporting.tables import Json
 
-_TEMPLATES = files("dafm_core.reporting") / "templates"
-_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+THUMBNAIL_BUDGET = 3_000_000
+"""Bytes of thumbnails on a page, by default."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """One part of a page.
+def write_comparison_page(path: str | Path, records: Sequence[Json]) -> Path:
+    """Write one comparison, or FashionIQ's three with their averages.
 
     Parameters
     ----------
-    id : str
-        Anchor, and the name of the template ``ID.html``.
-    title : str
-    context : mapping
-        What the template shows.
-    scripts : tuple of str
-        Template files that make it interactive.
+    path : path
+    records : sequence of mapping
+        ``Comparison.to_json()`` of each protocol; every number on the page is in there.
+
+    Raises
+    ------
+    OptionError
+        If several comparisons are not FashionIQ's categories under one protocol, or the file
+        cannot be written.
     """
+    from dafm_core.reporting.comparison_section import comparison_section
 
-    id: str
-    title: str
-    context: Mapping[str, Any] = field(repr=False)
-    scripts: tuple[str, ...] = ("tables.js",)
-
-
-def write_page(path: str | Path, title: str, sections: Sequence[Section]) -> Path:
-    """Write a page, whole or not at all; return its path."""
-    return write_text(path, render_page(title, sections))
+    protocols = ", ".join(record["protocol"] for record in records)
+    return write_page(path, f"Fusion compared on {protocols}", [comparison_section(records)])
 
 
-def render_page(title: str, sections: Sequence[Section]) -> str:
-    """Return the page as one string."""
-    names = dict.fromkeys(name for section in sections for name in section.scripts)
-    scripts = [_read(name) for name in names]
-    hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}"
-    page = _environment().get_template("page.html")
-    return page.render(
-        title=title,
-        sections=sections,
-        policy=policy,
-        style=Markup(_read("style.css")),  # noqa: S704  # our own files
-        scripts=[Markup(script) for script in scripts],  # noqa: S704
-        version=version("dafm-core"),
-    )
+def write_incremental_page(
+    path: str | Path, result: Incremental, *, costs: Costs | None = None
+) -> Path:
+    """Write what each model is worth.
 
-
-def embed(value: Any) -> Markup:
-    r"""Return JSON that can stand inside a script element: no character of it can end the element.
-
-    Examples
-    --------
-    >>> print(embed({"text": "</script>"}))
-    {"text":"\u003c/script\u003e"}
+    Parameters
+    ----------
+    path : path
+    result : Incremental
+    costs : mapping of provider to mapping, optional
+        ``store.cost(name)`` of each; quality is set against cost where all are known.
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(text.translate(_ESCAPES))  # noqa: S704
+    from dafm_core.reporting.incremental_section import incremental_section
+
+    title = f"What each model is worth on {result.protocol}"
+    return write_page(path, title, [incremental_section(result, costs=costs)])
 
 
-@cache
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def write_cases_page(
+    path: str | Path,
+    cases: Cases,
+    *,
+    images: Mapping[str, Path] | None = None,
+    captions: Mapping[str, str] | None = None,
+    thumbnail_budget: int = THUMBNAIL_BUDGET,
+) -> Path:
+    """Write a page that browses cases; up to twelve are all shown.
 
-    environment = Environment(
-        loader=PackageLoader("dafm_core.reporting", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    Parameters
+    ----------
+    path : path
+    cases : Cases
+        In the order to be shown first.
+    images : mapping of str to Path, optional
+        Files of reference and gallery images.
+    captions : mapping of str to str, optional
+        Shown where there is no thumbnail; else the id is.
+    thumbnail_budget : int
+        Bytes of embedded thumbnails.
+    """
+    from dafm_core.reporting.cases_section import cases_section
+
+    section = cases_section(
+        cases, images=images, captions=captions, thumbnail_budget=thumbnail_budget
     )
-    environment.filters["embed"] = embed
-    return environment
+    return write_page(path, f"Cases of {cases.protocol}", [section])
 
 
-def _read(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8")
+def write_report(
+    path: str | Path,
+    title: str,
+    *,
+    comparison: Json | None = None,
+    learned: Learned | None = None,
+    result: Incremental | None = None,
+    costs: Costs | None = None,
+    cases: Cases | None = None,
+    images: Mapping[str, Path] | None = None,
+    thumbnail_budget: int = THUMBNAIL_BUDGET,
+) -> Path:
+    """Write one page of several parts, those that are given; parameters as for each page."""
+    from dafm_core.reporting.cases_section import cases_section
+    from dafm_core.reporting.comparison_section import comparison_section
+    from dafm_core.reporting.incremental_section import incremental_section
+    from dafm_core.reporting.learned_section import learned_section
 
-
-def _digest(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    sections: list[Section] = []
+    if comparison is not None:
+        sections.append(comparison_section([comparison]))
+    if learned is not None:
+        sections.append(learned_section(learned))
+    if result is not None:
+        sections.append(incremental_section(result, costs=costs))
+    if cases is not None:
+        sections.append(
+            cases_section(cases, images=images, captions=None, thumbnail_budget=thumbnail_budget)
+        )
+    return write_page(path, title, sections)
