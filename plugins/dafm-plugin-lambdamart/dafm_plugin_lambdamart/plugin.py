@@ -19,12 +19,28 @@ def dafm_fusers() -> list[FuserInfo]:
             kind="learned",
             citation="Burges, MSR-TR-2010-82; Ke et al., LightGBM, NeurIPS 2017",
             options=(
-                Option(name="n_trees", kind="int", default=150, summary="boosting rounds"),
+                Option(
+                    name="inputs",
+                    default="rows,restandardized",
+                    summary="channels, comma-separated",
+                ),
+                Option(name="n_trees", kind="int", default=100, summary="boosting rounds"),
                 Option(name="n_leaves", kind="int", default=15, summary="leaves of a tree"),
                 Option(name="learning_rate", kind="float", default=0.05, summary="of each tree"),
                 Option(name="min_leaf", kind="int", default=100, summary="candidates in a leaf"),
-                Option(name="n_hard", kind="int", default=100, summary="best candidates drawn"),
-                Option(name="n_random", kind="int", default=100, summary="others drawn"),
+                Option(
+                    name="n_hard",
+                    kind="int",
+                    default=30,
+                    summary="best candidates of each provider to learn from",
+                ),
+                Option(name="n_random", kind="int", default=100, summary="others to learn from"),
+                Option(
+                    name="monotone",
+                    kind="bool",
+                    default=True,
+                    summary="a higher score may only raise a candidate",
+                ),
                 Option(name="seed", kind="int", default=0, summary="of draws and of LightGBM"),
             ),
         )

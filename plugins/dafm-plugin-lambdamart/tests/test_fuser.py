@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 from dafm_plugin_lambdamart import plugin
-from dafm_plugin_lambdamart.channels import align_bank, bank_of, channels_of
-from dafm_plugin_lambdamart.fuser import LambdaMartFusion
+from dafm_plugin_lambdamart.fuser import LambdaMartFusion, _features
 
 from dafm_core.errors import FuserError, OptionError
 from dafm_core.fusion.saving import load_fuser, save_fuser
 from dafm_core.normalize import zscore_rows
 from dafm_core.plugins import PluginCatalog
+from dafm_core.stacking import SimilarityStack
 from dafm_core.testing import FuserSubject
 
 SMALL = {"n_trees": 30, "min_leaf": 5}
@@ -33,50 +33,48 @@ def test_it_learns_which_provider_to_trust(subject):
 
 
 def test_the_seed_decides_the_random_candidates(subject):
-    few = {**SMALL, "n_hard": 5, "n_random": 5}
+    few = {**SMALL, "n_hard": 2, "n_random": 5}
     first = LambdaMartFusion(**few).fit(subject.stack, subject.dataset)
     other = LambdaMartFusion(**few, seed=1).fit(subject.stack, subject.dataset)
     assert first.model_text_ != other.model_text_
 
 
-def test_targets_are_drawn_and_excluded_candidates_are_not(subject):
-    start = np.array([5.0, 4.0, -np.inf, 3.0, 2.0, 1.0], np.float32)
-    fuser = LambdaMartFusion(n_hard=2, n_random=1)
-    for seed in range(20):
-        chosen = fuser._choose(start, np.array([5]), np.random.default_rng(seed))
-        assert {0, 1, 5} <= set(chosen)
-        assert 2 not in chosen
-        assert len(chosen) == len(set(chosen)) <= 4
+def test_more_evidence_never_lowers_a_candidate(subject):
+    fitted = subject.fitted
+    raised = {name: scores.copy() for name, scores in subject.matrices.items()}
+    raised["good"][:, 7] += 0.5
+    before = subject.scores
+    after = fitted.fuse(subject.stack_of(raised)).scores
+    kept = np.isfinite(before)
+    places = [((s > s[:, 7:8]) & kept).sum(1) for s in (before, after)]
+    assert (places[1] <= places[0])[kept[:, 7]].all()
 
 
-def test_channels_are_row_and_column_scores_and_their_means(subject):
-    bank = bank_of(tile for _, tile in subject.stack.tiles())
-    tile = subject.stack.tile(0, 4)
-    channels, start = channels_of(tile, bank)
-    rows = zscore_rows(tile)
-    columns = zscore_rows((rows - bank.mean) / bank.std)
-    assert channels.shape == (4, subject.n_gallery, 8)
-    np.testing.assert_allclose(channels[..., 0], rows[:, 0], rtol=1e-5)
-    np.testing.assert_allclose(channels[..., 3], columns[:, 0], rtol=1e-5)
-    kept = np.isfinite(start)
-    both = (channels[..., 6] + channels[..., 7]) / 2
-    np.testing.assert_allclose(start[kept], both[kept], rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(kept, np.isfinite(tile[:, 0]))
+def test_trees_see_channels_and_start_from_their_mean():
+    channels = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    features, start = _features(channels)
+    np.testing.assert_array_equal(start, channels.mean(1))
+    np.testing.assert_array_equal(features[..., :3], channels.transpose(0, 2, 1))
+    np.testing.assert_array_equal(features[..., 3], start)
 
 
-def test_a_bank_follows_the_ids_and_strangers_count_as_average(subject):
-    bank = bank_of(tile for _, tile in subject.stack.tiles())
-    ids = subject.stack.gallery_ids
-    moved = align_bank(bank, ids, [ids[3], "stranger", ids[0]])
-    np.testing.assert_array_equal(moved.mean[:, [0, 2]], bank.mean[:, [3, 0]])
-    np.testing.assert_array_equal(moved.std[:, [0, 2]], bank.std[:, [3, 0]])
-    np.testing.assert_array_equal(moved.mean[:, 1], 0)
-    np.testing.assert_allclose(moved.std[:, 1], bank.std.mean(1), rtol=1e-6)
+def test_a_gallery_the_bank_does_not_know_is_fused_by_rows(subject):
+    strangers = SimilarityStack.from_matrices(
+        subject.matrices,
+        protocol=subject.stack.protocol,
+        query_ids=subject.stack.query_ids,
+        gallery_ids=[f"stranger-{i}" for i in range(subject.n_gallery)],
+        excluded=subject.stack.excluded,
+    )
+    scores = subject.fitted.fuse(strangers).scores
+    targets = subject.dataset.targets
+    assert np.isfinite(scores[targets.rows, targets.values]).all()
+    assert mean_rank(scores, targets) < 0.25 * subject.n_gallery
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"n_trees": 0}, {"n_leaves": 1}, {"min_leaf": 0}, {"learning_rate": 0.0}, {"n_random": 0}],
+    [{"n_trees": 0}, {"n_leaves": 1}, {"min_leaf": 0}, {"learning_rate": 0.0}, {"n_random": 9999}],
 )
 def test_options_out_of_range_are_one_line(options, subject):
     with pytest.raises(OptionError, match=next(iter(options))):
@@ -94,8 +92,9 @@ def test_damaged_trees_are_one_line(subject):
 def test_it_loads_by_name():
     catalog = PluginCatalog()
     catalog.register(plugin, name="lambdamart")
-    fuser = catalog.load_fuser("lambdamart", {"n_trees": "7"})
-    assert fuser.params() == LambdaMartFusion(n_trees=7).params()
+    assert catalog.load_fuser("lambdamart").params() == LambdaMartFusion().params()
+    given = catalog.load_fuser("lambdamart", {"n_trees": "7", "monotone": "no"})
+    assert given.params() == LambdaMartFusion(n_trees=7, monotone=False).params()
 
 
 def test_a_saved_fuser_gives_the_same_bits(subject, tmp_path):
