@@ -70,7 +70,14 @@ def _device(name: str | None, where: str) -> torch.device:
 @contextmanager
 def exact() -> Iterator[None]:
     """Compute without gradients and, on a GPU, without TF32."""
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    cudnn = torch.backends.cudnn
+    flags = cudnn.flags(
+        enabled=cudnn.enabled,
+        benchmark=cudnn.benchmark,
+        deterministic=cudnn.deterministic,
+        allow_tf32=False,
+    )
+    with torch.inference_mode(), flags:
         yield
 
 
