@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from dafm_core.comparison import Comparison
     from dafm_core.paired import Difference
+
+ALPHA: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ def verdict(comparison: Comparison, *, metric: str = "mean") -> Verdict:
     """Return the simplest row that nothing more elaborate clearly beats.
 
     Clearly ahead means that the whole 95 % interval of the paired difference, clustered by group,
-    is above zero. A rule must be clearly ahead of the best single model. A learned fuser must be
+    is above zero, and that the adjusted p-value is below 5 % (with fewer than six groups it never
+    is). A rule must be clearly ahead of the best single model. A learned fuser must be
     too, and clearly ahead of the best static rule where that rule could be deployed, else just
     ahead. References are the best of the table on the very queries compared.
 
@@ -49,13 +52,13 @@ def verdict(comparison: Comparison, *, metric: str = "mean") -> Verdict:
     learned = next((row for row in ranked if row.kind == "learned"), None)
     rule = next((row for row in ranked if row.kind == "static"), None)
     single = next(row for row in ranked if row.kind == "single")
-    rule_passes = rule is not None and rule.vs_best_single[metric].low > 0
+    rule_passes = rule is not None and _clearly(rule.vs_best_single[metric])
     if learned:
         hurdles = [learned.vs_best_single[metric]]
-        passes = hurdles[0].low > 0
+        passes = _clearly(hurdles[0])
         if rule:
             hurdles.append(learned.vs_best_static[metric])
-            passes &= (hurdles[1].low if rule_passes else hurdles[1].value) > 0
+            passes &= _clearly(hurdles[1]) if rule_passes else hurdles[1].value > 0
         if passes:
             reason = f"Deploy {learned.name}: {_ahead(hurdles)} on {_label(metric)}."
             return Verdict("deploy-learned", learned.name, metric, reason)
@@ -66,6 +69,10 @@ def verdict(comparison: Comparison, *, metric: str = "mean") -> Verdict:
         return Verdict("deploy-rule", rule.name, metric, why + but)
     why = f"Stay with {single.name}: no rule is clearly ahead of it on {_label(metric)}"
     return Verdict("stay", single.name, metric, why + but)
+
+
+def _clearly(ahead: Difference) -> bool:
+    return ahead.low > 0 and ahead.p_holm < ALPHA
 
 
 def _ahead(hurdles: list[Difference]) -> str:

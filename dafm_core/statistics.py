@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dafm_core.errors import DatasetError
+
 Columns = NDArray[np.float64]
 CHUNK = 1000
 """Resamples drawn at a time: bounds memory at CHUNK x n_groups."""
@@ -46,7 +48,17 @@ class Resampler:
         Parameters
         ----------
         values : ndarray of shape (n_queries, n_columns)
+
+        Raises
+        ------
+        DatasetError
+            If there is one group only: nothing can be said of how groups differ.
         """
+        if self.n_groups < 2:
+            raise DatasetError(
+                "intervals: expected at least two groups of queries, got one. Give every query a "
+                "group of its own, or compare on more queries."
+            )
         sums, parts = self._group_sums(values), []
         for n, rng in self._chunks():
             draws = rng.integers(0, self.n_groups, (n, self.n_groups))

@@ -223,6 +223,14 @@ def test_what_makes_no_sense_is_refused(problem):
         compare(stack, replace(dataset, queries=dataset.queries.head(4)), FUSERS, folds=3)
 
 
+def test_one_provider_is_a_comparison_too(problem):
+    dataset, stack = problem
+    result = compare(stack.select(["model-0"]), dataset, FUSERS, folds=2, n_resamples=50)
+    assert result.verdict.action == "stay"
+    single = result.evaluations["model-0"].frame
+    assert all(evaluation.frame.equals(single) for evaluation in result.evaluations.values())
+
+
 def test_singles_alone_are_a_comparison_too(problem):
     dataset, stack = problem
     result = compare(stack, dataset, {}, n_resamples=50)

@@ -8,14 +8,14 @@ from dafm_core.gate import verdict
 from dafm_core.paired import Difference, Interval, Row
 
 
-def difference(reference, value, half_width):
+def difference(reference, value, half_width, p=0.001):
     return Difference(
         reference=reference,
         value=value,
         low=value - half_width,
         high=value + half_width,
-        p_value=0.5,
-        p_holm=0.5,
+        p_value=p,
+        p_holm=p,
         wins=0,
         ties=0,
         losses=0,
@@ -23,13 +23,13 @@ def difference(reference, value, half_width):
     )
 
 
-def table(*, rule, learned, half_width=0.01):
+def table(*, rule, learned, half_width=0.01, p=0.001):
     """Return a comparison whose single model is at 0.3, with a rule and a learned fuser."""
 
     def row(name, kind, value, **against):
         return Row(name, kind, {"mean": Interval(value, value, value)}, **against)
 
-    over = lambda name, base, value: {"mean": difference(name, value - base, half_width)}  # noqa: E731
+    over = lambda name, base, value: {"mean": difference(name, value - base, half_width, p)}  # noqa: E731
     rows = [row("model", "single", 0.3)]
     if rule is not None:
         rows.append(row("rrf", "static", rule, vs_best_single=over("model", 0.3, rule)))
@@ -64,6 +64,10 @@ def test_verdict(rule, learned, action, name):
     assert "\n" not in found.reason
     assert found.reason.endswith(".")
     assert name in found.reason
+
+
+def test_an_interval_above_zero_is_not_enough_where_groups_are_few():
+    assert verdict(table(rule=0.35, learned=0.40, p=0.06)).action == "stay"
 
 
 def test_the_reason_gives_the_numbers():

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dafm_core.errors import DatasetError
 from dafm_core.statistics import Resampler, detectable, holm
 
 
@@ -94,3 +95,8 @@ def test_a_detectable_difference_is_detected_four_times_in_five(rng):
     difference = detectable(1 / np.sqrt(n))
     found = [abs(rng.normal(difference, 1, n).mean()) > 1.96 / np.sqrt(n) for _ in range(4000)]
     assert np.mean(found) == pytest.approx(0.8, abs=0.03)
+
+
+def test_one_group_says_nothing():
+    with pytest.raises(DatasetError, match="at least two groups"):
+        Resampler(["a", "a"]).summary(np.ones((2, 1)))
