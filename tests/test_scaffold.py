@@ -22,13 +22,13 @@ def run(arguments, folder):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("plugins")
-    return folder / "dafm-plugin-my-model2", write_plugin("my-model2", folder)
+    return write_plugin("my-model2", tmp_path_factory.mktemp("plugins"))
 
 
 def test_it_writes_a_package(written):
-    root, paths = written
-    assert [str(path.relative_to(root)) for path in paths] == [
+    paths = [path for path in written.rglob("*") if path.is_file()]
+    assert written.name == "dafm-plugin-my-model2"
+    assert sorted(str(path.relative_to(written)) for path in paths) == [
         "README.md",
         "dafm_plugin_my_model2/__init__.py",
         "dafm_plugin_my_model2/plugin.py",
@@ -38,31 +38,28 @@ def test_it_writes_a_package(written):
         "tests/test_plugin.py",
         "tests/test_provider.py",
     ]
-    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((written / "pyproject.toml").read_text())["project"]
     assert project["name"] == "dafm-plugin-my-model2"
     assert project["entry-points"]["dafm"] == {"my-model2": "dafm_plugin_my_model2.plugin"}
-    assert "class MyModel2:" in (root / "dafm_plugin_my_model2" / "provider.py").read_text()
+    assert "class MyModel2:" in (written / "dafm_plugin_my_model2" / "provider.py").read_text()
 
 
 def test_its_own_tests_pass_as_generated(written):
-    root, _ = written
-    result = run(["pytest", "-q", "-p", "no:cacheprovider"], root)
+    result = run(["pytest", "-q", "-p", "no:cacheprovider"], written)
     assert result.returncode == 0, result.stdout + result.stderr
     n_passed = int(result.stdout.strip().splitlines()[-1].split()[0])
     assert n_passed >= 15, result.stdout
 
 
 def test_it_is_in_house_style(written, pytestconfig):
-    root, _ = written
     config = f"--config={pytestconfig.rootpath / 'pyproject.toml'}"
-    checked = run(["ruff", "check", "--no-cache", config, str(root)], root)
-    formatted = run(["ruff", "format", "--check", "--no-cache", config, str(root)], root)
+    checked = run(["ruff", "check", "--no-cache", config, str(written)], written)
+    formatted = run(["ruff", "format", "--check", "--no-cache", config, str(written)], written)
     assert checked.returncode == formatted.returncode == 0, checked.stdout + formatted.stdout
 
 
 def test_the_prefix_may_be_given(tmp_path):
-    paths = write_plugin("dafm-plugin-a", tmp_path)
-    assert paths[0].parent == tmp_path / "dafm-plugin-a"
+    assert write_plugin("dafm-plugin-a", tmp_path) == tmp_path / "dafm-plugin-a"
 
 
 @pytest.mark.parametrize("name", ["", "My", "a_b", "../x", "1a", "a--b", "-a", "a/b", "a\n"])

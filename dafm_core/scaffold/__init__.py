@@ -20,8 +20,8 @@ _SUFFIX = ".template"
 _PREFIX = "dafm-plugin-"
 
 
-def write_plugin(name: str, folder: str | Path) -> list[Path]:
-    """Write the package ``folder/dafm-plugin-NAME``, and return its files.
+def write_plugin(name: str, folder: str | Path) -> Path:
+    """Write the package ``folder/dafm-plugin-NAME``, and return its folder.
 
     Parameters
     ----------
@@ -30,11 +30,6 @@ def write_plugin(name: str, folder: str | Path) -> list[Path]:
         A leading ``dafm-plugin-`` is taken off.
     folder : path
         Where the package's own folder is made.
-
-    Returns
-    -------
-    list of Path
-        The files written, sorted.
 
     Raises
     ------
@@ -53,10 +48,10 @@ def write_plugin(name: str, folder: str | Path) -> list[Path]:
     values = _values(name)
     try:
         root.mkdir(parents=True)
-        written = _write(files(__name__) / "templates", root, values)
+        _write(files(__name__) / "templates", root, values)
     except OSError as error:
         raise OptionError(f"new plugin: cannot write {root} ({error.strerror}).") from error
-    return sorted(written)
+    return root
 
 
 def _values(name: str) -> dict[str, str]:
@@ -72,17 +67,14 @@ def _values(name: str) -> dict[str, str]:
     }
 
 
-def _write(source: Traversable, target: Path, values: dict[str, str]) -> list[Path]:
+def _write(source: Traversable, target: Path, values: dict[str, str]) -> None:
     """Write every template below ``source``, folder by folder."""
-    written = []
     for item in source.iterdir():
         if item.is_dir():
             path = target / (values["package"] if item.name == "package" else item.name)
             path.mkdir()
-            written += _write(item, path, values)
+            _write(item, path, values)
         elif item.name.endswith(_SUFFIX):
             path = target / item.name.removesuffix(_SUFFIX)
             text = Template(item.read_text(encoding="utf-8")).substitute(values)
             path.write_text(text, encoding="utf-8")
-            written.append(path)
-    return written
