@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,6 @@ from safetensors.numpy import load_file
 
 from dafm_core.images import ImageRef
 
-torch.set_num_threads(2)
 FIXTURES = Path(__file__).parent / "fixtures"
 FOLDERS = ("eva", "clip_l", "spn")
 SPECIALS = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
@@ -74,6 +73,15 @@ class Recorded:
     def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         rows = [int(text) for text in texts]
         return self.ids[rows], self.mask[rows]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Spare models of a few kilobytes the threads, which cost more than they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
