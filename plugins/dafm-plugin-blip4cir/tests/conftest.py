@@ -13,13 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dafm_plugin_blip4cir.provider import (
-    Blip4CirBiProvider,
-    Blip4CirProvider,
-    load,
-    load_bi,
-    load_bi_sum,
-)
+from dafm_plugin_blip4cir.encoding import Blip4CirBiProvider, Blip4CirProvider
+from dafm_plugin_blip4cir.provider import load, load_bi, load_bi_sum
 from safetensors.numpy import load_file
 
 from dafm_core.images import ImageRef

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dafm_plugin_blip4cir.provider import Blip4CirBiProvider
+from dafm_plugin_blip4cir.encoding import Blip4CirBiProvider
 from dafm_plugin_blip4cir.text import mark_captions, mark_forward
 from numpy.testing import assert_allclose, assert_array_equal
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dafm_plugin_blip4cir.provider import Blip4CirProvider
+from dafm_plugin_blip4cir.encoding import Blip4CirProvider
 from numpy.testing import assert_allclose, assert_array_equal
 
 from dafm_core.datasets.fashioniq import JOINS
