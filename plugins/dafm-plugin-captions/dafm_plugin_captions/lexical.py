@@ -6,6 +6,7 @@ the other queries. Neither provider has dense features worth caching: both score
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,6 +59,7 @@ class Bm25Captions:
     def __init__(self, *, captions: str | Path, k1: float = 1.2, b: float = 0.75) -> None:
         import bm25s
 
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it logs at every level by default
         self._documents = _Documents(captions)
         words = self._tokenize(self._documents.texts)
         if not any(words):
