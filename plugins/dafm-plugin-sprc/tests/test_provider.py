@@ -118,3 +118,20 @@ def test_a_strip_of_one_pixel_is_an_image(eva, vocabulary: Path, tmp_path: Path)
     Image.new("RGB", (1, 5000), "red").save(path)
     features = eva.load(vocabulary).encode_gallery([ImageRef("strip", path)])
     assert np.isfinite(features).all()
+
+
+@pytest.mark.parametrize(("stored", "tolerance"), [(torch.float32, 1e-5), (torch.float16, 0.02)])
+def test_files_saved_in_one_precision_are_cast(
+    case, vocabulary: Path, tmp_path: Path, stored: torch.dtype, tolerance: float
+) -> None:
+    content = torch.load(case.checkpoint, weights_only=True)
+    (entry,) = content.keys() - {"epoch"}
+    content[entry] = {
+        key: value.to(stored) if value.is_floating_point() else value
+        for key, value in content[entry].items()
+    }
+    torch.save(content, tmp_path / "saved.pt")
+    provider = case.load(vocabulary, checkpoint=tmp_path / "saved.pt")
+    assert {tensor.dtype for tensor in provider.model.parameters()} == {torch.float32}
+    features = provider.encode_gallery(case.images())
+    assert_allclose(features, case.expected["gallery_features"], rtol=0, atol=tolerance)
