@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.errors import ProviderError
 from dafm_core.testing import (
     CheckFailed,
     NotApplicable,
@@ -119,6 +120,19 @@ class NoEmptyText(Whole):
         return scores / np.float32(all(query.text for query in queries))
 
 
+class RefusesLongText(Whole):
+    error: type[Exception] = ProviderError
+
+    def spoil(self, scores, queries):
+        if any(len(query.text) > 500 for query in queries):
+            raise self.error("too long")
+        return scores
+
+
+class FailsOnLongText(RefusesLongText):
+    error = IndexError
+
+
 class WideFeatures(MeanColour):
     def encode_gallery(self, images):
         return super().encode_gallery(images).astype(np.float64)
@@ -164,6 +178,7 @@ CAUGHT = {
     SeedsNumpy: {"global_state"},
     RemembersIds: {"duplicates"},
     NoEmptyText: {"unusual_texts"},
+    FailsOnLongText: {"unusual_texts"},
     WideFeatures: {"feature_rows"},
     WritesFeatures: {"cached_features"},
     BlockShapedFeatures: {"cached_features"},
@@ -184,6 +199,10 @@ def outcomes(provider, sample, outcome):
 @pytest.mark.parametrize("check", provider_checks(), ids=str)
 def test_a_sound_provider_passes(check, sample):
     check(MeanColour(), sample)
+
+
+def test_a_text_that_is_too_long_may_be_refused(sample):
+    assert outcomes(RefusesLongText(), sample, "failed") == set()
 
 
 def test_what_does_not_apply_is_counted(sample):
