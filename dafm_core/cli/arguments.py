@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dafm_core.errors import DatasetError, OptionError
 
 if TYPE_CHECKING:
+    from dafm_core.comparison import Comparison
     from dafm_core.datasets.base import Dataset
+    from dafm_core.reporting.tables import Table
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
@@ -92,3 +95,45 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="store of training queries against this gallery, for column statistics",
     )
+
+
+def add_exports(parser: argparse.ArgumentParser) -> None:
+    """Add the files a comparison can be written to."""
+    parser.add_argument("--report", metavar="FILE.html", type=Path, help="a page to look at")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="everything, for machines")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="a line per row and metric")
+    parser.add_argument("--markdown", metavar="FILE", type=Path, help="the table")
+    parser.add_argument("--latex", metavar="FILE", type=Path, help="the table, with booktabs")
+    parser.add_argument(
+        "--per-query", metavar="FILE.parquet", type=Path, help="every query's metrics"
+    )
+
+
+def write_exports(
+    args: argparse.Namespace,
+    comparisons: Sequence[Comparison],
+    records: Sequence[Mapping[str, Any]],
+    table: Table,
+) -> None:
+    """Write every file that was asked for, and say so."""
+    import polars as pl
+
+    from dafm_core.reporting import exports
+
+    one = records[0] if len(records) == 1 else {"comparisons": records}
+    texts = {
+        args.json: lambda: exports.to_json(one),
+        args.csv: lambda: "".join(exports.to_csv(record) for record in records),
+        args.markdown: lambda: exports.to_markdown(table),
+        args.latex: lambda: exports.to_latex(table),
+    }
+    for path, text in texts.items():
+        if path is not None:
+            print(exports.write_text(path, text()))
+    if args.per_query:
+        frames = [c.frame.with_columns(protocol=pl.lit(c.protocol)) for c in comparisons]
+        print(exports.write_per_query(args.per_query, pl.concat(frames, how="diagonal")))
+    if args.report:
+        from dafm_core.reporting.html import write_comparison_page
+
+        print(write_comparison_page(args.report, records))

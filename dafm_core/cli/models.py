@@ -18,11 +18,10 @@ def open_model(
     from dafm_core.errors import OptionError
     from dafm_core.fusion.light import LightFusion
     from dafm_core.fusion.saving import load_fuser
-    from dafm_core.plugins import PluginCatalog
     from dafm_core.stacking import SimilarityStack
     from dafm_core.store import SimilarityStore
 
-    fuser = load_fuser(model, PluginCatalog.discover())
+    fuser = load_fuser(model)
     opened = SimilarityStore.open(store)
     names = [name for name in fuser.provider_names_ if name in opened.providers]
     stack = SimilarityStack.from_store(opened, names or None)

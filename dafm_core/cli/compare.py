@@ -1,0 +1,115 @@
+"""``dafm compare``: learned against static fusion, on queries no fusion has seen."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dafm_core.cli.arguments import add_exports, read_ids, read_names, read_settings, write_exports
+from dafm_core.errors import OptionError, closest
+
+if TYPE_CHECKING:
+    from dafm_core.comparison import Comparison
+    from dafm_core.fusion.base import Fuser
+    from dafm_core.plugins import PluginCatalog
+
+EXAMPLES = {
+    "compare": "examples:\n"
+    "  dafm compare scores/ --folds 5 --report report.html\n"
+    "  dafm compare scores/ --train-queries fit.txt --queries test.txt --fusers light,mean\n"
+    "  dafm compare dress/ shirt/ toptee/ --folds 5      # FashionIQ: categories and averages\n"
+    "  dafm compare scores/ --fusers light --set light.objective=subset",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add stores, fusers, how queries are separated, and exports."""
+    parser.add_argument("stores", metavar="STORE", nargs="+", type=Path, help="similarity store")
+    parser.add_argument("--fusers", help="names separated by commas; all installed by default")
+    parser.add_argument("--providers", help="only these providers, separated by commas")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FUSER.KEY=VALUE",
+        help="an option of one fuser; repeatable",
+    )
+    parser.add_argument("--folds", type=int, help="cross-fitted folds by group (default 5)")
+    parser.add_argument("--train-queries", type=Path, help="fit on these: ids, one a line")
+    parser.add_argument("--train-store", type=Path, help="fit on another store's queries")
+    parser.add_argument("--queries", type=Path, help="compare on these: ids, one a line")
+    parser.add_argument("--metrics", help="e.g. recall@1,recall@10; the protocol's by default")
+    parser.add_argument("--resamples", type=int, default=10_000, help="for intervals (10000)")
+    parser.add_argument("--seed", type=int, default=0, help="of folds and resamples")
+    add_exports(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Compare each store, print, export."""
+    from dafm_core.plugins import PluginCatalog
+    from dafm_core.reporting.tables import comparison_table, fashioniq_table
+    from dafm_core.reporting.terminal import print_comparison, print_table, progress_bars
+
+    if len(args.stores) > 1 and (args.queries or args.train_queries or args.train_store):
+        raise OptionError("dafm compare: query lists and --train-store go with one store.")
+    fusers = load_fusers(args, PluginCatalog.discover())
+    with progress_bars() as progress:
+        comparisons = [_compare(args, store, fusers, progress) for store in args.stores]
+    records = [comparison.to_json() for comparison in comparisons]
+    for record in records:
+        print_comparison(record)
+    table = comparison_table(records[0])
+    if len(records) > 1:
+        table = fashioniq_table(records)
+        print_table(table)
+    write_exports(args, comparisons, records, table)
+
+
+def load_fusers(args: argparse.Namespace, catalog: PluginCatalog) -> dict[str, Fuser]:
+    """Return the fusers that ``--fusers`` and ``--set FUSER.KEY=VALUE`` ask for, unfitted."""
+    names = read_names(args.fusers) or list(catalog.fusers)
+    settings: dict[str, dict[str, str]] = {name: {} for name in names}
+    for key, value in read_settings(args.set).items():
+        fuser, dot, option = key.partition(".")
+        if not dot or fuser not in settings:
+            raise OptionError(f"--set: expected FUSER.KEY, got {key!r}{closest(fuser, settings)}")
+        settings[fuser][option] = value
+    return {name: catalog.load_fuser(name, options) for name, options in settings.items()}
+
+
+def _compare(
+    args: argparse.Namespace,
+    path: Path,
+    fusers: dict[str, Fuser],
+    progress: Callable[[str, int, int], None],
+) -> Comparison:
+    from dafm_core.comparison import compare
+    from dafm_core.stacking import SimilarityStack
+    from dafm_core.store import SimilarityStore
+
+    store = SimilarityStore.open(path)
+    names = read_names(args.providers)
+    how: dict[str, Any] = {"folds": args.folds}
+    if args.train_queries and args.train_store:
+        raise OptionError("dafm compare: expected --train-queries or --train-store, got both.")
+    if args.train_queries:
+        how["train"] = store.dataset.take(read_ids(args.train_queries))
+    elif args.train_store:
+        other = SimilarityStore.open(args.train_store)
+        how["train"] = other.dataset
+        how["train_stack"] = SimilarityStack.from_store(other, names)
+    elif not args.folds:
+        how["folds"] = 5
+    dataset = store.dataset.take(read_ids(args.queries)) if args.queries else store.dataset
+    return compare(
+        SimilarityStack.from_store(store, names),
+        dataset,
+        fusers,
+        metrics=read_names(args.metrics),
+        n_resamples=args.resamples,
+        seed=args.seed,
+        progress=progress,
+        **how,
+    )

@@ -1,0 +1,26 @@
+"""``dafm new-plugin``: the skeleton of a plugin, working and tested as it is written."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+EXAMPLES = {
+    "new-plugin": "example:\n"
+    "  dafm new-plugin mine\n"
+    "  pip install -e dafm-plugin-mine && dafm check mine && pytest dafm-plugin-mine",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the name and the folder."""
+    parser.add_argument("name", metavar="NAME", help="of the provider: lower case, digits, '-'")
+    parser.add_argument("--out", type=Path, default=Path(), help="folder to put it in (here)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the package and say what to do next."""
+    from dafm_core.scaffold import write_plugin
+
+    folder = write_plugin(args.name, args.out)
+    print(f"{folder}: written. Next: pip install -e {folder} && dafm check {args.name}")
