@@ -35,7 +35,7 @@ from dafm_core.provider import (
     is_encoding,
 )
 from dafm_core.stacking import SimilarityStack
-from dafm_core.store import SimilarityStore
+from dafm_core.store import ScoreWriter, SimilarityStore
 
 logger = logging.getLogger(__name__)
 
@@ -157,31 +157,37 @@ def score_provider(
     """
     job = _Job(dataset, name, provider, _broken_images(dataset, on_missing, progress))
     passport = job.passport() | {"options": dict(options or {})}
-    opened = SimilarityStore.create(store, dataset)
-    with opened.writer(
-        name, passport=passport, dtype=dtype, block_rows=block_rows, overwrite=overwrite
-    ) as writer:
-        pending = writer.pending()
-        if not pending:
-            return opened
-        gallery_seconds = job.encode_gallery(progress)
-        started = time.perf_counter()
-        done = dataset.n_queries - sum(stop - start for start, stop in pending)
-        progress("queries", done, dataset.n_queries)
-        for start, scores in executor(job.score_block, pending):
-            writer.write(start, scores)
-            done += len(scores)
-            progress("queries", done, dataset.n_queries)
-        seconds = time.perf_counter() - started
-        n_scored = sum(stop - start for start, stop in pending)
-        writer.add_cost(
-            gallery_seconds=round(gallery_seconds, 3),
-            ms_per_query=round(1000 * seconds / n_scored, 4),
-            peak_memory_gb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
-        )
-        if job.features is not None and not job.broken:
-            writer.add_neighbours(nearest_neighbours(job.features))
+    with (
+        SimilarityStore.filling(store, dataset) as opened,
+        opened.writer(
+            name, passport=passport, dtype=dtype, block_rows=block_rows, overwrite=overwrite
+        ) as writer,
+    ):
+        if writer.pending():
+            _fill(writer, job, executor, progress)
     return opened
+
+
+def _fill(writer: ScoreWriter, job: _Job, executor: Executor, progress: Progress) -> None:
+    """Score every block that is not on disk, and keep what it took."""
+    pending = writer.pending()
+    n_queries = job.dataset.n_queries
+    gallery_seconds = job.encode_gallery(progress)
+    started = time.perf_counter()
+    n_pending = sum(stop - start for start, stop in pending)
+    done = n_queries - n_pending
+    progress("queries", done, n_queries)
+    for start, scores in executor(job.score_block, pending):
+        writer.write(start, scores)
+        done += len(scores)
+        progress("queries", done, n_queries)
+    writer.add_cost(
+        gallery_seconds=round(gallery_seconds, 3),
+        ms_per_query=round(1000 * (time.perf_counter() - started) / n_pending, 4),
+        peak_memory_gb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
+    )
+    if job.features is not None and not job.broken:
+        writer.add_neighbours(nearest_neighbours(job.features))
 
 
 @dataclass

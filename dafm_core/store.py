@@ -86,6 +86,18 @@ class SimilarityStore:
         write_json(path / "store.json", facts | _shared_facts(dataset))
         return cls(path)
 
+    @classmethod
+    @contextmanager
+    def filling(cls, path: str | Path, dataset: Dataset) -> Iterator[SimilarityStore]:
+        """As ``create``, but a store made here is removed again if nothing gets into it."""
+        new = not (Path(path) / "store.json").exists()
+        store = cls.create(path, dataset)
+        try:
+            yield store
+        finally:
+            if new and not any(entry.is_dir() for entry in store.path.iterdir()):
+                shutil.rmtree(store.path)
+
     def check_dataset(self, dataset: Dataset) -> None:
         """Raise StoreError unless the store was made for this protocol, gallery, and query list."""
         for field, value in _shared_facts(dataset).items():

@@ -98,6 +98,10 @@ def test_a_provider_without_fingerprint_is_not_cached(tmp_path, dataset, make_pr
 def test_wrong_scores_name_the_provider_and_leave_no_matrix(tmp_path, dataset, scores, said):
     with pytest.raises(SimilarityError, match=f"provider 'whole'.*{said}"):
         score(dataset, [WholeProvider(scores)], store=tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+    SimilarityStore.create(tmp_path / "s", dataset)
+    with pytest.raises(SimilarityError):
+        score(dataset, [WholeProvider(scores)], store=tmp_path / "s")
     store = SimilarityStore.open(tmp_path / "s")
     assert (store.providers, store.unfinished) == ((), ())
 

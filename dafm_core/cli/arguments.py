@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +121,7 @@ def write_exports(
     from dafm_core.reporting import exports
 
     one = records[0] if len(records) == 1 else {"comparisons": records}
-    texts = {
+    texts: dict[Path | None, Callable[[], str]] = {
         args.json: lambda: exports.to_json(one),
         args.csv: lambda: "".join(exports.to_csv(record) for record in records),
         args.markdown: lambda: exports.to_markdown(table),

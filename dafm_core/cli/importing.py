@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dafm_core.cli.arguments import read_settings
+from dafm_core.errors import OptionError
+
+if TYPE_CHECKING:
+    from dafm_core.store import SimilarityStore
 
 EXAMPLES = {
     "import": "examples:\n"
@@ -61,20 +67,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Import, and say what is in the store now."""
-    from dafm_core.errors import OptionError
-    from dafm_core.importing import import_features, import_scores
-    from dafm_core.plugins import load_dataset
+    from dafm_core.plugins import PluginCatalog
     from dafm_core.store import SimilarityStore
 
-    if args.dataset:
-        options = read_settings(args.dataset_set, flag="--dataset-set")
-        dataset = load_dataset(args.dataset, split=args.split, **options)
-        store = SimilarityStore.create(args.store, dataset)
-    else:
-        store = SimilarityStore.open(args.store)
-    facts = read_settings(args.fact, flag="--fact")
-    kept = {"facts": facts, "dtype": args.dtype, "overwrite": args.overwrite}
-    ids = {"query_ids": args.query_ids, "gallery_ids": args.gallery_ids}
+    with ExitStack() as exits:
+        if args.dataset:
+            options = read_settings(args.dataset_set, flag="--dataset-set")
+            catalog = PluginCatalog.discover()
+            dataset = catalog.load_dataset(args.dataset, split=args.split, options=options)
+            store = exits.enter_context(SimilarityStore.filling(args.store, dataset))
+        else:
+            store = SimilarityStore.open(args.store)
+        _import(args, store)
+    passport = store.passport(args.provider)
+    depth = passport.get("truncated_at")
+    note = f", lists of {depth}: the rest ties below them" if depth else ""
+    print(f"{store.path}: {args.provider}: imported {args.file.name}{note}")
+
+
+def _import(args: argparse.Namespace, store: SimilarityStore) -> None:
+    from dafm_core.importing import import_features, import_scores
+
+    shared: dict[str, Any] = {
+        "facts": read_settings(args.fact, flag="--fact"),
+        "dtype": args.dtype,
+        "overwrite": args.overwrite,
+        "query_ids": args.query_ids,
+        "gallery_ids": args.gallery_ids,
+    }
     if args.gallery_features:
         if args.direction:
             raise OptionError("dafm import: --direction is for matrices; features have --measure.")
@@ -86,22 +106,10 @@ def run(args: argparse.Namespace) -> None:
             measure=args.measure or "cosine",
             query_key=args.key,
             gallery_key=args.gallery_key,
-            **ids,
-            **kept,
+            **shared,
         )
-    else:
-        if args.measure or args.gallery_key:
-            raise OptionError("dafm import: --measure and --gallery-key need --gallery-features.")
-        import_scores(
-            store,
-            args.provider,
-            args.file,
-            key=args.key,
-            direction=args.direction or "similarity",
-            **ids,
-            **kept,
-        )
-    passport = store.passport(args.provider)
-    depth = passport.get("truncated_at")
-    note = f", lists of {depth}: the rest ties below them" if depth else ""
-    print(f"{store.path}: {args.provider}: imported {args.file.name}{note}")
+        return
+    if args.measure or args.gallery_key:
+        raise OptionError("dafm import: --measure and --gallery-key need --gallery-features.")
+    direction: Any = args.direction or "similarity"
+    import_scores(store, args.provider, args.file, key=args.key, direction=direction, **shared)

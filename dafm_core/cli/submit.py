@@ -14,6 +14,13 @@ EXAMPLES = {
 }
 
 
+_FILES: dict[str, list[tuple[str, str | None]]] = {
+    "cirr": [("recall", "recall"), ("recall_subset", "recall_subset")],
+    "circo": [("circo", None)],
+}
+"""File names, and the metric each is for."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the benchmark, the store and the model."""
     parser.add_argument("benchmark", choices=["cirr", "circo"])
@@ -35,11 +42,7 @@ def run(args: argparse.Namespace) -> None:
     found = benchmark_of(dataset)
     if found != args.benchmark:
         raise OptionError(f"dafm submit {args.benchmark}: {args.store} is of {dataset.protocol}.")
-    files = {
-        "cirr": {"recall": "recall", "recall_subset": "recall_subset"},
-        "circo": {"circo": None},
-    }
-    for name, metric in files[args.benchmark].items():
+    for name, metric in _FILES[args.benchmark]:
         path = write_submission(
             args.out / f"{name}.json",
             dataset,

@@ -20,7 +20,7 @@ EXAMPLES = {
     "train": "examples:\n"
     "  dafm train scores/ --fuser light --out light/\n"
     "  dafm train scores/ --fuser light --test-size 0.2 --out light/   # evaluate on the rest\n"
-    "  dafm train scores/ --fuser light --gate --out deploy/           # the fallback, if no better",
+    "  dafm train scores/ --fuser light --gate --out deploy/    # the fallback, if no better",
 }
 
 
