@@ -67,9 +67,6 @@ def run(args: argparse.Namespace) -> None:
         name, fuser, reason = _gate(args, stack, dataset, catalog, fuser)
     fuser.fit(stack, dataset)
     save_fuser(fuser, args.out)
-    history = getattr(fuser, "history_", None)
-    if history is not None:
-        write_json(args.out / "history.json", history)
     if reason is not None:
         write_json(args.out / "gate.json", reason)
         print(reason["reason"])

@@ -1,0 +1,69 @@
+"""``dafm demo``: the whole pipeline on the embedded dataset, ending in a page to look at."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+EXAMPLES = {"demo": "example:\n  dafm demo --out out/demo"}
+
+PROVIDERS = ("scenes-color", "scenes-layout", "scenes-shape", "scenes-words")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the folder."""
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/demo"), help="folder for everything (out/demo)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Score, inspect, fit on half of the groups, compare on the other half, report."""
+    from dafm_core.audit import audit
+    from dafm_core.cases import collect_cases
+    from dafm_core.cli.inspect import describe
+    from dafm_core.comparison import compare
+    from dafm_core.fusion.registry import FUSERS
+    from dafm_core.fusion.saving import save_fuser
+    from dafm_core.incremental import incremental
+    from dafm_core.plugins import PluginCatalog
+    from dafm_core.reporting.exports import to_json, write_text
+    from dafm_core.reporting.html import write_report
+    from dafm_core.reporting.learned_section import Learned
+    from dafm_core.reporting.terminal import print_comparison, print_inspection, progress_bars
+    from dafm_core.scoring import score
+    from dafm_core.store import SimilarityStore
+
+    started = time.perf_counter()
+    catalog = PluginCatalog.discover()
+    with progress_bars() as progress:
+        dataset = catalog.load_dataset("scenes")
+        stack = score(
+            dataset, PROVIDERS, store=args.out / "store", catalog=catalog, progress=progress
+        )
+    store = SimilarityStore.open(args.out / "store")
+    print_inspection(describe(store) | {"damage": None, "audits": audit(stack, dataset).to_json()})
+
+    fit, held_out = dataset.split(test_size=0.5, seed=0)
+    fusers = {info.name: catalog.load_fuser(info.name) for info in FUSERS}
+    with progress_bars() as progress:
+        comparison = compare(stack, held_out, fusers, train=fit, progress=progress)
+        linear = catalog.load_fuser("light", {"network": "linear"})
+        subsets = incremental(stack, held_out, linear, folds=None, train=fit, progress=progress)
+    light = catalog.load_fuser("light").fit(stack, fit)
+    print_comparison(comparison.to_json())
+
+    save_fuser(light, args.out / "light")
+    write_text(args.out / "comparison.json", to_json(comparison.to_json()))
+    page = write_report(
+        args.out / "report.html",
+        "DAFM on scenes",
+        comparison=comparison.to_json(),
+        learned=Learned.of("light", light, stack, held_out),
+        result=subsets,
+        costs={name: store.cost(name) for name in store.providers},
+        cases=collect_cases(stack, held_out, {"light": light}),
+        images=dataset.images,
+    )
+    print(f"\n{time.perf_counter() - started:.0f} s in all. Look at {page}")
