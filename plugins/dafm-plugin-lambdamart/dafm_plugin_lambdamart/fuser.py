@@ -68,7 +68,7 @@ class LambdaMartFusion(Fuser):
         inputs: str = "rows,restandardized",
         n_trees: int = 100,
         n_leaves: int = 15,
-        learning_rate: float = 0.05,
+        learning_rate: float = 0.1,
         min_leaf: int = 100,
         n_hard: int = 30,
         n_random: int = 100,

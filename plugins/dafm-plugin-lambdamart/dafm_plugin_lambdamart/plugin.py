@@ -26,7 +26,7 @@ def dafm_fusers() -> list[FuserInfo]:
                 ),
                 Option(name="n_trees", kind="int", default=100, summary="boosting rounds"),
                 Option(name="n_leaves", kind="int", default=15, summary="leaves of a tree"),
-                Option(name="learning_rate", kind="float", default=0.05, summary="of each tree"),
+                Option(name="learning_rate", kind="float", default=0.1, summary="of each tree"),
                 Option(name="min_leaf", kind="int", default=100, summary="candidates in a leaf"),
                 Option(
                     name="n_hard",
