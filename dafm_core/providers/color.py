@@ -32,7 +32,7 @@ class ColorProvider:
 
     def encode_gallery(self, images: Sequence[ImageRef]) -> Features:
         """Return the share of each named colour, (n, 9), in [0, 1]."""
-        return color_grid(images).mean(axis=(1, 2))
+        return np.asarray(color_grid(images).mean(axis=(1, 2)))
 
     def encode_queries(self, references: Sequence[ImageRef], texts: Sequence[str]) -> Features:
         """Return the shares the text asks for, (n, 9)."""
@@ -44,7 +44,7 @@ class ColorProvider:
 
     def similarity(self, queries: Features, gallery: Features) -> Similarity:
         """Return the overlap of square roots, which tell small amounts apart."""
-        return overlap(np.sqrt(queries), np.sqrt(gallery), surplus=0.1)
+        return overlap(np.sqrt(queries), np.sqrt(gallery), surplus=0.08)
 
 
 def _edit(share: NDArray[np.float32], clause: Clause) -> None:

@@ -29,7 +29,7 @@ class LayoutProvider:
         """Return the mean salience of each cell, (n, 36), in [0, 1]."""
         step = SIDE // _GRID
         cells = salience(load_pixels(images)).reshape(-1, _GRID, step, _GRID, step)
-        return cells.mean(axis=(2, 4)).reshape(len(images), _GRID * _GRID)
+        return np.asarray(cells.mean(axis=(2, 4)).reshape(len(images), _GRID * _GRID))
 
     def encode_queries(self, references: Sequence[ImageRef], texts: Sequence[str]) -> Features:
         """Return the grid the text asks for, (n, 36)."""
@@ -43,7 +43,7 @@ class LayoutProvider:
         """Return exp(-distance² / bandwidth) of blurred square roots, in (0, 1]."""
         wanted, there = _blur(queries), _blur(gallery)
         distance = (wanted**2).sum(axis=1)[:, None] + (there**2).sum(axis=1) - 2 * wanted @ there.T
-        return np.exp(-np.maximum(distance, 0) / _BANDWIDTH).astype(np.float32)
+        return np.asarray(np.exp(-np.maximum(distance, 0) / _BANDWIDTH), np.float32)
 
 
 def _blur(grids: Features) -> Features:
@@ -51,14 +51,14 @@ def _blur(grids: Features) -> Features:
     kernel = np.exp(-0.5 * (np.subtract.outer(_CENTRES, _CENTRES) * _GRID / 0.8) ** 2)
     kernel = (kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32)
     square = np.sqrt(grids).reshape(-1, _GRID, _GRID)
-    return (kernel @ square @ kernel.T).reshape(grids.shape)
+    return np.asarray((kernel @ square @ kernel.T).reshape(grids.shape))
 
 
 def _spot(place: tuple[int, int]) -> NDArray[np.float32]:
     """Return what a thing at one of nine places looks like, (36,), 1 at its middle."""
     row, column = (np.array(place) + 0.5) / 3
     near = [np.exp(-0.5 * ((_CENTRES - centre) / 0.12) ** 2) for centre in (row, column)]
-    return np.outer(*near).ravel().astype(np.float32)
+    return np.asarray(np.outer(*near).ravel(), np.float32)
 
 
 def _edit(grid: NDArray[np.float32], clause: Clause) -> None:
@@ -75,5 +75,5 @@ def _edit(grid: NDArray[np.float32], clause: Clause) -> None:
             grid *= 1 - 0.6 * spot
         case "count":
             grid *= 1.25 if clause.amount(2) > 2 else 0.8
-        case "change":
-            grid *= 1 + 0.5 * spot * sum(clause.find(GROWTH))
+        case "change" if growth := clause.find(GROWTH):
+            grid *= 1 + 0.5 * spot * growth[-1]

@@ -33,7 +33,9 @@ def load_pixels(images: Sequence[ImageRef]) -> NDArray[np.float32]:
     """Return RGB in [0, 1], shape (n, SIDE, SIDE, 3), of images of any size."""
     if not images:
         return np.empty((0, SIDE, SIDE, 3), np.float32)
-    return np.stack([_decode(image) for image in images]).astype(np.float32) / 255
+    pixels = np.stack([_decode(image) for image in images]).astype(np.float32)
+    pixels /= 255
+    return pixels
 
 
 @lru_cache(maxsize=4096)
@@ -61,8 +63,9 @@ def color_grid(images: Sequence[ImageRef]) -> NDArray[np.float32]:
 
 
 def _color_grid(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    pixels = pixels[:, ::2, ::2]  # a quarter of them is enough for shares
     nearness = 2 * pixels.reshape(-1, 3) @ _PROTOTYPES.T - (_PROTOTYPES**2).sum(axis=1)
     weight = np.exp((nearness - nearness.max(axis=1, keepdims=True)) / 0.012)
     weight = weight[:, :N_COLORS] / weight.sum(axis=1, keepdims=True)
-    third = SIDE // 3
-    return weight.reshape(-1, 3, third, 3, third, N_COLORS).mean(axis=(2, 4))
+    third = SIDE // 6
+    return np.asarray(weight.reshape(-1, 3, third, 3, third, N_COLORS).mean(axis=(2, 4)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
@@ -19,13 +19,15 @@ import numpy as np
 from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.datasets.scenes.render import render
 from dafm_core.datasets.scenes.texts import describe
-from dafm_core.datasets.scenes.world import MAX_CHANGES, Scene, differences, make_family
+from dafm_core.datasets.scenes.world import MAX_CHANGES, Scene, Signature, differences, make_family
 from dafm_core.errors import DatasetError
 
 VERSION = 1
 """Part of the cache key; a change of world, words or renderer makes it grow."""
 
 QUERIES_PER_FAMILY = 7
+SIMPLE_PER_FAMILY = 5
+"""At most so many queries with a single change go before the others."""
 METRICS = (
     "recall@1", "recall@5", "recall@10", "recall@50", "rsubset@1", "rsubset@2", "rsubset@3",
     "rmean",
@@ -73,16 +75,17 @@ def load(
         queries=query_frame(sorted(rows, key=lambda row: str(row["query_id"])), where="scenes"),
         images=render_missing(scenes, folder),
         metrics=METRICS,
+        options={"families": str(families), "seed": str(seed)},
     )
 
 
 def make_world(key: str, n_families: int) -> list[Family]:
     """Return the families of one world; the first families do not depend on how many follow."""
-    taken: set[frozenset[tuple[object, int]]] = set()
+    taken: set[Signature] = set()
     return [_make_family(f"{key}/{number}", taken) for number in range(n_families)]
 
 
-def _make_family(key: str, taken: set[frozenset[tuple[object, int]]]) -> Family:
+def _make_family(key: str, taken: set[Signature]) -> Family:
     rng = Random(key)  # noqa: S311
     scenes = {_opaque(key, str(k)): scene for k, scene in enumerate(make_family(rng, taken))}
     pairs = [
@@ -90,7 +93,10 @@ def _make_family(key: str, taken: set[frozenset[tuple[object, int]]]) -> Family:
         for reference, target in permutations(scenes, 2)
         if len(changes := differences(scenes[reference], scenes[target])) <= MAX_CHANGES
     ]
-    chosen = rng.sample(pairs, min(QUERIES_PER_FAMILY, len(pairs)))
+    rng.shuffle(pairs)
+    simple = [pair for pair in pairs if len(pair[2]) == 1][:SIMPLE_PER_FAMILY]
+    others = [pair for pair in pairs if pair not in simple]
+    chosen = simple + others[: QUERIES_PER_FAMILY - len(simple)]
     queries = tuple((r, t, describe(changes, scenes[r], rng)) for r, t, changes in chosen)
     return Family(_opaque("family", key), scenes, queries)
 
@@ -110,12 +116,18 @@ def render_missing(scenes: Mapping[str, Scene], folder: Path) -> dict[str, Path]
     Each file appears whole or not at all, so a killed run leaves only finished images and the next
     one goes on.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    present = {entry.name for entry in os.scandir(folder)}
     files = {image_id: folder / f"{image_id}.png" for image_id in scenes}
-    for image_id, file in files.items():
-        if file.name not in present:
-            _write(scenes[image_id], int(image_id, 16), file)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        present = {entry.name for entry in os.scandir(folder)}
+        for image_id, file in files.items():
+            if file.name not in present:
+                _write(scenes[image_id], int(image_id, 16), file)
+    except OSError as error:
+        raise DatasetError(
+            f"scenes: cannot write images to {folder} ({error.strerror}). "
+            "Set DAFM_CACHE to a folder with room for 50 MB."
+        ) from None
     return files
 
 

@@ -7,8 +7,9 @@ image, so that two pictures of one scene never share pixels. What a scene means 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,11 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from dafm_core.datasets.scenes.world import Scene, Thing
 
+Pixels: TypeAlias = NDArray[np.floating[Any]]
+
 SIDE = 96
 _OVERSAMPLE = 3
+_SHADOW_OFFSET = np.array([1.2, 1.8])
 _RGB = {
     "red": (214, 48, 49),
     "orange": (240, 138, 36),
@@ -38,26 +42,34 @@ _GROUNDS = (
 
 def render(scene: Scene, rng: np.random.Generator) -> Image.Image:
     """Return an RGB picture of ``SIDE`` pixels, one of endlessly many of the same scene."""
-    ground = _ground(rng)
-    canvas = Image.fromarray(_to_bytes(ground)).resize((SIDE * _OVERSAMPLE,) * 2, Image.Resampling.BICUBIC)
-    placed = [(thing, _outline(thing, rng)) for thing in scene.values()]
-    shadow = Image.new("L", (SIDE, SIDE))
-    shade = ImageDraw.Draw(shadow)
-    for _, outline in placed:
-        shade.polygon([(x + 1.2, y + 1.8) for x, y in outline], fill=110)
-    shadow = shadow.filter(ImageFilter.GaussianBlur(1.6)).resize(canvas.size)
-    canvas.paste((20, 20, 24), mask=shadow)
+    outlines = [(thing.color, _outline(thing, rng)) for thing in scene.values()]
+    ground = _to_bytes(_ground(rng) * _shade([outline for _, outline in outlines]))
+    canvas = Image.fromarray(ground).resize((SIDE * _OVERSAMPLE,) * 2, Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(canvas)
-    for thing, outline in placed:
-        points = [(x * _OVERSAMPLE, y * _OVERSAMPLE) for x, y in outline]
-        draw.polygon(points, fill=_tint(thing.color, rng))
-    pixels = np.asarray(canvas.resize((SIDE, SIDE), Image.Resampling.BOX), np.float32)
-    pixels += rng.normal(0.0, 3.0, (SIDE, SIDE, 1))
-    return Image.fromarray(_to_bytes(pixels * _light(rng)))
+    for color, outline in outlines:
+        draw.polygon(_corners(outline * _OVERSAMPLE), fill=_tint(color, rng))
+    pixels = np.asarray(canvas.reduce(_OVERSAMPLE), np.float32)
+    noise = 3 * rng.standard_normal((SIDE, SIDE, 1), np.float32)
+    return Image.fromarray(_to_bytes(pixels * _light(rng) + noise))
 
 
-def _to_bytes(pixels: NDArray[np.floating]) -> NDArray[np.uint8]:
-    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+def _shade(outlines: Sequence[Pixels]) -> Pixels:
+    """Return how much light the soft shadows of the things leave, (SIDE, SIDE, 1)."""
+    shadow = Image.new("L", (SIDE, SIDE))
+    draw = ImageDraw.Draw(shadow)
+    for outline in outlines:
+        draw.polygon(_corners(outline + _SHADOW_OFFSET), fill=110)
+    blurred = np.asarray(shadow.filter(ImageFilter.GaussianBlur(1.6)), np.float32)
+    return 1 - blurred[..., None] / 255
+
+
+def _corners(outline: Pixels) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in outline]
+
+
+def _to_bytes(pixels: Pixels) -> NDArray[np.uint8]:
+    rounded: NDArray[np.uint8] = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    return rounded
 
 
 def _tint(color: str, rng: np.random.Generator) -> tuple[int, int, int]:
@@ -65,84 +77,85 @@ def _tint(color: str, rng: np.random.Generator) -> tuple[int, int, int]:
     return red, green, blue
 
 
-@lru_cache(maxsize=1)
-def _axes() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+@cache
+def _axes() -> tuple[Pixels, Pixels]:
     y, x = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32) / SIDE
     return x, y
 
 
-def _light(rng: np.random.Generator) -> NDArray[np.float32]:
+def _light(rng: np.random.Generator) -> Pixels:
     """Return a gentle slope of brightness, (SIDE, SIDE, 1)."""
     x, y = _axes()
     slope_x, slope_y = rng.uniform(-0.14, 0.14, 2)
     level = rng.uniform(0.92, 1.06)
-    return (level + slope_x * (x - 0.5) + slope_y * (y - 0.5))[..., None].astype(np.float32)
+    return np.asarray(level + slope_x * (x - 0.5) + slope_y * (y - 0.5), np.float32)[..., None]
 
 
-def _ground(rng: np.random.Generator) -> NDArray[np.float32]:
+def _ground(rng: np.random.Generator) -> Pixels:
     base = np.add(_GROUNDS[rng.integers(len(_GROUNDS))], rng.normal(0, 5, 3))
     pattern = _TEXTURES[rng.integers(len(_TEXTURES))](rng)
-    return (base + rng.uniform(7, 15) * pattern[..., None]).astype(np.float32)
+    return np.asarray(base + rng.uniform(7, 15) * pattern[..., None], np.float32)
 
 
-def _wave(rng: np.random.Generator, low: float, high: float) -> NDArray[np.float32]:
+def _wave(rng: np.random.Generator, low: float, high: float) -> Pixels:
     """Return a sine over the plane at a random angle, wave number between low and high."""
     x, y = _axes()
     angle, phase = rng.uniform(0, math.pi), rng.uniform(0, 2 * math.pi)
     across = x * math.cos(angle) + y * math.sin(angle)
-    wave: NDArray[np.float32] = np.sin(2 * math.pi * rng.uniform(low, high) * across + phase)
+    wave: Pixels = np.sin(2 * math.pi * rng.uniform(low, high) * across + phase)
     return wave
 
 
-def _plain(rng: np.random.Generator) -> NDArray[np.float32]:
+def _plain(rng: np.random.Generator) -> Pixels:
     return _wave(rng, 0.2, 0.6)
 
 
-def _stripes(rng: np.random.Generator) -> NDArray[np.float32]:
+def _stripes(rng: np.random.Generator) -> Pixels:
     return np.tanh(4 * _wave(rng, 5, 10))
 
 
-def _checks(rng: np.random.Generator) -> NDArray[np.float32]:
+def _checks(rng: np.random.Generator) -> Pixels:
     x, y = _axes()
     count = rng.uniform(3, 6)
-    return np.tanh(6 * np.sin(2 * math.pi * count * x) * np.sin(2 * math.pi * count * y))
+    checks = np.sin(2 * math.pi * count * x) * np.sin(2 * math.pi * count * y)
+    return np.asarray(np.tanh(6 * checks))
 
 
-def _dots(rng: np.random.Generator) -> NDArray[np.float32]:
+def _dots(rng: np.random.Generator) -> Pixels:
     x, y = _axes()
     count = rng.uniform(4, 8)
     bumps = np.cos(2 * math.pi * count * (x + y)) + np.cos(2 * math.pi * count * (x - y))
-    return np.tanh(3 * (bumps - 1))
+    return np.asarray(np.tanh(3 * (bumps - 1)))
 
 
-def _ripples(rng: np.random.Generator) -> NDArray[np.float32]:
+def _ripples(rng: np.random.Generator) -> Pixels:
     return (_wave(rng, 2, 5) + _wave(rng, 2, 5)) / 2
 
 
-def _clouds(rng: np.random.Generator) -> NDArray[np.float32]:
+def _clouds(rng: np.random.Generator) -> Pixels:
     coarse = Image.fromarray(rng.normal(0, 1, (9, 9)).astype(np.float32))
     return np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
-_TEXTURES: tuple[Callable[[np.random.Generator], NDArray[np.float32]], ...] = (
+_TEXTURES: tuple[Callable[[np.random.Generator], Pixels], ...] = (
     _plain, _stripes, _checks, _dots, _ripples, _clouds,
 )  # fmt: skip
 
 
-def _outline(thing: Thing, rng: np.random.Generator) -> list[tuple[float, float]]:
-    """Return the polygon of a thing in pixels: its cell, plus jitter of place, angle and size."""
+def _outline(thing: Thing, rng: np.random.Generator) -> Pixels:
+    """Return the polygon of a thing in pixels, (n, 2): its cell, and jitter of all kinds."""
     row, column = thing.cell
     cell = SIDE / 3
     x, y = (column + 0.5) * cell + rng.uniform(-4, 4), (row + 0.5) * cell + rng.uniform(-4, 4)
     angle, radius = rng.normal(0, 0.16), _RADIUS[thing.size] * rng.uniform(0.92, 1.08)
     unit = _unit_outline(thing.shape)
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    return [(float(a), float(b)) for a, b in unit @ turn * radius + (x, y)]
+    return np.asarray(unit @ turn * radius + (x, y))
 
 
-@lru_cache(maxsize=None)
-def _unit_outline(shape: str) -> NDArray[np.float64]:
-    """Return the polygon of a shape about the origin, y downwards, area near that of a unit disc."""
+@cache
+def _unit_outline(shape: str) -> Pixels:
+    """Return the polygon of a shape about the origin, y downwards, about as big as a unit disc."""
     turns = np.linspace(0, 2 * math.pi, 48, endpoint=False)
     circle = np.stack([np.cos(turns), np.sin(turns)], axis=1)
     match shape:
@@ -164,12 +177,17 @@ def _unit_outline(shape: str) -> NDArray[np.float64]:
             return np.concatenate(turned)
         case "heart":
             x = 16 * np.sin(turns) ** 3
-            y = -(13 * np.cos(turns) - 5 * np.cos(2 * turns) - 2 * np.cos(3 * turns) - np.cos(4 * turns))
+            y = -(
+                13 * np.cos(turns)
+                - 5 * np.cos(2 * turns)
+                - 2 * np.cos(3 * turns)
+                - np.cos(4 * turns)
+            )
             return np.stack([x, y], axis=1) / 14
     raise KeyError(shape)
 
 
-def _polar(radii: NDArray[np.float64]) -> NDArray[np.float64]:
+def _polar(radii: Pixels) -> Pixels:
     """Return a polygon with corners at these radii, the first one pointing up."""
     angles = np.linspace(0, 2 * math.pi, len(radii), endpoint=False) - math.pi / 2
     return np.stack([np.cos(angles), np.sin(angles)], axis=1) * radii[:, None]

@@ -136,11 +136,11 @@ def _clause(change: Change, before: Scene, known: Thing | None, rng: Random) -> 
     words: dict[str, str] = {}
     if change.kind == "count" and old is not None:
         words = {
-            "look": f"{rng.choice(COLOR_WORDS[old.color])} {_plural(_shape(old, rng), change.n_after)}",
+            "look": _alike(old, change.n_after, rng),
+            "looks": _alike(old, 2, rng),
             "n_before": NUMBER_WORDS[change.n_before],
             "n_after": NUMBER_WORDS[change.n_after],
             "comparison": "more" if change.n_after > change.n_before else "fewer",
-            "looks": f"{rng.choice(COLOR_WORDS[old.color])} {_plural(_shape(old, rng), 2)}",
         }
     elif old is not None:
         words["old"] = "it" if old is known and rng.random() < 0.7 else refer(old, before, rng)
@@ -205,10 +205,11 @@ def _shape(thing: Thing, rng: Random) -> str:
     return rng.choice(SHAPE_WORDS[thing.shape])
 
 
-def _plural(noun: str, number: int) -> str:
-    if number == 1:
-        return noun
-    return noun + ("es" if noun.endswith(("s", "x")) else "s")
+def _alike(thing: Thing, number: int, rng: Random) -> str:
+    noun = _shape(thing, rng)
+    if number != 1:
+        noun += "es" if noun.endswith(("s", "x")) else "s"
+    return f"{rng.choice(COLOR_WORDS[thing.color])} {noun}"
 
 
 def _direction(old: Thing, new: Thing) -> str:

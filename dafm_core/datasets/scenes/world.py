@@ -7,11 +7,11 @@ No pixels and no words here; a provider must never import this.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from random import Random
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "heart")
 COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "black")
@@ -39,6 +39,9 @@ class Thing:
 Scene: TypeAlias = Mapping[int, Thing]
 """Things by identity: the same key in two members of a family is the same thing."""
 
+Signature: TypeAlias = frozenset[tuple[Thing, int]]
+"""What a scene shows: its things, and how many of each."""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -55,18 +58,19 @@ class Change:
     n_after: int = 0
 
 
-def signature(scene: Scene) -> frozenset[tuple[Thing, int]]:
-    """Return what a scene shows, without identities; equal for scenes that look the same."""
+def signature(scene: Scene) -> Signature:
+    """Return what a scene shows, without identities: equal for scenes that look the same."""
     return frozenset(Counter(scene.values()).items())
 
 
-def make_family(rng: Random, taken: set[frozenset[tuple[Thing, int]]]) -> list[Scene]:
-    """Return six scenes, each one or two edits from one of the first three; adds their signatures to
-    ``taken``, which no scene repeats.
+def make_family(rng: Random, taken: set[Signature]) -> list[Scene]:
+    """Return six scenes, each one or two edits from one of the first two.
+
+    No scene repeats a signature in ``taken``; theirs are added to it.
     """
     members: list[Scene] = []
     while len(members) < FAMILY_SIZE:
-        scene = _edit(rng.choice(members[:3]), rng) if members else _invent(rng)
+        scene = _edit(rng.choice(members[:2]), rng) if members else _invent(rng)
         if signature(scene) not in taken:
             taken.add(signature(scene))
             members.append(scene)
@@ -76,7 +80,7 @@ def make_family(rng: Random, taken: set[frozenset[tuple[Thing, int]]]) -> list[S
 def differences(before: Scene, after: Scene) -> list[Change]:
     """Return every change that turns one scene into the other."""
     changes = []
-    for key in before.keys() & after.keys():
+    for key in sorted(before.keys() & after.keys()):
         old, new = before[key], after[key]
         for kind, name in _ATTRIBUTES.items():
             if getattr(old, name) != getattr(new, name):
@@ -97,7 +101,9 @@ def _amounts(before: Scene, after: Scene, come: list[Thing], gone: list[Thing]) 
             if max(old, new) > 1 and (new - old) == (len(like) if added else -len(like)):
                 changes.append(Change("count", like[0], like[0], old, new))
             else:
-                changes += [Change("add", None, t) if added else Change("remove", t, None) for t in like]
+                changes += [
+                    Change("add", None, t) if added else Change("remove", t, None) for t in like
+                ]
     return changes
 
 
@@ -123,20 +129,20 @@ def _invent(rng: Random) -> Scene:
 
 
 def _edit(scene: Scene, rng: Random) -> Scene:
-    """Apply one edit, or two in a third of the cases."""
-    for _ in range(1 if rng.random() < 2 / 3 else 2):
+    """Apply one edit, or two in a quarter of the cases."""
+    for _ in range(1 if rng.random() < 3 / 4 else 2):
         scene = rng.choice(_EDITS)(scene, rng)
     return scene
 
 
-def _change_attribute(scene: Scene, rng: Random, name: str, values: tuple[object, ...]) -> Scene:
+def _change_attribute(scene: Scene, rng: Random, name: str, values: Sequence[Any]) -> Scene:
     key = rng.choice(sorted(scene))
     others = [value for value in values if value != getattr(scene[key], name)]
     return {**scene, key: replace(scene[key], **{name: rng.choice(others)})}
 
 
 def _move(scene: Scene, rng: Random) -> Scene:
-    return _change_attribute(scene, rng, "cell", tuple(_free(scene)))
+    return _change_attribute(scene, rng, "cell", _free(scene))
 
 
 def _recolor(scene: Scene, rng: Random) -> Scene:
