@@ -170,7 +170,7 @@ def scatter_chart(
     x_label: str,
     y_label: str,
 ) -> Markup:
-    """Return named points (name, x, y, on the front); the front is joined, filled and named."""
+    """Return named points (name, x, y, on the front); the front is joined, numbered and named."""
 
     def draw(axes: Axes) -> None:
         front = sorted((x, y, name) for name, x, y, ahead in points if ahead)
@@ -180,20 +180,22 @@ def scatter_chart(
                 *zip(*rest, strict=True), linestyle="", marker="o", markersize=5,
                 color=_SERIES[1], fillstyle="none", label="another subset does better for less",
             )  # fmt: skip
-        xs, ys, names = zip(*front, strict=True)
-        axes.step(xs, ys, where="post", color=_SERIES[0], linewidth=1.2)
-        axes.plot(
-            xs, ys, linestyle="", marker="D", markersize=7, color=_SERIES[0],
-            markeredgecolor=_PAPER, label="best for its cost",
+        axes.step(
+            [x for x, _, _ in front], [y for _, y, _ in front],
+            where="post", color=_SERIES[0], linewidth=1.2,
         )  # fmt: skip
-        for x, y, name in zip(xs, ys, names, strict=True):
-            axes.annotate(name, (x, y), (5, -12), textcoords="offset points", fontsize=9)
+        for number, (x, y, name) in enumerate(front, 1):
+            axes.plot(
+                x, y, linestyle="", marker="D", markersize=7, color=_SERIES[0],
+                markeredgecolor=_PAPER, label=f"{number}: {name}",
+            )  # fmt: skip
+            axes.annotate(str(number), (x, y), (0, 7), textcoords="offset points", ha="center")
         axes.set(xlabel=x_label, ylabel=y_label)
         axes.margins(x=0.12, y=0.15)
         axes.grid(visible=True)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+        axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.18))
 
-    return _render(draw, title=title, size=(6.8, 3.8))
+    return _render(draw, title=title, size=(6.8, 3.4 + 0.2 * len(points) ** 0.5))
 
 
 def _render(draw: Callable[[Axes], None], *, title: str, size: tuple[float, float]) -> Markup:
