@@ -1,0 +1,403 @@
+"""LightFusion: the shell that ties inputs, examples, the linear solution and networks together."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, nn
+
+from dafm_core.errors import AlignmentError, LeakageError
+from dafm_core.fusion.bank import QueryBank, draw_folds
+from dafm_core.fusion.base import Fuser, Tile, TileScorer
+from dafm_core.fusion.examples import Examples, make_examples
+from dafm_core.fusion.inputs import (
+    BANK_FAMILIES,
+    CONTEXT_PER_PROVIDER,
+    Inputs,
+    gallery_neighbours,
+)
+from dafm_core.fusion.linear import LinearFusion, fit_linear
+from dafm_core.fusion.network import PaperFusion, ResidualFusion
+from dafm_core.fusion.presets import LightOptions, Objective, Preset, resolve_options
+from dafm_core.fusion.temperature import TemperatureRule
+from dafm_core.fusion.training import History, Progress, TrainingPlan, train
+from dafm_core.normalize import ColumnStatistics
+
+if TYPE_CHECKING:
+    from dafm_core.datasets.base import Dataset
+    from dafm_core.stacking import SimilarityStack
+
+logger = logging.getLogger(__name__)
+
+MIN_EXAMPLES: Final = 200
+"""Fewer do not support more than the linear fusion."""
+N_VALIDATION_FOLDS: Final = 5
+"""Each network is stopped early on another grouped fold of this many."""
+EVIDENCE: Final = ("restandardized", "columns", "rows", "minmax", "ranks")
+"""The first of these that is among the inputs is what an unlearned fusion would average."""
+
+
+class LightFusion(Fuser):
+    """A small learned fusion of frozen models' scores, residual around a linear one.
+
+    The default fuses every candidate by itself: one weight per channel, found exactly, plus what
+    a few hidden units add to it, stopped early on queries of other groups and averaged over
+    seeds. The channels are made of the K scores, of a bank of the training queries, and of the
+    gallery's neighbours where a provider's features are known. The preset ``paper`` is the
+    network of the paper as printed.
+
+    Parameters
+    ----------
+    preset : {"default", "paper"}
+        Gives every option below that is None its value.
+    network : {"residual", "linear", "paper"}, optional
+    inputs : str, optional
+        Comma-separated families of channels, see ``inputs.FAMILIES``.
+    objective : {"weighted", "gallery", "subset"}, optional
+        InfoNCE over the gallery, over the query's subset, or the first plus ``subset_weight``
+        times the second.
+    candidates : {"sampled", "exact"}, optional
+        Train on ``n_hard`` best candidates per provider and ``n_uniform`` others, or on all.
+    n_hidden, n_seeds, n_epochs, batch_size : int, optional
+    learning_rate, weight_decay : float, optional
+        Of AdamW.
+    temperature : float, optional
+        Where ``temperature_rule`` ("fixed", "learned", "adaptive", "paper") starts.
+    temperature_scale : float, optional
+        The factor s of equation 7.
+    provider_dropout : float, optional
+        Share of examples that lose one provider in training.
+    gallery_order : {"shuffled", "file"}, optional
+        Order of the candidates in training; matters to the network ``paper`` only.
+    seed : int
+
+    Attributes
+    ----------
+    options_ : LightOptions
+    families_ : tuple of str
+        Inputs in use; ``neighbours`` is left out where no provider knows them.
+    linear_ : LinearFusion
+    networks_ : list of nn.Module
+        Empty where there was too little to learn from.
+    bank_ : QueryBank or None
+    history_ : list
+        One list of records per network: loss, temperature, validation loss and recall.
+    on_progress : callable or None
+        Called with what is being done, steps done, and steps in all.
+
+    References
+    ----------
+    arXiv 2511.05020, equations 1 to 7; departures and their reasons: docs/explanation/ablation.md.
+    """
+
+    kind = "learned"
+    learns = True
+    on_progress: Progress | None = None
+
+    options_: LightOptions
+    families_: tuple[str, ...]
+    linear_: LinearFusion
+    networks_: list[nn.Module]
+    bank_: QueryBank | None
+    context_: ColumnStatistics
+    history_: list[History]
+    bank_query_ids_: frozenset[str]
+
+    def __init__(
+        self,
+        *,
+        preset: Preset = "default",
+        network: Literal["residual", "linear", "paper"] | None = None,
+        inputs: str | None = None,
+        objective: Objective | None = None,
+        subset_weight: float | None = None,
+        candidates: Literal["sampled", "exact"] | None = None,
+        n_hard: int | None = None,
+        n_uniform: int | None = None,
+        n_hidden: int | None = None,
+        n_seeds: int | None = None,
+        n_epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        weight_decay: float | None = None,
+        temperature: float | None = None,
+        temperature_rule: TemperatureRule | None = None,
+        temperature_scale: float | None = None,
+        provider_dropout: float | None = None,
+        gallery_order: Literal["shuffled", "file"] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.preset = preset
+        self.network = network
+        self.inputs = inputs
+        self.objective = objective
+        self.subset_weight = subset_weight
+        self.candidates = candidates
+        self.n_hard = n_hard
+        self.n_uniform = n_uniform
+        self.n_hidden = n_hidden
+        self.n_seeds = n_seeds
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.temperature = temperature
+        self.temperature_rule = temperature_rule
+        self.temperature_scale = temperature_scale
+        self.provider_dropout = provider_dropout
+        self.gallery_order = gallery_order
+        self.seed = seed
+        self.options_ = resolve_options(preset, self.params())
+
+    def with_bank(self, bank: SimilarityStack) -> Self:
+        """Return this fusion with another query bank: what a new gallery needs.
+
+        Parameters
+        ----------
+        bank : SimilarityStack
+            Any queries, without labels, scored against the new gallery by the same providers;
+            none that will be evaluated.
+
+        Raises
+        ------
+        AlignmentError
+            If the bank has a provider this fusion was not fitted on.
+        """
+        unknown = sorted(set(bank.names) - set(self.provider_names_))
+        if unknown:
+            raise AlignmentError(
+                f"LightFusion.with_bank: expected providers {', '.join(self.provider_names_)}, "
+                f"got {', '.join(unknown)}. Score the bank with the models it was fitted on."
+            )
+        self._check_passports(bank)
+        other = copy.copy(self)
+        other.bank_ = QueryBank.of(bank)
+        other.bank_query_ids_ = frozenset(bank.query_ids)
+        return other
+
+    def scorer(self, stack: SimilarityStack) -> TileScorer:
+        """Return linear plus learned scores; only linear ones where a channel is missing."""
+        bank = self._bank_for(stack)
+        inputs = Inputs.of(stack, self.families_, bank, names=self.provider_names_)
+        weights = self.linear_.restricted(inputs.available).astype(np.float32)
+        complete = bank is not None or self.bank_ is None
+        networks = self.networks_ if complete and self._covers(inputs.available) else []
+
+        def score(tile: Tile) -> NDArray[np.float32]:
+            channels = inputs.channels(tile)  # (B, K, N) -> (B, C, N)
+            fused: NDArray[np.float32] = weights @ channels  # (B, C, N) -> (B, N)
+            if networks:
+                context = self._standardised(inputs.context(tile))
+                fused += _mean_of_networks(networks, channels, context)
+            fused[~np.isfinite(tile[:, 0])] = -np.inf
+            return fused
+
+        return score
+
+    def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return linear weights, networks, bank and history."""
+        arrays = {"weights": self.linear_.weights, "curvature": self.linear_.curvature}
+        arrays |= {"context.mean": self.context_.mean, "context.std": self.context_.std}
+        values: dict[str, Any] = {"families": list(self.families_), "history": self.history_}
+        values["bank_query_ids"] = sorted(self.bank_query_ids_)
+        for i, network in enumerate(self.networks_):
+            arrays |= {f"network.{i}.{n}": p.numpy() for n, p in network.state_dict().items()}
+        values["n_networks"] = len(self.networks_)
+        if self.bank_ is not None:
+            arrays |= {"bank.mean": self.bank_.statistics.mean}
+            arrays |= {"bank.std": self.bank_.statistics.std}
+            values["bank"] = {"names": self.bank_.names, "gallery_ids": self.bank_.gallery_ids}
+        return arrays, values
+
+    def set_state(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
+        """Restore linear weights, networks, bank and history."""
+        self.families_ = tuple(values["families"])
+        self.linear_ = LinearFusion(arrays["weights"], arrays["curvature"])
+        self.context_ = ColumnStatistics(arrays["context.mean"], arrays["context.std"])
+        self.history_ = values["history"]
+        self.bank_query_ids_ = frozenset(values["bank_query_ids"])
+        self.networks_ = []
+        for i in range(values["n_networks"]):
+            network, prefix = self._new_network(0), f"network.{i}."
+            mine = {n: a for n, a in arrays.items() if n.startswith(prefix)}
+            network.load_state_dict(
+                {n.removeprefix(prefix): torch.from_numpy(a.copy()) for n, a in mine.items()}
+            )
+            self.networks_.append(network)
+        self.bank_ = None
+        if "bank" in values:
+            names, ids = values["bank"]["names"], values["bank"]["gallery_ids"]
+            statistics = ColumnStatistics(arrays["bank.mean"], arrays["bank.std"])
+            self.bank_ = QueryBank(tuple(names), tuple(ids), statistics)
+
+    def _fit(self, stack: SimilarityStack, dataset: Dataset) -> None:
+        options = self.options_
+        known = gallery_neighbours(stack) is not None
+        self.families_ = tuple(f for f in options.families if f != "neighbours" or known)
+        needs_bank = not BANK_FAMILIES.isdisjoint(self.families_)
+        self.bank_ = QueryBank.of(stack) if needs_bank else None
+        self.bank_query_ids_ = frozenset()
+        examples = make_examples(
+            stack,
+            dataset,
+            self.families_,
+            n_hard=options.n_hard,
+            n_uniform=options.n_uniform if options.candidates == "sampled" else stack.n_gallery,
+            seed=self.seed,
+        )
+        self.context_ = ColumnStatistics.of_tiles([examples.context[:, None]])
+        self.linear_ = self._fit_linear(examples)
+        self._fit_networks(examples)
+
+    def _fit_linear(self, examples: Examples) -> LinearFusion:
+        n_channels = len(self.families_) * len(self.provider_names_)
+        if self.options_.network == "paper":
+            return LinearFusion(np.zeros(n_channels), np.eye(n_channels))
+        gallery, subset = self.options_.loss_weights
+        return fit_linear(
+            examples, gallery_weight=gallery, subset_weight=subset, prior=self._mean_weights()
+        )
+
+    def _fit_networks(self, examples: Examples) -> None:
+        """Learn what is added to the linear fusion, once per seed."""
+        options, paper = self.options_, self.options_.network == "paper"
+        self.networks_, self.history_ = [], []
+        n_groups = len(np.unique(examples.groups))
+        if options.network == "linear":
+            return
+        if not paper and (len(examples) < MIN_EXAMPLES or n_groups < 2 * N_VALIDATION_FOLDS):
+            logger.warning(
+                "LightFusion.fit: %d training examples in %d groups support no more than the "
+                "linear fusion (%d in %d would). Train on more queries.",
+                *(len(examples), n_groups, MIN_EXAMPLES, 2 * N_VALIDATION_FOLDS),
+            )
+            return
+        context = self._standardised(examples.context)
+        examples = Examples(**{**vars(examples), "context": context})
+        fold = draw_folds(examples.groups, N_VALIDATION_FOLDS, seed=self.seed)
+        for i in range(options.n_seeds):
+            network = self._new_network(self.seed + i)
+            held_out = np.full(len(fold), False) if paper else fold == i % N_VALIDATION_FOLDS
+            history = train(
+                network,
+                examples.take(np.flatnonzero(~held_out)),
+                self._plan(),
+                baselines=self._baselines(),
+                seed=self.seed + i,
+                validation=None if paper else examples.take(np.flatnonzero(held_out)),
+                progress=self.on_progress,
+                name=f"network {i + 1} of {options.n_seeds}",
+            )
+            self.networks_.append(network.eval())
+            self.history_.append(history)
+
+    def _plan(self) -> TrainingPlan:
+        options = self.options_
+        gallery, subset = options.loss_weights
+        return TrainingPlan(
+            n_epochs=options.n_epochs,
+            batch_size=options.batch_size,
+            learning_rate=options.learning_rate,
+            weight_decay=options.weight_decay,
+            temperature=options.temperature,
+            temperature_rule=options.temperature_rule,
+            temperature_scale=options.temperature_scale,
+            gallery_weight=gallery,
+            subset_weight=subset,
+            provider_dropout=options.provider_dropout,
+            shuffle_gallery=options.network == "paper" and options.gallery_order == "shuffled",
+        )
+
+    def _new_network(self, seed: int) -> nn.Module:
+        n_providers = len(self.provider_names_)
+        n_channels = len(self.families_) * n_providers
+        generator = Generator().manual_seed(seed)
+        if self.options_.network == "paper":
+            return PaperFusion(n_channels, self.options_.n_hidden, generator=generator)
+        n_context = CONTEXT_PER_PROVIDER * n_providers
+        return ResidualFusion(n_channels, n_context, self.options_.n_hidden, generator=generator)
+
+    def _mean_weights(self) -> NDArray[np.float64]:
+        """Return the mean of the evidence as weights: what many examples replace."""
+        n_providers = len(self.provider_names_)
+        weights = np.zeros((len(self.families_), n_providers))
+        evidence = next((name for name in EVIDENCE if name in self.families_), self.families_[0])
+        weights[self.families_.index(evidence)] = 1 / n_providers
+        return weights.ravel()
+
+    def _baselines(self) -> NDArray[np.float64]:
+        """Return linear weights of all providers, and without each, (1 + K, C)."""
+        lost = np.vstack(
+            [np.full(len(self.provider_names_), False), np.eye(len(self.provider_names_)) > 0]
+        )
+        kept = np.tile(~lost, len(self.families_))
+        return np.stack([self.linear_.restricted(available) for available in kept])
+
+    def _covers(self, available: NDArray[np.bool_]) -> bool:
+        """Say whether the networks have learned to do without what is missing."""
+        missing = (~available).sum()
+        return missing == 0 or (
+            self.options_.provider_dropout > 0 and missing == len(self.families_)
+        )
+
+    def _standardised(self, context: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.context_.apply(context[:, None])[:, 0]
+
+    def _bank_for(self, stack: SimilarityStack) -> QueryBank | None:
+        """Return the bank where it knows the stack's gallery."""
+        if self.bank_ is None:
+            return None
+        shared = self.bank_query_ids_ & set(stack.query_ids)
+        if shared:
+            raise LeakageError(
+                f"LightFusion: the bank holds {len(shared)} of the queries to fuse, e.g. "
+                f"{min(shared)!r}. Give a bank of other queries."
+            )
+        if self.bank_.covers(stack):
+            return self.bank_
+        if self.bank_query_ids_:
+            self.bank_.aligned(stack)  # says which image the bank lacks
+        logger.warning(
+            "LightFusion: the bank knows another gallery, so this one is fused without a bank. "
+            "Score some other queries against it and use with_bank(stack), or dafm fuse --bank."
+        )
+        return None
+
+    def _check_providers(self, stack: SimilarityStack) -> None:
+        """Allow fewer providers than fitted on, with a warning; never others."""
+        known = set(self.provider_names_)
+        lacking = sorted(known - set(stack.names))
+        if not set(stack.names) <= known or (lacking and self.options_.network == "paper"):
+            super()._check_providers(stack)
+        if lacking:
+            logger.warning(
+                "LightFusion: fusing without %s, which it was fitted on. "
+                "Score the missing providers for the best ranking.",
+                ", ".join(lacking),
+            )
+
+
+def _mean_of_networks(
+    networks: list[nn.Module], channels: NDArray[np.float32], context: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return the networks' mean score, a few rows at a time, (B, C, N), (B, D) -> (B, N)."""
+    mean = np.zeros((len(channels), channels.shape[2]), np.float32)
+    with torch.inference_mode():
+        for rows in _blocks(channels.shape):
+            evidence, query = torch.from_numpy(channels[rows]), torch.from_numpy(context[rows])
+            for network in networks:
+                mean[rows] += network(evidence, query).numpy() / len(networks)
+    return mean
+
+
+def _blocks(shape: tuple[int, ...], *, n_cells: int = 1 << 17) -> Iterator[slice]:
+    """Yield slices of rows whose hidden units stay in the cache."""
+    size = max(1, n_cells // shape[2])
+    for start in range(0, shape[0], size):
+        yield slice(start, start + size)

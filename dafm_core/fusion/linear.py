@@ -1,0 +1,127 @@
+"""The linear fusion: one weight per channel, the convex heart of LightFusion. NumPy only.
+
+It minimises InfoNCE by Newton's method, so it has no learning rate and no seed. Its curvature is
+kept: with it the best weights on fewer channels (a provider is missing, no neighbours are known)
+follow in closed form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from dafm_core.fusion.examples import Examples
+
+Vector = NDArray[np.float64]
+
+N_STEPS: Final = 30
+TOLERANCE: Final = 1e-6
+"""Decrease of the loss, in nats a query, that is not worth another step."""
+BLOCK: Final = 256
+"""Examples whose products are held at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class LinearFusion:
+    """A solution and its curvature.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_channels,), float64
+    curvature : ndarray of shape (n_channels, n_channels), float64
+        Hessian of the regularised loss there; positive definite.
+    """
+
+    weights: Vector
+    curvature: NDArray[np.float64]
+
+    def restricted(self, available: NDArray[np.bool_]) -> Vector:
+        """Return the best weights where only some channels are available, zeros elsewhere.
+
+        The minimum of the loss's second-order expansion on the remaining channels: what a lost
+        channel said is said by those that went with it.
+        """
+        if available.all():
+            return self.weights
+        kept, lost = np.flatnonzero(available), np.flatnonzero(~available)
+        weights = np.zeros_like(self.weights)
+        pull = self.curvature[np.ix_(kept, lost)] @ self.weights[lost]
+        shift = np.linalg.solve(self.curvature[np.ix_(kept, kept)], pull) if len(kept) else pull
+        weights[kept] = self.weights[kept] + shift
+        return weights
+
+
+def fit_linear(
+    examples: Examples, *, gallery_weight: float, subset_weight: float, prior: Vector
+) -> LinearFusion:
+    """Return the minimum of the weighted InfoNCE losses plus one half of ``|w - prior|^2 / E``.
+
+    Parameters
+    ----------
+    gallery_weight, subset_weight : float
+        Of the loss over all candidates, and over each query's subset.
+    prior : ndarray of shape (n_channels,)
+        What a handful of examples leaves in place, and thousands do not feel.
+    """
+    ridge = np.eye(len(prior)) / max(1, len(examples))
+    subset = np.where(examples.in_subset, 0, -np.inf).astype(np.float32)
+    with_subset = examples.in_subset.any(axis=1)
+    terms = [
+        (gallery_weight * examples.weight, examples.log_weight),
+        (subset_weight * examples.weight * with_subset, np.where(with_subset[:, None], subset, 0)),
+    ]
+    used = [term for term in terms if term[0].any()]
+
+    def objective(weights: Vector) -> tuple[float, Vector, NDArray[np.float64]]:
+        loss, gradient, hessian = _infonce(examples, used, weights)
+        away = weights - prior
+        return loss + float(away @ ridge @ away) / 2, gradient + ridge @ away, hessian + ridge
+
+    weights = prior.astype(np.float64)
+    loss, gradient, hessian = objective(weights)
+    for _ in range(N_STEPS):
+        step = np.linalg.solve(hessian, gradient)
+        if gradient @ step < TOLERANCE:
+            break
+        for shrink in 0.5 ** np.arange(8):
+            proposed = objective(weights - shrink * step)
+            if proposed[0] < loss:
+                break
+        else:
+            break  # no step lowers the loss
+        weights, (loss, gradient, hessian) = weights - shrink * step, proposed
+    return LinearFusion(weights, hessian)
+
+
+def _infonce(
+    examples: Examples,
+    terms: list[tuple[NDArray[np.float32], NDArray[np.float32]]],
+    weights: Vector,
+) -> tuple[float, Vector, NDArray[np.float64]]:
+    """Return the mean loss, its gradient and its Hessian."""
+    loss, n_channels = 0.0, len(weights)
+    gradient, hessian = np.zeros(n_channels), np.zeros((n_channels, n_channels))
+    for start in range(0, len(examples), BLOCK):
+        block = slice(start, start + BLOCK)
+        channels, target = examples.channels[block], examples.target[block]
+        scores = weights.astype(np.float32) @ channels  # (E, C, W) -> (E, W)
+        own = scores[np.arange(len(target)), target]
+        at_target = channels[np.arange(len(target)), :, target]  # (E, C)
+        for share, offset in terms:
+            logits = scores + offset[block]
+            peak = logits.max(axis=1, keepdims=True)
+            chance = np.exp(logits - peak)
+            total = chance.sum(axis=1, keepdims=True)
+            chance /= total
+            mean = (channels @ chance[:, :, None])[:, :, 0]  # (E, C)
+            weighted = share[block, None]
+            loss += float(weighted[:, 0] @ (peak[:, 0] + np.log(total[:, 0]) - own))
+            gradient += ((mean - at_target) * weighted).sum(axis=0, dtype=np.float64)
+            spread = (channels * (chance * weighted)[:, None]) @ channels.transpose(0, 2, 1)
+            hessian += spread.sum(axis=0, dtype=np.float64) - (mean * weighted).T @ mean
+    n = max(1, len(examples))
+    return loss / n, gradient / n, hessian / n
