@@ -219,6 +219,8 @@ def _inline(svg: str, title: str) -> Markup:
     body = svg[svg.index("<svg") :]
     body = re.sub(r' xmlns(:xlink)?="[^"]*"', "", body)
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', body))
+    body = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", body)
     body = re.sub(r"#[0-9a-f]{6}\b", lambda match: _CSS.get(match[0], match[0]), body)
     named = Markup('<svg role="img" aria-label="{}"').format(title)
     return Markup(body.replace("<svg", str(named), 1))  # noqa: S704  # matplotlib escapes texts

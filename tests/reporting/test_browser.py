@@ -1,0 +1,156 @@
+"""What a real browser makes of the pages, opened from disk; runs where Chromium is found."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from dafm_core.cases import collect_cases
+from dafm_core.comparison import compare
+from dafm_core.datasets.base import Dataset
+from dafm_core.fusion.static import MeanFusion, VotingFusion
+from dafm_core.reporting.html import write_cases_page, write_comparison_page, write_report
+
+NASTY = (
+    "</script><script>window.stolen = 1</script>",
+    "<img src=x onerror='window.stolen = 1'> \"quotes\" & 'more'",
+    "كلب أحمر على اليسار",
+    "🐶🐶 no dogs <!--",
+)
+
+
+@pytest.fixture
+def problem(make_problem):
+    dataset, stack = make_problem(n_queries=90, n_gallery=60, noise=(1.2, 1.6, 2.0))
+    texts = pl.Series("text", [f"{NASTY[i % 4]} {i}" for i in range(90)])
+    queries = dataset.queries.with_columns(texts)
+    dataset = Dataset(protocol="toy", gallery_ids=dataset.gallery_ids, queries=queries)
+    fusers = {"mean": MeanFusion(normalize="zscore"), "vote": VotingFusion()}
+    stack = type(stack)(**{**vars(stack), "protocol": "toy"})
+    return dataset, stack, fusers
+
+
+def assert_quiet(browser, path):
+    """Nothing was complained about, and nothing but the file itself was asked for."""
+    assert browser.complaints == []
+    loaded = [url for url in browser.requests if not url.startswith("data:")]
+    assert loaded == [path.resolve().as_uri()]
+    assert browser.run("window.stolen") is None
+
+
+def column(browser, table, number):
+    script = f"[...document.querySelectorAll('#{table} tbody tr')].filter(r => !r.hidden)"
+    return browser.run(f"{script}.map(r => r.cells[{number}].dataset.value)")
+
+
+def test_comparison_sorts_and_filters_by_keyboard(browser, tmp_path, problem):
+    dataset, stack, fusers = problem
+    record = compare(stack, dataset, fusers, folds=3, n_resamples=200).to_json()
+    path = write_comparison_page(tmp_path / "page.html", [record])
+    browser.open(path)
+    given = column(browser, "results-1", 1)
+    browser.run("document.querySelector('#results-1 thead th:nth-child(2) button').focus()")
+    head = "document.querySelector('#results-1 thead th:nth-child(2)').getAttribute('aria-sort')"
+    browser.press("Enter")
+    assert browser.run(head) == "descending"
+    assert column(browser, "results-1", 1) == sorted(given, key=float, reverse=True)
+    browser.press("Enter")
+    assert browser.run(head) == "ascending"
+    assert column(browser, "results-1", 1) == sorted(given, key=float)
+    browser.press("Enter")
+    assert browser.run(head) is None
+    assert column(browser, "results-1", 1) == given
+    browser.run("document.querySelector('details').open = true")
+    type_into(browser, "input[data-filters]", "VOTE")
+    assert set(column(browser, "all-differences-1", 0)) == {"vote"}
+    assert_quiet(browser, path)
+
+
+def type_into(browser, selector, text):
+    browser.run(
+        f"(() => {{ const i = document.querySelector({selector!r}); i.value = {text!r};"
+        "i.dispatchEvent(new Event('input', {bubbles: true})) })()"
+    )
+
+
+def test_cases_filter_open_and_stay_text(browser, tmp_path, problem):
+    dataset, stack, fusers = problem
+    cases = collect_cases(stack, dataset, fusers, depth=3, folds=3)
+    path = write_cases_page(tmp_path / "page.html", cases)
+    browser.open(path)
+    rows = "document.querySelectorAll('#case-list tbody tr').length"
+    shown = "document.querySelector('#case-list caption').textContent"
+    assert browser.run(rows) == 20  # of 90: only what is looked at exists
+    assert browser.run(shown) == "90 of 90 queries of toy"
+    for outcome in ("rescued", "broke", "failed", "solved", "missed"):
+        type_into(browser, "select[name=outcome]", outcome)
+        n = int((cases.outcomes("mean") == outcome).sum())
+        assert browser.run(shown) == f"{n} of 90 queries of toy"
+        assert browser.run(rows) == min(n, 20)
+    type_into(browser, "select[name=outcome]", "")
+    type_into(browser, "input[name=text]", "<script>")
+    assert browser.run(shown) == "23 of 90 queries of toy"
+    browser.run("document.querySelector('#case-list .open').focus()")
+    browser.press("Enter")
+    title = browser.run("document.querySelector('#case-cards h3').textContent")
+    assert title.startswith(NASTY[0])
+    row = dataset.queries["text"].to_list().index(title)
+    ranks = browser.run(
+        "[...document.querySelectorAll('#case-cards .hits p')].map(p => p.textContent)"
+    )
+    expected = [f"target at rank {cases.ranks[name][row]:g}" for name in cases.columns]
+    assert ranks == expected
+    marked = browser.run("document.querySelectorAll('#case-cards .hit.target').length")
+    assert marked == sum(cases.ranks[name][row] <= 3 for name in cases.columns)
+    assert_quiet(browser, path)
+
+
+def test_reasons_on_the_page_are_those_of_the_cases(browser, tmp_path, problem):
+    dataset, stack, fusers = problem
+    cases = collect_cases(stack, dataset, fusers, folds=3).take(np.array([5]))
+    path = write_cases_page(tmp_path / "page.html", cases)
+    browser.open(path)
+    browser.run("document.querySelectorAll('#case-cards .fused .hit')[1].click()")
+    cells = browser.run(
+        "[...document.querySelectorAll('.why tbody tr')]"
+        ".map(r => [...r.cells].map(c => c.textContent))"
+    )
+    parts = cases.breakdowns["mean"]
+    for k, (name, score, rank, contribution, without) in enumerate(cells):
+        assert name == stack.names[k]
+        assert float(score) == pytest.approx(parts.standardised[0, 1, k], abs=0.006)
+        assert float(rank) == parts.rank[0, 1, k]
+        assert float(contribution) == pytest.approx(parts.contribution[0, 1, k], abs=0.006)
+        assert float(without) == parts.rank_without[0, 1, k]
+    assert_quiet(browser, path)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_phone_scrolls_tables_not_the_page(browser, tmp_path, problem, dark):
+    dataset, stack, fusers = problem
+    record = compare(stack, dataset, fusers, folds=3, n_resamples=200).to_json()
+    cases = collect_cases(stack, dataset, fusers, folds=3)
+    path = write_report(tmp_path / "page.html", "All", comparison=record, cases=cases)
+    browser.open(path, width=390, height=844, mobile=True, dark=dark)
+    assert browser.run("document.documentElement.scrollWidth") == 390
+    lightness = browser.run("getComputedStyle(document.body).backgroundColor")
+    assert lightness == ("rgb(18, 23, 29)" if dark else "rgb(255, 255, 255)")
+    assert_quiet(browser, path)
+
+
+def test_four_thousand_queries_stay_small_and_quick(browser, tmp_path, make_problem):
+    dataset, stack = make_problem(n_queries=400, n_gallery=300, noise=(1.2, 1.5, 2.0, 2.5))
+    fusers = {"mean": MeanFusion(normalize="zscore"), "vote": VotingFusion()}
+    few = collect_cases(stack, dataset, fusers, folds=2)
+    many = few.take(np.arange(4000) % 400)
+    captions = dict.fromkeys(few.gallery_ids, "a brown dog on a red sofa, seen from the left ")
+    path = write_cases_page(tmp_path / "page.html", many, captions=captions)
+    assert path.stat().st_size < 5e6
+    browser.open(path)
+    type_into(browser, "input[name=text]", "text")
+    seconds = browser.run(
+        "(() => { const start = performance.now();"
+        "for (const b of document.querySelectorAll('#case-list th button')) b.click();"
+        "return (performance.now() - start) / 1000 / 8 })()"
+    )
+    assert seconds < 0.5  # to sort 4,000 queries and draw a page of them
+    assert_quiet(browser, path)

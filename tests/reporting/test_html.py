@@ -1,0 +1,228 @@
+"""Pages, read with the standard library's parser; what browsers make of them: test_browser."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import polars as pl
+import pytest
+from PIL import Image
+
+from dafm_core.cases import collect_cases
+from dafm_core.comparison import compare
+from dafm_core.errors import OptionError
+from dafm_core.fusion.static import MeanFusion, VotingFusion, WeightedFusion
+from dafm_core.incremental import incremental
+from dafm_core.reporting.html import (
+    write_cases_page,
+    write_comparison_page,
+    write_incremental_page,
+    write_report,
+)
+from dafm_core.reporting.learned_section import Learned
+from dafm_core.reporting.page import embed
+
+NASTY = (
+    '</script><script>alert("x")</script>',
+    "has \"quotes\" & 'apostrophes' <b>bold</b>",
+    "كلب أحمر على اليسار",
+    "🐶🐶 no dogs <!-- \u2028",
+)
+
+
+class Page(HTMLParser):
+    """Texts of cells by table id, embedded JSON by id, and every tag with its attributes."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.source = path.read_text(encoding="utf-8")
+        self.tags, self.tables, self.json, self._table, self._cell = [], {}, {}, None, None
+        self._script = None
+        self.feed(self.source)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.append((tag, attrs))
+        if tag == "table":
+            self._table = self.tables.setdefault(attrs["id"], [])
+        elif tag == "tr" and self._table is not None:
+            self._table.append([])
+        elif tag in ("td", "th") and self._table is not None:
+            self._cell = {"text": "", "value": attrs.get("data-value"), "class": attrs.get("class")}
+            self._table[-1].append(self._cell)
+        elif tag == "small":
+            self._cell = None
+        elif tag == "script":
+            self._script = attrs.get("id")
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self._cell = None
+        elif tag == "table":
+            self._table = None
+        elif tag == "script":
+            self._script = None
+
+    def handle_data(self, data):
+        if self._cell is not None:
+            self._cell["text"] += data
+        elif self._script:
+            self.json[self._script] = json.loads(data)
+
+
+@pytest.fixture(scope="module")
+def fusers():
+    return {"mean": MeanFusion(), "<i>vote</i>": VotingFusion(), "weighted": WeightedFusion()}
+
+
+@pytest.fixture
+def problem(make_problem):
+    dataset, stack = make_problem(n_queries=60, n_gallery=40)
+    texts = [f"{NASTY[i % 4]} {i}" for i in range(60)]
+    queries = dataset.queries.with_columns(pl.Series("text", texts))
+    return type(dataset)(**{**vars_of(dataset), "queries": queries}), stack
+
+
+def vars_of(dataset):
+    return {name: getattr(dataset, name) for name in ("protocol", "gallery_ids", "metrics")}
+
+
+@pytest.fixture
+def record(problem, fusers):
+    dataset, stack = problem
+    return compare(stack, dataset, fusers, folds=3, n_resamples=200).to_json()
+
+
+def assert_self_contained(page):
+    """No address of another file or host stands anywhere a browser would follow it."""
+    policy = next(a["content"] for t, a in page.tags if a.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    for tag, attrs in page.tags:
+        for name in ("src", "href", "xlink:href", "action", "data", "srcset", "poster"):
+            assert attrs.get(name, "#").startswith(("#", "data:")), (tag, attrs)
+    assert not re.search(r"https?://|@import|url\((?!#)", page.source)
+
+
+def test_every_number_of_the_comparison_is_the_jsons(tmp_path, record):
+    page = Page(write_comparison_page(tmp_path / "page.html", [record]))
+    assert_self_contained(page)
+    assert page.json["comparison-1"] == json.loads(json.dumps(record))
+    rows = [*record["rows"], record["oracle"]]
+    assert [row[0]["text"] for row in page.tables["results-1"][1:-1]] == [
+        r["name"] for r in rows[:-1]
+    ]
+    for shown, row in zip(page.tables["results-1"][1:], rows, strict=True):
+        values = [row["metrics"][metric]["value"] for metric in (*record["metrics"], "mean")]
+        assert [float(cell["value"]) for cell in shown[1:]] == values
+        assert [cell["text"].strip() for cell in shown[1:]] == [f"{value:.2f}" for value in values]
+    shown = {(r[0]["text"], r[1]["text"]): r for r in page.tables["differences-1"][1:]}
+    for row in record["rows"]:
+        for against in ("vs_best_single", "vs_best_static"):
+            if difference := row[against].get("mean"):
+                cells = shown.pop((row["name"], difference["reference"]))
+                keys = ("value", "p_value", "p_holm", "wins", "ties", "losses", "detectable")
+                assert [float(c["value"]) for c in cells[3:]] == [difference[k] for k in keys]
+    assert not shown
+    assert record["verdict"]["reason"].split(":")[0] in page.source
+
+
+def test_best_and_second_best_are_marked_per_column_without_the_oracle(tmp_path, record):
+    page = Page(write_comparison_page(tmp_path / "page.html", [record]))
+    rows = page.tables["results-1"][1:-1]
+    for column in range(1, len(record["metrics"]) + 2):
+        cells = [row[column] for row in rows]
+        levels = sorted({float(cell["text"]) for cell in cells}, reverse=True)
+        for cell in cells:
+            rank = levels.index(float(cell["text"]))
+            assert ("best" in cell["class"], "second" in cell["class"]) == (rank == 0, rank == 1)
+    assert not any("best" in cell["class"] for cell in page.tables["results-1"][-1][1:])
+
+
+def test_names_and_texts_stay_text(tmp_path, problem, record, fusers):
+    dataset, stack = problem
+    page = Page(write_comparison_page(tmp_path / "page.html", [record]))
+    assert "<i>" not in page.source
+    cases = collect_cases(stack, dataset, fusers, folds=3)
+    page = Page(write_cases_page(tmp_path / "cases.html", cases, captions={"img0": NASTY[0]}))
+    assert_self_contained(page)
+    assert page.json["cases-json"]["texts"] == dataset.queries["text"].to_list()
+    assert page.json["cases-json"]["captions"].popitem()[1] == NASTY[0]
+    assert page.source.count("<script") == 2  # the values, and our own
+    assert "<b>bold" not in page.source
+
+
+def test_embedded_json_cannot_end_its_element_and_reads_back():
+    value = {"text": "</ScRiPt><!-- \u2028 & ]]>"}
+    shown = str(embed(value))
+    assert not set("<>&\u2028") & set(shown)
+    assert json.loads(shown) == value
+    with pytest.raises(ValueError, match="JSON compliant"):
+        embed(float("nan"))
+
+
+def test_the_incremental_page_has_every_subset_and_sentence(tmp_path, problem):
+    dataset, stack = problem
+    result = incremental(stack, dataset, MeanFusion(), folds=3, base="model-0", n_resamples=200)
+    costs = {name: {"ms_per_query": 2.0, "peak_memory_gb": 0.5} for name in stack.names}
+    page = Page(write_incremental_page(tmp_path / "page.html", result, costs=costs))
+    assert_self_contained(page)
+    record = page.json["incremental-json"]
+    assert record == json.loads(json.dumps(result.to_json()))
+    for shown, subset in zip(page.tables["subsets"][1:], record["subsets"], strict=True):
+        metrics = (*record["metrics"], "mean")
+        values = [subset["metrics"][metric]["value"] for metric in metrics]
+        assert shown[0]["text"] == " + ".join(subset["providers"])
+        assert [float(cell["value"]) for cell in shown[2:-2]] == values
+        assert [float(cell["value"]) for cell in shown[-2:]] == [
+            2.0 * len(subset["providers"]),
+            0.5 * len(subset["providers"]),
+        ]
+    assert all(sentence in page.source for sentence in record["monotone"].values())
+    assert page.source.count("<svg") == 4  # two metrics, Shapley, cost
+    page = Page(write_incremental_page(tmp_path / "page.html", result))
+    assert page.source.count("<svg") == 3
+    assert "No cost is known" in page.source
+
+
+def test_one_page_of_everything_is_the_same_bytes_each_time(tmp_path, problem, record, fusers):
+    dataset, stack = problem
+    train, held_out = dataset.split()
+    fuser = WeightedFusion().fit(stack, train)
+    fuser.history_ = [{"step": i, "loss": 1 / (i + 1)} for i in range(4)]
+    learned = Learned.of("weighted", fuser, stack, held_out)
+    cases = collect_cases(stack, held_out, {"weighted": fuser})
+    paths = [tmp_path / "a.html", tmp_path / "b.html"]
+    for path in paths:
+        write_report(path, "All & more", comparison=record, learned=learned, cases=cases)
+    page = Page(paths[0])
+    assert_self_contained(page)
+    assert page.source == paths[1].read_text(encoding="utf-8")
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    sections = [attrs["id"] for tag, attrs in page.tags if tag == "section"]
+    assert sections == ["comparison", "learned", "cases"]
+    assert len(set(ids)) == len(ids)
+    assert "loss while weighted was fitted" in page.source
+
+
+def test_thumbnails_keep_to_their_budget_and_the_page_says_so(tmp_path, problem):
+    dataset, stack = problem
+    cases = collect_cases(stack, dataset, {})
+    images = {}
+    for i, image_id in enumerate(dataset.gallery_ids[:30]):
+        images[image_id] = tmp_path / f"{image_id}.png"
+        Image.new("RGBA", (300, 200), (8 * i, 90, 200, 128)).save(images[image_id])
+    budget = 9_000
+    path = write_cases_page(tmp_path / "page.html", cases, images=images, thumbnail_budget=budget)
+    page = Page(path)
+    assert_self_contained(page)
+    pictures = page.json["cases-json"]["thumbnails"]
+    assert 0 < sum(map(len, pictures.values())) <= budget
+    assert re.search(rf"Thumbnails of {len(pictures)} of 40 images; \d+ do not fit", page.source)
+    assert all(uri.startswith("data:image/jpeg;base64,/9j/") for uri in pictures.values())
+
+
+def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path, record):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(OptionError, match="cannot be written"):
+        write_comparison_page(tmp_path / "taken" / "page.html", [record])
+    assert [p.name for p in tmp_path.iterdir()] == ["taken"]
