@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dafm_core.provider import ProviderInfo
+from dafm_core.descriptions import ProviderInfo
 
 BUILTIN_PROVIDERS: list[ProviderInfo] = [
     ProviderInfo(

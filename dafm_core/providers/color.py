@@ -3,11 +3,6 @@
 It knows nine colours and their words, no shapes and no places. Pale and dark grounds pass for
 white and black. Its score, the overlap of what is wanted with what is there, hardly minds a
 surplus: pictures full of colour are close to every query.
-
-References
-----------
-Swain and Ballard, Color Indexing, IJCV 1991 (histogram intersection); Tversky, Features of
-Similarity, Psychological Review 1977 (unequal weight of what lacks and what is too much).
 """
 
 from __future__ import annotations

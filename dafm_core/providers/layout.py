@@ -1,8 +1,8 @@
 """scenes-layout: where something stands out from the ground, in a coarse grid.
 
 It knows place words and sees neither colours nor shapes. A direction is read as a place ("up" as
-"top"), and nothing tells it which thing a text means. Its score is a Gaussian kernel: near twins
-stand far above all others, which all look alike to it.
+"top"), and nothing tells it which thing a text means. Its score is an exponential of an overlap:
+the best few candidates stand far above all others, and crowded pictures are often among them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from dafm_core.images import ImageRef
 from dafm_core.provider import Features, Similarity
+from dafm_core.providers.overlap import overlap
 from dafm_core.providers.pixels import SIDE, load_pixels, salience
 from dafm_core.providers.reading import GROWTH, Clause, read
 
 _GRID = 6
-_BANDWIDTH = 0.2
+_BANDWIDTH = np.float32(0.8)
 _CENTRES = (np.arange(_GRID) + 0.5) / _GRID
 
 
@@ -40,10 +41,9 @@ class LayoutProvider:
         return grids
 
     def similarity(self, queries: Features, gallery: Features) -> Similarity:
-        """Return exp(-distance² / bandwidth) of blurred square roots, in (0, 1]."""
-        wanted, there = _blur(queries), _blur(gallery)
-        distance = (wanted**2).sum(axis=1)[:, None] + (there**2).sum(axis=1) - 2 * wanted @ there.T
-        return np.asarray(np.exp(-np.maximum(distance, 0) / _BANDWIDTH), np.float32)
+        """Return exp(overlap / bandwidth) of blurred square roots, > 0."""
+        common = overlap(_blur(queries), _blur(gallery), surplus=0.25)
+        return np.asarray(np.exp(common / _BANDWIDTH))
 
 
 def _blur(grids: Features) -> Features:

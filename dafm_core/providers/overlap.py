@@ -1,4 +1,13 @@
-"""How much of what is wanted is there: the score of the two providers that count."""
+"""How much of what is wanted is there: the score of the providers that measure amounts.
+
+A surplus costs less than a lack, as fits a search for what a text asks for. The price is hubs:
+candidates that hold much of everything are near every query.
+
+References
+----------
+Swain and Ballard, Color Indexing, IJCV 1991 (histogram intersection); Tversky, Features of
+Similarity, Psychological Review 1977 (unequal weight of what lacks and what is too much).
+"""
 
 from __future__ import annotations
 

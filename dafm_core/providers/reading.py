@@ -35,10 +35,12 @@ _ACTIONS: tuple[tuple[Action, frozenset[str]], ...] = (
     ("remove", frozenset({"remove", "without", "away", "gone", "anymore", "drop"})),
     ("swap", frozenset({"replace", "swap", "into", "instead"})),
     ("move", frozenset({"move", "shift", "further"})),
-    ("add", frozenset({"add", "also", "plus", "another", "well"})),
     ("count", frozenset({"number", "exactly", "more", "fewer"})),
     ("change", frozenset({"make", "paint", "change", "turn", "becomes", "now"})),
+    ("add", frozenset({"add", "also", "plus", "another", "well"})),
 )
+"""The first row with a sign in the clause decides: "also make it red" is a change."""
+
 _BREAK = re.compile(r"[,;:]|\band\b|\bthen\b")
 
 

@@ -61,7 +61,7 @@ class ShapeProvider:
 
     def similarity(self, queries: Features, gallery: Features) -> Similarity:
         """Return the overlap of counts: of each shape in each size, of shapes, and of sizes."""
-        return overlap(_with_totals(queries), _with_totals(gallery), surplus=0.1)
+        return overlap(_with_totals(queries), _with_totals(gallery), surplus=0.15)
 
 
 def _with_totals(counts: Features) -> Features:

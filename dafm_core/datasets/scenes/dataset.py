@@ -27,7 +27,7 @@ VERSION = 1
 
 QUERIES_PER_FAMILY = 7
 SIMPLE_PER_FAMILY = 5
-"""At most so many queries with a single change go before the others."""
+"""So many queries with a single change go before those with two."""
 METRICS = (
     "recall@1", "recall@5", "recall@10", "recall@50", "rsubset@1", "rsubset@2", "rsubset@3",
     "rmean",
@@ -94,9 +94,10 @@ def _make_family(key: str, taken: set[Signature]) -> Family:
         if len(changes := differences(scenes[reference], scenes[target])) <= MAX_CHANGES
     ]
     rng.shuffle(pairs)
-    simple = [pair for pair in pairs if len(pair[2]) == 1][:SIMPLE_PER_FAMILY]
-    others = [pair for pair in pairs if pair not in simple]
-    chosen = simple + others[: QUERIES_PER_FAMILY - len(simple)]
+    simple = [pair for pair in pairs if len(pair[2]) == 1]
+    double = [pair for pair in pairs if len(pair[2]) == 2]
+    preferred = simple[:SIMPLE_PER_FAMILY] + double + simple[SIMPLE_PER_FAMILY:]
+    chosen = preferred[:QUERIES_PER_FAMILY]
     queries = tuple((r, t, describe(changes, scenes[r], rng)) for r, t, changes in chosen)
     return Family(_opaque("family", key), scenes, queries)
 
