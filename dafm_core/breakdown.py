@@ -1,19 +1,23 @@
 """Why a fusion put a candidate where it did: what each provider said, and the rank without it.
 
-A provider is left out by making its row constant: a constant row carries no evidence for any
-candidate, and every fuser reads it so, whatever it has learned.
+A fuser that can do without a provider is asked to; for the others a provider is left out by making
+its row constant, which is no evidence for any candidate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.fusion.base import Tile, TileScorer
+from dafm_core.errors import AlignmentError
+from dafm_core.fusion.base import Fuser, Tile, TileScorer
 from dafm_core.normalize import zscore_rows
+from dafm_core.stacking import SimilarityStack
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,37 +56,68 @@ class Breakdown:
         return Breakdown(*(array[rows] for array in vars(self).values()))
 
 
+def scorers_without(fuser: Fuser, stack: SimilarityStack) -> list[TileScorer]:
+    """Return, for each provider of a stack the fuser fits, how it fuses without that provider."""
+    score = fuser.checked_scorer(stack)
+    return [_scorer_without(fuser, score, stack, k) for k in range(stack.n_providers)]
+
+
+def _scorer_without(fuser: Fuser, score: TileScorer, stack: SimilarityStack, k: int) -> TileScorer:
+    others = [name for i, name in enumerate(stack.names) if i != k]
+    try:
+        with _no_warnings():
+            rest = fuser.checked_scorer(stack.select(others))
+    except AlignmentError:
+        return lambda tile: score(leave_out(tile, k))
+    return lambda tile: rest(np.delete(tile, k, axis=1))
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Keep a fuser from warning that a provider is missing: it is meant to be."""
+    logger = logging.getLogger("dafm_core.fusion")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def break_down(
-    tile: Tile, score: TileScorer, fused: NDArray[np.float32], hits: NDArray[np.int64]
+    tile: Tile,
+    fused: NDArray[np.float32],
+    hits: NDArray[np.int64],
+    without: Sequence[TileScorer],
 ) -> Breakdown:
     """Return the breakdown of some hits of one fuser.
 
     Parameters
     ----------
     tile : ndarray of shape (B, K, N), float32
-    score : callable
-        The fuser's scorer.
     fused : ndarray of shape (B, N), float32
-        ``score(tile)``.
+        Of the fuser.
     hits : ndarray of shape (B, depth), int64
         Columns; what stands for -1 (no such hit) means nothing.
+    without : sequence of K callables
+        Of :func:`scorers_without`.
     """
     cells = np.where(hits < 0, hits[:, :1], hits)
     raw = np.take_along_axis(tile, cells[:, None], axis=2)  # (B, K, depth)
     standing = np.take_along_axis(zscore_rows(tile), cells[:, None], axis=2)
     own = np.take_along_axis(zscore_rows(fused), cells, axis=1)
-    ranks, gains, without = [], [], []
-    for k in range(tile.shape[1]):
+    ranks, gains, rank_without = [], [], []
+    for k, score in enumerate(without):
+        rest = score(tile)
         ranks.append(_rank_of(tile[:, k], cells))
-        rest = score(leave_out(tile, k))
         gains.append(own - np.take_along_axis(zscore_rows(rest), cells, axis=1))
-        without.append(_rank_of(rest, cells))
+        rank_without.append(_rank_of(rest, cells))
     return Breakdown(
         raw.transpose(0, 2, 1),  # (B, K, depth) -> (B, depth, K)
         standing.transpose(0, 2, 1),
         np.stack(ranks, axis=2),
         np.stack(gains, axis=2),
-        np.stack(without, axis=2),
+        np.stack(rank_without, axis=2),
     )
 
 

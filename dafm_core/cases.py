@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from dafm_core.breakdown import Breakdown, break_down
+from dafm_core.breakdown import Breakdown, break_down, scorers_without
 from dafm_core.crossfit import clone, splits_of
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import OptionError, closest
@@ -232,6 +232,7 @@ def _look_at(
 ) -> Iterator[_Piece]:
     """Yield what each tile of a stack of exactly the dataset's queries turns out to be."""
     scorers = {name: fuser.checked_scorer(stack) for name, fuser in fusers.items()}
+    without = {name: scorers_without(fuser, stack) for name, fuser in fusers.items()}
     truth, places = Truth.of(dataset, stack.gallery_ids, []), tie_places(stack.gallery_ids)
     for rows, tile in stack.tiles():
         right = truth.part(rows)
@@ -243,7 +244,7 @@ def _look_at(
             ranks={name: _first_rank(scores, right) for name, scores in every.items()},
             hits=hits,
             breakdowns={
-                name: break_down(tile, scorers[name], fused[name], hits[name]) for name in fused
+                name: break_down(tile, fused[name], hits[name], without[name]) for name in fused
             },
         )
 

@@ -64,6 +64,25 @@ def test_contributions_agree_with_a_naive_refusion(problem, fusers, cases):
         assert parts.score[0, :, k].tolist() == tile[0, k, hits].tolist()
 
 
+class Tolerant(MeanFusion):
+    """A mean that does without providers."""
+
+    def _check_providers(self, stack):
+        assert set(stack.names) <= set(self.provider_names_)
+
+
+def test_a_fuser_that_can_do_without_a_provider_is_asked_to(problem):
+    dataset, stack = problem
+    fuser = Tolerant(normalize="zscore").fit(stack, dataset)
+    cases = collect_cases(stack, dataset, {"mean": fuser}, depth=2)
+    without = MeanFusion(normalize="zscore").fit(stack.select(stack.names[1:]), dataset)
+    scores = without.fuse(stack.select(stack.names[1:])).scores
+    ranks = [
+        1 + np.flatnonzero(np.argsort(-scores[q]) == cases.hits["mean"][q, 0])[0] for q in range(80)
+    ]
+    assert_array_equal(cases.breakdowns["mean"].rank_without[:, 0, 0], ranks)
+
+
 def test_every_query_has_one_outcome_and_find_partitions_them(cases):
     counts = Counter(cases.outcomes("mean").tolist())
     assert set(counts) <= set(OUTCOMES)

@@ -22,6 +22,9 @@ from dafm_core.reporting.page import Section
 from dafm_core.reporting.tables import Table, frame_table
 from dafm_core.stacking import SimilarityStack
 
+POINTS = 200
+"""A training curve of more steps is thinned out evenly to at most this many."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Learned:
@@ -32,15 +35,15 @@ class Learned:
     name : str
     weights, responses, reliability : polars.DataFrame
         Of ``weights_by_query_type``, ``response_curves`` and ``margin_reliability``.
-    history : sequence of mapping
-        One per step of the fit, numbers by name; empty where nothing was recorded.
+    history : sequence of sequences of mapping
+        What was recorded while fitting: for each network, numbers by name at each step.
     """
 
     name: str
     weights: pl.DataFrame
     responses: pl.DataFrame
     reliability: pl.DataFrame
-    history: Sequence[Mapping[str, float]] = ()
+    history: Sequence[Sequence[Mapping[str, float]]] = ()
 
     @classmethod
     def of(cls, name: str, fuser: Fuser, stack: SimilarityStack, held_out: Dataset) -> Learned:
@@ -130,14 +133,18 @@ def _reliability(learned: Learned) -> Markup:
 
 
 def _training(learned: Learned) -> list[Markup]:
-    """Return one chart per number that the fit recorded at two or more steps."""
-    names = dict.fromkeys(name for step in learned.history for name in step if name != "step")
+    """Return one chart per number that was recorded, with one line per network."""
+    recorded = dict.fromkeys(n for steps in learned.history for step in steps for n in step)
     charts = []
-    for name in names:
-        points = [(i, step[name]) for i, step in enumerate(learned.history) if name in step]
-        if len(points) > 1:
-            x, y = zip(*points, strict=True)
-            title = f"{name} while {learned.name} was fitted"
-            line = Line(name=name, x=x, y=y)
-            charts.append(line_chart([line], title=title, x_label="step", y_label=name))
+    for name in recorded:
+        if name == "epoch":
+            continue
+        lines = []
+        for number, steps in enumerate(learned.history, 1):
+            points = [(i, step[name]) for i, step in enumerate(steps) if name in step]
+            if points:
+                x, y = zip(*points[:: 1 + len(points) // POINTS], strict=True)
+                lines.append(Line(name=f"network {number}", x=x, y=y))
+        title = f"{name} while {learned.name} was fitted"
+        charts.append(line_chart(lines, title=title, x_label="step", y_label=name))
     return charts

@@ -188,7 +188,7 @@ def test_one_page_of_everything_is_the_same_bytes_each_time(tmp_path, problem, r
     dataset, stack = problem
     train, held_out = dataset.split()
     fuser = WeightedFusion().fit(stack, train)
-    fuser.history_ = [{"step": i, "loss": 1 / (i + 1)} for i in range(4)]
+    fuser.history_ = [[{"epoch": i, "loss": 1 / (i + 1)} for i in range(4)]]
     learned = Learned.of("weighted", fuser, stack, held_out)
     cases = collect_cases(stack, held_out, {"weighted": fuser})
     paths = [tmp_path / "a.html", tmp_path / "b.html"]
