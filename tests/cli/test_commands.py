@@ -1,0 +1,120 @@
+"""Commands end to end on a small folder dataset, as a user types them."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from dafm_core.cli.main import COMMANDS, main
+
+SCORE = "score scenes --dataset-set families=24 --provider {} --store DIR/store"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A store of small scenes, scored from the command line."""
+    folder = tmp_path_factory.mktemp("commands")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAFM_CACHE", str(folder / "cache"))
+        for name in ("scenes-color", "scenes-layout", "scenes-words"):
+            assert run(SCORE.format(name), folder) == 0
+    return folder
+
+
+def run(argv, folder):
+    return main([part.replace("DIR", str(folder)) for part in argv.split()])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    assert f"  dafm {command}" in capsys.readouterr().out or command in {"plugins", "demo"}
+
+
+@pytest.mark.parametrize("command", ["plugins", "providers", "fusers", "datasets"])
+def test_listings_print_tables_and_json(command, capsys):
+    assert main([command]) == 0
+    text = capsys.readouterr().out
+    assert main([command, "--json"]) == 0
+    records = json.loads(capsys.readouterr().out)
+    assert all(record["name"].split("-")[0] in text for record in records)
+
+
+def test_one_thing_is_shown_in_full(capsys):
+    assert main(["datasets", "cirr"]) == 0
+    assert "bank" in capsys.readouterr().out
+
+
+def test_inspect_shows_singles_headroom_and_audits(folder, capsys):
+    assert run("inspect DIR/store --verify", folder) == 0
+    text = capsys.readouterr().out
+    assert "oracle" in text
+    assert "Gallery order does not tell" in text
+    assert "checksums: 0 damaged" in text
+    assert run("inspect DIR/store --json", folder) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [p["provider"] for p in record["providers"]] == [
+        "scenes-color",
+        "scenes-layout",
+        "scenes-words",
+    ]
+
+
+def test_compare_prints_a_verdict_and_writes_every_export(folder, capsys):
+    argv = "compare DIR/store --fusers mean,voting-rrf,logistic --folds 2 --resamples 200"
+    files = "--json DIR/c.json --csv DIR/c.csv --markdown DIR/c.md --latex DIR/c.tex"
+    more = "--per-query DIR/c.parquet --report DIR/c.html"
+    assert run(f"{argv} {files} {more}", folder) == 0
+    text = capsys.readouterr().out
+    record = json.loads((folder / "c.json").read_text())
+    assert record["verdict"]["reason"][:40] in text
+    assert {row["kind"] for row in record["rows"]} == {"single", "static", "learned"}
+    frame = pl.read_parquet(folder / "c.parquet")
+    row = next(row for row in record["rows"] if row["name"] == "mean")
+    mean = frame.filter(pl.col("row") == "mean")["recall@1"].mean()
+    assert row["metrics"]["recall@1"]["value"] == pytest.approx(100 * mean)
+    for name in ("c.csv", "c.md", "c.tex", "c.html"):
+        assert "voting-rrf" in (folder / name).read_text()
+
+
+def test_train_fuse_and_import_the_run_again(folder, capsys):
+    assert run("train DIR/store --fuser mean --test-size 0.5 --out DIR/mean", folder) == 0
+    assert "held out:" in capsys.readouterr().out
+    assert run("fuse DIR/store --model DIR/mean --out DIR/run.npy", folder) == 0
+    scores = np.load(folder / "run.npy")
+    assert scores.shape[0] == len((folder / "run.queries.txt").read_text().split())
+    for suffix in ("trec", "parquet"):
+        argv = f"fuse DIR/store --model DIR/mean --out DIR/run.{suffix} --depth 7"
+        assert run(argv, folder) == 0
+    argv = "import DIR/run.trec --provider fused --store DIR/copy --dataset scenes"
+    assert run(f"{argv} --dataset-set families=24", folder) == 0
+    assert "lists of 7" in capsys.readouterr().out
+
+
+def test_the_gate_falls_back_and_says_why(folder, capsys):
+    argv = "train DIR/store --fuser logistic --gate --folds 2 --out DIR/gated"
+    assert run(argv, folder) == 0
+    reason = json.loads((folder / "gated" / "gate.json").read_text())
+    saved = json.loads((folder / "gated" / "fuser.json").read_text())
+    assert reason["reason"] in capsys.readouterr().out
+    assert saved["fuser"] == ("best-single" if reason["action"] == "stay" else reason["name"])
+
+
+def test_scoring_again_is_nothing_to_do(folder):
+    before = (folder / "store" / "scenes-color" / "scores.npy").stat().st_mtime_ns
+    assert run(SCORE.format("scenes-color"), folder) == 0
+    assert (folder / "store" / "scenes-color" / "scores.npy").stat().st_mtime_ns == before
+
+
+def test_check_counts_what_ran(capsys):
+    assert main(["check", "mean"]) == 0
+    assert "checks" in capsys.readouterr().out
+
+
+def test_new_plugin_writes_a_package(tmp_path, capsys):
+    assert main(["new-plugin", "mine", "--out", str(tmp_path)]) == 0
+    assert "pip install -e" in capsys.readouterr().out
+    assert (tmp_path / "dafm-plugin-mine" / "pyproject.toml").exists()
