@@ -5,7 +5,7 @@ Which channels are made of it stands in ``inputs.py``; whose queries may fill it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,6 +47,16 @@ class QueryBank:
         statistics = ColumnStatistics.of_moments(of, n_prior=N_PRIOR)
         return cls(stack.names, stack.gallery_ids, statistics)
 
+    @classmethod
+    def from_state(
+        cls, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]
+    ) -> QueryBank | None:
+        """Return the bank that :func:`bank_state` described, or None."""
+        if "bank" not in values:
+            return None
+        statistics = ColumnStatistics(arrays["bank.mean"], arrays["bank.std"])
+        return cls(tuple(values["bank"]["names"]), tuple(values["bank"]["gallery"]), statistics)
+
     def covers(self, stack: SimilarityStack) -> bool:
         """Say whether every candidate of the stack has been scored for this bank."""
         return set(stack.gallery_ids) <= set(self.gallery_ids)
@@ -75,6 +85,17 @@ class QueryBank:
         rows = [self.names.index(name) for name in stack.names]
         cells = np.ix_(rows, [column[image_id] for image_id in stack.gallery_ids])
         return ColumnStatistics(self.statistics.mean[cells], self.statistics.std[cells])
+
+
+def bank_state(bank: QueryBank | None) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return what a fitted fuser stores of its bank: arrays and JSON values."""
+    if bank is None:
+        return {}, {}
+    arrays: dict[str, NDArray[Any]] = {
+        "bank.mean": bank.statistics.mean,
+        "bank.std": bank.statistics.std,
+    }
+    return arrays, {"bank": {"names": list(bank.names), "gallery": list(bank.gallery_ids)}}
 
 
 def moments(stack: SimilarityStack) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ are compared on the same inputs. NumPy only; which candidates to learn from is `
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,12 +175,13 @@ def _log_ranks(evidence: NDArray[np.float32]) -> NDArray[np.float32]:
     kept = np.isfinite(ranks)
     n = np.maximum(np.count_nonzero(kept, axis=2, keepdims=True), 1)
     logs: NDArray[np.float32] = -np.log(np.where(kept, ranks, 1) / n.astype(np.float32)) - 1
-    return logs - logs.mean(axis=2, keepdims=True)
+    centred: NDArray[np.float32] = logs - logs.mean(axis=2, keepdims=True)
+    return centred
 
 
 def _mean_over_neighbours(
     evidence: NDArray[np.float32], neighbours: NDArray[np.int64]
-) -> NDArray[Any]:
+) -> NDArray[np.float32]:
     known = np.isfinite(evidence)
     shape = (*evidence.shape[:2], evidence.shape[2] + 1)  # one more candidate, which is "none"
     padded = np.zeros(shape, np.float32)
@@ -189,4 +190,5 @@ def _mean_over_neighbours(
     for nearest in neighbours:
         total += np.take(padded, nearest, axis=2)
     n = np.maximum((neighbours < evidence.shape[2]).sum(axis=0), 1)
-    return total / n.astype(np.float32)
+    mean: NDArray[np.float32] = total / n.astype(np.float32)
+    return mean

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Generator, nn
 
 from dafm_core.errors import AlignmentError, LeakageError
-from dafm_core.fusion.bank import QueryBank, draw_folds
+from dafm_core.fusion.bank import QueryBank, bank_state, draw_folds
 from dafm_core.fusion.base import Fuser, Tile, TileScorer
 from dafm_core.fusion.examples import Examples, make_examples
 from dafm_core.fusion.inputs import (
@@ -202,21 +202,18 @@ class LightFusion(Fuser):
 
     def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return linear weights, networks, bank and history."""
-        arrays = {"weights": self.linear_.weights, "curvature": self.linear_.curvature}
+        arrays, values = bank_state(self.bank_)
+        arrays |= {"weights": self.linear_.weights, "curvature": self.linear_.curvature}
         arrays |= {"context.mean": self.context_.mean, "context.std": self.context_.std}
-        values: dict[str, Any] = {"families": list(self.families_), "history": self.history_}
-        values["bank_query_ids"] = sorted(self.bank_query_ids_)
         for i, network in enumerate(self.networks_):
             arrays |= {f"network.{i}.{n}": p.numpy() for n, p in network.state_dict().items()}
-        values["n_networks"] = len(self.networks_)
-        if self.bank_ is not None:
-            arrays |= {"bank.mean": self.bank_.statistics.mean}
-            arrays |= {"bank.std": self.bank_.statistics.std}
-            values["bank"] = {"names": self.bank_.names, "gallery_ids": self.bank_.gallery_ids}
+        values |= {"families": list(self.families_), "n_networks": len(self.networks_)}
+        values |= {"history": self.history_, "bank_query_ids": sorted(self.bank_query_ids_)}
         return arrays, values
 
     def set_state(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
         """Restore linear weights, networks, bank and history."""
+        self.bank_ = QueryBank.from_state(arrays, values)
         self.families_ = tuple(values["families"])
         self.linear_ = LinearFusion(arrays["weights"], arrays["curvature"])
         self.context_ = ColumnStatistics(arrays["context.mean"], arrays["context.std"])
@@ -229,12 +226,7 @@ class LightFusion(Fuser):
             network.load_state_dict(
                 {n.removeprefix(prefix): torch.from_numpy(a.copy()) for n, a in mine.items()}
             )
-            self.networks_.append(network)
-        self.bank_ = None
-        if "bank" in values:
-            names, ids = values["bank"]["names"], values["bank"]["gallery_ids"]
-            statistics = ColumnStatistics(arrays["bank.mean"], arrays["bank.std"])
-            self.bank_ = QueryBank(tuple(names), tuple(ids), statistics)
+            self.networks_.append(network.eval())
 
     def _fit(self, stack: SimilarityStack, dataset: Dataset) -> None:
         options = self.options_
@@ -401,3 +393,8 @@ def _blocks(shape: tuple[int, ...], *, n_cells: int = 1 << 17) -> Iterator[slice
     size = max(1, n_cells // shape[2])
     for start in range(0, shape[0], size):
         yield slice(start, start + size)
+
+
+def light_paper(**options: Any) -> LightFusion:
+    """Return LightFusion as the paper prints it, with some options changed."""
+    return LightFusion(preset="paper", **options)

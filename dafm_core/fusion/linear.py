@@ -69,7 +69,7 @@ def fit_linear(
     """
     ridge = np.eye(len(prior)) / max(1, len(examples))
     subset = np.where(examples.in_subset, 0, -np.inf).astype(np.float32)
-    with_subset = examples.in_subset.any(axis=1)
+    with_subset: NDArray[np.bool_] = np.any(examples.in_subset, axis=1)
     terms = [
         (gallery_weight * examples.weight, examples.log_weight),
         (subset_weight * examples.weight * with_subset, np.where(with_subset[:, None], subset, 0)),

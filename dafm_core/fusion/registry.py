@@ -86,5 +86,71 @@ STATIC_FUSERS = [
 ]
 """Rules with at most a weight per provider or a constant to tune."""
 
-FUSERS = [*STATIC_FUSERS]
+_INPUTS = Option(
+    name="inputs",
+    summary="comma-separated: minmax, rows, columns, restandardized, ranks, neighbours",
+)
+_SEED = Option(name="seed", summary="seed of every random draw", kind="int", default=0)
+_PAPER = "DAFM, arXiv 2511.05020"
+
+LEARNED_FUSERS = [
+    FuserInfo(
+        name="logistic",
+        summary="logistic stacking: is this candidate the target?",
+        factory="dafm_core.fusion.logistic:LogisticFusion",
+        kind="learned",
+        citation="Wolpert, Neural Networks 5, 1992",
+        options=(_INPUTS, _SEED),
+    ),
+    FuserInfo(
+        name="light",
+        summary="LightFusion: linear in scores, bank, ranks and neighbours, plus a small network",
+        factory="dafm_core.fusion.light:LightFusion",
+        kind="learned",
+        citation=_PAPER,
+        options=(
+            _INPUTS,
+            Option(
+                name="network",
+                summary="what is learned beyond linear weights",
+                choices=("residual", "linear"),
+            ),
+            Option(
+                name="objective",
+                summary="rank the gallery, the query's subset, or both",
+                choices=("weighted", "gallery", "subset"),
+            ),
+            Option(name="subset_weight", summary="of the subset's loss", kind="float"),
+            Option(
+                name="candidates",
+                summary="train on a sample of the candidates or on all",
+                choices=("sampled", "exact"),
+            ),
+            _SEED,
+        ),
+    ),
+    FuserInfo(
+        name="light-paper",
+        summary="the paper's LightFusion: depends on the order of the gallery",
+        factory="dafm_core.fusion.light:light_paper",
+        kind="learned",
+        citation=_PAPER,
+        options=(
+            Option(
+                name="gallery_order",
+                summary="order of the candidates in training",
+                choices=("shuffled", "file"),
+            ),
+            Option(
+                name="temperature_rule",
+                summary="how the temperature reacts to the loss",
+                choices=("paper", "adaptive", "learned", "fixed"),
+            ),
+            _SEED,
+        ),
+    ),
+]
+"""Fusers with learned weights."""
+
+FUSERS = [*STATIC_FUSERS, *LEARNED_FUSERS]
 """All of core's fusers, in the order in which they are listed."""

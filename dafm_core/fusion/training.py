@@ -133,7 +133,8 @@ def train(
     best_loss, best_state, best_epoch = float("inf"), copy.deepcopy(network.state_dict()), 0
     for epoch in range(plan.n_epochs + 1):
         if epoch > 0:
-            for rows in torch.randperm(len(examples), generator=generator).split(plan.batch_size):
+            shuffled = torch.randperm(len(examples), generator=generator)
+            for rows in torch.split(shuffled, plan.batch_size):
                 batch = data.take(rows)
                 if plan.shuffle_gallery:
                     n_candidates = batch.channels.shape[2]
@@ -164,8 +165,8 @@ def train(
 
 def fuse(network: nn.Module, batch: Batch, weights: Tensor) -> Tensor:
     """Return linear plus learned scores, (E, W); ``weights`` is (E, C)."""
-    linear = torch.einsum("ec,ecw->ew", weights, batch.channels)
-    return linear + network(batch.channels, batch.context)
+    learned: Tensor = network(batch.channels, batch.context)
+    return torch.einsum("ec,ecw->ew", weights, batch.channels) + learned
 
 
 def infonce(logits: Tensor, batch: Batch, plan: TrainingPlan) -> Tensor:
@@ -211,7 +212,7 @@ def validate(
     scores = torch.cat(
         [
             fuse(network, batch.take(rows), weights.expand(len(rows), -1))
-            for rows in torch.arange(len(batch.target)).split(VALIDATION_ROWS)
+            for rows in torch.split(torch.arange(len(batch.target)), VALIDATION_ROWS)
         ]
     )
     own = scores.gather(1, batch.target[:, None])
