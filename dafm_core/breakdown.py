@@ -51,6 +51,10 @@ class Breakdown:
         fields = zip(*(vars(part).values() for part in parts), strict=True)
         return cls(*(np.concatenate(arrays) for arrays in fields))
 
+    def at(self, row: int, depth: int, k: int) -> dict[str, float]:
+        """Return what one provider says of one hit, by name."""
+        return {name: float(array[row, depth, k]) for name, array in vars(self).items()}
+
     def take(self, rows: NDArray[np.int64]) -> Breakdown:
         """Return some of the queries, in this order."""
         return Breakdown(*(array[rows] for array in vars(self).values()))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -146,6 +146,49 @@ class Cases:
         order = np.argsort(-np.abs(frame["change"].to_numpy()), kind="stable")
         return self.take(order[keep[order]][:limit])
 
+    def __len__(self) -> int:
+        return self.queries.height
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values: per case and column the rank and the hits, per hit the reasons."""
+        facts = self.queries.select("query_id", "reference", "text", "targets").to_dicts()
+        return {
+            "protocol": self.protocol,
+            "depth": self.depth,
+            "best_single": self.best_single,
+            "cases": [
+                fact | {"columns": {name: self._column(name, i) for name in self.columns}}
+                for i, fact in enumerate(facts)
+            ],
+        }
+
+    def _column(self, name: str, row: int) -> dict[str, Any]:
+        rank = float(self.ranks[name][row])
+        hits: list[dict[str, Any]] = []
+        for d, image in enumerate(self.hits[name][row].tolist()):
+            if image >= 0:
+                hits.append({"image": self.gallery_ids[image]})
+                if name in self.breakdowns:
+                    hits[-1]["why"] = {
+                        provider: self.breakdowns[name].at(row, d, k)
+                        for k, provider in enumerate(self.providers)
+                    }
+        return {"rank": rank if np.isfinite(rank) else None, "hits": hits}
+
+    def take_queries(self, query_ids: Sequence[str]) -> Self:
+        """Return the cases of these queries, in this order.
+
+        Raises
+        ------
+        OptionError
+            If there is no such case, with the closest match.
+        """
+        row = {query_id: i for i, query_id in enumerate(self.queries["query_id"])}
+        for query_id in query_ids:
+            if query_id not in row:
+                raise OptionError(f"cases: no query {query_id!r}{closest(query_id, row)}")
+        return self.take(np.array([row[query_id] for query_id in query_ids], np.int64))
+
     def take(self, rows: NDArray[np.int64]) -> Self:
         """Return some of the cases, in this order."""
         return replace(
@@ -211,10 +254,7 @@ def collect_cases(
             refuse_fitted(fuser, dataset.query_ids)
         pieces.extend(_look_at(stack.take_queries(dataset.query_ids), dataset, fusers, depth))
     cases = _join(pieces, dataset, stack, tuple(fusers), depth)
-    if not folds:
-        return cases
-    row = {query_id: i for i, query_id in enumerate(cases.queries["query_id"])}
-    return cases.take(np.array([row[query_id] for query_id in dataset.query_ids]))
+    return cases.take_queries(dataset.query_ids)
 
 
 @dataclass(frozen=True, eq=False)

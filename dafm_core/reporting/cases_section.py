@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.cases import OUTCOMES, Cases
+from dafm_core.query_types import query_types
 from dafm_core.reporting.page import Section
+from dafm_core.reporting.tables import Cell, Table, text_cell
 from dafm_core.reporting.thumbnails import Thumbnails, embed_thumbnails
 
 
@@ -45,6 +47,85 @@ def cases_section(
         "payload": _payload(cases, shown, pictures.uris, captions or {}),
     }
     return Section(id="cases", title="Cases", context=context, scripts=("cases.js",))
+
+
+def list_table(cases: Cases, fuser: str, *, limit: int) -> Table:
+    """Return the first cases, a line each: outcome, change, and the target's rank by column."""
+    frame = cases.frame(fuser)
+    rows = [
+        (
+            text_cell(case["query_id"]),
+            text_cell(case["text"]),
+            text_cell(case["outcome"]),
+            Cell(f"{case['change']:+.2f}", case["change"]),
+            *(_rank_cell(case[f"rank {name}"], cases.depth) for name in cases.columns),
+        )
+        for case in frame.head(limit).to_dicts()
+    ]
+    counts = dict(frame["outcome"].value_counts().sort("outcome").iter_rows())
+    said = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
+    return Table(
+        caption=f"{cases.protocol}: {len(cases)} queries under {fuser} ({said}); rank of the "
+        f"target, bold among the first {cases.depth}; the first {len(rows)} are shown.",
+        columns=("Query", "Text", "Outcome", "Change", *cases.columns),
+        rows=tuple(rows),
+        kinds=("",) * len(rows),
+    )
+
+
+def hits_table(cases: Cases, row: int) -> Table:
+    """Return one case: the first candidates of every column, the targets marked."""
+    query = cases.queries.row(row, named=True)
+    targets = set(query["targets"] or ())
+
+    def cell(name: str, place: int) -> Cell:
+        hit = int(cases.hits[name][row, place])
+        image = cases.gallery_ids[hit] if hit >= 0 else ""
+        return Cell(image, image, mark="best" if image in targets else "")
+
+    ranks = tuple(_rank_cell(cases.ranks[name][row], cases.depth) for name in cases.columns)
+    rows = [
+        (text_cell(str(place + 1)), *(cell(name, place) for name in cases.columns))
+        for place in range(cases.depth)
+    ]
+    return Table(
+        caption=f"query {query['query_id']}: {query['text']!r}\n"
+        f"reference {query['reference']}, target {', '.join(sorted(targets))}",
+        columns=("Place", *cases.columns),
+        rows=((text_cell("target at"), *ranks), *rows),
+        kinds=("ranks", *("hit" for _ in rows)),
+    )
+
+
+def reasons_table(cases: Cases, fuser: str, row: int) -> Table:
+    """Return why a fuser's hits stand where they do, a line per hit and provider."""
+    rows, kinds = [], []
+    for place, hit in enumerate(cases.hits[fuser][row].tolist()):
+        for k, provider in enumerate(cases.providers if hit >= 0 else ()):
+            why = cases.breakdowns[fuser].at(row, place, k)
+            rows.append(
+                (
+                    text_cell(f"{place + 1} {cases.gallery_ids[hit]}"),
+                    text_cell(provider),
+                    Cell(f"{why['score']:.4g}", why["score"]),
+                    Cell(f"{why['standardised']:+.2f}", why["standardised"]),
+                    Cell(f"{why['rank']:g}", why["rank"]),
+                    Cell(f"{why['contribution']:+.2f}", why["contribution"]),
+                    Cell(f"{why['rank_without']:g}", why["rank_without"]),
+                )
+            )
+            kinds.append(str(place))
+    return Table(
+        caption=f"Why {fuser} puts them there (scores and contributions in SD of the row)",
+        columns=("Hit", "Model", "Score", "SD", "Its rank", "Contribution", "Rank without it"),
+        rows=tuple(rows),
+        kinds=tuple(kinds),
+    )
+
+
+def _rank_cell(rank: float, depth: int) -> Cell:
+    text = f"{rank:g}" if rank < float("inf") else "-"
+    return Cell(text, rank, mark="best" if rank <= depth else "")
 
 
 def _shown_ids(cases: Cases) -> list[str]:
@@ -101,8 +182,6 @@ def _payload(
 
 
 def _type_lists(texts: list[str]) -> dict[str, list[int]]:
-    from dafm_core.query_types import query_types
-
     return {name: np.flatnonzero(of).tolist() for name, of in query_types(texts).items()}
 
 

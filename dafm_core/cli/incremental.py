@@ -1,0 +1,99 @@
+"""``dafm incremental``: what each provider is worth, over every subset and every order."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dafm_core.cli.arguments import add_set, read_ids, read_names, read_settings
+from dafm_core.errors import OptionError
+
+if TYPE_CHECKING:
+    from dafm_core.incremental import Incremental
+    from dafm_core.store import SimilarityStore
+
+EXAMPLES = {
+    "incremental": "examples:\n"
+    "  dafm incremental scores/ --base sprc --report incremental.html   # the paper's Fig. 3\n"
+    "  dafm incremental scores/ --fuser mean --latex subsets.tex",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the store, the fuser, how queries are separated, and exports."""
+    parser.add_argument("store", metavar="STORE", type=Path, help="folder of the similarity store")
+    parser.add_argument("--fuser", default="light", help="fitted anew on every subset (light)")
+    add_set(parser, "fuser")
+    parser.add_argument("--providers", help="only these providers, separated by commas")
+    parser.add_argument("--base", help="provider that every order starts with")
+    parser.add_argument("--folds", type=int, help="cross-fitted folds by group (default 5)")
+    parser.add_argument("--train-queries", type=Path, help="fit on these: ids, one a line")
+    parser.add_argument("--queries", type=Path, help="evaluate on these: ids, one a line")
+    parser.add_argument("--metrics", help="e.g. recall@10,rmean; the protocol's by default")
+    parser.add_argument("--resamples", type=int, default=10_000, help="for intervals (10000)")
+    parser.add_argument("--seed", type=int, default=0, help="of folds and resamples")
+    parser.add_argument("--report", metavar="FILE.html", type=Path, help="a page to look at")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="everything, for machines")
+    parser.add_argument("--markdown", metavar="FILE", type=Path, help="the table of subsets")
+    parser.add_argument("--latex", metavar="FILE", type=Path, help="the same, with booktabs")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Fuse every subset, print, export."""
+    from dafm_core.reporting import exports
+    from dafm_core.reporting.html import write_incremental_page
+    from dafm_core.reporting.incremental_section import shapley_table, subset_table
+    from dafm_core.reporting.terminal import print_table
+    from dafm_core.store import SimilarityStore
+
+    store = SimilarityStore.open(args.store)
+    result = _measure(args, store)
+    record = result.to_json()
+    costs = {name: store.cost(name) for name in result.shapley}
+    known = costs if all("ms_per_query" in cost for cost in costs.values()) else {}
+    table = subset_table(record, known)
+    print_table(table)
+    print()
+    print_table(shapley_table(record))
+    print()
+    for sentence in record["monotone"].values():
+        print(sentence)
+    texts: dict[Path | None, Callable[[], str]] = {
+        args.json: lambda: exports.to_json(record | {"costs": costs}),
+        args.markdown: lambda: exports.to_markdown(table),
+        args.latex: lambda: exports.to_latex(table, label="tab:subsets"),
+    }
+    for path, text in texts.items():
+        if path is not None:
+            print(exports.write_text(path, text()))
+    if args.report:
+        print(write_incremental_page(args.report, result, costs=costs))
+
+
+def _measure(args: argparse.Namespace, store: SimilarityStore) -> Incremental:
+    from dafm_core.incremental import incremental
+    from dafm_core.plugins import PluginCatalog
+    from dafm_core.reporting.terminal import progress_bars
+    from dafm_core.stacking import SimilarityStack
+
+    if args.folds and args.train_queries:
+        raise OptionError("dafm incremental: expected --folds or --train-queries, got both.")
+    how: dict[str, Any] = {"folds": args.folds or 5}
+    if args.train_queries:
+        how = {"folds": None, "train": store.dataset.take(read_ids(args.train_queries))}
+    dataset = store.dataset.take(read_ids(args.queries)) if args.queries else store.dataset
+    fuser = PluginCatalog.discover().load_fuser(args.fuser, read_settings(args.set))
+    with progress_bars() as progress:
+        return incremental(
+            SimilarityStack.from_store(store, read_names(args.providers)),
+            dataset,
+            fuser,
+            base=args.base,
+            metrics=read_names(args.metrics),
+            n_resamples=args.resamples,
+            seed=args.seed,
+            progress=progress,
+            **how,
+        )
