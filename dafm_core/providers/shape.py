@@ -77,7 +77,7 @@ def count_shapes(masks: NDArray[np.bool_]) -> Features:
     size = _softmin((np.log(area)[:, None] - _AREAS) ** 2 / 0.06)
     counts = np.zeros((len(masks), _N_SHAPES, 3), np.float32)
     np.add.at(counts, owner, (shape[:, :, None] * size[:, None, :]).astype(np.float32))
-    return counts.reshape(len(masks), -1)
+    return counts.reshape(len(masks), _N_SHAPES * 3)
 
 
 def _softmin(cost: NDArray[np.float64]) -> NDArray[np.float64]:
