@@ -97,7 +97,7 @@ def test_each_provider_alone_is_useful_and_together_they_know_far_more(dataset, 
         assert (hit & ~others).mean() > 0.02, name
 
 
-def test_overlap_makes_hubs_and_checks_make_ties(dataset, matrices):
+def test_overlap_makes_hubs_and_the_exponential_makes_long_tails(dataset, matrices):
     def hubness(scores):
         return np.bincount(scores.argmax(axis=1), minlength=dataset.n_gallery).max()
 
