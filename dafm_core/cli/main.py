@@ -45,7 +45,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the whole usage."""
-        raise OptionError(f"{message}. See {self.prog} --help.")
+        stop = "" if message.endswith("?") else "."
+        raise OptionError(f"{message}{stop} See {self.prog} --help.")
 
     def check_options(self, argv: Sequence[str]) -> None:
         """Raise OptionError for an option that is not there, before what is missing is said."""
@@ -81,7 +82,16 @@ def _run(argv: list[str]) -> int:
         return 0
     name = argv[0]
     if name not in COMMANDS:
-        raise OptionError(f"unknown command {name!r}{closest(name, COMMANDS)}. See dafm --help.")
+        raise OptionError(f"unknown command {name!r}{closest(name, COMMANDS)} See dafm --help.")
+    parser = build_parser(name)
+    parser.check_options(argv[1:])
+    args = parser.parse_args(argv[1:])
+    args.run(args)
+    return 0
+
+
+def build_parser(name: str) -> Parser:
+    """Return the parser of one command, importing its module."""
     module, summary = COMMANDS[name]
     command = importlib.import_module(f"dafm_core.cli.{module}")
     parser = Parser(
@@ -92,10 +102,8 @@ def _run(argv: list[str]) -> int:
         allow_abbrev=False,
     )
     command.add_arguments(parser)
-    parser.set_defaults(command=name)
-    parser.check_options(argv[1:])
-    command.run(parser.parse_args(argv[1:]))
-    return 0
+    parser.set_defaults(command=name, run=command.run)
+    return parser
 
 
 def _overview() -> str:
