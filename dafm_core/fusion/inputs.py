@@ -170,12 +170,13 @@ def gallery_neighbours(stack: SimilarityStack) -> NDArray[np.int64] | None:
 
 
 def _log_ranks(evidence: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ``-log(rank / n) - 1``: mean about 0 and variance about 1 for any gallery."""
+    """Return ``-log(rank / n)``, centred: variance about 1 for any gallery; 0 if all are tied."""
     ranks = rank_rows(evidence)
     kept = np.isfinite(ranks)
     n = np.maximum(np.count_nonzero(kept, axis=2, keepdims=True), 1)
-    logs: NDArray[np.float32] = -np.log(np.where(kept, ranks, 1) / n.astype(np.float32)) - 1
-    centred: NDArray[np.float32] = logs - logs.mean(axis=2, keepdims=True)
+    logs = -np.log(np.where(kept, ranks, 1) / n.astype(np.float32))
+    mean = np.where(kept, logs, 0).sum(axis=2, keepdims=True, dtype=np.float32) / n
+    centred: NDArray[np.float32] = logs - mean.astype(np.float32)
     return centred
 
 

@@ -22,7 +22,7 @@ from dafm_core.fusion.inputs import (
     Inputs,
     gallery_neighbours,
 )
-from dafm_core.fusion.linear import LinearFusion, fit_linear
+from dafm_core.fusion.linear import fit_linear
 from dafm_core.fusion.network import PaperFusion, ResidualFusion
 from dafm_core.fusion.presets import LightOptions, Objective, Preset, resolve_options
 from dafm_core.fusion.temperature import TemperatureRule
@@ -82,7 +82,8 @@ class LightFusion(Fuser):
     options_ : LightOptions
     families_ : tuple of str
         Inputs in use; ``neighbours`` is left out where no provider knows them.
-    linear_ : LinearFusion
+    weights_ : ndarray of shape (n_channels,), float64
+        Of the linear part.
     networks_ : list of nn.Module
         Empty where there was too little to learn from.
     bank_ : QueryBank or None
@@ -102,7 +103,7 @@ class LightFusion(Fuser):
 
     options_: LightOptions
     families_: tuple[str, ...]
-    linear_: LinearFusion
+    weights_: NDArray[np.float64]
     networks_: list[nn.Module]
     bank_: QueryBank | None
     context_: ColumnStatistics
@@ -185,7 +186,7 @@ class LightFusion(Fuser):
         """Return linear plus learned scores; only linear ones where a channel is missing."""
         bank = self._bank_for(stack)
         inputs = Inputs.of(stack, self.families_, bank, names=self.provider_names_)
-        weights = self.linear_.restricted(inputs.available).astype(np.float32)
+        weights = np.where(inputs.available, self.weights_, 0).astype(np.float32)
         complete = bank is not None or self.bank_ is None
         networks = self.networks_ if complete and self._covers(inputs.available) else []
 
@@ -203,7 +204,7 @@ class LightFusion(Fuser):
     def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return linear weights, networks, bank and history."""
         arrays, values = bank_state(self.bank_)
-        arrays |= {"weights": self.linear_.weights, "curvature": self.linear_.curvature}
+        arrays |= {"weights": self.weights_}
         arrays |= {"context.mean": self.context_.mean, "context.std": self.context_.std}
         for i, network in enumerate(self.networks_):
             arrays |= {f"network.{i}.{n}": p.numpy() for n, p in network.state_dict().items()}
@@ -215,7 +216,7 @@ class LightFusion(Fuser):
         """Restore linear weights, networks, bank and history."""
         self.bank_ = QueryBank.from_state(arrays, values)
         self.families_ = tuple(values["families"])
-        self.linear_ = LinearFusion(arrays["weights"], arrays["curvature"])
+        self.weights_ = arrays["weights"]
         self.context_ = ColumnStatistics(arrays["context.mean"], arrays["context.std"])
         self.history_ = values["history"]
         self.bank_query_ids_ = frozenset(values["bank_query_ids"])
@@ -244,13 +245,13 @@ class LightFusion(Fuser):
             seed=self.seed,
         )
         self.context_ = ColumnStatistics.of_tiles([examples.context[:, None]])
-        self.linear_ = self._fit_linear(examples)
+        self.weights_ = self._fit_linear(examples)
         self._fit_networks(examples)
 
-    def _fit_linear(self, examples: Examples) -> LinearFusion:
+    def _fit_linear(self, examples: Examples) -> NDArray[np.float64]:
         n_channels = len(self.families_) * len(self.provider_names_)
         if self.options_.network == "paper":
-            return LinearFusion(np.zeros(n_channels), np.eye(n_channels))
+            return np.zeros(n_channels)
         gallery, subset = self.options_.loss_weights
         return fit_linear(
             examples, gallery_weight=gallery, subset_weight=subset, prior=self._mean_weights()
@@ -280,7 +281,8 @@ class LightFusion(Fuser):
                 network,
                 examples.take(np.flatnonzero(~held_out)),
                 self._plan(),
-                baselines=self._baselines(),
+                weights=self.weights_,
+                n_providers=len(self.provider_names_),
                 seed=self.seed + i,
                 validation=None if paper else examples.take(np.flatnonzero(held_out)),
                 progress=self.on_progress,
@@ -322,14 +324,6 @@ class LightFusion(Fuser):
         evidence = next((name for name in EVIDENCE if name in self.families_), self.families_[0])
         weights[self.families_.index(evidence)] = 1 / n_providers
         return weights.ravel()
-
-    def _baselines(self) -> NDArray[np.float64]:
-        """Return linear weights of all providers, and without each, (1 + K, C)."""
-        lost = np.vstack(
-            [np.full(len(self.provider_names_), False), np.eye(len(self.provider_names_)) > 0]
-        )
-        kept = np.tile(~lost, len(self.families_))
-        return np.stack([self.linear_.restricted(available) for available in kept])
 
     def _covers(self, available: NDArray[np.bool_]) -> bool:
         """Say whether the networks have learned to do without what is missing."""

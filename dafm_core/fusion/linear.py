@@ -1,13 +1,10 @@
 """The linear fusion: one weight per channel, the convex heart of LightFusion. NumPy only.
 
-It minimises InfoNCE by Newton's method, so it has no learning rate and no seed. Its curvature is
-kept: with it the best weights on fewer channels (a provider is missing, no neighbours are known)
-follow in closed form.
+It minimises InfoNCE by Newton's method, so it has no learning rate and no seed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -25,40 +22,10 @@ BLOCK: Final = 256
 """Examples whose products are held at a time."""
 
 
-@dataclass(frozen=True, eq=False)
-class LinearFusion:
-    """A solution and its curvature.
-
-    Parameters
-    ----------
-    weights : ndarray of shape (n_channels,), float64
-    curvature : ndarray of shape (n_channels, n_channels), float64
-        Hessian of the regularised loss there; positive definite.
-    """
-
-    weights: Vector
-    curvature: NDArray[np.float64]
-
-    def restricted(self, available: NDArray[np.bool_]) -> Vector:
-        """Return the best weights where only some channels are available, zeros elsewhere.
-
-        The minimum of the loss's second-order expansion on the remaining channels: what a lost
-        channel said is said by those that went with it.
-        """
-        if available.all():
-            return self.weights
-        kept, lost = np.flatnonzero(available), np.flatnonzero(~available)
-        weights = np.zeros_like(self.weights)
-        pull = self.curvature[np.ix_(kept, lost)] @ self.weights[lost]
-        shift = np.linalg.solve(self.curvature[np.ix_(kept, kept)], pull) if len(kept) else pull
-        weights[kept] = self.weights[kept] + shift
-        return weights
-
-
 def fit_linear(
     examples: Examples, *, gallery_weight: float, subset_weight: float, prior: Vector
-) -> LinearFusion:
-    """Return the minimum of the weighted InfoNCE losses plus one half of ``|w - prior|^2 / E``.
+) -> Vector:
+    """Return the weights that minimise the InfoNCE losses plus one half of ``|w - prior|^2 / E``.
 
     Parameters
     ----------
@@ -94,7 +61,7 @@ def fit_linear(
         else:
             break  # no step lowers the loss
         weights, (loss, gradient, hessian) = weights - shrink * step, proposed
-    return LinearFusion(weights, hessian)
+    return weights
 
 
 def _infonce(

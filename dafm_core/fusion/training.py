@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
 
 import numpy as np
 import torch
@@ -102,7 +102,8 @@ def train(
     examples: Examples,
     plan: TrainingPlan,
     *,
-    baselines: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    n_providers: int,
     seed: int,
     validation: Examples | None = None,
     progress: Progress | None = None,
@@ -112,15 +113,16 @@ def train(
 
     Parameters
     ----------
-    baselines : ndarray of shape (1 + n_providers, n_channels)
-        Linear weights to which the network's scores are added: of all providers, and without
-        each.
+    weights : ndarray of shape (n_channels,)
+        Of the linear fusion, to whose scores the network's are added.
+    n_providers : int
+        The provider varies fastest among channels and row statistics.
     validation : Examples, optional
         Whose loss decides when to stop and which epoch's weights to keep: the initial ones, if
         nothing was better.
     """
     data, held_out = Batch.of(examples), Batch.of(validation) if validation else None
-    linear = torch.from_numpy(baselines.astype(np.float32))
+    linear = torch.from_numpy(weights.astype(np.float32))
     generator = Generator().manual_seed(seed)
     temperature = DynamicTemperature(
         plan.temperature_rule, plan.temperature, scale=plan.temperature_scale
@@ -139,8 +141,8 @@ def train(
                 if plan.shuffle_gallery:
                     n_candidates = batch.channels.shape[2]
                     batch = batch.permuted(torch.randperm(n_candidates, generator=generator))
-                batch, weights = drop_providers(batch, linear, plan.provider_dropout, generator)
-                scores = fuse(network, batch, weights)
+                batch = drop_providers(batch, n_providers, plan.provider_dropout, generator)
+                scores = fuse(network, batch, linear)
                 tau = temperature()
                 loss = infonce(scores / tau, batch, plan)
                 optimizer.zero_grad()
@@ -149,7 +151,7 @@ def train(
                 temperature.update(loss.item())
                 history.append({"epoch": epoch, "loss": loss.item(), "temperature": tau.item()})
         if held_out is not None:
-            seen = validate(network, held_out, linear[0], temperature().item(), plan)
+            seen = validate(network, held_out, linear, temperature().item(), plan)
             history.append({"epoch": epoch, **seen})
             if seen["validation_loss"] < best_loss:
                 best_loss, best_epoch = seen["validation_loss"], epoch
@@ -164,9 +166,9 @@ def train(
 
 
 def fuse(network: nn.Module, batch: Batch, weights: Tensor) -> Tensor:
-    """Return linear plus learned scores, (E, W); ``weights`` is (E, C)."""
+    """Return linear plus learned scores, (E, W); ``weights`` is (C,)."""
     learned: Tensor = network(batch.channels, batch.context)
-    return torch.einsum("ec,ecw->ew", weights, batch.channels) + learned
+    return torch.einsum("c,ecw->ew", weights, batch.channels) + learned
 
 
 def infonce(logits: Tensor, batch: Batch, plan: TrainingPlan) -> Tensor:
@@ -184,24 +186,19 @@ def infonce(logits: Tensor, batch: Batch, plan: TrainingPlan) -> Tensor:
     return total
 
 
-def drop_providers(
-    batch: Batch, linear: Tensor, share: float, generator: Generator
-) -> tuple[Batch, Tensor]:
-    """Take one provider away from a share of the examples; return them and their weights."""
-    n_examples, n_providers = len(batch.target), len(linear) - 1
-    dropped = torch.zeros(n_examples, dtype=torch.int64)
-    if share and n_providers > 1:
-        chosen = torch.rand(n_examples, generator=generator) < share
-        which = torch.randint(1, n_providers + 1, (n_examples,), generator=generator)
-        dropped = torch.where(chosen, which, dropped)
-    if not dropped.any():
-        return batch, linear[dropped]
-    kept = (torch.arange(1, n_providers + 1) != dropped[:, None]).float()  # (E, K)
-    changed: dict[str, Any] = {
-        "channels": batch.channels * _spread(kept, batch.channels.shape[1])[:, :, None],
-        "context": batch.context * _spread(kept, batch.context.shape[1]),
-    }
-    return Batch(**{**vars(batch), **changed}), linear[dropped]
+def drop_providers(batch: Batch, n_providers: int, share: float, generator: Generator) -> Batch:
+    """Take one provider away from a share of the examples."""
+    if not share or n_providers < 2:
+        return batch
+    n_examples = len(batch.target)
+    dropped = torch.randint(n_providers, (n_examples, 1), generator=generator)
+    spared = torch.rand(n_examples, 1, generator=generator) >= share
+    kept = ((torch.arange(n_providers) != dropped) | spared).float()  # (E, K)
+    return replace(
+        batch,
+        channels=batch.channels * _spread(kept, batch.channels.shape[1])[:, :, None],
+        context=batch.context * _spread(kept, batch.context.shape[1]),
+    )
 
 
 @torch.no_grad()
@@ -211,7 +208,7 @@ def validate(
     """Return loss and recall of unseen examples; ranks are estimated from the candidates drawn."""
     scores = torch.cat(
         [
-            fuse(network, batch.take(rows), weights.expand(len(rows), -1))
+            fuse(network, batch.take(rows), weights)
             for rows in torch.split(torch.arange(len(batch.target)), VALIDATION_ROWS)
         ]
     )

@@ -1,0 +1,70 @@
+"""Query banks: statistics by hand, alignment by id, and folds that leave a query's group out."""
+
+import numpy as np
+import pytest
+
+from dafm_core.errors import AlignmentError
+from dafm_core.fusion.bank import QueryBank, bank_state, crossfitted_banks, draw_folds
+from dafm_core.normalize import zscore_rows
+
+
+def test_statistics_are_those_of_the_standardised_columns(make_problem):
+    _, stack = make_problem(n_queries=2000)
+    scores = zscore_rows(stack.tile(0, 2000))
+    scores[~np.isfinite(scores)] = np.nan
+    bank = QueryBank.of(stack)
+    np.testing.assert_allclose(bank.statistics.mean, np.nanmean(scores, axis=0), atol=0.01)
+    np.testing.assert_allclose(bank.statistics.std, np.nanstd(scores, axis=0), rtol=0.02)
+
+
+def test_a_small_bank_stays_near_the_scores_as_they_are(make_problem):
+    _, stack = make_problem(n_queries=3)
+    bank = QueryBank.of(stack)
+    assert np.abs(bank.statistics.mean).max() < 0.6
+    assert bank.statistics.std.min() > 0.7
+
+
+def test_it_aligns_by_provider_and_gallery_id(make_problem, rng):
+    _, stack = make_problem()
+    order = rng.permutation(stack.n_gallery)
+    other = stack.take_gallery([stack.gallery_ids[j] for j in order]).select(["model-2", "model-0"])
+    whole, aligned = QueryBank.of(stack).statistics, QueryBank.of(stack).aligned(other)
+    np.testing.assert_array_equal(aligned.mean, whole.mean[[0, 2]][:, order])
+    np.testing.assert_array_equal(aligned.std, whole.std[[0, 2]][:, order])
+
+
+def test_a_bank_that_lacks_a_provider_or_a_candidate_says_which(make_problem):
+    _, stack = make_problem()
+    with pytest.raises(AlignmentError, match=r"bank: expected providers .*Score model-1"):
+        QueryBank.of(stack.select(["model-0", "model-2"])).aligned(stack)
+    with pytest.raises(AlignmentError, match=r"no scores of gallery image 'img39' \(1 are missing"):
+        QueryBank.of(stack.take_gallery(stack.gallery_ids[:-1])).aligned(stack)
+
+
+def test_crossfitted_banks_hold_all_queries_of_other_groups(make_problem):
+    dataset, stack = make_problem()
+    seen = []
+    for rows, bank in crossfitted_banks(stack, dataset.groups, n_folds=3, seed=0):
+        others = np.setdiff1d(np.arange(stack.n_queries), rows)
+        assert not set(dataset.groups[rows]) & set(dataset.groups[others])
+        expected = QueryBank.of(stack.take_queries([stack.query_ids[i] for i in others]))
+        np.testing.assert_allclose(bank.statistics.mean, expected.statistics.mean, atol=1e-5)
+        np.testing.assert_allclose(bank.statistics.std, expected.statistics.std, atol=1e-5)
+        seen.extend(rows)
+    assert sorted(seen) == list(range(stack.n_queries))
+
+
+def test_folds_keep_groups_whole_and_about_even():
+    groups = np.repeat(np.arange(25), 4).astype(str)
+    fold = draw_folds(groups, 5, seed=0)
+    assert all(len(set(fold[groups == g])) == 1 for g in set(groups))
+    assert np.bincount(fold).tolist() == [20] * 5
+    assert set(draw_folds(["a", "a"], 5, seed=0)) == {0}
+
+
+def test_state_restores_a_bank(make_problem):
+    bank = QueryBank.of(make_problem()[1])
+    again = QueryBank.from_state(*bank_state(bank))
+    assert (again.names, again.gallery_ids) == (bank.names, bank.gallery_ids)
+    np.testing.assert_array_equal(again.statistics.std, bank.statistics.std)
+    assert QueryBank.from_state(*bank_state(None)) is None
