@@ -33,8 +33,8 @@ class Breakdown:
     rank : float64
         Where the provider alone ranks the hit.
     contribution : float32
-        How much higher the hit stands in the fused row because of the provider, in standard
-        deviations of the fused rows with it and without it.
+        How much higher above the mean of the fused row the hit stands because of the provider, in
+        standard deviations of that row; weight times standardised score in a weighted sum.
     rank_without : float64
         Where the fuser ranks the hit when the provider is left out.
     """
@@ -109,12 +109,14 @@ def break_down(
     cells = np.where(hits < 0, hits[:, :1], hits)
     raw = np.take_along_axis(tile, cells[:, None], axis=2)  # (B, K, depth)
     standing = np.take_along_axis(zscore_rows(tile), cells[:, None], axis=2)
-    own = np.take_along_axis(zscore_rows(fused), cells, axis=1)
+    mean, spread = _mean_and_spread(fused)
+    own = np.take_along_axis(fused, cells, axis=1) - mean
     ranks, gains, rank_without = [], [], []
     for k, score in enumerate(without):
         rest = score(tile)
         ranks.append(_rank_of(tile[:, k], cells))
-        gains.append(own - np.take_along_axis(zscore_rows(rest), cells, axis=1))
+        left = np.take_along_axis(rest, cells, axis=1) - _mean_and_spread(rest)[0]
+        gains.append((own - left) / spread)
         rank_without.append(_rank_of(rest, cells))
     return Breakdown(
         raw.transpose(0, 2, 1),  # (B, K, depth) -> (B, depth, K)
@@ -130,6 +132,15 @@ def leave_out(tile: Tile, k: int) -> Tile:
     rest = tile.copy()
     rest[:, k] = np.where(np.isfinite(tile[:, k]), np.float32(0), np.float32(-np.inf))
     return rest
+
+
+def _mean_and_spread(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    """Return mean and standard deviation of each row's finite cells, (B, 1); 1 where constant."""
+    kept = np.isfinite(rows)
+    n = np.maximum(kept.sum(axis=1, keepdims=True), 1).astype(np.float32)
+    mean = np.where(kept, rows, 0).sum(axis=1, keepdims=True) / n
+    spread = np.sqrt((np.where(kept, rows - mean, 0) ** 2).sum(axis=1, keepdims=True) / n)
+    return mean, np.where(spread > 0, spread, np.float32(1))
 
 
 def _rank_of(scores: NDArray[np.float32], cells: NDArray[np.int64]) -> NDArray[np.float64]:

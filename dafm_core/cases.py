@@ -57,7 +57,7 @@ class Cases:
     hits : mapping of str to ndarray of shape (n_queries, depth), int64
         Gallery positions, best first, ties by hash; -1 where there are fewer candidates.
     breakdowns : mapping of str to Breakdown
-        One per fuser.
+        One per fuser whose reasons were asked for.
     """
 
     protocol: str
@@ -175,6 +175,18 @@ class Cases:
                     }
         return {"rank": rank if np.isfinite(rank) else None, "hits": hits}
 
+    def with_reasons(self, stack: SimilarityStack, fusers: Mapping[str, Fuser]) -> Self:
+        """Return the same cases with every hit of these fitted fusers broken down by provider."""
+        part = stack.take_queries(self.queries["query_id"].to_list())
+        breakdowns = dict(self.breakdowns)
+        for name, fuser in fusers.items():
+            hits = self.hits[self._fuser(name)]
+            score, without = fuser.checked_scorer(part), scorers_without(fuser, part)
+            breakdowns[name] = Breakdown.concatenate(
+                [break_down(t, score(t), hits[rows], without) for rows, t in part.tiles()]
+            )
+        return replace(self, breakdowns=breakdowns)
+
     def take_queries(self, query_ids: Sequence[str]) -> Self:
         """Return the cases of these queries, in this order.
 
@@ -216,6 +228,7 @@ def collect_cases(
     train_stack: SimilarityStack | None = None,
     seed: int = 0,
     allow_fitted: bool = False,
+    reasons: bool = True,
 ) -> Cases:
     """Look at every query of the dataset under every provider and fuser.
 
@@ -230,6 +243,9 @@ def collect_cases(
         are used as they are.
     allow_fitted : bool, default=False
         Look at queries a fuser given fitted has seen, which flatters it.
+    reasons : bool, default=True
+        Break every hit down by provider, which fuses everything once more for each of them;
+        :meth:`Cases.with_reasons` does it for chosen cases later.
 
     Raises
     ------
@@ -248,11 +264,13 @@ def collect_cases(
     splits = splits_of(dataset, folds, train, seed)
     for part, test in splits:
         fitted = {name: clone(f).fit(train_stack or stack, part) for name, f in fusers.items()}
-        pieces.extend(_look_at(stack.take_queries(test.query_ids), test, fitted, depth))
+        pieces.extend(_look_at(stack.take_queries(test.query_ids), test, fitted, depth, reasons))
     if not splits:
         for fuser in fusers.values() if not allow_fitted else ():
             refuse_fitted(fuser, dataset.query_ids)
-        pieces.extend(_look_at(stack.take_queries(dataset.query_ids), dataset, fusers, depth))
+        pieces.extend(
+            _look_at(stack.take_queries(dataset.query_ids), dataset, fusers, depth, reasons)
+        )
     cases = _join(pieces, dataset, stack, tuple(fusers), depth)
     return cases.take_queries(dataset.query_ids)
 
@@ -268,11 +286,16 @@ class _Piece:
 
 
 def _look_at(
-    stack: SimilarityStack, dataset: Dataset, fusers: Mapping[str, Fuser], depth: int
+    stack: SimilarityStack,
+    dataset: Dataset,
+    fusers: Mapping[str, Fuser],
+    depth: int,
+    reasons: bool,
 ) -> Iterator[_Piece]:
     """Yield what each tile of a stack of exactly the dataset's queries turns out to be."""
     scorers = {name: fuser.checked_scorer(stack) for name, fuser in fusers.items()}
-    without = {name: scorers_without(fuser, stack) for name, fuser in fusers.items()}
+    explained = fusers if reasons else {}
+    without = {name: scorers_without(fuser, stack) for name, fuser in explained.items()}
     truth, places = Truth.of(dataset, stack.gallery_ids, []), tie_places(stack.gallery_ids)
     for rows, tile in stack.tiles():
         right = truth.part(rows)
@@ -284,7 +307,7 @@ def _look_at(
             ranks={name: _first_rank(scores, right) for name, scores in every.items()},
             hits=hits,
             breakdowns={
-                name: break_down(tile, fused[name], hits[name], without[name]) for name in fused
+                name: break_down(tile, fused[name], hits[name], without[name]) for name in explained
             },
         )
 
@@ -313,7 +336,7 @@ def _join(
         hits={name: np.concatenate([piece.hits[name] for piece in pieces]) for name in columns},
         breakdowns={
             name: Breakdown.concatenate([piece.breakdowns[name] for piece in pieces])
-            for name in fusers
+            for name in pieces[0].breakdowns
         },
     )
 

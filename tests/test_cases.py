@@ -1,3 +1,4 @@
+import json
 from collections import Counter
 
 import numpy as np
@@ -57,8 +58,12 @@ def test_contributions_agree_with_a_naive_refusion(problem, fusers, cases):
         rest = tile.copy()
         rest[0, k] = np.where(np.isfinite(tile[0, k]), 7.0, -np.inf)  # any constant will do
         with_it, without = scorer(tile)[0], scorer(rest)[0]
-        gain = zscore_rows(with_it)[hits] - zscore_rows(without)[hits]
-        assert_allclose(parts.contribution[0, :, k], gain, atol=1e-6)
+        kept = np.isfinite(with_it)
+        spread = with_it[kept].std()
+        gain = (with_it[hits] - with_it[kept].mean()) - (without[hits] - without[kept].mean())
+        assert_allclose(parts.contribution[0, :, k], gain / spread, atol=1e-5)
+        weighted = zscore_rows(tile[0, k])[hits] / 3 / spread  # weight times standardised score
+        assert_allclose(parts.contribution[0, :, k], weighted, atol=1e-5)
         order = np.argsort(-without).tolist()
         assert parts.rank_without[0, :, k].tolist() == [order.index(hit) + 1 for hit in hits]
         assert parts.score[0, :, k].tolist() == tile[0, k, hits].tolist()
@@ -99,6 +104,27 @@ def test_regressions_are_what_the_best_single_found_and_the_fusion_lost(cases):
     assert broken["change"].is_sorted()
 
 
+def test_reasons_can_be_asked_for_later(problem, fusers, cases):
+    dataset, stack = problem
+    bare = collect_cases(stack, dataset, fusers, depth=3, allow_fitted=True, reasons=False)
+    assert not bare.breakdowns
+    chosen = bare.find("mean", limit=9).with_reasons(stack, {"mean": fusers["mean"]})
+    expected = cases.take_queries(chosen.queries["query_id"].to_list()).breakdowns["mean"]
+    for name, array in vars(chosen.breakdowns["mean"]).items():
+        assert_allclose(array, getattr(expected, name), rtol=1e-5)
+
+
+def test_json_is_strict_and_names_every_hit(cases):
+    record = json.loads(json.dumps(cases.to_json(), allow_nan=False))
+    assert len(record["cases"]) == len(cases) == 80
+    first = record["cases"][0]["columns"]
+    assert first["model-0"]["rank"] == cases.ranks["model-0"][0]
+    assert [hit["image"] for hit in first["mean"]["hits"]] == [
+        cases.gallery_ids[i] for i in cases.hits["mean"][0]
+    ]
+    assert set(first["mean"]["hits"][0]["why"]) == set(cases.providers)
+
+
 def test_find_orders_by_change_and_reads_text(cases):
     found = cases.find("mean", limit=10)
     change = found.frame("mean")["change"].abs().to_list()
@@ -125,6 +151,8 @@ def test_what_is_refused(problem, fusers, cases):
         collect_cases(stack, dataset, {}, depth=0)
     with pytest.raises(OptionError, match="did you mean 'rescued'"):
         cases.find("mean", outcome="rescue")
+    with pytest.raises(OptionError, match="no query 'q99'"):
+        cases.take_queries(["q99"])
     with pytest.raises(OptionError, match="no fuser 'meen'; did you mean 'mean'"):
         cases.frame("meen")
     tuned = MeanFusion().fit(stack, dataset)

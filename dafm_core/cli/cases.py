@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", metavar="DATASET", help="where pictures are, e.g. cirr:PATH")
     parser.add_argument("--captions", metavar="FILE.json", type=Path, help="image id -> caption")
     parser.add_argument(
-        "--thumbnails", type=float, default=3.0, metavar="MB", help="budget of pictures (3)"
+        "--thumbnails", type=float, default=6.0, metavar="MB", help="budget of pictures (6)"
     )
     parser.add_argument("--report", metavar="FILE.html", type=Path, help="a page to look at")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="a line per case")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dafm_core.reporting.learned_section import Learned
     from dafm_core.reporting.tables import Json
 
-THUMBNAIL_BUDGET = 3_000_000
+THUMBNAIL_BUDGET = 6_000_000
 """Bytes of thumbnails on a page, by default."""
 
 

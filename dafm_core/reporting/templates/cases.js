@@ -50,12 +50,12 @@ function select() {
 function drawList() {
   const names = Object.keys(keys());
   list.tHead.rows[0].replaceChildren(...names.map((name) => {
-    const button = make("button", { type: "button", textContent: name });
+    const button = make("button", { type: "button", textContent: name.replace(/^rank /, "") });
     button.addEventListener("click", () => {
       state.ascending = state.order === name ? !state.ascending : name !== "change";
       state.order = name;
       select();
-      [...list.tHead.querySelectorAll("button")].find((b) => b.textContent === name).focus();
+      list.tHead.querySelectorAll("button")[names.indexOf(name)].focus();
     });
     const head = make("th", { scope: "col" }, button);
     if (name === state.order) head.setAttribute("aria-sort", state.ascending ? "ascending" : "descending");
@@ -113,15 +113,15 @@ function card(i) {
   const grid = make("div", { className: "hits scroll", tabIndex: 0, role: "group", ariaLabel: "First candidates by column" });
   const picked = { column: null };
   for (const name of columns) {
-    const fused = Object.hasOwn(cases.parts, name);
+    const fused = cases.fusers.includes(name), explained = Object.hasOwn(cases.parts, name);
     const ordered = make("ol");
     for (let d = 0; d < depth; d++) {
       const image = cases.hits[name][i * depth + d];
       if (image < 0) continue;
       const isTarget = targets.has(image);
-      const face = make(fused ? "button" : "div", { className: isTarget ? "hit target" : "hit" }, picture(image));
+      const face = make(explained ? "button" : "div", { className: isTarget ? "hit target" : "hit" }, picture(image));
       if (isTarget) face.append(make("b", { textContent: "✓ target" }));
-      if (fused) {
+      if (explained) {
         face.type = "button";
         face.setAttribute("aria-pressed", "false");
         face.addEventListener("click", () => explain(i, name, d, why, face, article));
