@@ -12,6 +12,7 @@ from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
     from dafm_core.incremental import Incremental
+    from dafm_core.stacking import SimilarityStack
     from dafm_core.store import SimilarityStore
 
 EXAMPLES = {
@@ -42,14 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Fuse every subset, print, export."""
+    from dafm_core.audit import redundancy
     from dafm_core.reporting import exports
     from dafm_core.reporting.html import write_incremental_page
     from dafm_core.reporting.incremental_section import shapley_table, subset_table
     from dafm_core.reporting.terminal import print_table
+    from dafm_core.stacking import SimilarityStack
     from dafm_core.store import SimilarityStore
 
     store = SimilarityStore.open(args.store)
-    result = _measure(args, store)
+    stack = SimilarityStack.from_store(store, read_names(args.providers))
+    result = _measure(args, store, stack)
     record = result.to_json()
     costs = {name: store.cost(name) for name in result.shapley}
     known = costs if all("ms_per_query" in cost for cost in costs.values()) else {}
@@ -69,14 +73,16 @@ def run(args: argparse.Namespace) -> None:
         if path is not None:
             print(exports.write_text(path, text()))
     if args.report:
-        print(write_incremental_page(args.report, result, costs=costs))
+        pairs = redundancy(stack)
+        print(write_incremental_page(args.report, result, costs=costs, redundancy=pairs))
 
 
-def _measure(args: argparse.Namespace, store: SimilarityStore) -> Incremental:
+def _measure(
+    args: argparse.Namespace, store: SimilarityStore, stack: SimilarityStack
+) -> Incremental:
     from dafm_core.incremental import incremental
     from dafm_core.plugins import PluginCatalog
     from dafm_core.reporting.terminal import progress_bars
-    from dafm_core.stacking import SimilarityStack
 
     if args.folds and args.train_queries:
         raise OptionError("dafm incremental: expected --folds or --train-queries, got both.")
@@ -87,7 +93,7 @@ def _measure(args: argparse.Namespace, store: SimilarityStore) -> Incremental:
     fuser = PluginCatalog.discover().load_fuser(args.fuser, read_settings(args.set))
     with progress_bars() as progress:
         return incremental(
-            SimilarityStack.from_store(store, read_names(args.providers)),
+            stack,
             dataset,
             fuser,
             base=args.base,

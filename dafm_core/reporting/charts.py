@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ _SERIES = tuple(f"#0202{i:02x}" for i in range(8))
 _CSS = {_INK: "currentColor", _RULE: "var(--rule)", _PAPER: "var(--paper)"} | {
     colour: f"var(--s{i})" for i, colour in enumerate(_SERIES)
 }
+LONG_NAME = 20
+"""Characters; a legend of longer names stands below the chart, not beside it."""
 _MARKERS = "osD^vPX*"
 _LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 3)))
 _STYLE = {
@@ -97,9 +99,10 @@ def line_chart(
         if x_ticks is not None:
             axes.set_xticks(range(len(x_ticks)), x_ticks)
         if len(lines) > 1:
-            axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+            axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.18) if below else (1.0, 1.0))
 
-    return _render(draw, title=title, size=(6.8, 3.4))
+    below = max(len(line.name) for line in lines) > LONG_NAME
+    return _render(draw, title=title, size=(6.8, 3.4 + 0.2 * below * len(lines)))
 
 
 def interval_chart(spans: Sequence[Span], *, title: str, x_label: str) -> Markup:
@@ -161,6 +164,15 @@ def heat_map(
     longest = max(len(name) for name in columns)
     width = 1.6 + len(columns) * max(0.8, 0.09 * longest)
     return _render(draw, title=title, size=(width, 0.6 + 0.34 * len(rows)))
+
+
+def redundancy_map(pairs: Mapping[str, float], protocol: str) -> Markup | None:
+    """Return the rank correlations of ``"a & b"`` as a grid; None for a single model."""
+    if not pairs:
+        return None
+    names = list(dict.fromkeys(name for pair in pairs for name in pair.split(" & ")))
+    grid = [[pairs.get(f"{a} & {b}", pairs.get(f"{b} & {a}")) for b in names] for a in names]
+    return heat_map(names, names, grid, title=f"Redundancy of the models, {protocol}")
 
 
 def scatter_chart(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
 
-from dafm_core.reporting.charts import Span, heat_map, interval_chart
+from dafm_core.reporting.charts import Span, interval_chart, redundancy_map
 from dafm_core.reporting.findings import findings, singles_table
 from dafm_core.reporting.page import Section
 from dafm_core.reporting.tables import (
@@ -52,7 +52,7 @@ def _part(record: Json) -> dict[str, Any]:
         "all_differences": difference_table(record, [*record["metrics"], "mean"]),
         "findings": findings(record["audits"]),
         "singles": singles_table(record["audits"]),
-        "redundancy": _redundancy(record["audits"]["redundancy"], record["protocol"]),
+        "redundancy": redundancy_map(record["audits"]["redundancy"], record["protocol"]),
     }
 
 
@@ -72,14 +72,3 @@ def _forest(record: Json) -> Markup | None:
         return None
     title = f"Differences in the mean of the metrics, {record['protocol']}"
     return interval_chart(spans, title=title, x_label="points (95 % interval)")
-
-
-def _redundancy(pairs: Mapping[str, float], protocol: str) -> Markup | None:
-    if not pairs:
-        return None
-    names = list(dict.fromkeys(name for pair in pairs for name in pair.split(" & ")))
-    grid = [
-        [pairs.get(f"{a} & {b}", pairs.get(f"{b} & {a}")) if a != b else None for b in names]
-        for a in names
-    ]
-    return heat_map(names, names, grid, title=f"Redundancy of the models, {protocol}")

@@ -41,7 +41,11 @@ def write_comparison_page(path: str | Path, records: Sequence[Json]) -> Path:
 
 
 def write_incremental_page(
-    path: str | Path, result: Incremental, *, costs: Costs | None = None
+    path: str | Path,
+    result: Incremental,
+    *,
+    costs: Costs | None = None,
+    redundancy: Mapping[str, float] | None = None,
 ) -> Path:
     """Write what each model is worth.
 
@@ -51,11 +55,15 @@ def write_incremental_page(
     result : Incremental
     costs : mapping of provider to mapping, optional
         ``store.cost(name)`` of each; quality is set against cost where all are known.
+    redundancy : mapping of "a & b" to float, optional
+        Mean rank correlations, as ``audit.redundancy`` has them.
     """
     from dafm_core.reporting.incremental_section import incremental_section
 
     title = f"What each model is worth on {result.protocol}"
-    return write_page(path, title, [incremental_section(result, costs=costs)])
+    return write_page(
+        path, title, [incremental_section(result, costs=costs, redundancy=redundancy)]
+    )
 
 
 def write_cases_page(

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from dafm_core.incremental import pareto
-from dafm_core.reporting.charts import Line, Span, interval_chart, line_chart, scatter_chart
+from dafm_core.reporting.charts import (
+    Line,
+    Span,
+    interval_chart,
+    line_chart,
+    redundancy_map,
+    scatter_chart,
+)
 from dafm_core.reporting.page import Section
 from dafm_core.reporting.tables import Cell, Json, Table, metric_label, text_cell
 
@@ -19,7 +26,12 @@ Costs = Mapping[str, Mapping[str, float]]
 """``ms_per_query`` and ``peak_memory_gb`` by provider, as ``SimilarityStore.cost`` has them."""
 
 
-def incremental_section(result: Incremental, *, costs: Costs | None = None) -> Section:
+def incremental_section(
+    result: Incremental,
+    *,
+    costs: Costs | None = None,
+    redundancy: Mapping[str, float] | None = None,
+) -> Section:
     """Return the section of one incremental analysis.
 
     Parameters
@@ -27,6 +39,8 @@ def incremental_section(result: Incremental, *, costs: Costs | None = None) -> S
     result : Incremental
     costs : mapping of provider to mapping, optional
         Quality is set against cost where every provider has one.
+    redundancy : mapping of "a & b" to float, optional
+        Mean rank correlations, as ``audit.redundancy`` has them.
     """
     record = result.to_json()
     shown = _shown_metrics(record["metrics"])
@@ -41,6 +55,7 @@ def incremental_section(result: Incremental, *, costs: Costs | None = None) -> S
         "shapley": _shapley_chart(record, shown),
         "shapley_table": shapley_table(record),
         "subsets": subset_table(record, complete),
+        "redundancy": redundancy_map(redundancy or {}, record["protocol"]),
         "front": _front(result, complete, shown[0]) if complete else None,
     }
     return Section(id="incremental", title="What each model is worth", context=context)
