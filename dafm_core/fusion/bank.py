@@ -18,51 +18,58 @@ from dafm_core.normalize import ColumnStatistics, column_moments, zscore_rows
 if TYPE_CHECKING:
     from dafm_core.stacking import SimilarityStack
 
+MAX_BYTES: Final = 1 << 30
+"""Memory of the scores from which thresholds are read; beyond it every n-th query is used."""
 N_PRIOR: Final = 10.0
 """Queries that the prior (columns as they are) counts for; nothing beside a bank of a thousand."""
 
 
 @dataclass(frozen=True, eq=False)
 class QueryBank:
-    """Column statistics of row-standardised scores, by provider and gallery id.
+    """What a bank's row-standardised scores say of each candidate.
 
     Parameters
     ----------
     names : tuple of str
     gallery_ids : tuple of str
     statistics : ColumnStatistics of shape (n_names, n_gallery)
+    ranks : ndarray of shape (T,), int64
+        Ascending, about geometric.
+    thresholds : ndarray of shape (T, n_names, n_gallery), float32
+        Each column's ``ranks``-highest scores: below the t-th, at least ``ranks[t]`` of the
+        bank's queries score the candidate higher.
     """
 
     names: tuple[str, ...]
     gallery_ids: tuple[str, ...]
     statistics: ColumnStatistics
+    ranks: NDArray[np.int64]
+    thresholds: NDArray[np.float32]
 
     @classmethod
     def of(cls, stack: SimilarityStack) -> QueryBank:
         """Return the bank of all queries of a stack."""
-        return cls._of_moments(stack, moments(stack))
+        return cls._of_scores(stack, _standardised(stack))
 
     @classmethod
-    def _of_moments(cls, stack: SimilarityStack, of: NDArray[np.float64]) -> QueryBank:
-        statistics = ColumnStatistics.of_moments(of, n_prior=N_PRIOR)
-        return cls(stack.names, stack.gallery_ids, statistics)
-
-    @classmethod
-    def from_state(
-        cls, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]
-    ) -> QueryBank | None:
-        """Return the bank that :func:`bank_state` described, or None."""
-        if "bank" not in values:
-            return None
-        statistics = ColumnStatistics(arrays["bank.mean"], arrays["bank.std"])
-        return cls(tuple(values["bank"]["names"]), tuple(values["bank"]["gallery"]), statistics)
+    def _of_scores(cls, stack: SimilarityStack, scores: NDArray[np.float32]) -> QueryBank:
+        moments = column_moments(scores[i : i + 64] for i in range(0, len(scores), 64))
+        columns = np.sort(scores.transpose(1, 2, 0), axis=2)  # (B, K, N) -> (K, N, B)
+        ranks = _geometric(len(scores))
+        return cls(
+            names=stack.names,
+            gallery_ids=stack.gallery_ids,
+            statistics=ColumnStatistics.of_moments(moments, n_prior=N_PRIOR),
+            ranks=ranks,
+            thresholds=np.ascontiguousarray(columns[:, :, -ranks].transpose(2, 0, 1)),
+        )
 
     def covers(self, stack: SimilarityStack) -> bool:
         """Say whether every candidate of the stack has been scored for this bank."""
         return set(stack.gallery_ids) <= set(self.gallery_ids)
 
-    def aligned(self, stack: SimilarityStack) -> ColumnStatistics:
-        """Return the statistics in the order of the stack's providers and candidates.
+    def aligned(self, stack: SimilarityStack) -> QueryBank:
+        """Return the bank in the order of the stack's providers and candidates.
 
         Raises
         ------
@@ -84,23 +91,50 @@ class QueryBank:
             )
         rows = [self.names.index(name) for name in stack.names]
         cells = np.ix_(rows, [column[image_id] for image_id in stack.gallery_ids])
-        return ColumnStatistics(self.statistics.mean[cells], self.statistics.std[cells])
+        return QueryBank(
+            names=stack.names,
+            gallery_ids=stack.gallery_ids,
+            statistics=ColumnStatistics(self.statistics.mean[cells], self.statistics.std[cells]),
+            ranks=self.ranks,
+            thresholds=np.ascontiguousarray(self.thresholds[:, cells[0], cells[1]]),
+        )
+
+    def log_ranks(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return ``log((1 + B) / (1 + n)) - 1`` for row-standardised scores (B, K, N).
+
+        n of the B queries of this (aligned) bank score the candidate higher, to the accuracy of
+        ``ranks``.
+        """
+        highest = np.log1p(self.ranks[-1]) - 1
+        steps = np.diff(np.log1p(self.ranks), prepend=0.0).astype(np.float32)
+        flat = self.thresholds.reshape(len(steps), -1)
+        out = np.empty_like(rows)
+        for row, ranked in zip(rows, out, strict=True):
+            below = (row.ravel() < flat).astype(np.float32)  # (T, K N)
+            ranked[:] = highest - (steps @ below).reshape(row.shape)
+        return out
 
 
-def bank_state(bank: QueryBank | None) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def bank_state(bank: QueryBank) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return what a fitted fuser stores of its bank: arrays and JSON values."""
-    if bank is None:
-        return {}, {}
     arrays: dict[str, NDArray[Any]] = {
         "bank.mean": bank.statistics.mean,
         "bank.std": bank.statistics.std,
+        "bank.ranks": bank.ranks,
+        "bank.thresholds": bank.thresholds,
     }
     return arrays, {"bank": {"names": list(bank.names), "gallery": list(bank.gallery_ids)}}
 
 
-def moments(stack: SimilarityStack) -> NDArray[np.float64]:
-    """Return moments of the row-standardised columns, (3, K, N)."""
-    return column_moments(zscore_rows(tile) for _, tile in stack.tiles())
+def bank_from_state(arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> QueryBank:
+    """Return the bank that :func:`bank_state` described."""
+    return QueryBank(
+        names=tuple(values["bank"]["names"]),
+        gallery_ids=tuple(values["bank"]["gallery"]),
+        statistics=ColumnStatistics(arrays["bank.mean"], arrays["bank.std"]),
+        ranks=arrays["bank.ranks"],
+        thresholds=arrays["bank.thresholds"],
+    )
 
 
 def crossfitted_banks(
@@ -117,12 +151,11 @@ def crossfitted_banks(
         No group is in two folds; with a single group the bank holds the queries themselves.
     """
     fold = draw_folds(groups, n_folds, seed=seed)
-    folds = [np.flatnonzero(fold == f) for f in np.unique(fold)]
-    parts = [moments(_take(stack, rows)) for rows in folds]
-    total = np.sum(parts, axis=0)
-    for rows, part in zip(folds, parts, strict=True):
-        others = total - part if len(folds) > 1 else total
-        yield rows, QueryBank._of_moments(stack, others)
+    used, scores = np.arange(stack.n_queries)[:: _stride(stack)], _standardised(stack)
+    for f in np.unique(fold):
+        others = fold[used] != f
+        rest = scores[others] if others.any() else scores
+        yield np.flatnonzero(fold == f), QueryBank._of_scores(stack, rest)
 
 
 def draw_folds(groups: Sequence[str] | NDArray[Any], n_folds: int, *, seed: int) -> NDArray[Any]:
@@ -133,5 +166,16 @@ def draw_folds(groups: Sequence[str] | NDArray[Any], n_folds: int, *, seed: int)
     return deal[codes]
 
 
-def _take(stack: SimilarityStack, rows: NDArray[np.int64]) -> SimilarityStack:
-    return stack.take_queries([stack.query_ids[row] for row in rows])
+def _stride(stack: SimilarityStack) -> int:
+    return max(1, -(-stack.n_queries * stack.n_providers * stack.n_gallery * 4 // MAX_BYTES))
+
+
+def _standardised(stack: SimilarityStack) -> NDArray[np.float32]:
+    """Return row-standardised scores of every query, or of as many as ``MAX_BYTES`` allows."""
+    part = stack.take_queries(stack.query_ids[:: _stride(stack)])
+    return np.concatenate([zscore_rows(tile) for _, tile in part.tiles()])
+
+
+def _geometric(n: int) -> NDArray[np.int64]:
+    """Return ranks 1, 2, 3, 5, 7, ... up to n, each about 1.4 times the last."""
+    return np.unique(np.round(1.4 ** np.arange(64)).astype(np.int64)[:64].clip(1, n))

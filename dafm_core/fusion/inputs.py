@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dafm_core.errors import OptionError, closest
 from dafm_core.fusion.bank import QueryBank
-from dafm_core.normalize import ColumnStatistics, minmax_rows, rank_rows, zscore_rows
+from dafm_core.normalize import minmax_rows, rank_rows, zscore_rows
 
 if TYPE_CHECKING:
     from dafm_core.fusion.base import Tile
@@ -26,11 +26,14 @@ FAMILIES: Final = {
     "columns": "rows, standardised again over each candidate's column of the query bank",
     "restandardized": "columns, standardised once more over each row: the evidence",
     "ranks": "logarithm of the share of candidates with as much evidence, centred",
+    "reverse": "logarithm of how many queries of the bank score the candidate higher",
     "neighbours": "mean evidence of a candidate's nearest other candidates",
+    "neighbour-rows": "their mean score, standardised over each row",
 }
 """One channel per provider each, in this order; without a bank the evidence is ``rows``."""
 
-BANK_FAMILIES: Final = frozenset({"columns", "restandardized"})
+BANK_FAMILIES: Final = frozenset({"columns", "restandardized", "reverse"})
+NEIGHBOUR_FAMILIES: Final = frozenset({"neighbours", "neighbour-rows"})
 CONTEXT_PER_PROVIDER: Final = 5
 N_NEIGHBOURS: Final = 8
 
@@ -64,8 +67,8 @@ class Inputs:
         Where the stack's providers stand in ``names``.
     families : tuple of str
         Keys of ``FAMILIES``; channel ``f * K + k`` is family f of provider k.
-    statistics : ColumnStatistics or None
-        The bank, aligned with the stack.
+    bank : QueryBank or None
+        Aligned with the stack.
     neighbours : ndarray of shape (M, N), int64, or None
         Each candidate's nearest others; N stands for none.
     """
@@ -73,7 +76,7 @@ class Inputs:
     names: tuple[str, ...]
     present: NDArray[np.int64]
     families: tuple[str, ...]
-    statistics: ColumnStatistics | None
+    bank: QueryBank | None
     neighbours: NDArray[np.int64] | None
 
     @classmethod
@@ -92,14 +95,20 @@ class Inputs:
             names=names,
             present=np.array([names.index(name) for name in stack.names]),
             families=families,
-            statistics=bank.aligned(stack) if bank is not None and needs_bank else None,
-            neighbours=gallery_neighbours(stack) if "neighbours" in families else None,
+            bank=bank.aligned(stack) if bank is not None and needs_bank else None,
+            neighbours=None
+            if NEIGHBOUR_FAMILIES.isdisjoint(families)
+            else gallery_neighbours(stack),
         )
 
     @property
     def available(self) -> NDArray[np.bool_]:
         """Which channels say anything here, shape (n_channels,)."""
-        family = [name != "neighbours" or self.neighbours is not None for name in self.families]
+        family = [
+            not (name in NEIGHBOUR_FAMILIES and self.neighbours is None)
+            and not (name == "reverse" and self.bank is None)
+            for name in self.families
+        ]
         provider = np.isin(np.arange(len(self.names)), self.present)
         return np.outer(family, provider).ravel()
 
@@ -117,7 +126,7 @@ class Inputs:
     def evidence(self, tile: Tile) -> NDArray[np.float32]:
         """Return the comparable scores by which hard candidates are chosen, (B, K, N)."""
         rows = zscore_rows(tile)
-        return rows if self.statistics is None else zscore_rows(self._columns(rows))
+        return rows if self.bank is None else zscore_rows(self._columns(rows))
 
     def context(self, tile: Tile) -> NDArray[np.float32]:
         """Return what the shape of each row says about its query, (B, 5 K) float32.
@@ -139,24 +148,30 @@ class Inputs:
 
     def _columns(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Standardise over the bank; a row without evidence stays without."""
-        if self.statistics is None:
+        if self.bank is None:
             return rows
-        silent = ~((rows != 0) & np.isfinite(rows)).any(axis=2)
-        columns = self.statistics.apply(rows)
+        columns = self.bank.statistics.apply(rows)
+        silent = _silent(rows)
         columns[silent] = rows[silent]
         return columns
 
     def _families(self, tile: Tile) -> dict[str, NDArray[np.float32]]:
         rows = zscore_rows(tile)
         columns = self._columns(rows)
-        evidence = rows if self.statistics is None else zscore_rows(columns)
+        evidence = rows if self.bank is None else zscore_rows(columns)
         made = {"rows": rows, "columns": columns, "restandardized": evidence}
         if "minmax" in self.families:
             made["minmax"] = minmax_rows(tile)
         if "ranks" in self.families:
             made["ranks"] = _log_ranks(evidence)
+        if "reverse" in self.families and self.bank is not None:
+            made["reverse"] = np.where(
+                _silent(rows)[:, :, None], np.float32(0), self.bank.log_ranks(rows)
+            )
         if self.neighbours is not None:
-            made["neighbours"] = _mean_over_neighbours(evidence, self.neighbours)
+            for name, scores in (("neighbours", evidence), ("neighbour-rows", rows)):
+                if name in self.families:
+                    made[name] = _mean_over_neighbours(scores, self.neighbours)
         return made
 
 
@@ -167,6 +182,18 @@ def gallery_neighbours(stack: SimilarityStack) -> NDArray[np.int64] | None:
         return None
     pooled = np.concatenate(lists, axis=1).T.astype(np.int64)
     return np.where(pooled >= 0, pooled, stack.n_gallery)
+
+
+def _silent(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Say which standardised rows hold no evidence: all candidates are level, (B, K)."""
+    silent: NDArray[np.bool_] = ~np.any((rows != 0) & np.isfinite(rows), axis=2)
+    return silent
+
+
+def usable_families(stack: SimilarityStack, families: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the families that this stack supports: all, or those without neighbours."""
+    known = gallery_neighbours(stack) is not None
+    return tuple(name for name in families if known or name not in NEIGHBOUR_FAMILIES)
 
 
 def _log_ranks(evidence: NDArray[np.float32]) -> NDArray[np.float32]:

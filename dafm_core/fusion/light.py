@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from torch import Generator, nn
 
 from dafm_core.errors import AlignmentError, LeakageError
-from dafm_core.fusion.bank import QueryBank, bank_state, draw_folds
+from dafm_core.fusion.bank import QueryBank, bank_from_state, bank_state, draw_folds
 from dafm_core.fusion.base import Fuser, Tile, TileScorer
 from dafm_core.fusion.examples import Examples, make_examples
 from dafm_core.fusion.inputs import (
     BANK_FAMILIES,
     CONTEXT_PER_PROVIDER,
     Inputs,
-    gallery_neighbours,
+    usable_families,
 )
 from dafm_core.fusion.linear import fit_linear
 from dafm_core.fusion.network import PaperFusion, ResidualFusion
@@ -81,7 +81,7 @@ class LightFusion(Fuser):
     ----------
     options_ : LightOptions
     families_ : tuple of str
-        Inputs in use; ``neighbours`` is left out where no provider knows them.
+        Inputs in use; ``neighbours`` is left out where no provider knows any.
     weights_ : ndarray of shape (n_channels,), float64
         Of the linear part.
     networks_ : list of nn.Module
@@ -203,7 +203,7 @@ class LightFusion(Fuser):
 
     def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return linear weights, networks, bank and history."""
-        arrays, values = bank_state(self.bank_)
+        arrays, values = bank_state(self.bank_) if self.bank_ is not None else ({}, {})
         arrays |= {"weights": self.weights_}
         arrays |= {"context.mean": self.context_.mean, "context.std": self.context_.std}
         for i, network in enumerate(self.networks_):
@@ -214,7 +214,7 @@ class LightFusion(Fuser):
 
     def set_state(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
         """Restore linear weights, networks, bank and history."""
-        self.bank_ = QueryBank.from_state(arrays, values)
+        self.bank_ = bank_from_state(arrays, values) if "bank" in values else None
         self.families_ = tuple(values["families"])
         self.weights_ = arrays["weights"]
         self.context_ = ColumnStatistics(arrays["context.mean"], arrays["context.std"])
@@ -231,8 +231,7 @@ class LightFusion(Fuser):
 
     def _fit(self, stack: SimilarityStack, dataset: Dataset) -> None:
         options = self.options_
-        known = gallery_neighbours(stack) is not None
-        self.families_ = tuple(f for f in options.families if f != "neighbours" or known)
+        self.families_ = usable_families(stack, options.families)
         needs_bank = not BANK_FAMILIES.isdisjoint(self.families_)
         self.bank_ = QueryBank.of(stack) if needs_bank else None
         self.bank_query_ids_ = frozenset()

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from dafm_core.errors import OptionError
-from dafm_core.fusion.bank import QueryBank, bank_state
+from dafm_core.fusion.bank import QueryBank, bank_from_state, bank_state
 from dafm_core.fusion.base import Fuser, Tile, TileScorer
 from dafm_core.fusion.examples import Examples, make_examples
-from dafm_core.fusion.inputs import BANK_FAMILIES, Inputs, gallery_neighbours, parse_families
+from dafm_core.fusion.inputs import BANK_FAMILIES, Inputs, parse_families, usable_families
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
@@ -42,7 +42,7 @@ class LogisticFusion(Fuser):
     ----------
     weights_ : ndarray of shape (n_channels,), float64
     families_ : tuple of str
-        Inputs in use; ``neighbours`` is left out where no provider knows them.
+        Inputs in use; ``neighbours`` is left out where no provider knows any.
     bank_ : QueryBank or None
     """
 
@@ -88,18 +88,17 @@ class LogisticFusion(Fuser):
 
     def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return weights and bank."""
-        arrays, values = bank_state(self.bank_)
+        arrays, values = bank_state(self.bank_) if self.bank_ is not None else ({}, {})
         return arrays | {"weights": self.weights_}, values | {"families": list(self.families_)}
 
     def set_state(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
         """Restore weights and bank."""
         self.weights_, self.families_ = arrays["weights"], tuple(values["families"])
-        self.bank_ = QueryBank.from_state(arrays, values)
+        self.bank_ = bank_from_state(arrays, values) if "bank" in values else None
 
     def _fit(self, stack: SimilarityStack, dataset: Dataset) -> None:
-        known = gallery_neighbours(stack) is not None
         wanted = parse_families(self.inputs, where="LogisticFusion")
-        self.families_ = tuple(f for f in wanted if f != "neighbours" or known)
+        self.families_ = usable_families(stack, wanted)
         needs_bank = not BANK_FAMILIES.isdisjoint(self.families_)
         self.bank_ = QueryBank.of(stack) if needs_bank else None
         examples = make_examples(

@@ -37,7 +37,7 @@ class LightOptions:
     """Every choice LightFusion makes; see there."""
 
     network: Literal["residual", "linear", "paper"] = "residual"
-    inputs: str = "rows,restandardized,ranks,neighbours"
+    inputs: str = "rows,restandardized,ranks,reverse,neighbours"
     objective: Objective = "weighted"
     subset_weight: float = 0.3
     candidates: Literal["sampled", "exact"] = "sampled"

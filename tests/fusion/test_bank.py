@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from dafm_core.errors import AlignmentError
-from dafm_core.fusion.bank import QueryBank, bank_state, crossfitted_banks, draw_folds
+from dafm_core.fusion.bank import (
+    QueryBank,
+    bank_from_state,
+    bank_state,
+    crossfitted_banks,
+    draw_folds,
+)
 from dafm_core.normalize import zscore_rows
 
 
@@ -28,9 +34,12 @@ def test_it_aligns_by_provider_and_gallery_id(make_problem, rng):
     _, stack = make_problem()
     order = rng.permutation(stack.n_gallery)
     other = stack.take_gallery([stack.gallery_ids[j] for j in order]).select(["model-2", "model-0"])
-    whole, aligned = QueryBank.of(stack).statistics, QueryBank.of(stack).aligned(other)
-    np.testing.assert_array_equal(aligned.mean, whole.mean[[0, 2]][:, order])
-    np.testing.assert_array_equal(aligned.std, whole.std[[0, 2]][:, order])
+    whole, aligned = QueryBank.of(stack), QueryBank.of(stack).aligned(other)
+    assert aligned.gallery_ids == other.gallery_ids
+    cells = np.ix_([0, 2], order)
+    np.testing.assert_array_equal(aligned.statistics.mean, whole.statistics.mean[cells])
+    np.testing.assert_array_equal(aligned.statistics.std, whole.statistics.std[cells])
+    np.testing.assert_array_equal(aligned.thresholds, whole.thresholds[:, [0, 2]][:, :, order])
 
 
 def test_a_bank_that_lacks_a_provider_or_a_candidate_says_which(make_problem):
@@ -64,7 +73,19 @@ def test_folds_keep_groups_whole_and_about_even():
 
 def test_state_restores_a_bank(make_problem):
     bank = QueryBank.of(make_problem()[1])
-    again = QueryBank.from_state(*bank_state(bank))
+    again = bank_from_state(*bank_state(bank))
     assert (again.names, again.gallery_ids) == (bank.names, bank.gallery_ids)
     np.testing.assert_array_equal(again.statistics.std, bank.statistics.std)
-    assert QueryBank.from_state(*bank_state(None)) is None
+    np.testing.assert_array_equal(again.thresholds, bank.thresholds)
+
+
+def test_log_ranks_count_the_queries_that_score_a_candidate_higher(make_problem):
+    _, stack = make_problem(n_queries=50)
+    bank = QueryBank.of(stack.take_queries(stack.query_ids[:30]))
+    scores = zscore_rows(stack.tile(0, 50))
+    higher = (scores[:30] > scores[40]).sum(axis=0)
+    found = np.expm1(np.log1p(30) - 1 - bank.log_ranks(scores[40:41])[0])
+    assert (found <= higher + 1e-3).all()  # to the next lower of the ranks it keeps
+    assert (found >= higher / 1.5 - 1e-3).all()
+    few = higher <= 3
+    np.testing.assert_allclose(found[few], higher[few], atol=1e-4)

@@ -42,7 +42,9 @@ def test_every_family_is_what_its_name_says(stack):
         "rows": rows,
         "columns": columns,
         "restandardized": evidence,
+        "reverse": bank.log_ranks(rows),
         "neighbours": np.where(kept, evidence, 0)[:, :, near].mean(axis=3),
+        "neighbour-rows": np.where(kept, rows, 0)[:, :, near].mean(axis=3),
     }
     for name, values in expected.items():
         np.testing.assert_allclose(made[name], np.where(kept, values, 0), atol=1e-5, err_msg=name)
@@ -57,10 +59,10 @@ def test_without_a_bank_the_evidence_is_the_rows(stack):
     np.testing.assert_allclose(made["restandardized"], made["rows"], atol=1e-5)
 
 
-def test_without_neighbours_their_channels_are_zero_and_said_to_be_missing(stack):
+def test_without_neighbours_or_bank_their_channels_are_zero_and_said_to_be_missing(stack):
     bare = replace(stack, neighbours={})
-    inputs = Inputs.of(bare, ("rows", "neighbours"), None)
-    assert inputs.available.tolist() == [True] * 3 + [False] * 3
+    inputs = Inputs.of(bare, ("rows", "reverse", "neighbours"), None)
+    assert inputs.available.tolist() == [True] * 3 + [False] * 6
     assert not by_family(inputs, bare.tile(0, 3))["neighbours"].any()
 
 
@@ -69,10 +71,10 @@ def test_a_missing_provider_is_zero_everywhere(stack):
     inputs = Inputs.of(fewer, ALL, QueryBank.of(stack), names=stack.names)
     whole = Inputs.of(stack, ALL, QueryBank.of(stack))
     assert inputs.available.reshape(len(ALL), 3).tolist() == [
-        [True, False, True] if name != "neighbours" else [False] * 3 for name in ALL
+        [True, False, True] if "neighbour" not in name else [False] * 3 for name in ALL
     ]
     made, expected = (by_family(i, s.tile(0, 3)) for i, s in ((inputs, fewer), (whole, stack)))
-    for name in ALL[:-1]:
+    for name in ALL[:-2]:
         np.testing.assert_allclose(made[name][:, [0, 2]], expected[name][:, [0, 2]], atol=1e-6)
         assert not made[name][:, 1].any()
     context = inputs.context(fewer.tile(0, 3)).reshape(3, 5, 3)

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import FuserError, OptionError
-from dafm_core.fusion.bank import QueryBank
+from dafm_core.fusion.bank import QueryBank, bank_from_state, bank_state
 from dafm_core.fusion.base import Fuser, Kind, Tile, TileScorer
 from dafm_core.fusion.examples import make_examples
 from dafm_core.fusion.inputs import Inputs, parse_families
-from dafm_core.normalize import ColumnStatistics
 
 if TYPE_CHECKING:
     import lightgbm
@@ -130,15 +129,12 @@ class LambdaMartFusion(Fuser):
 
     def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the bank as arrays, the trees as text."""
-        statistics = self.bank_.statistics
-        arrays = {"bank_mean": statistics.mean, "bank_std": statistics.std}
-        values = {"names": list(self.bank_.names), "gallery_ids": list(self.bank_.gallery_ids)}
+        arrays, values = bank_state(self.bank_)
         return arrays, values | {"model_text": self.model_text_}
 
     def set_state(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
         """Restore the bank and the trees."""
-        statistics = ColumnStatistics(arrays["bank_mean"], arrays["bank_std"])
-        self.bank_ = QueryBank(tuple(values["names"]), tuple(values["gallery_ids"]), statistics)
+        self.bank_ = bank_from_state(arrays, values)
         self.model_text_ = values["model_text"]
 
     def _families(self) -> tuple[str, ...]:
