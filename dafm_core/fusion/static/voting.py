@@ -68,12 +68,12 @@ class VotingFusion(TunedRule[float]):
 
     def score(self, views: Views, setting: float) -> Scores:
         """Return the votes of all providers."""
+        if self.rule == "rrf":
+            ballots = 1.0 / (np.float32(setting) + views.ranks)
+            return views.without_excluded(ballots.sum(axis=1))  # (B, K, N) -> (B, N)
         borda: Scores = views["rank"].mean(axis=1)  # (B, K, N) -> (B, N), in [0, 1]
         if self.rule == "borda":
             return borda
-        if self.rule == "rrf":
-            ballots = 1.0 / (np.float32(setting) + views.ranks)
-            return views.without_excluded(ballots.sum(axis=1))
         votes = np.count_nonzero(views.ranks <= setting, axis=1)
         majority: Scores = (votes + borda / 2).astype(np.float32)  # Borda is less than one vote
         return majority
