@@ -46,14 +46,17 @@ def run(args: argparse.Namespace) -> None:
     print_inspection(describe(store) | {"damage": None, "audits": audit(stack, dataset).to_json()})
 
     fit, held_out = dataset.split(test_size=0.5, seed=0)
-    fusers = {info.name: catalog.load_fuser(info.name) for info in FUSERS}
     with progress_bars() as progress:
-        comparison = compare(stack, held_out, fusers, train=fit, progress=progress)
-        linear = catalog.load_fuser("light", {"network": "linear"})
-        subsets = incremental(stack, held_out, linear, folds=None, train=fit, progress=progress)
-    light = catalog.load_fuser("light").fit(stack, fit)
+        fusers = {}
+        for done, info in enumerate(FUSERS, start=1):
+            fusers[info.name] = catalog.load_fuser(info.name).fit(stack, fit)
+            progress("fit", done, len(FUSERS))
+        comparison = compare(stack, held_out, fusers, progress=progress)
+        rule = catalog.load_fuser("weighted")
+        subsets = incremental(stack, held_out, rule, folds=None, train=fit, progress=progress)
     print_comparison(comparison.to_json())
 
+    light = fusers["light"]
     save_fuser(light, args.out / "light")
     write_text(args.out / "comparison.json", to_json(comparison.to_json()))
     page = write_report(
