@@ -95,7 +95,7 @@ def weights_by_query_type(weights: EffectiveWeights, dataset: Dataset) -> pl.Dat
 
 
 def response_curves(
-    fuser: Fuser, stack: SimilarityStack, *, n_queries: int = 24, seed: int = 0
+    fuser: Fuser, stack: SimilarityStack, *, n_queries: int = 16, seed: int = 0
 ) -> pl.DataFrame:
     """Move one candidate along one provider's scores and watch its fused score.
 
@@ -111,7 +111,7 @@ def response_curves(
     """
     score = fuser.checked_scorer(stack)
     rng = np.random.default_rng(seed)
-    steps = np.arange(-2, 6.5, 0.5, dtype=np.float32)
+    steps = np.arange(-2, 7, dtype=np.float32)
     chosen = rng.permutation(stack.n_queries)[:n_queries]
     curves = np.zeros((len(chosen), stack.n_providers, len(steps)))
     for i, row in enumerate(chosen.tolist()):

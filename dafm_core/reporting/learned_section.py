@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 from markupsafe import Markup
 
@@ -22,6 +23,8 @@ from dafm_core.reporting.page import Section
 from dafm_core.reporting.tables import Table, frame_table
 from dafm_core.stacking import SimilarityStack
 
+WEIGHED = 500
+"""Queries whose weights are found: more would say the same."""
 POINTS = 200
 """A training curve of more steps is thinned out evenly to at most this many."""
 
@@ -47,12 +50,18 @@ class Learned:
 
     @classmethod
     def of(cls, name: str, fuser: Fuser, stack: SimilarityStack, held_out: Dataset) -> Learned:
-        """Ask a fitted fuser, on queries it has not seen; errors as ``evaluate``."""
+        """Ask a fitted fuser, on queries it has not seen; errors as ``evaluate``.
+
+        Reliability is of all of them; weights are of ``WEIGHED`` drawn from them.
+        """
         part = stack.take_queries(held_out.query_ids)
+        drawn = np.random.default_rng(0).permutation(held_out.n_queries)[:WEIGHED]
+        some = held_out.take([held_out.query_ids[i] for i in np.sort(drawn)])
+        weights = effective_weights(fuser, part.take_queries(some.query_ids))
         return cls(
             name=name,
             reliability=margin_reliability(fuser, part, held_out),
-            weights=weights_by_query_type(effective_weights(fuser, part), held_out),
+            weights=weights_by_query_type(weights, some),
             responses=response_curves(fuser, part),
             history=getattr(fuser, "history_", ()),
         )
