@@ -69,14 +69,13 @@ def rank_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
     """
     flat = np.ascontiguousarray(scores).reshape(-1, scores.shape[-1])
     ranks = np.empty(flat.shape, np.float32)
-    positions = np.arange(flat.shape[1])
     for row, out in zip(flat, ranks, strict=True):
-        order = np.argsort(-row, kind="stable")
+        order = np.argsort(-row)  # ties in any order: they share their mean rank
         ordered = row[order]
         starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
         ends = np.append(starts[1:], len(row))  # a run of equal scores is starts[i]:ends[i]
         mean_rank = (starts + ends + 1) / 2
-        out[order] = mean_rank[np.searchsorted(starts, positions, side="right") - 1]
+        out[order] = np.repeat(mean_rank, ends - starts)
     return np.where(np.isneginf(scores), np.float32(np.inf), ranks.reshape(scores.shape))
 
 
