@@ -23,7 +23,7 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy dafm_core
 	set -e; for plugin in $(PLUGINS); do \
-	  (cd $$plugin && MYPYPATH=../.. ../../$(BIN)/mypy --config-file ../../pyproject.toml dafm_plugin_*); done
+	  (cd $$plugin && MYPYPATH=../..:../dafm-plugin-clip4cir ../../$(BIN)/mypy --config-file ../../pyproject.toml dafm_plugin_*); done
 
 layers: $(INSTALLED)
 	$(BIN)/lint-imports

@@ -196,8 +196,8 @@ LISTING = """
 import sys
 from dafm_core.cli.main import main
 assert main([{command!r}]) == 0
-heavy = {{"torch", "sklearn", "transformers", "polars", "matplotlib", "lightgbm"}} & set(sys.modules)
-assert not heavy, heavy
+banned = {{"torch", "sklearn", "transformers", "polars", "matplotlib", "lightgbm"}}
+assert not banned & set(sys.modules), banned & set(sys.modules)
 """
 
 

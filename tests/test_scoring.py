@@ -1,4 +1,4 @@
-"""Scoring: checked at the boundary, resumable, bounded by the block, honest about missing images."""
+"""Scoring: checked at the boundary, resumable, honest about missing images."""
 
 import numpy as np
 import pytest

@@ -123,7 +123,7 @@ def write_exports(
     one = records[0] if len(records) == 1 else {"comparisons": records}
     texts: dict[Path | None, Callable[[], str]] = {
         args.json: lambda: exports.to_json(one),
-        args.csv: lambda: "".join(exports.to_csv(record) for record in records),
+        args.csv: lambda: exports.to_csv(*records),
         args.markdown: lambda: exports.to_markdown(table),
         args.latex: lambda: exports.to_latex(table),
     }

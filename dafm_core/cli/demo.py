@@ -10,6 +10,8 @@ EXAMPLES = {"demo": "example:\n  dafm demo --out out/demo"}
 
 PROVIDERS = ("scenes-color", "scenes-layout", "scenes-shape", "scenes-words")
 
+N_CASES = 100
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the folder."""
@@ -59,6 +61,8 @@ def run(args: argparse.Namespace) -> None:
     light = fusers["light"]
     save_fuser(light, args.out / "light")
     write_text(args.out / "comparison.json", to_json(comparison.to_json()))
+    cases = collect_cases(stack, held_out, {"light": light}, reasons=False)
+    cases = cases.find("light", limit=N_CASES)
     page = write_report(
         args.out / "report.html",
         "DAFM on scenes",
@@ -66,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
         learned=Learned.of("light", light, stack, held_out),
         result=subsets,
         costs={name: store.cost(name) for name in store.providers},
-        cases=collect_cases(stack, held_out, {"light": light}),
+        cases=cases.with_reasons(stack, {"light": light}),
         images=dataset.images,
     )
     print(f"\n{time.perf_counter() - started:.0f} s in all. Look at {page}")

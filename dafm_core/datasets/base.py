@@ -257,7 +257,7 @@ def query_frame(rows: Iterable[Mapping[str, Any]], *, where: str) -> pl.DataFram
         for name in ("query_id", "reference", "text"):
             if not isinstance(row.get(name), str):
                 raise DatasetError(
-                    f"{where}: query {number}: expected a string field {name!r}, got {row.get(name)!r}."
+                    f"{where}: query {number}: expected text in {name!r}, got {row.get(name)!r}."
                 )
             table[name].append(row[name])
         group = row.get("group")
