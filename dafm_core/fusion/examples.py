@@ -181,8 +181,9 @@ def _examples(
     subset = np.zeros_like(right)
     subset[subsets.rows, subsets.values] = True
     kept = np.isfinite(tile[:, 0])
-    columns, log_weight = draw(inputs.evidence(tile), right | subset, kept)
-    channels = np.take_along_axis(inputs.channels(tile), columns[:, None], axis=2)
+    view = inputs.read(tile)
+    columns, log_weight = draw(view.evidence, right | subset, kept)
+    channels = np.take_along_axis(view.channels(), columns[:, None], axis=2)
     rival = ~np.take_along_axis(right, columns, axis=1)
     among = np.take_along_axis(subset, columns, axis=1) & np.isfinite(log_weight)
     own = targets.rows  # (B, ...) -> (E, ...): one example per query and target
@@ -190,7 +191,7 @@ def _examples(
     counted = rival[own] | at_target
     return Examples(
         channels=channels[own],
-        context=inputs.context(tile)[own],
+        context=view.context()[own],
         target=at_target.argmax(axis=1),
         log_weight=np.where(counted, log_weight[own], -np.inf).astype(np.float32),
         in_subset=among[own] & counted,

@@ -7,6 +7,7 @@ are compared on the same inputs. NumPy only; which candidates to learn from is `
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -114,80 +115,104 @@ class Inputs:
 
     def channels(self, tile: Tile) -> NDArray[np.float32]:
         """Return (B, K, N) raw scores as (B, n_channels, N) float32; 0 where excluded."""
-        shape = (len(tile), len(self.families), len(self.names), tile.shape[2])
-        out = np.zeros(shape, np.float32)
-        kept = np.isfinite(tile)
-        made = self._families(tile)
-        for f, name in enumerate(self.families):
-            if name in made:
-                out[:, f, self.present] = np.where(kept, made[name], np.float32(0))
-        return out.reshape(shape[0], -1, shape[3])
+        return self.read(tile).channels()
 
-    def evidence(self, tile: Tile) -> NDArray[np.float32]:
-        """Return the comparable scores by which hard candidates are chosen, (B, K, N)."""
-        rows = zscore_rows(tile)
-        return rows if self.bank is None else zscore_rows(self._columns(rows))
+    def read(self, tile: Tile) -> TileView:
+        """Return what can be said of a tile of raw scores, each view made once, when asked for."""
+        return TileView(self, tile)
 
-    def context(self, tile: Tile) -> NDArray[np.float32]:
+
+class TileView:
+    """A tile (B, K, N) of raw scores as channels, evidence and context."""
+
+    def __init__(self, inputs: Inputs, tile: Tile) -> None:
+        self.inputs = inputs
+        self.tile = tile
+
+    @cached_property
+    def rows(self) -> NDArray[np.float32]:
+        """Row-standardised scores, (B, K, N)."""
+        return zscore_rows(self.tile)
+
+    @cached_property
+    def silent(self) -> NDArray[np.bool_]:
+        """Which rows hold no evidence: all candidates are level, (B, K)."""
+        silent: NDArray[np.bool_] = ~np.any((self.rows != 0) & np.isfinite(self.rows), axis=2)
+        return silent
+
+    @cached_property
+    def columns(self) -> NDArray[np.float32]:
+        """Rows standardised over the bank; a row without evidence stays without."""
+        if self.inputs.bank is None:
+            return self.rows
+        columns = self.inputs.bank.statistics.apply(self.rows)
+        columns[self.silent] = self.rows[self.silent]
+        return columns
+
+    @cached_property
+    def evidence(self) -> NDArray[np.float32]:
+        """Comparable scores, by which hard candidates are chosen, (B, K, N)."""
+        return self.rows if self.inputs.bank is None else zscore_rows(self.columns)
+
+    def channels(self) -> NDArray[np.float32]:
+        """Return the channels, (B, n_channels, N), 0 where excluded or not known."""
+        inputs, (n_rows, _, n_gallery) = self.inputs, self.tile.shape
+        shape = (n_rows, len(inputs.families), len(inputs.names), n_gallery)
+        out, kept = np.zeros(shape, np.float32), np.isfinite(self.tile)
+        for f, name in enumerate(inputs.families):
+            scores = self._family(name)
+            if scores is not None:
+                out[:, f, inputs.present] = np.where(kept, scores, np.float32(0))
+        return out.reshape(n_rows, -1, n_gallery)
+
+    def context(self) -> NDArray[np.float32]:
         """Return what the shape of each row says about its query, (B, 5 K) float32.
 
         Best score, its lead over the second and the tenth, the tenth's over the hundredth, and
         the entropy of the row: classic predictors of how far a ranking can be trusted.
         """
-        rows = zscore_rows(tile)
-        last = tile.shape[2] - 1
+        rows, last = self.rows, self.tile.shape[2] - 1
         top = -np.partition(-rows, sorted({min(i, last) for i in (0, 1, 9, 99)}), axis=2)
         first, second, tenth, hundredth = (top[:, :, min(i, last)] for i in (0, 1, 9, 99))
         chance = np.exp(rows - rows.max(axis=2, keepdims=True))
         chance /= chance.sum(axis=2, keepdims=True)
         entropy = -(chance * np.log(np.maximum(chance, 1e-30))).sum(axis=2)
         shape = np.stack([first, first - second, first - tenth, tenth - hundredth, entropy], 1)
-        out = np.zeros((len(tile), CONTEXT_PER_PROVIDER, len(self.names)), np.float32)
-        out[:, :, self.present] = np.where(np.isfinite(shape), shape, 0)
-        return out.reshape(len(tile), -1)
+        out = np.zeros((len(rows), CONTEXT_PER_PROVIDER, len(self.inputs.names)), np.float32)
+        out[:, :, self.inputs.present] = np.where(np.isfinite(shape), shape, 0)
+        return out.reshape(len(rows), -1)
 
-    def _columns(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Standardise over the bank; a row without evidence stays without."""
-        if self.bank is None:
-            return rows
-        columns = self.bank.statistics.apply(rows)
-        silent = _silent(rows)
-        columns[silent] = rows[silent]
-        return columns
-
-    def _families(self, tile: Tile) -> dict[str, NDArray[np.float32]]:
-        rows = zscore_rows(tile)
-        columns = self._columns(rows)
-        evidence = rows if self.bank is None else zscore_rows(columns)
-        made = {"rows": rows, "columns": columns, "restandardized": evidence}
-        if "minmax" in self.families:
-            made["minmax"] = minmax_rows(tile)
-        if "ranks" in self.families:
-            made["ranks"] = _log_ranks(evidence)
-        if "reverse" in self.families and self.bank is not None:
-            made["reverse"] = np.where(
-                _silent(rows)[:, :, None], np.float32(0), self.bank.log_ranks(rows)
-            )
-        if self.neighbours is not None:
-            for name, scores in (("neighbours", evidence), ("neighbour-rows", rows)):
-                if name in self.families:
-                    made[name] = _mean_over_neighbours(scores, self.neighbours)
-        return made
+    def _family(self, name: str) -> NDArray[np.float32] | None:
+        """Return one family's scores, (B, K, N), or None where they are not known."""
+        bank, neighbours = self.inputs.bank, self.inputs.neighbours
+        match name:
+            case "minmax":
+                return minmax_rows(self.tile)
+            case "rows":
+                return self.rows
+            case "columns":
+                return self.columns
+            case "restandardized":
+                return self.evidence
+            case "ranks":
+                return _log_ranks(self.evidence)
+            case "reverse" if bank is not None:
+                return np.where(self.silent[:, :, None], np.float32(0), bank.log_ranks(self.rows))
+            case "neighbours" if neighbours is not None:
+                return _mean_over_neighbours(self.evidence, neighbours)
+            case "neighbour-rows" if neighbours is not None:
+                return _mean_over_neighbours(self.rows, neighbours)
+        return None
 
 
 def gallery_neighbours(stack: SimilarityStack) -> NDArray[np.int64] | None:
     """Return the pooled nearest neighbours of every provider that knows them, (M, N), or None."""
-    lists = [stack.neighbours[name][:, :N_NEIGHBOURS] for name in sorted(stack.neighbours)]
-    if not lists:
+    if not stack.neighbours:
         return None
+    n_each = min(N_NEIGHBOURS, max(2, 2 * N_NEIGHBOURS // len(stack.neighbours)))
+    lists = [stack.neighbours[name][:, :n_each] for name in sorted(stack.neighbours)]
     pooled = np.concatenate(lists, axis=1).T.astype(np.int64)
     return np.where(pooled >= 0, pooled, stack.n_gallery)
-
-
-def _silent(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Say which standardised rows hold no evidence: all candidates are level, (B, K)."""
-    silent: NDArray[np.bool_] = ~np.any((rows != 0) & np.isfinite(rows), axis=2)
-    return silent
 
 
 def usable_families(stack: SimilarityStack, families: tuple[str, ...]) -> tuple[str, ...]:

@@ -191,10 +191,11 @@ class LightFusion(Fuser):
         networks = self.networks_ if complete and self._covers(inputs.available) else []
 
         def score(tile: Tile) -> NDArray[np.float32]:
-            channels = inputs.channels(tile)  # (B, K, N) -> (B, C, N)
+            view = inputs.read(tile)
+            channels = view.channels()  # (B, K, N) -> (B, C, N)
             fused: NDArray[np.float32] = weights @ channels  # (B, C, N) -> (B, N)
             if networks:
-                context = self._standardised(inputs.context(tile))
+                context = self._standardised(view.context())
                 fused += _mean_of_networks(networks, channels, context)
             fused[~np.isfinite(tile[:, 0])] = -np.inf
             return fused

@@ -32,18 +32,17 @@ class ResidualFusion(nn.Module):
         self, n_channels: int, n_context: int, n_hidden: int, *, generator: Generator
     ) -> None:
         super().__init__()
-        self.evidence = _pointwise(n_channels, n_hidden, generator)
+        self.evidence = nn.Linear(n_channels, n_hidden)
         self.query = nn.Parameter(torch.zeros(n_hidden, n_context))
-        self.hidden = _pointwise(n_hidden, n_hidden, generator)
         self.score = nn.Parameter(torch.zeros(n_hidden))
+        _initialise(self.evidence, n_channels, generator)
         check_size(self)
 
     def forward(self, channels: Tensor, context: Tensor) -> Tensor:
         """Return (B, C, N), (B, D) -> (B, N)."""
-        shift = (context @ self.query.T)[:, :, None]  # (B, D) -> (B, H, 1)
-        hidden = functional.relu(self.evidence(channels) + shift)  # (B, C, N) -> (B, H, N)
-        hidden = functional.relu(self.hidden(hidden))
-        return torch.einsum("h,bhn->bn", self.score, hidden)  # (B, H, N) -> (B, N)
+        shift = (context @ self.query.T)[:, None]  # (B, D) -> (B, 1, H)
+        hidden = functional.relu(self.evidence(channels.transpose(1, 2)) + shift)  # (B, N, H)
+        return hidden @ self.score  # (B, N, H) -> (B, N)
 
 
 class LightDW(nn.Module):
@@ -111,7 +110,7 @@ def _pointwise(n_in: int, n_out: int, generator: Generator) -> nn.Conv1d:
     return layer
 
 
-def _initialise(layer: nn.Conv1d, fan_in: int, generator: Generator) -> None:
+def _initialise(layer: nn.Conv1d | nn.Linear, fan_in: int, generator: Generator) -> None:
     """Draw weights and bias from torch's default range, but from our own generator."""
     bound = fan_in**-0.5
     nn.init.uniform_(layer.weight, -bound, bound, generator=generator)

@@ -45,7 +45,7 @@ class LightOptions:
     n_uniform: int = 64
     n_hidden: int = 16
     n_seeds: int = 3
-    n_epochs: int = 8
+    n_epochs: int = 12
     batch_size: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2

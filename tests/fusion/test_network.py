@@ -65,4 +65,4 @@ def test_networks_stay_below_the_papers_bound(generator):
     ):
         assert sum(p.numel() for p in network.parameters()) < MAX_PARAMETERS
     with pytest.raises(ValueError, match="fewer than 100000 parameters, got"):
-        ResidualFusion(16, 20, 400, generator=generator)
+        ResidualFusion(16, 20, 4000, generator=generator)
