@@ -1,9 +1,4 @@
-"""A provider of one's own, registered from a script, without packaging: score it, then compare.
-
-    python examples/custom_provider.py STORE
-
-It ranks images by how bright they are, and reads "brighter" and "darker" in the text.
-"""
+"""A model of one's own, without packaging: score it, then compare. python custom_provider.py STORE"""
 
 import sys
 
@@ -13,12 +8,9 @@ import dafm_core as dafm
 
 
 class Brightness:
-    """The whole contract: images -> features, (reference, text) -> features, features -> scores."""
+    """Ranks images by how bright they are, and reads "bright" and "dark" in the text."""
 
     name = "brightness"
-
-    def __init__(self):
-        self.fingerprint = {"version": "1"}  # decides the features: keys their cache
 
     def encode_gallery(self, images):
         return np.array([[np.asarray(i.open().convert("L")).mean()] for i in images], np.float32)
@@ -31,9 +23,8 @@ class Brightness:
         return -np.abs(queries - gallery.T)
 
 
-if __name__ == "__main__":
-    dataset = dafm.load_dataset("scenes")
-    stack = dafm.score(dataset, [Brightness(), "scenes-color", "scenes-words"], store=sys.argv[1])
-    fit, held_out = dataset.split(test_size=0.5, seed=0)
-    fusers = {"mean": dafm.MeanFusion(), "light": dafm.LightFusion(seed=0).fit(stack, fit)}
-    print(dafm.compare(stack, held_out, fusers))
+dataset = dafm.load_dataset("scenes")
+stack = dafm.score(dataset, [Brightness(), "scenes-color", "scenes-words"], store=sys.argv[1])
+fit, held_out = dataset.split(test_size=0.5, seed=0)
+fusers = {"mean": dafm.MeanFusion(), "light": dafm.LightFusion(seed=0).fit(stack, fit)}
+print(dafm.compare(stack, held_out, fusers))
