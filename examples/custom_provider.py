@@ -1,4 +1,4 @@
-"""A model of one's own, without packaging: score it, then compare. python custom_provider.py STORE"""
+"""A model of one's own, without packaging, scored and compared: custom_provider.py STORE"""
 
 import sys
 
