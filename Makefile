@@ -23,7 +23,8 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy dafm_core
 	set -e; for plugin in $(PLUGINS); do \
-	  (cd $$plugin && MYPYPATH=../..:../dafm-plugin-clip4cir ../../$(BIN)/mypy --config-file ../../pyproject.toml dafm_plugin_*); done
+	  (cd $$plugin && MYPYPATH=../..:../dafm-plugin-clip4cir ../../$(BIN)/mypy --config-file ../../pyproject.toml \
+	    $$(basename $$plugin | tr - _)); done
 
 layers: $(INSTALLED)
 	$(BIN)/lint-imports
