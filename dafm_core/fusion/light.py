@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
@@ -82,8 +83,10 @@ class LightFusion(Fuser):
     options_ : LightOptions
     families_ : tuple of str
         Inputs in use; ``neighbours`` is left out where no provider knows any.
-    weights_ : ndarray of shape (n_channels,), float64
-        Of the linear part.
+    weights_ : ndarray of shape (S, n_channels), float64
+        Of the linear part: with all providers, without each, and with each alone.
+    provider_sets_ : ndarray of shape (S, n_providers), bool
+        Which providers each row of weights is for.
     networks_ : list of nn.Module
         Empty where there was too little to learn from.
     bank_ : QueryBank or None
@@ -104,6 +107,7 @@ class LightFusion(Fuser):
     options_: LightOptions
     families_: tuple[str, ...]
     weights_: NDArray[np.float64]
+    provider_sets_: NDArray[np.bool_]
     networks_: list[nn.Module]
     bank_: QueryBank | None
     context_: ColumnStatistics
@@ -186,7 +190,7 @@ class LightFusion(Fuser):
         """Return linear plus learned scores; only linear ones where a channel is missing."""
         bank = self._bank_for(stack)
         inputs = Inputs.of(stack, self.families_, bank, names=self.provider_names_)
-        weights = np.where(inputs.available, self.weights_, 0).astype(np.float32)
+        weights = self._weights_for(inputs)
         complete = bank is not None or self.bank_ is None
         networks = self.networks_ if complete and self._covers(inputs.available) else []
 
@@ -205,7 +209,7 @@ class LightFusion(Fuser):
     def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return linear weights, networks, bank and history."""
         arrays, values = bank_state(self.bank_) if self.bank_ is not None else ({}, {})
-        arrays |= {"weights": self.weights_}
+        arrays |= {"weights": self.weights_, "provider_sets": self.provider_sets_}
         arrays |= {"context.mean": self.context_.mean, "context.std": self.context_.std}
         for i, network in enumerate(self.networks_):
             arrays |= {f"network.{i}.{n}": p.numpy() for n, p in network.state_dict().items()}
@@ -217,7 +221,7 @@ class LightFusion(Fuser):
         """Restore linear weights, networks, bank and history."""
         self.bank_ = bank_from_state(arrays, values) if "bank" in values else None
         self.families_ = tuple(values["families"])
-        self.weights_ = arrays["weights"]
+        self.weights_, self.provider_sets_ = arrays["weights"], arrays["provider_sets"]
         self.context_ = ColumnStatistics(arrays["context.mean"], arrays["context.std"])
         self.history_ = values["history"]
         self.bank_query_ids_ = frozenset(values["bank_query_ids"])
@@ -245,17 +249,32 @@ class LightFusion(Fuser):
             seed=self.seed,
         )
         self.context_ = ColumnStatistics.of_tiles([examples.context[:, None]])
-        self.weights_ = self._fit_linear(examples)
+        self.provider_sets_ = _provider_sets(len(self.provider_names_))
+        self.weights_ = np.stack([self._fit_linear(examples, s) for s in self.provider_sets_])
         self._fit_networks(examples)
 
-    def _fit_linear(self, examples: Examples) -> NDArray[np.float64]:
-        n_channels = len(self.families_) * len(self.provider_names_)
+    def _fit_linear(self, examples: Examples, providers: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the best weights of the channels of some providers, zeros elsewhere."""
+        used = np.tile(providers, len(self.families_))
+        weights = np.zeros(len(used))
         if self.options_.network == "paper":
-            return np.zeros(n_channels)
+            return weights
         gallery, subset = self.options_.loss_weights
-        return fit_linear(
-            examples, gallery_weight=gallery, subset_weight=subset, prior=self._mean_weights()
+        weights[used] = fit_linear(
+            replace(examples, channels=examples.channels[:, used]),
+            gallery_weight=gallery,
+            subset_weight=subset,
+            prior=self._mean_weights()[used],
         )
+        return weights
+
+    def _weights_for(self, inputs: Inputs) -> NDArray[np.float32]:
+        """Return weights for the fewest providers that hold those present, zeros elsewhere."""
+        present = np.isin(np.arange(len(self.provider_names_)), inputs.present)
+        holds = (self.provider_sets_ | ~present).all(axis=1)
+        size = np.where(holds, self.provider_sets_.sum(axis=1), len(present) + 1)
+        weights = self.weights_[int(size.argmin())]
+        return np.where(inputs.available, weights, 0).astype(np.float32)
 
     def _fit_networks(self, examples: Examples) -> None:
         """Learn what is added to the linear fusion, once per seed."""
@@ -272,7 +291,7 @@ class LightFusion(Fuser):
             )
             return
         context = self._standardised(examples.context)
-        examples = Examples(**{**vars(examples), "context": context})
+        examples = replace(examples, context=context)
         fold = draw_folds(examples.groups, N_VALIDATION_FOLDS, seed=self.seed)
         for i in range(options.n_seeds):
             network = self._new_network(self.seed + i)
@@ -281,8 +300,7 @@ class LightFusion(Fuser):
                 network,
                 examples.take(np.flatnonzero(~held_out)),
                 self._plan(),
-                weights=self.weights_,
-                n_providers=len(self.provider_names_),
+                weights=self.weights_[: 1 + len(self.provider_names_)],
                 seed=self.seed + i,
                 validation=None if paper else examples.take(np.flatnonzero(held_out)),
                 progress=self.on_progress,
@@ -367,6 +385,14 @@ class LightFusion(Fuser):
                 "Score the missing providers for the best ranking.",
                 ", ".join(lacking),
             )
+
+
+def _provider_sets(n_providers: int) -> NDArray[np.bool_]:
+    """Return all providers, then all but each, then each alone, (1 + K + K, K)."""
+    if n_providers == 1:
+        return np.full((1, 1), True)
+    one = np.eye(n_providers, dtype=bool)
+    return np.concatenate([np.full((1, n_providers), True), ~one, one])
 
 
 def _mean_of_networks(

@@ -103,7 +103,6 @@ def train(
     plan: TrainingPlan,
     *,
     weights: NDArray[np.float64],
-    n_providers: int,
     seed: int,
     validation: Examples | None = None,
     progress: Progress | None = None,
@@ -113,10 +112,9 @@ def train(
 
     Parameters
     ----------
-    weights : ndarray of shape (n_channels,)
-        Of the linear fusion, to whose scores the network's are added.
-    n_providers : int
-        The provider varies fastest among channels and row statistics.
+    weights : ndarray of shape (1 + n_providers, n_channels)
+        Of the linear fusion, to whose scores the network's are added: with all providers, and
+        without each. The provider varies fastest among channels and row statistics.
     validation : Examples, optional
         Whose loss decides when to stop and which epoch's weights to keep: the initial ones, if
         nothing was better.
@@ -141,8 +139,10 @@ def train(
                 if plan.shuffle_gallery:
                     n_candidates = batch.channels.shape[2]
                     batch = batch.permuted(torch.randperm(n_candidates, generator=generator))
-                batch = drop_providers(batch, n_providers, plan.provider_dropout, generator)
-                scores = fuse(network, batch, linear)
+                batch, lost = drop_providers(
+                    batch, len(linear) - 1, plan.provider_dropout, generator
+                )
+                scores = fuse(network, batch, linear[lost])
                 tau = temperature()
                 loss = infonce(scores / tau, batch, plan)
                 optimizer.zero_grad()
@@ -151,7 +151,7 @@ def train(
                 temperature.update(loss.item())
                 history.append({"epoch": epoch, "loss": loss.item(), "temperature": tau.item()})
         if held_out is not None:
-            seen = validate(network, held_out, linear, temperature().item(), plan)
+            seen = validate(network, held_out, linear[:1], temperature().item(), plan)
             history.append({"epoch": epoch, **seen})
             if seen["validation_loss"] < best_loss:
                 best_loss, best_epoch = seen["validation_loss"], epoch
@@ -166,9 +166,9 @@ def train(
 
 
 def fuse(network: nn.Module, batch: Batch, weights: Tensor) -> Tensor:
-    """Return linear plus learned scores, (E, W); ``weights`` is (C,)."""
+    """Return linear plus learned scores, (E, W); ``weights`` is (E, C), or (1, C)."""
     learned: Tensor = network(batch.channels, batch.context)
-    return torch.einsum("c,ecw->ew", weights, batch.channels) + learned
+    return (weights[:, None] @ batch.channels)[:, 0] + learned
 
 
 def infonce(logits: Tensor, batch: Batch, plan: TrainingPlan) -> Tensor:
@@ -186,19 +186,22 @@ def infonce(logits: Tensor, batch: Batch, plan: TrainingPlan) -> Tensor:
     return total
 
 
-def drop_providers(batch: Batch, n_providers: int, share: float, generator: Generator) -> Batch:
-    """Take one provider away from a share of the examples."""
-    if not share or n_providers < 2:
-        return batch
+def drop_providers(
+    batch: Batch, n_providers: int, share: float, generator: Generator
+) -> tuple[Batch, Tensor]:
+    """Take one provider away from a share of the examples; return which, 0 for none."""
     n_examples = len(batch.target)
-    dropped = torch.randint(n_providers, (n_examples, 1), generator=generator)
-    spared = torch.rand(n_examples, 1, generator=generator) >= share
-    kept = ((torch.arange(n_providers) != dropped) | spared).float()  # (E, K)
-    return replace(
+    if not share or n_providers < 2:
+        return batch, torch.zeros(n_examples, dtype=torch.int64)
+    which = torch.randint(1, n_providers + 1, (n_examples,), generator=generator)
+    lost = which * (torch.rand(n_examples, generator=generator) < share)
+    kept = (torch.arange(1, n_providers + 1) != lost[:, None]).float()  # (E, K)
+    dropped = replace(
         batch,
         channels=batch.channels * _spread(kept, batch.channels.shape[1])[:, :, None],
         context=batch.context * _spread(kept, batch.context.shape[1]),
     )
+    return dropped, lost
 
 
 @torch.no_grad()

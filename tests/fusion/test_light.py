@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -131,12 +132,12 @@ def test_history_and_progress_tell_how_training_went(split):
 def test_a_lost_provider_is_done_without(split, caplog):
     fit, held_out, stack = split
     light = LightFusion(**QUICK).fit(stack, fit)
-    for lost in range(3):
-        names = [name for k, name in enumerate(stack.names) if k != lost]
-        fewer = stack.select(names)
-        fused = evaluate(light, fewer, held_out).values["recall@1"]
-        singles = evaluate_providers(fewer, held_out)
-        assert fused > max(e.values["recall@1"] for e in singles.values())
+    for n in (2, 1):
+        for names in combinations(stack.names, n):
+            fewer = stack.select(names)
+            fused = evaluate(light, fewer, held_out).values["recall@5"]
+            singles = evaluate_providers(fewer, held_out)
+            assert fused >= max(e.values["recall@5"] for e in singles.values()) - 0.02
     assert "fusing without model-0, which it was fitted on" in caplog.text
     with pytest.raises(AlignmentError, match="expected providers model-0, model-1, model-2"):
         light_paper().fit(stack, fit).fuse(stack.select(["model-1"]))

@@ -9,6 +9,8 @@ from dafm_core.fusion.network import PaperFusion, ResidualFusion
 from dafm_core.fusion.presets import PRESETS
 from dafm_core.fusion.training import Batch, TrainingPlan, drop_providers, infonce, train
 
+WITHOUT_EACH = np.array([[1, 1, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0]], np.float64)
+
 
 def plan(**changes):
     settings = {
@@ -91,8 +93,7 @@ def test_training_lowers_the_loss_and_keeps_the_best_epoch(problem):
         network,
         examples,
         plan(n_epochs=6),
-        weights=np.ones(3) * 0.2,
-        n_providers=3,
+        weights=np.full((1, 3), 0.2),
         seed=0,
         validation=examples,
     )
@@ -111,8 +112,7 @@ def test_a_network_that_never_helps_stays_where_it_started(problem):
         network,
         examples,
         plan(learning_rate=10.0, n_epochs=9),
-        weights=np.ones(3),
-        n_providers=3,
+        weights=np.ones((1, 3)),
         seed=0,
         validation=examples,
     )
@@ -128,7 +128,7 @@ def test_the_same_seed_gives_the_same_bits_whatever_the_global_one(problem):
         torch.manual_seed(global_seed)
         network = residual(examples)
         settings = plan(provider_dropout=0.3)
-        train(network, examples, settings, weights=np.ones(3), n_providers=3, seed=5)
+        train(network, examples, settings, weights=WITHOUT_EACH, seed=5)
         states.append(network.state_dict())
     for name, parameter in states[0].items():
         assert torch.equal(parameter, states[1][name])
@@ -139,14 +139,16 @@ def test_dropping_takes_one_whole_provider_from_a_share_of_the_examples(problem)
     made = make_examples(stack, dataset, ("rows", "ranks"), n_hard=5, n_uniform=999, seed=0)
     batch = Batch.of(made)
     generator = torch.Generator().manual_seed(0)
-    dropped = drop_providers(batch, 3, 0.5, generator)
+    dropped, lost = drop_providers(batch, 3, 0.5, generator)
     silent = (dropped.channels == 0).all(dim=2).reshape(-1, 2, 3)
     assert torch.equal(silent[:, 0], silent[:, 1])
     assert set(silent[:, 0].sum(dim=1).tolist()) == {0, 1}
     assert 0.4 < silent[:, 0].any(dim=1).float().mean() < 0.6
     quiet = (dropped.context.reshape(-1, 5, 3)[:, :3] == 0).all(dim=1)
     assert torch.equal(quiet, silent[:, 0])
-    assert drop_providers(batch, 3, 0.0, generator) is batch
+    assert torch.equal(silent[:, 0].any(dim=1), lost > 0)
+    assert silent[lost > 0, 0, lost[lost > 0] - 1].all()
+    assert drop_providers(batch, 3, 0.0, generator)[0] is batch
 
 
 def test_shuffling_takes_the_gallery_order_away_from_the_papers_network(problem):
@@ -159,7 +161,7 @@ def test_shuffling_takes_the_gallery_order_away_from_the_papers_network(problem)
     for shuffle in (False, True):
         network = PaperFusion(3, generator=torch.Generator().manual_seed(0))
         settings = plan(n_epochs=8, shuffle_gallery=shuffle, subset_weight=0.0)
-        train(network, examples, settings, weights=np.zeros(3), n_providers=3, seed=0)
+        train(network, examples, settings, weights=np.zeros((1, 3)), seed=0)
         with torch.no_grad():
             batch = Batch.of(examples)
             losses[shuffle] = infonce(network(batch.channels, batch.context), batch, settings)
