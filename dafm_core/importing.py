@@ -18,13 +18,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dafm_core.alignment import ProductRows, align_features, align_matrix, with_ids
-from dafm_core.checkpoints import sha256_of
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import OptionError, SimilarityError, SubmissionError, closest
 from dafm_core.matrix_files import MATRIX_SUFFIXES, read_array
 from dafm_core.neighbours import nearest_neighbours
 from dafm_core.ranked_lists import ListedScores, read_submission, read_trec_run
 from dafm_core.store import SimilarityStore
+from dafm_core.wrapping.checkpoints import sha256_of
 
 Direction = Literal["similarity", "distance"]
 Measure = Literal["cosine", "dot"]

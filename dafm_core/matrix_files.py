@@ -18,8 +18,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from dafm_core.checkpoints import read_checkpoint
 from dafm_core.errors import OptionError, SimilarityError, closest
+from dafm_core.wrapping.checkpoints import read_checkpoint
 
 MATRIX_SUFFIXES: Final = (".npy", ".npz", ".pt", ".pth", ".safetensors", ".parquet")
 ROW_IDS: Final = ("query_ids",)

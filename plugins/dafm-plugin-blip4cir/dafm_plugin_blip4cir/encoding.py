@@ -12,9 +12,9 @@ from torch.nn.functional import normalize
 
 from dafm_core.errors import ProviderError
 from dafm_core.images import ImageDecoder, ImageRef
-from dafm_core.inference import Settings, exact, rows_by_image
 from dafm_core.provider import Features, Similarity
-from dafm_core.target_pad import TargetPad
+from dafm_core.wrapping.inference import Settings, exact, rows_by_image
+from dafm_core.wrapping.target_pad import TargetPad
 from dafm_plugin_blip4cir.model import BiDirectional, ImageEncoder, ImageGrounded, Text
 from dafm_plugin_blip4cir.text import Tokenizer, mark_captions, mark_forward
 

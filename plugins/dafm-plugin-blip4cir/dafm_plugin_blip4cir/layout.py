@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dafm_core.checkpoints import Weights, read_checkpoint
 from dafm_core.errors import ProviderError
+from dafm_core.wrapping.checkpoints import Weights, read_checkpoint
 
 BLIP_UNUSED = (
     "visual_encoder_m.",  # momentum copies

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize, relu
 from transformers import BlipTextConfig, BlipTextModel, BlipVisionConfig, BlipVisionModel
 
-from dafm_core.checkpoints import Weights, assign
 from dafm_core.errors import OptionError, ProviderError
-from dafm_core.inference import check_heads
+from dafm_core.wrapping.checkpoints import Weights, assign
+from dafm_core.wrapping.inference import check_heads
 from dafm_plugin_blip4cir.layout import (
     TextSizes,
     VisionSizes,

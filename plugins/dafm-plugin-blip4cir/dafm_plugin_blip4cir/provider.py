@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dafm_core.checkpoints import sha256_of
-from dafm_core.inference import Settings
+from dafm_core.wrapping.checkpoints import sha256_of
+from dafm_core.wrapping.inference import Settings
 from dafm_plugin_blip4cir.encoding import Blip4CirBiProvider, Blip4CirProvider
 from dafm_plugin_blip4cir.layout import BLIP_UNUSED, open_entry, open_grounded, text_unused
 from dafm_plugin_blip4cir.model import (

@@ -11,9 +11,9 @@ from dafm_plugin_blip4cir.model import Combiner
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
-from dafm_core.checkpoints import sha256_of
 from dafm_core.images import ImageRef
 from dafm_core.provider import is_encoding
+from dafm_core.wrapping.checkpoints import sha256_of
 
 
 @pytest.fixture(params=["grounded", "bi", "sum"])

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from dafm_core.checkpoints import Weights, assign, read_checkpoint
 from dafm_core.errors import OptionError, ProviderError
+from dafm_core.wrapping.checkpoints import Weights, assign, read_checkpoint
 from dafm_plugin_clip4cir.clip.resnet import modified_resnet
 from dafm_plugin_clip4cir.clip.towers import TextTower, VisionTower, text_tower, vision_transformer
 from dafm_plugin_clip4cir.model import Combiner

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from dafm_core.checkpoints import Weights, read_checkpoint
 from dafm_core.errors import ProviderError
+from dafm_core.wrapping.checkpoints import Weights, read_checkpoint
 
 SPRC_ENTRY = "Blip2QformerCirAlignPrompt"
 SPN_ENTRY = "state_dict"

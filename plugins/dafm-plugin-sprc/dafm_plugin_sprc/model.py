@@ -21,8 +21,8 @@ from transformers import (
     CLIPVisionModel,
 )
 
-from dafm_core.checkpoints import Weights, assign
-from dafm_core.inference import check_heads
+from dafm_core.wrapping.checkpoints import Weights, assign
+from dafm_core.wrapping.inference import check_heads
 from dafm_plugin_sprc.layout import (
     IGNORED,
     QFormerSizes,

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from dafm_core.checkpoints import Weights, sha256_of
 from dafm_core.images import ImageDecoder, ImageRef
-from dafm_core.inference import Settings, exact, rows_by_image
 from dafm_core.provider import Features, Similarity
-from dafm_core.target_pad import TargetPad
+from dafm_core.wrapping.checkpoints import Weights, sha256_of
+from dafm_core.wrapping.inference import Settings, exact, rows_by_image
+from dafm_core.wrapping.target_pad import TargetPad
 from dafm_plugin_sprc.layout import open_spn, open_sprc
 from dafm_plugin_sprc.model import Sprc, load_model
 from dafm_plugin_sprc.text import Tokenizer

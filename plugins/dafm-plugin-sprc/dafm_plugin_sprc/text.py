@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from transformers import BertTokenizer
 
 from dafm_core.errors import ProviderError
-from dafm_core.wordpiece import read_wordpiece
+from dafm_core.wrapping.wordpiece import read_wordpiece
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Tokenizer:
     Parameters
     ----------
     vocabulary : str
-        As :func:`dafm_core.wordpiece.read_wordpiece` takes it.
+        As :func:`dafm_core.wrapping.wordpiece.read_wordpiece` takes it.
     where : str
         Start of error messages.
     """

@@ -10,9 +10,9 @@ from dafm_plugin_sprc.provider import SprcProvider
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
-from dafm_core.checkpoints import sha256_of
 from dafm_core.images import ImageRef
 from dafm_core.provider import is_encoding
+from dafm_core.wrapping.checkpoints import sha256_of
 
 
 def test_it_is_an_encoding_provider_with_a_fingerprint(case, provider: SprcProvider) -> None:

@@ -9,8 +9,8 @@ import torch
 from dafm_plugin_clip4cir.clip.towers import TextTower, VisionTower, text_tower, vision_transformer
 from torch import Tensor
 
-from dafm_core.checkpoints import Weights, assign
 from dafm_core.errors import ProviderError
+from dafm_core.wrapping.checkpoints import Weights, assign
 from dafm_plugin_tgcir.model import AttributeTokens, Composition
 from dafm_plugin_tgcir.pickled_module import read_tensors_or_module
 

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dafm_core.checkpoints import read_checkpoint, unsafe_names
 from dafm_core.errors import ProviderError
+from dafm_core.wrapping.checkpoints import read_checkpoint, unsafe_names
 
 PREFIXES = ("model.", "clip.model.", "torch.nn.modules.")
 """Where the classes of a released file live; old files name classes that no longer exist."""

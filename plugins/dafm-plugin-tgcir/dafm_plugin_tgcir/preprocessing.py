@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.target_pad import as_rgb, resize_and_crop, rgb_bytes
+from dafm_core.wrapping.target_pad import as_rgb, resize_and_crop, rgb_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image

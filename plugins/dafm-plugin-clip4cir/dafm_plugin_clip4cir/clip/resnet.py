@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dafm_core.checkpoints import Weights, assign
 from dafm_core.errors import ProviderError
+from dafm_core.wrapping.checkpoints import Weights, assign
 from dafm_plugin_clip4cir.clip.towers import HEAD_WIDTH, VisionTower, n_heads, side_of
 
 EXPANSION = 4

@@ -14,7 +14,7 @@ from torch import Tensor
 from dafm_core.errors import OptionError, closest
 from dafm_core.images import ImageRef
 from dafm_core.provider import Features, Similarity
-from dafm_core.target_pad import MEAN, STD
+from dafm_core.wrapping.target_pad import MEAN, STD
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 """What a model may compute in."""

@@ -21,8 +21,8 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from dafm_core.checkpoints import Weights, assign
 from dafm_core.errors import ProviderError
+from dafm_core.wrapping.checkpoints import Weights, assign
 
 Named: TypeAlias = tuple[str, tuple[str, Tensor]]
 """Key in the module, key in the file, tensor."""

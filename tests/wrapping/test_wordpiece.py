@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dafm_core.errors import ProviderError
-from dafm_core.wordpiece import SIZE, SPECIALS, read_wordpiece
+from dafm_core.wrapping.wordpiece import SIZE, SPECIALS, read_wordpiece
 
 TOKENS = {**{f"token{i}": i for i in range(SIZE)}, **SPECIALS}
 BY_INDEX = sorted({index: token for token, index in TOKENS.items()}.items())

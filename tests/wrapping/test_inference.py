@@ -8,8 +8,8 @@ import torch
 
 from dafm_core.errors import OptionError
 from dafm_core.images import ImageRef
-from dafm_core.inference import Settings, check_heads, exact, rows_by_image
-from dafm_core.target_pad import MEAN, STD
+from dafm_core.wrapping.inference import Settings, check_heads, exact, rows_by_image
+from dafm_core.wrapping.target_pad import MEAN, STD
 
 GOOD: dict[str, Any] = {"device": "cpu", "dtype": "float32", "batch_size": 3, "workers": 0}
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from dafm_core.checkpoints import Weights, assign, read_checkpoint, sha256_of, unsafe_names
 from dafm_core.errors import ProviderError
+from dafm_core.wrapping.checkpoints import Weights, assign, read_checkpoint, sha256_of, unsafe_names
 
 WHERE = "toy: checkpoint"
 
@@ -147,5 +147,5 @@ def test_assign_keeps_the_memory_and_leaves_nothing_on_meta() -> None:
 
 
 def test_importing_the_module_does_not_import_torch() -> None:
-    code = "import sys, dafm_core.checkpoints; sys.exit('torch' in sys.modules)"
+    code = "import sys, dafm_core.wrapping.checkpoints; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

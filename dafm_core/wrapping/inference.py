@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dafm_core.errors import OptionError
 from dafm_core.images import ImageRef
-from dafm_core.target_pad import MEAN, STD
+from dafm_core.wrapping.target_pad import MEAN, STD
 
 if TYPE_CHECKING:
     import torch

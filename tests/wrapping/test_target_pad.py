@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dafm_core import target_pad
 from dafm_core.errors import ImageError
-from dafm_core.target_pad import TargetPad, resize_and_crop, rgb_bytes
+from dafm_core.wrapping import target_pad
+from dafm_core.wrapping.target_pad import TargetPad, resize_and_crop, rgb_bytes
 
 
 def ramp(width: int, height: int, mode: str = "RGB") -> Image.Image:
