@@ -21,10 +21,8 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 
 types: $(INSTALLED)
-	$(BIN)/mypy dafm_core
-	set -e; for plugin in $(PLUGINS); do \
-	  (cd $$plugin && MYPYPATH=../..:../dafm-plugin-clip4cir ../../$(BIN)/mypy --config-file ../../pyproject.toml \
-	    $$(basename $$plugin | tr - _)); done
+	MYPYPATH=$$(echo $(PLUGINS) | tr ' ' ':') $(BIN)/mypy -p dafm_core \
+	  $(foreach plugin,$(PLUGINS),-p $(subst -,_,$(notdir $(plugin))))
 
 layers: $(INSTALLED)
 	$(BIN)/lint-imports
