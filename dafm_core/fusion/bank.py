@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 MAX_BYTES: Final = 1 << 30
 """Memory of the scores from which thresholds are read; beyond it every n-th query is used."""
+SMALLEST_GAP: Final = 1e-3
+"""Difference of standardised scores below which two queries of the bank count as level."""
+LOWEST: Final = np.float32(-100)
+"""Below any standardised score that occurs."""
 N_PRIOR: Final = 10.0
 """Queries that the prior (columns as they are) counts for; nothing beside a bank of a thousand."""
 
@@ -36,8 +40,7 @@ class QueryBank:
     ranks : ndarray of shape (T,), int64
         Ascending, about geometric.
     thresholds : ndarray of shape (T, n_names, n_gallery), float32
-        Each column's ``ranks``-highest scores: below the t-th, at least ``ranks[t]`` of the
-        bank's queries score the candidate higher.
+        Each column's ``ranks``-highest scores.
     """
 
     names: tuple[str, ...]
@@ -54,7 +57,8 @@ class QueryBank:
     @classmethod
     def _of_scores(cls, stack: SimilarityStack, scores: NDArray[np.float32]) -> QueryBank:
         moments = column_moments(scores[i : i + 64] for i in range(0, len(scores), 64))
-        columns = np.sort(scores.transpose(1, 2, 0), axis=2)  # (B, K, N) -> (K, N, B)
+        known = np.maximum(scores, LOWEST)  # an excluded query ranks below all
+        columns = np.sort(known.transpose(1, 2, 0), axis=2)  # (B, K, N) -> (K, N, B)
         ranks = _geometric(len(scores))
         return cls(
             names=stack.names,
@@ -100,18 +104,20 @@ class QueryBank:
         )
 
     def log_ranks(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return ``log((1 + B) / (1 + n)) - 1`` for row-standardised scores (B, K, N).
+        """Return ``log(B / (1 + n)) - 1`` for row-standardised scores (B, K, N).
 
-        n of the B queries of this (aligned) bank score the candidate higher, to the accuracy of
-        ``ranks``.
+        n of the B queries of this (aligned) bank score the candidate higher; between the ranks
+        that are kept, its logarithm follows the score linearly, so that no rounding shows.
         """
-        highest = np.log1p(self.ranks[-1]) - 1
-        steps = np.diff(np.log1p(self.ranks), prepend=0.0).astype(np.float32)
-        flat = self.thresholds.reshape(len(steps), -1)
+        levels = np.log(self.ranks).astype(np.float32)  # at the r-th highest score, r - 1 higher
+        steps = np.diff(levels)
+        thresholds = self.thresholds.reshape(len(levels), -1)  # (T, K N)
+        slopes = 1 / np.maximum(thresholds[:-1] - thresholds[1:], SMALLEST_GAP)
         out = np.empty_like(rows)
         for row, ranked in zip(rows, out, strict=True):
-            below = (row.ravel() < flat).astype(np.float32)  # (T, K N)
-            ranked[:] = highest - (steps @ below).reshape(row.shape)
+            below = (thresholds[:-1] - np.maximum(row, LOWEST).ravel()) * slopes
+            np.clip(below, 0, 1, out=below)  # how far from one kept rank to the next
+            ranked[:] = levels[-1] - 1 - (steps @ below).reshape(row.shape)
         return out
 
 
@@ -177,5 +183,5 @@ def _standardised(stack: SimilarityStack) -> NDArray[np.float32]:
 
 
 def _geometric(n: int) -> NDArray[np.int64]:
-    """Return ranks 1, 2, 3, 5, 7, ... up to n, each about 1.4 times the last."""
-    return np.unique(np.round(1.4 ** np.arange(64)).astype(np.int64)[:64].clip(1, n))
+    """Return ranks 1, 2, 3, 5, 9, ... up to n, each about 1.7 times the last."""
+    return np.unique(np.round(1.7 ** np.arange(40)).clip(1, n).astype(np.int64))

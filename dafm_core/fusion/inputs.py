@@ -171,15 +171,17 @@ class TileView:
         Best score, its lead over the second and the tenth, the tenth's over the hundredth, and
         the entropy of the row: classic predictors of how far a ranking can be trusted.
         """
-        rows, last = self.rows, self.tile.shape[2] - 1
+        kept, last = np.isfinite(self.rows), self.tile.shape[2] - 1
+        lowest = self.rows.min(axis=2, keepdims=True, where=kept, initial=0.0)
+        rows = np.where(kept, self.rows, lowest)  # an excluded candidate is no evidence
         top = -np.partition(-rows, sorted({min(i, last) for i in (0, 1, 9, 99)}), axis=2)
         first, second, tenth, hundredth = (top[:, :, min(i, last)] for i in (0, 1, 9, 99))
-        chance = np.exp(rows - rows.max(axis=2, keepdims=True))
+        chance = np.exp(rows - first[:, :, None])
         chance /= chance.sum(axis=2, keepdims=True)
         entropy = -(chance * np.log(np.maximum(chance, 1e-30))).sum(axis=2)
         shape = np.stack([first, first - second, first - tenth, tenth - hundredth, entropy], 1)
         out = np.zeros((len(rows), CONTEXT_PER_PROVIDER, len(self.inputs.names)), np.float32)
-        out[:, :, self.inputs.present] = np.where(np.isfinite(shape), shape, 0)
+        out[:, :, self.inputs.present] = shape
         return out.reshape(len(rows), -1)
 
     def _family(self, name: str) -> NDArray[np.float32] | None:
