@@ -101,8 +101,8 @@ def test_groups_and_other_columns(own):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"query_id": "q"}', "query 0: expected a string field 'reference', got None"),
-        ('{"query_id": 3, "reference": "a", "text": "t"}', "string field 'query_id', got 3"),
+        ('{"query_id": "q"}', "query 0: expected text in 'reference', got None"),
+        ('{"query_id": 3, "reference": "a", "text": "t"}', "text in 'query_id', got 3"),
         (
             '{"query_id": "q", "reference": "a", "text": "t", "target": ["c"]}',
             "did you mean 'targets'",
@@ -124,7 +124,7 @@ def test_bad_jsonl(own, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("query_id,reference\nq,a\n", "string field 'text', got None"),
+        ("query_id,reference\nq,a\n", "text in 'text', got None"),
         ("query_id,reference,text\nq,a\n", "as many cells as columns"),
         ("query_id,reference,text\nq,a,t,more\n", "as many cells as columns"),
         ("query_id,reference,text\nq,a,\xff\n", "expected a CSV table"),
