@@ -160,6 +160,11 @@ class LightFusion(Fuser):
         self.seed = seed
         self.options_ = resolve_options(preset, self.params())
 
+    @property
+    def gallery_order_matters(self) -> bool:
+        """Whether the network mixes candidates that stand side by side in the gallery."""
+        return self.options_.network == "paper"
+
     def with_bank(self, bank: SimilarityStack) -> Self:
         """Return this fusion with another query bank: what a new gallery needs.
 
@@ -323,7 +328,7 @@ class LightFusion(Fuser):
             gallery_weight=gallery,
             subset_weight=subset,
             provider_dropout=options.provider_dropout,
-            shuffle_gallery=options.network == "paper" and options.gallery_order == "shuffled",
+            shuffle_gallery=self.gallery_order_matters and options.gallery_order == "shuffled",
         )
 
     def _new_network(self, seed: int) -> nn.Module:
