@@ -47,7 +47,7 @@ class LightOptions:
     n_seeds: int = 3
     n_epochs: int = 12
     batch_size: int = 64
-    learning_rate: float = 2e-3
+    learning_rate: float = 6e-3
     weight_decay: float = 1e-2
     temperature: float = 1.0
     temperature_rule: TemperatureRule = "fixed"
@@ -97,6 +97,7 @@ PRESETS: Final[dict[str, LightOptions]] = {
         n_seeds=1,
         n_epochs=4,
         batch_size=512,
+        learning_rate=2e-3,
         temperature=0.02,
         temperature_rule="paper",
         provider_dropout=0.0,

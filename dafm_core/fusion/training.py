@@ -61,7 +61,7 @@ class TrainingPlan:
     subset_weight: float
     provider_dropout: float
     shuffle_gallery: bool
-    patience: int = 2
+    patience: int = 4
 
 
 @dataclass(frozen=True, eq=False)

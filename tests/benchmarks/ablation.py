@@ -75,6 +75,15 @@ def settings() -> Iterator[Setting]:
     for more in ("columns", "neighbour-rows"):
         options = linear | {"inputs": f"{ALL},{more}"}
         yield Setting("Inputs (linear)", f"with {more}", light, options)
+    for order in ("file", "shuffled"):
+        for shuffled in (False, True):
+            where = "shuffled" if shuffled else "file"
+            options = {"preset": "paper", "gallery_order": order}
+            name = f"trained in {order} order, used in {where} order"
+            yield Setting("Preset paper", name, light, options, shuffled)
+    for rule in ("fixed", "adaptive", "learned"):
+        options = {"preset": "paper", "temperature_rule": rule}
+        yield Setting("Preset paper", f"temperature {rule}, file order", light, options)
     yield Setting("Network", "three networks (default)", light)
     yield Setting("Network", "one network", light, {"n_seeds": 1})
     yield Setting("Network", "five networks", light, {"n_seeds": 5})
@@ -96,15 +105,6 @@ def settings() -> Iterator[Setting]:
     for rule in ("learned", "adaptive", "paper"):
         options = {"n_seeds": 1, "temperature_rule": rule}
         yield Setting("Temperature (one network)", rule, light, options)
-    for order in ("file", "shuffled"):
-        for shuffled in (False, True):
-            where = "shuffled" if shuffled else "file"
-            options = {"preset": "paper", "gallery_order": order}
-            name = f"trained in {order} order, used in {where} order"
-            yield Setting("Preset paper", name, light, options, shuffled)
-    for rule in ("fixed", "adaptive", "learned"):
-        options = {"preset": "paper", "temperature_rule": rule}
-        yield Setting("Preset paper", f"temperature {rule}, file order", light, options)
 
 
 def lambdamart(**options: Any) -> Fuser:
