@@ -36,6 +36,7 @@ METRICS: Final = ("recall@1", "recall@5", "recall@10", "recall@50", "rsubset@1",
 HEADS: Final = ("R@1", "R@5", "R@10", "R@50", "Rs@1", "Rmean")
 FAMILIES: Final = ("rows", "restandardized", "ranks", "reverse", "neighbours")
 ALL: Final = ",".join(FAMILIES)
+HEADER_LINES: Final = 2
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,14 @@ def page(results: Path) -> str:
         sections: dict[str, list[Setting]] = {}
         for setting in settings():
             sections.setdefault(setting.section, []).append(setting)
+        missing = []
         for section, members in sections.items():
-            lines += [f"\n### {section}\n", *_table(results, name, members)]
+            table = list(_table(results, name, members))
+            missing += [m.name for m in members if _load(results, name, m) is None]
+            if len(table) > HEADER_LINES:
+                lines += [f"\n### {section}\n", *table]
+        if missing:
+            lines.append(f"\nNot measured yet on {name}: {'; '.join(missing)}.")
     return "\n".join(lines) + "\n"
 
 
