@@ -111,7 +111,7 @@ def test_a_network_that_never_helps_stays_where_it_started(problem):
     history = train(
         network,
         examples,
-        plan(learning_rate=10.0, n_epochs=9),
+        plan(learning_rate=1e4, n_epochs=9),
         weights=np.ones((1, 3)),
         seed=0,
         validation=examples,
