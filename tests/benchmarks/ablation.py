@@ -85,6 +85,12 @@ def settings() -> Iterator[Setting]:
     for rule in ("fixed", "adaptive", "learned"):
         options = {"preset": "paper", "temperature_rule": rule}
         yield Setting("Preset paper", f"temperature {rule}, file order", light, options)
+    longer = {"preset": "paper", "gallery_order": "file", "temperature": 0.1}
+    longer |= {"n_epochs": 12, "batch_size": 64}
+    for shuffled in (False, True):
+        where = "shuffled" if shuffled else "file"
+        name = f"20 times the steps, tau 0.1, file order, used in {where} order"
+        yield Setting("Preset paper", name, light, longer, shuffled)
     yield Setting("Network", "three networks (default)", light)
     yield Setting("Network", "one network", light, {"n_seeds": 1})
     yield Setting("Network", "five networks", light, {"n_seeds": 5})
