@@ -90,8 +90,10 @@ def leakage(splits: Sequence[Split]) -> Leakage:
 
 
 def clone(fuser: Fuser) -> Fuser:
-    """Return an unfitted fuser with the same constructor arguments."""
-    return type(fuser)(**fuser.params())
+    """Return an unfitted fuser with the same constructor arguments and the same bank queries."""
+    fresh = type(fuser)(**fuser.params())
+    fresh.bank_queries = fuser.bank_queries
+    return fresh
 
 
 def fit_and_evaluate(

@@ -39,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folds", type=int, help="cross-fitted folds by group (default 5)")
     parser.add_argument("--train-queries", type=Path, help="fit on these: ids, one a line")
     parser.add_argument("--train-store", type=Path, help="fit on another store's queries")
+    parser.add_argument(
+        "--bank", type=Path, help="store of unlabelled queries for column statistics, of one store"
+    )
     parser.add_argument("--queries", type=Path, help="compare on these: ids, one a line")
     parser.add_argument("--metrics", help="e.g. recall@1,recall@10; the protocol's by default")
     parser.add_argument("--resamples", type=int, default=10_000, help="for intervals (10000)")
@@ -52,8 +55,9 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.reporting.tables import comparison_table, fashioniq_table
     from dafm_core.reporting.terminal import print_comparison, print_table, progress_bars
 
-    if len(args.stores) > 1 and (args.queries or args.train_queries or args.train_store):
-        raise OptionError("dafm compare: query lists and --train-store go with one store.")
+    alone = (args.queries, args.train_queries, args.train_store, args.bank)
+    if len(args.stores) > 1 and any(alone):
+        raise OptionError("dafm compare: query lists, --train-store and --bank go with one store.")
     fusers = load_fusers(args, PluginCatalog.discover())
     with progress_bars() as progress:
         comparisons = [_compare(args, store, fusers, progress) for store in args.stores]
@@ -103,6 +107,10 @@ def _compare(
     elif not args.folds:
         how["folds"] = 5
     dataset = store.dataset.take(read_ids(args.queries)) if args.queries else store.dataset
+    if args.bank:
+        bank = SimilarityStack.from_store(SimilarityStore.open(args.bank), names)
+        for fuser in fusers.values():
+            fuser.bank_queries = bank
     return compare(
         SimilarityStack.from_store(store, names),
         dataset,

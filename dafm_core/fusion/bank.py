@@ -26,6 +26,10 @@ LOWEST: Final = np.float32(-100)
 """Below any standardised score that occurs."""
 N_PRIOR: Final = 10.0
 """Queries that the prior (columns as they are) counts for; nothing beside a bank of a thousand."""
+N_TOPICS: Final = 32
+"""Directions kept of those in which the bank's rows differ."""
+N_ITERATIONS: Final = 4
+"""Of the subspace iteration that finds them; the leading ones change no more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +45,8 @@ class QueryBank:
         Ascending, about geometric.
     thresholds : ndarray of shape (T, n_names, n_gallery), float32
         Each column's ``ranks``-highest scores.
+    topics : ndarray of shape (n_names, H, n_gallery), float32
+        Orthonormal directions in which the bank's column-standardised rows differ most.
     """
 
     names: tuple[str, ...]
@@ -48,6 +54,7 @@ class QueryBank:
     statistics: ColumnStatistics
     ranks: NDArray[np.int64]
     thresholds: NDArray[np.float32]
+    topics: NDArray[np.float32]
 
     @classmethod
     def of(cls, stack: SimilarityStack) -> QueryBank:
@@ -60,12 +67,14 @@ class QueryBank:
         known = np.maximum(scores, LOWEST)  # an excluded query ranks below all
         columns = np.sort(known.transpose(1, 2, 0), axis=2)  # (B, K, N) -> (K, N, B)
         ranks = _geometric(len(scores))
+        statistics = ColumnStatistics.of_moments(moments, n_prior=N_PRIOR)
         return cls(
             names=stack.names,
             gallery_ids=stack.gallery_ids,
-            statistics=ColumnStatistics.of_moments(moments, n_prior=N_PRIOR),
+            statistics=statistics,
             ranks=ranks,
             thresholds=np.ascontiguousarray(columns[:, :, -ranks].transpose(2, 0, 1)),
+            topics=_topics(scores, statistics),
         )
 
     def covers(self, stack: SimilarityStack) -> bool:
@@ -101,6 +110,7 @@ class QueryBank:
             statistics=ColumnStatistics(self.statistics.mean[cells], self.statistics.std[cells]),
             ranks=self.ranks,
             thresholds=np.ascontiguousarray(self.thresholds[:, cells[0], cells[1]]),
+            topics=np.ascontiguousarray(self.topics[rows][:, :, cells[1][0]]),
         )
 
     def log_ranks(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -120,6 +130,16 @@ class QueryBank:
             ranked[:] = levels[-1] - 1 - (steps @ below).reshape(row.shape)
         return out
 
+    def topical(self, columns: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return column-standardised rows (B, K, N) without what is theirs alone.
+
+        Each row is projected on the topics of this (aligned) bank: what remains is what queries
+        like it have in common.
+        """
+        known = np.where(np.isfinite(columns), columns, np.float32(0)).transpose(1, 0, 2)
+        shared: NDArray[np.float32] = (known @ self.topics.transpose(0, 2, 1)) @ self.topics
+        return np.where(np.isfinite(columns), shared.transpose(1, 0, 2), np.float32(-np.inf))
+
 
 def bank_state(bank: QueryBank) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return what a fitted fuser stores of its bank: arrays and JSON values."""
@@ -128,6 +148,7 @@ def bank_state(bank: QueryBank) -> tuple[dict[str, NDArray[Any]], dict[str, Any]
         "bank.std": bank.statistics.std,
         "bank.ranks": bank.ranks,
         "bank.thresholds": bank.thresholds,
+        "bank.topics": bank.topics,
     }
     return arrays, {"bank": {"names": list(bank.names), "gallery": list(bank.gallery_ids)}}
 
@@ -140,6 +161,7 @@ def bank_from_state(arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any
         statistics=ColumnStatistics(arrays["bank.mean"], arrays["bank.std"]),
         ranks=arrays["bank.ranks"],
         thresholds=arrays["bank.thresholds"],
+        topics=arrays["bank.topics"],
     )
 
 
@@ -180,6 +202,26 @@ def _standardised(stack: SimilarityStack) -> NDArray[np.float32]:
     """Return row-standardised scores of every query, or of as many as ``MAX_BYTES`` allows."""
     part = stack.take_queries(stack.query_ids[:: _stride(stack)])
     return np.concatenate([zscore_rows(tile) for _, tile in part.tiles()])
+
+
+def _topics(scores: NDArray[np.float32], statistics: ColumnStatistics) -> NDArray[np.float32]:
+    """Return the leading directions of each provider's column-standardised rows, (K, H, N).
+
+    By subspace iteration (Halko et al., SIAM Review 2011) from a random mixture of queries, so
+    that the order of the gallery plays no part.
+    """
+    n_queries, n_providers, n_gallery = scores.shape
+    width = min(N_TOPICS, n_queries, n_gallery)
+    mixture = np.random.default_rng(0).normal(size=(n_queries, width)).astype(np.float32)
+    topics = np.empty((n_providers, width, n_gallery), np.float32)
+    for k in range(n_providers):
+        rows = (scores[:, k] - statistics.mean[k]) / statistics.std[k]
+        rows[~np.isfinite(rows)] = 0
+        directions = rows.T @ mixture  # (N, H)
+        for _ in range(N_ITERATIONS):
+            directions = rows.T @ (rows @ np.linalg.qr(directions)[0])
+        topics[k] = np.linalg.qr(directions)[0].T
+    return topics
 
 
 def _geometric(n: int) -> NDArray[np.int64]:

@@ -70,6 +70,9 @@ class Fuser(ABC):
     kind: ClassVar[Kind] = "static"
     learns: ClassVar[bool] = False
     """Whether ``fit`` uses targets."""
+    bank_queries: SimilarityStack | None = None
+    """Unlabelled queries, none of them in training or evaluation, that a fuser which makes a query
+    bank makes it of; by default it takes the training queries."""
 
     provider_names_: tuple[str, ...]
     fitted_query_ids_: frozenset[str]
@@ -106,6 +109,8 @@ class Fuser(ABC):
         self.provider_names_ = part.names
         self.passports_ = dict(part.passports)
         self.protocol_ = part.protocol
+        if self.bank_queries is not None:
+            self._check_passports(self.bank_queries)
         self.fitted_query_ids_ = frozenset(part.query_ids if self.learns else ())
         self._fit(part, dataset)
         return self

@@ -78,6 +78,7 @@ def make_examples(
     n_uniform: int,
     seed: int,
     n_bank_folds: int = N_BANK_FOLDS,
+    bank: QueryBank | None = None,
 ) -> Examples:
     """Return examples of every target in the gallery, their banks cross-fitted.
 
@@ -93,6 +94,8 @@ def make_examples(
         At least so many more, drawn uniformly; the gallery's size, or more, takes all candidates.
     n_bank_folds : int, default=5
         One puts each query into its own bank.
+    bank : QueryBank, optional
+        Of other queries, for all examples; by default one of the stack's for each fold.
     """
     targets = _to_stack(dataset, stack, dataset.targets)
     subsets = _to_stack(dataset, stack, dataset.subsets)
@@ -101,9 +104,10 @@ def make_examples(
     width = n_hard * (stack.n_providers + 1) + int(labelled) + n_uniform
     draw = _Draw(stack.gallery_ids, n_hard, width, np.random.default_rng(seed))
     parts, order = [], []
-    for rows, bank in _banks(stack, dataset, families, n_bank_folds, seed):
+    every = [(np.arange(stack.n_queries), bank)]
+    for rows, own_bank in every if bank else _banks(stack, dataset, families, n_bank_folds, seed):
         part = stack.take_queries([stack.query_ids[row] for row in rows])
-        inputs = Inputs.of(part, families, bank)
+        inputs = Inputs.of(part, families, own_bank)
         for block, tile in part.tiles():
             here = rows[block]
             own = targets.take(here)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.errors import OptionError, closest
+from dafm_core.errors import LeakageError, OptionError, closest
 from dafm_core.fusion.bank import QueryBank
 from dafm_core.normalize import minmax_rows, rank_rows, zscore_rows
 
@@ -28,12 +28,13 @@ FAMILIES: Final = {
     "restandardized": "columns, standardised once more over each row: the evidence",
     "ranks": "logarithm of the share of candidates with as much evidence, centred",
     "reverse": "logarithm of how many queries of the bank score the candidate higher",
+    "topics": "evidence that is left when the row is made of the bank's main directions alone",
     "neighbours": "mean evidence of a candidate's nearest other candidates",
     "neighbour-rows": "their mean score, standardised over each row",
 }
 """One channel per provider each, in this order; without a bank the evidence is ``rows``."""
 
-BANK_FAMILIES: Final = frozenset({"columns", "restandardized", "reverse"})
+BANK_FAMILIES: Final = frozenset({"columns", "restandardized", "reverse", "topics"})
 NEIGHBOUR_FAMILIES: Final = frozenset({"neighbours", "neighbour-rows"})
 CONTEXT_PER_PROVIDER: Final = 5
 N_NEIGHBOURS: Final = 8
@@ -107,7 +108,7 @@ class Inputs:
         """Which channels say anything here, shape (n_channels,)."""
         family = [
             not (name in NEIGHBOUR_FAMILIES and self.neighbours is None)
-            and not (name == "reverse" and self.bank is None)
+            and not (name in ("reverse", "topics") and self.bank is None)
             for name in self.families
         ]
         provider = np.isin(np.arange(len(self.names)), self.present)
@@ -200,11 +201,43 @@ class TileView:
                 return _log_ranks(self.evidence)
             case "reverse" if bank is not None:
                 return np.where(self.silent[:, :, None], np.float32(0), bank.log_ranks(self.rows))
+            case "topics" if bank is not None:
+                return zscore_rows(bank.topical(self.columns))
             case "neighbours" if neighbours is not None:
                 return _mean_over_neighbours(self.evidence, neighbours)
             case "neighbour-rows" if neighbours is not None:
                 return _mean_over_neighbours(self.rows, neighbours)
         return None
+
+
+def training_bank(
+    stack: SimilarityStack, families: tuple[str, ...], bank_queries: SimilarityStack | None
+) -> QueryBank | None:
+    """Return the bank that a fuser keeps, where its channels need one.
+
+    Parameters
+    ----------
+    stack : SimilarityStack
+        Training queries; the bank is made of them where ``bank_queries`` is None.
+
+    Raises
+    ------
+    LeakageError
+        If the bank's queries are among the training queries.
+    AlignmentError
+        If they were not scored by every provider against the whole gallery.
+    """
+    if BANK_FAMILIES.isdisjoint(families):
+        return None
+    if bank_queries is None:
+        return QueryBank.of(stack)
+    shared = set(bank_queries.query_ids) & set(stack.query_ids)
+    if shared:
+        raise LeakageError(
+            f"bank: expected other queries than those trained on, got {len(shared)} of them, e.g. "
+            f"{min(shared)!r}. Leave the bank out: training makes one of its own queries."
+        )
+    return QueryBank.of(bank_queries).aligned(stack)
 
 
 def gallery_neighbours(stack: SimilarityStack) -> NDArray[np.int64] | None:

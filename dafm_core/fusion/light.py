@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
@@ -18,13 +18,13 @@ from dafm_core.fusion.bank import QueryBank, bank_from_state, bank_state, draw_f
 from dafm_core.fusion.base import Fuser, Tile, TileScorer
 from dafm_core.fusion.examples import Examples, make_examples
 from dafm_core.fusion.inputs import (
-    BANK_FAMILIES,
     CONTEXT_PER_PROVIDER,
     Inputs,
+    training_bank,
     usable_families,
 )
-from dafm_core.fusion.linear import fit_linear
-from dafm_core.fusion.network import PaperFusion, ResidualFusion
+from dafm_core.fusion.linear import fit_linear, plain_mean, provider_sets, smallest_holding
+from dafm_core.fusion.network import PaperFusion, ResidualFusion, mean_score
 from dafm_core.fusion.presets import LightOptions, Objective, Preset, resolve_options
 from dafm_core.fusion.temperature import TemperatureRule
 from dafm_core.fusion.training import History, Progress, TrainingPlan, train
@@ -40,8 +40,6 @@ MIN_EXAMPLES: Final = 200
 """Fewer do not support more than the linear fusion."""
 N_VALIDATION_FOLDS: Final = 5
 """Each network is stopped early on another grouped fold of this many."""
-EVIDENCE: Final = ("restandardized", "columns", "rows", "minmax", "ranks")
-"""The first of these that is among the inputs is what an unlearned fusion would average."""
 
 
 class LightFusion(Fuser):
@@ -205,7 +203,7 @@ class LightFusion(Fuser):
             fused: NDArray[np.float32] = weights @ channels  # (B, C, N) -> (B, N)
             if networks:
                 context = self._standardised(view.context())
-                fused += _mean_of_networks(networks, channels, context)
+                fused += mean_score(networks, channels, context)
             fused[~np.isfinite(tile[:, 0])] = -np.inf
             return fused
 
@@ -242,9 +240,8 @@ class LightFusion(Fuser):
     def _fit(self, stack: SimilarityStack, dataset: Dataset) -> None:
         options = self.options_
         self.families_ = usable_families(stack, options.families)
-        needs_bank = not BANK_FAMILIES.isdisjoint(self.families_)
-        self.bank_ = QueryBank.of(stack) if needs_bank else None
-        self.bank_query_ids_ = frozenset()
+        self.bank_ = training_bank(stack, self.families_, self.bank_queries)
+        self.bank_query_ids_ = frozenset(self.bank_queries.query_ids if self.bank_queries else ())
         examples = make_examples(
             stack,
             dataset,
@@ -252,9 +249,10 @@ class LightFusion(Fuser):
             n_hard=options.n_hard,
             n_uniform=options.n_uniform if options.candidates == "sampled" else stack.n_gallery,
             seed=self.seed,
+            bank=self.bank_ if self.bank_queries else None,
         )
         self.context_ = ColumnStatistics.of_tiles([examples.context[:, None]])
-        self.provider_sets_ = _provider_sets(len(self.provider_names_))
+        self.provider_sets_ = provider_sets(len(self.provider_names_))
         self.weights_ = np.stack([self._fit_linear(examples, s) for s in self.provider_sets_])
         self._fit_networks(examples)
 
@@ -269,16 +267,13 @@ class LightFusion(Fuser):
             replace(examples, channels=examples.channels[:, used]),
             gallery_weight=gallery,
             subset_weight=subset,
-            prior=self._mean_weights()[used],
+            prior=plain_mean(self.families_, len(providers))[used],
         )
         return weights
 
     def _weights_for(self, inputs: Inputs) -> NDArray[np.float32]:
         """Return weights for the fewest providers that hold those present, zeros elsewhere."""
-        present = np.isin(np.arange(len(self.provider_names_)), inputs.present)
-        holds = (self.provider_sets_ | ~present).all(axis=1)
-        size = np.where(holds, self.provider_sets_.sum(axis=1), len(present) + 1)
-        weights = self.weights_[int(size.argmin())]
+        weights = self.weights_[smallest_holding(self.provider_sets_, inputs.present)]
         return np.where(inputs.available, weights, 0).astype(np.float32)
 
     def _fit_networks(self, examples: Examples) -> None:
@@ -340,14 +335,6 @@ class LightFusion(Fuser):
         n_context = CONTEXT_PER_PROVIDER * n_providers
         return ResidualFusion(n_channels, n_context, self.options_.n_hidden, generator=generator)
 
-    def _mean_weights(self) -> NDArray[np.float64]:
-        """Return the mean of the evidence as weights: what many examples replace."""
-        n_providers = len(self.provider_names_)
-        weights = np.zeros((len(self.families_), n_providers))
-        evidence = next((name for name in EVIDENCE if name in self.families_), self.families_[0])
-        weights[self.families_.index(evidence)] = 1 / n_providers
-        return weights.ravel()
-
     def _covers(self, available: NDArray[np.bool_]) -> bool:
         """Say whether the networks have learned to do without what is missing."""
         missing = (~available).sum()
@@ -390,34 +377,6 @@ class LightFusion(Fuser):
                 "Score the missing providers for the best ranking.",
                 ", ".join(lacking),
             )
-
-
-def _provider_sets(n_providers: int) -> NDArray[np.bool_]:
-    """Return all providers, then all but each, then each alone, (1 + K + K, K)."""
-    if n_providers == 1:
-        return np.full((1, 1), True)
-    one = np.eye(n_providers, dtype=bool)
-    return np.concatenate([np.full((1, n_providers), True), ~one, one])
-
-
-def _mean_of_networks(
-    networks: list[nn.Module], channels: NDArray[np.float32], context: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return the networks' mean score, a few rows at a time, (B, C, N), (B, D) -> (B, N)."""
-    mean = np.zeros((len(channels), channels.shape[2]), np.float32)
-    with torch.inference_mode():
-        for rows in _blocks(channels.shape):
-            evidence, query = torch.from_numpy(channels[rows]), torch.from_numpy(context[rows])
-            for network in networks:
-                mean[rows] += network(evidence, query).numpy() / len(networks)
-    return mean
-
-
-def _blocks(shape: tuple[int, ...], *, n_cells: int = 1 << 17) -> Iterator[slice]:
-    """Yield slices of rows whose hidden units stay in the cache."""
-    size = max(1, n_cells // shape[2])
-    for start in range(0, shape[0], size):
-        yield slice(start, start + size)
 
 
 def light_paper(**options: Any) -> LightFusion:

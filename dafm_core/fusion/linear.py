@@ -1,6 +1,7 @@
 """The linear fusion: one weight per channel, the convex heart of LightFusion. NumPy only.
 
-It minimises InfoNCE by Newton's method, so it has no learning rate and no seed.
+It minimises InfoNCE by Newton's method, so it has no learning rate and no seed; solving it again
+for fewer providers takes a tenth of a second, which is how a fusion does without one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ TOLERANCE: Final = 1e-6
 """Decrease of the loss, in nats a query, that is not worth another step."""
 BLOCK: Final = 256
 """Examples whose products are held at a time."""
+EVIDENCE: Final = ("restandardized", "columns", "rows", "minmax", "ranks")
+"""The first of these that is among the inputs is what an unlearned fusion would average."""
 
 
 def fit_linear(
@@ -62,6 +65,30 @@ def fit_linear(
             break  # no step lowers the loss
         weights, (loss, gradient, hessian) = weights - shrink * step, proposed
     return weights
+
+
+def plain_mean(families: tuple[str, ...], n_providers: int) -> Vector:
+    """Return the mean of the evidence as weights (C,): what many examples replace."""
+    weights = np.zeros((len(families), n_providers))
+    evidence = next((name for name in EVIDENCE if name in families), families[0])
+    weights[families.index(evidence)] = 1 / n_providers
+    return weights.ravel()
+
+
+def provider_sets(n_providers: int) -> NDArray[np.bool_]:
+    """Return all providers, then all but each, then each alone, (1 + K + K, K)."""
+    if n_providers == 1:
+        return np.full((1, 1), True)
+    one = np.eye(n_providers, dtype=bool)
+    return np.concatenate([np.full((1, n_providers), True), ~one, one])
+
+
+def smallest_holding(sets: NDArray[np.bool_], present: NDArray[np.int64]) -> int:
+    """Return which set has the fewest providers among those that hold all that are present."""
+    n_providers = sets.shape[1]
+    wanted = np.isin(np.arange(n_providers), present)
+    holds = (sets | ~wanted).all(axis=1)
+    return int(np.where(holds, sets.sum(axis=1), n_providers + 1).argmin())
 
 
 def _infonce(

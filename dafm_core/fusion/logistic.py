@@ -13,7 +13,7 @@ from dafm_core.errors import OptionError
 from dafm_core.fusion.bank import QueryBank, bank_from_state, bank_state
 from dafm_core.fusion.base import Fuser, Tile, TileScorer
 from dafm_core.fusion.examples import Examples, make_examples
-from dafm_core.fusion.inputs import BANK_FAMILIES, Inputs, parse_families, usable_families
+from dafm_core.fusion.inputs import Inputs, parse_families, training_bank, usable_families
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
@@ -99,8 +99,7 @@ class LogisticFusion(Fuser):
     def _fit(self, stack: SimilarityStack, dataset: Dataset) -> None:
         wanted = parse_families(self.inputs, where="LogisticFusion")
         self.families_ = usable_families(stack, wanted)
-        needs_bank = not BANK_FAMILIES.isdisjoint(self.families_)
-        self.bank_ = QueryBank.of(stack) if needs_bank else None
+        self.bank_ = training_bank(stack, self.families_, self.bank_queries)
         examples = make_examples(
             stack,
             dataset,
@@ -108,6 +107,7 @@ class LogisticFusion(Fuser):
             n_hard=self.n_hard,
             n_uniform=self.n_negatives,
             seed=self.seed,
+            bank=self.bank_ if self.bank_queries else None,
         )
         cells, right, weight = _cells(examples)
         if right.all():  # nothing to tell a target from

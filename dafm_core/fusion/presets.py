@@ -37,17 +37,17 @@ class LightOptions:
     """Every choice LightFusion makes; see there."""
 
     network: Literal["residual", "linear", "paper"] = "residual"
-    inputs: str = "rows,restandardized,ranks,reverse,neighbours"
+    inputs: str = "rows,restandardized,ranks,reverse,topics,neighbours"
     objective: Objective = "weighted"
     subset_weight: float = 0.3
     candidates: Literal["sampled", "exact"] = "sampled"
     n_hard: int = 30
     n_uniform: int = 64
-    n_hidden: int = 16
-    n_seeds: int = 3
-    n_epochs: int = 12
+    n_hidden: int = 32
+    n_seeds: int = 5
+    n_epochs: int = 30
     batch_size: int = 64
-    learning_rate: float = 6e-3
+    learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     temperature: float = 1.0
     temperature_rule: TemperatureRule = "fixed"
@@ -94,6 +94,7 @@ PRESETS: Final[dict[str, LightOptions]] = {
         inputs="minmax",
         objective="gallery",
         candidates="exact",
+        n_hidden=16,
         n_seeds=1,
         n_epochs=4,
         batch_size=512,

@@ -88,7 +88,8 @@ STATIC_FUSERS = [
 
 _INPUTS = Option(
     name="inputs",
-    summary="comma-separated: minmax, rows, columns, restandardized, ranks, neighbours",
+    summary="comma-separated: minmax, rows, columns, restandardized, ranks, reverse, topics, "
+    "neighbours, neighbour-rows",
 )
 _SEED = Option(name="seed", summary="seed of every random draw", kind="int", default=0)
 _PAPER = "DAFM, arXiv 2511.05020"

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import dafm_core.fusion.bank as bank_module
 from dafm_core.errors import AlignmentError
 from dafm_core.fusion.bank import (
     QueryBank,
@@ -40,6 +41,7 @@ def test_it_aligns_by_provider_and_gallery_id(make_problem, rng):
     np.testing.assert_array_equal(aligned.statistics.mean, whole.statistics.mean[cells])
     np.testing.assert_array_equal(aligned.statistics.std, whole.statistics.std[cells])
     np.testing.assert_array_equal(aligned.thresholds, whole.thresholds[:, [0, 2]][:, :, order])
+    np.testing.assert_array_equal(aligned.topics, whole.topics[[0, 2]][:, :, order])
 
 
 def test_a_bank_that_lacks_a_provider_or_a_candidate_says_which(make_problem):
@@ -77,6 +79,7 @@ def test_state_restores_a_bank(make_problem):
     assert (again.names, again.gallery_ids) == (bank.names, bank.gallery_ids)
     np.testing.assert_array_equal(again.statistics.std, bank.statistics.std)
     np.testing.assert_array_equal(again.thresholds, bank.thresholds)
+    np.testing.assert_array_equal(again.topics, bank.topics)
 
 
 def test_log_ranks_count_the_queries_that_score_a_candidate_higher(make_problem):
@@ -91,3 +94,46 @@ def test_log_ranks_count_the_queries_that_score_a_candidate_higher(make_problem)
     np.testing.assert_allclose(found[higher == 0], 0, atol=1e-4)
     shifted = bank.log_ranks(scores[40:41] + np.float32(1e-6))
     np.testing.assert_allclose(shifted, bank.log_ranks(scores[40:41]), atol=1e-2)
+
+
+def columns_of(stack, bank):
+    rows = zscore_rows(stack.tile(0, stack.n_queries))
+    return np.where(np.isfinite(rows), (rows - bank.statistics.mean) / bank.statistics.std, 0)
+
+
+def test_topics_are_the_leading_singular_vectors_of_the_columns(make_problem, monkeypatch):
+    monkeypatch.setattr(bank_module, "N_TOPICS", 3)
+    _, stack = make_problem(n_queries=60)
+    ramp = np.linspace(-1, 1, stack.n_gallery, dtype=np.float32)
+    waves = np.stack([np.sin(5 * ramp), np.cos(9 * ramp), ramp**2])
+    mixture = np.random.default_rng(0).normal(size=(60, 3)) @ np.diag([9.0, 6.0, 4.0])
+    for matrix in stack.matrices:
+        matrix += (mixture @ waves).astype(np.float32)
+    bank = QueryBank.of(stack)
+    for k in range(stack.n_providers):
+        leading = np.linalg.svd(columns_of(stack, bank)[:, k], full_matrices=False)[2][:3]
+        cosines = np.linalg.svd(leading @ bank.topics[k].T, compute_uv=False)
+        np.testing.assert_allclose(cosines, 1, atol=1e-3)
+
+
+def test_what_is_topical_is_a_projection_and_leaves_excluded_cells_out(make_problem):
+    _, stack = make_problem(n_queries=100)
+    bank = QueryBank.of(stack.take_queries(stack.query_ids[:90]))
+    columns = columns_of(stack, bank)
+    columns[~np.isfinite(stack.tile(0, 100))] = -np.inf
+    once = bank.topical(columns[90:])
+    kept = np.isfinite(columns[90:])
+    assert np.isneginf(once[~kept]).all()
+    filled = np.where(kept, columns[90:], 0)
+    full = bank.topical(filled)
+    np.testing.assert_allclose(full[kept], once[kept], atol=1e-5)
+    np.testing.assert_allclose(bank.topical(full), full, atol=1e-4)
+    left = filled - full
+    np.testing.assert_allclose(np.einsum("bkn,khn->bkh", left, bank.topics), 0, atol=1e-3)
+
+
+def test_a_bank_of_few_queries_has_as_many_topics(make_problem):
+    _, stack = make_problem(n_queries=5)
+    bank = QueryBank.of(stack)
+    assert bank.topics.shape == (stack.n_providers, 5, stack.n_gallery)
+    assert np.isfinite(bank.topics).all()

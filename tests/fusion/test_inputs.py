@@ -43,6 +43,7 @@ def test_every_family_is_what_its_name_says(stack):
         "columns": columns,
         "restandardized": evidence,
         "reverse": bank.log_ranks(rows),
+        "topics": zscore_rows(bank.topical(columns)),
         "neighbours": np.where(kept, evidence, 0)[:, :, near].mean(axis=3),
         "neighbour-rows": np.where(kept, rows, 0)[:, :, near].mean(axis=3),
     }

@@ -17,7 +17,7 @@ from dafm_core.errors import FuserError, OptionError
 from dafm_core.fusion.bank import QueryBank, bank_from_state, bank_state
 from dafm_core.fusion.base import Fuser, Kind, Tile, TileScorer
 from dafm_core.fusion.examples import make_examples
-from dafm_core.fusion.inputs import Inputs, parse_families
+from dafm_core.fusion.inputs import Inputs, parse_families, training_bank
 
 if TYPE_CHECKING:
     import lightgbm
@@ -59,7 +59,7 @@ class LambdaMartFusion(Fuser):
     learns: ClassVar[bool] = True
 
     model_text_: str
-    bank_: QueryBank
+    bank_: QueryBank | None
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class LambdaMartFusion(Fuser):
         import lightgbm
 
         self._check_options()
-        self.bank_ = QueryBank.of(stack)
+        self.bank_ = training_bank(stack, self._families(), self.bank_queries)
         examples = make_examples(
             stack,
             dataset,
@@ -96,6 +96,7 @@ class LambdaMartFusion(Fuser):
             n_hard=self.n_hard,
             n_uniform=self.n_random,
             seed=self.seed,
+            bank=self.bank_ if self.bank_queries else None,
         )
         drawn = np.isfinite(examples.log_weight)  # (E, W)
         features, start = _features(examples.channels)
@@ -113,8 +114,8 @@ class LambdaMartFusion(Fuser):
     def scorer(self, stack: SimilarityStack) -> TileScorer:
         """Return the trees over this stack's gallery."""
         booster = _load(self.model_text_)
-        bank = self.bank_ if self.bank_.covers(stack) else None
-        inputs = Inputs.of(stack, self._families(), bank)
+        known = self.bank_ is not None and self.bank_.covers(stack)
+        inputs = Inputs.of(stack, self._families(), self.bank_ if known else None)
 
         def score(tile: Tile) -> NDArray[np.float32]:
             features, start = _features(inputs.channels(tile))
@@ -129,12 +130,12 @@ class LambdaMartFusion(Fuser):
 
     def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the bank as arrays, the trees as text."""
-        arrays, values = bank_state(self.bank_)
+        arrays, values = bank_state(self.bank_) if self.bank_ is not None else ({}, {})
         return arrays, values | {"model_text": self.model_text_}
 
     def set_state(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
         """Restore the bank and the trees."""
-        self.bank_ = bank_from_state(arrays, values)
+        self.bank_ = bank_from_state(arrays, values) if "bank" in values else None
         self.model_text_ = values["model_text"]
 
     def _families(self) -> tuple[str, ...]:
