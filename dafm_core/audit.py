@@ -21,6 +21,7 @@ from dafm_core.metrics.spec import parse_metrics
 from dafm_core.metrics.truth import Truth
 from dafm_core.normalize import rank_rows
 from dafm_core.statistics import Resampler
+from dafm_core.trials import Trials
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
@@ -143,11 +144,14 @@ class Audits:
     order: Order
     resolution: Resolution
     leakage: Leakage | None = None
+    trials: Trials | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values; shares and scores in [0, 1], the order audit with its words."""
         values = asdict(self)
         values["order"] |= {"is_telling": self.order.is_telling, "words": self.order.words}
+        if self.trials:
+            values["trials"] |= {"words": self.trials.words}
         return values
 
 

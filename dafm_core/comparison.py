@@ -16,7 +16,6 @@ import polars as pl
 
 from dafm_core.audit import Audits, audit, order_changes
 from dafm_core.crossfit import (
-    Progress,
     Split,
     fit_and_evaluate,
     leakage,
@@ -31,10 +30,11 @@ from dafm_core.gate import Verdict, verdict
 from dafm_core.paired import MEAN, Row, RowKind, summarise
 from dafm_core.plugins import PluginCatalog
 from dafm_core.statistics import Resampler
+from dafm_core.trials import TrialLog
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
-    from dafm_core.fusion.base import Fuser
+    from dafm_core.fusion.base import Fuser, Progress
     from dafm_core.stacking import SimilarityStack
 
 
@@ -125,6 +125,7 @@ def compare(
     metrics: Sequence[str] | None = None,
     n_resamples: int = 10_000,
     seed: int = 0,
+    trials: TrialLog | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare fusers with each other, with every single provider and with the best of them.
@@ -148,6 +149,8 @@ def compare(
         For intervals and tests.
     seed : int, default=0
         Of folds and resamples; fusers have their own.
+    trials : TrialLog, optional
+        Where to count what has been measured on these queries.
     progress : callable, optional
         Called as ``progress(what, done, total)``.
 
@@ -184,10 +187,14 @@ def compare(
     evaluations = {name: replace((singles | fused)[name], name=name) for name in order}
     resampler = Resampler(dataset.groups, n_resamples=n_resamples, seed=seed)
     audits = audit(stack, dataset, metrics=metrics, leakage=leakage(splits) if splits else None)
-    best_possible = oracle(singles)
+    best_possible, design = oracle(singles), _design(folds, train, splits)
+    if trials:
+        split = f"{design}, seed {seed}" if folds else design
+        counted = trials.add(dataset, fusers.values(), stack.names, design=split)
+        audits = replace(audits, trials=counted)
     return Comparison(
         protocol=dataset.protocol,
-        design=_design(folds, train, splits),
+        design=design,
         metrics=best_possible.metrics,
         rows=summarise(evaluations, kinds, resampler),
         oracle=summarise({"oracle": best_possible}, {"oracle": "oracle"}, resampler)[0],

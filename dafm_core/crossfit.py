@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 Split: TypeAlias = "tuple[Dataset, Dataset]"
 """Training and held-out queries."""
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is being done, how many steps are done, and how many there are."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.crossfit import Progress, Split, fit_and_evaluate, splits_of, tune_and_evaluate
+from dafm_core.crossfit import Split, fit_and_evaluate, splits_of, tune_and_evaluate
 from dafm_core.errors import OptionError, closest
 from dafm_core.evaluation import Evaluation, evaluate_providers
 from dafm_core.fusion.static.tuning import TunedRule
@@ -25,7 +25,7 @@ from dafm_core.statistics import Resampler
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
-    from dafm_core.fusion.base import Fuser
+    from dafm_core.fusion.base import Fuser, Progress
 
 MAX_PROVIDERS: Final = 6
 """2^6 fusions and 720 orders; more is neither affordable nor readable."""

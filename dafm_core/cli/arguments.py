@@ -59,6 +59,29 @@ def read_settings(pairs: list[str], *, flag: str = "--set") -> dict[str, str]:
     return settings
 
 
+def add_tune(parser: argparse.ArgumentParser, metavar: str) -> None:
+    """Add --tune, for nested selection."""
+    parser.add_argument(
+        "--tune",
+        action="append",
+        default=[],
+        metavar=metavar,
+        help="a value to try for an option; repeat it for more values and options. The best is "
+        "chosen by cross-fitting within the training queries",
+    )
+
+
+def read_choices(pairs: list[str], *, flag: str = "--tune") -> dict[str, list[str]]:
+    """Return the values to try by option; raise OptionError unless KEY=VALUE, each once."""
+    choices: dict[str, list[str]] = {}
+    for pair in pairs:
+        ((key, value),) = read_settings([pair], flag=flag).items()
+        if value in choices.setdefault(key, []):
+            raise OptionError(f"{flag}: {pair!r} is given twice.")
+        choices[key].append(value)
+    return choices
+
+
 def read_names(text: str | None) -> list[str] | None:
     """Return comma-separated names, or None where the option was not given."""
     if text is None:

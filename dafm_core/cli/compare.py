@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from dafm_core.cli.arguments import add_exports, read_ids, read_names, read_settings, write_exports
+from dafm_core.cli.arguments import (
+    add_exports,
+    add_tune,
+    read_choices,
+    read_ids,
+    read_names,
+    read_settings,
+    write_exports,
+)
 from dafm_core.errors import OptionError, closest
 
 if TYPE_CHECKING:
@@ -15,12 +24,15 @@ if TYPE_CHECKING:
     from dafm_core.fusion.base import Fuser
     from dafm_core.plugins import PluginCatalog
 
+Value = TypeVar("Value")
+
 EXAMPLES = {
     "compare": "examples:\n"
     "  dafm compare scores/ --folds 5 --report report.html\n"
     "  dafm compare scores/ --train-queries fit.txt --queries test.txt --fusers light,mean\n"
     "  dafm compare dress/ shirt/ toptee/ --folds 5      # FashionIQ: categories and averages\n"
-    "  dafm compare scores/ --fusers light --set light.objective=subset",
+    "  dafm compare scores/ --fusers light --set light.objective=subset\n"
+    "  dafm compare scores/ --tune light.subset_weight=0.1 --tune light.subset_weight=1",
 }
 
 
@@ -36,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FUSER.KEY=VALUE",
         help="an option of one fuser; repeatable",
     )
+    add_tune(parser, "FUSER.KEY=VALUE")
     parser.add_argument("--folds", type=int, help="cross-fitted folds by group (default 5)")
     parser.add_argument("--train-queries", type=Path, help="fit on these: ids, one a line")
     parser.add_argument("--train-store", type=Path, help="fit on another store's queries")
@@ -72,15 +85,34 @@ def run(args: argparse.Namespace) -> None:
 
 
 def load_fusers(args: argparse.Namespace, catalog: PluginCatalog) -> dict[str, Fuser]:
-    """Return the fusers that ``--fusers`` and ``--set FUSER.KEY=VALUE`` ask for, unfitted."""
+    """Return the fusers that --fusers, --set and --tune ask for, unfitted."""
+    from dafm_core.selection import SelectedFusion, candidates
+
     names = read_names(args.fusers) or list(catalog.fusers)
-    settings: dict[str, dict[str, str]] = {name: {} for name in names}
-    for key, value in read_settings(args.set).items():
+    fixed = _by_fuser(read_settings(args.set), names, flag="--set")
+    varied = _by_fuser(read_choices(args.tune), names, flag="--tune")
+    fusers: dict[str, Fuser] = {}
+    for name in names:
+        make = partial(catalog.load_fuser, name)
+        fusers[name] = (
+            SelectedFusion(candidates=candidates(make, fixed[name], varied[name]))
+            if varied[name]
+            else make(fixed[name])
+        )
+    return fusers
+
+
+def _by_fuser(
+    settings: Mapping[str, Value], names: Sequence[str], *, flag: str
+) -> dict[str, dict[str, Value]]:
+    """Return FUSER.KEY -> value as FUSER -> KEY -> value."""
+    parted: dict[str, dict[str, Value]] = {name: {} for name in names}
+    for key, value in settings.items():
         fuser, dot, option = key.partition(".")
-        if not dot or fuser not in settings:
-            raise OptionError(f"--set: expected FUSER.KEY, got {key!r}{closest(fuser, settings)}")
-        settings[fuser][option] = value
-    return {name: catalog.load_fuser(name, options) for name, options in settings.items()}
+        if not dot or fuser not in parted:
+            raise OptionError(f"{flag}: expected FUSER.KEY, got {key!r}{closest(fuser, parted)}")
+        parted[fuser][option] = value
+    return parted
 
 
 def _compare(
@@ -92,6 +124,7 @@ def _compare(
     from dafm_core.comparison import compare
     from dafm_core.stacking import SimilarityStack
     from dafm_core.store import SimilarityStore
+    from dafm_core.trials import TrialLog
 
     store = SimilarityStore.open(path)
     names = read_names(args.providers)
@@ -118,6 +151,7 @@ def _compare(
         metrics=read_names(args.metrics),
         n_resamples=args.resamples,
         seed=args.seed,
+        trials=TrialLog(path),
         progress=progress,
         **how,
     )

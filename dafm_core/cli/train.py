@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dafm_core.cli.arguments import add_set, read_ids, read_names, read_settings
+from dafm_core.cli.arguments import (
+    add_set,
+    add_tune,
+    read_choices,
+    read_ids,
+    read_names,
+    read_settings,
+)
 from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
@@ -20,7 +28,8 @@ EXAMPLES = {
     "train": "examples:\n"
     "  dafm train scores/ --fuser light --out light/\n"
     "  dafm train scores/ --fuser light --test-size 0.2 --out light/   # evaluate on the rest\n"
-    "  dafm train scores/ --fuser light --gate --out deploy/    # the fallback, if no better",
+    "  dafm train scores/ --fuser light --gate --out deploy/    # the fallback, if no better\n"
+    "  dafm train scores/ --tune subset_weight=0.3 --tune subset_weight=1 --out light/",
 }
 
 
@@ -30,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fuser", default="light", help="name (see dafm fusers); default light")
     parser.add_argument("--out", required=True, type=Path, help="folder for the fitted fuser")
     add_set(parser, "fuser")
+    add_tune(parser, "KEY=VALUE")
+    parser.add_argument("--bank", type=Path, help="store of unlabelled queries for the query bank")
     parser.add_argument("--providers", help="only these providers, separated by commas")
     parser.add_argument("--queries", type=Path, help="fit on these only: ids, one a line")
     parser.add_argument(
@@ -45,36 +56,87 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Fit, save, and evaluate on what was held out."""
-    from dafm_core.blocks import write_json
-    from dafm_core.evaluation import evaluate
-    from dafm_core.fusion.saving import save_fuser
+    """Fit, save, and compare on what was held out."""
     from dafm_core.plugins import PluginCatalog
+    from dafm_core.reporting.terminal import progress_bars
     from dafm_core.stacking import SimilarityStack
     from dafm_core.store import SimilarityStore
 
+    names = read_names(args.providers)
     store = SimilarityStore.open(args.store)
-    stack = SimilarityStack.from_store(store, read_names(args.providers))
+    stack = SimilarityStack.from_store(store, names)
     dataset = store.dataset.take(read_ids(args.queries)) if args.queries else store.dataset
     held_out = None
     if args.test_size is not None:
         dataset, held_out = dataset.split(test_size=args.test_size, seed=args.seed)
     catalog = PluginCatalog.discover()
-    name = args.fuser
-    fuser = catalog.load_fuser(name, read_settings(args.set))
-    reason = None
+    name, fuser, reason = args.fuser, _load(args, catalog), None
+    if args.bank:
+        fuser.bank_queries = SimilarityStack.from_store(SimilarityStore.open(args.bank), names)
     if args.gate:
         name, fuser, reason = _gate(args, stack, dataset, catalog, fuser)
-    fuser.fit(stack, dataset)
-    save_fuser(fuser, args.out)
-    if reason is not None:
-        write_json(args.out / "gate.json", reason)
-        print(reason["reason"])
+    with progress_bars() as progress:
+        fuser.on_progress = progress
+        fuser.fit(stack, dataset)
+    fuser = _save(fuser, args.out, reason)
     print(f"{args.out}: {name} fitted on {dataset.n_queries} queries of {dataset.protocol}")
     if held_out is not None:
-        values = evaluate(fuser, stack, held_out).values
-        shown = "  ".join(f"{metric} {100 * value:.2f}" for metric, value in values.items())
-        print(f"held out: {held_out.n_queries} queries  {shown}")
+        _report(args, {name: fuser}, stack, dataset, held_out, catalog)
+
+
+def _save(fuser: Fuser, out: Path, gate: dict[str, str] | None) -> Fuser:
+    """Write the fitted fuser, and why it is this one; return what was written."""
+    from dafm_core.blocks import write_json
+    from dafm_core.fusion.saving import save_fuser
+    from dafm_core.selection import SelectedFusion
+
+    if isinstance(fuser, SelectedFusion):
+        save_fuser(fuser.best_, out)
+        facts = {"chosen": fuser.chosen_, "quality": fuser.quality_}
+        write_json(out / "selection.json", facts)
+        print(f"chosen by cross-fitting within the training queries: {fuser.chosen_}")
+        fuser = fuser.best_
+    else:
+        save_fuser(fuser, out)
+    if gate is not None:
+        write_json(out / "gate.json", gate)
+        print(gate["reason"])
+    return fuser
+
+
+def _report(
+    args: argparse.Namespace,
+    fitted: dict[str, Fuser],
+    stack: SimilarityStack,
+    dataset: Dataset,
+    held_out: Dataset,
+    catalog: PluginCatalog,
+) -> None:
+    """Print the comparison on the held-out queries, with static rules tuned as the fuser was."""
+    from dafm_core.comparison import compare
+    from dafm_core.crossfit import leakage
+    from dafm_core.reporting.terminal import print_comparison
+    from dafm_core.trials import TrialLog
+
+    rules = {name: rule.fit(stack, dataset) for name, rule in _rules(catalog).items()}
+    found = compare(stack, held_out, rules | fitted, trials=TrialLog(args.store), seed=args.seed)
+    audits = replace(found.audits, leakage=leakage([(dataset, held_out)]))
+    print_comparison(replace(found, audits=audits).to_json())
+
+
+def _rules(catalog: PluginCatalog) -> dict[str, Fuser]:
+    """Return the static rules, unfitted: what a learned fusion has to beat."""
+    names = [name for name, info in catalog.fusers.items() if info.kind == "static"]
+    return {name: catalog.load_fuser(name) for name in names}
+
+
+def _load(args: argparse.Namespace, catalog: PluginCatalog) -> Fuser:
+    """Return the fuser asked for, unfitted; one that chooses among several, with --tune."""
+    from dafm_core.selection import SelectedFusion, candidates
+
+    fixed, varied = read_settings(args.set), read_choices(args.tune)
+    make = partial(catalog.load_fuser, args.fuser)
+    return SelectedFusion(candidates=candidates(make, fixed, varied)) if varied else make(fixed)
 
 
 def _gate(
@@ -88,19 +150,26 @@ def _gate(
     from dafm_core.comparison import compare
     from dafm_core.fusion.static import BestSingle
     from dafm_core.reporting.terminal import progress_bars
+    from dafm_core.trials import TrialLog
 
     if fuser.kind != "learned":
         raise OptionError(f"--gate: {args.fuser!r} is {fuser.kind}; the gate judges learned ones.")
-    rules = [name for name, info in catalog.fusers.items() if info.kind == "static"]
-    fusers = {name: catalog.load_fuser(name) for name in rules} | {args.fuser: fuser}
+    rules = _rules(catalog)
+    fusers = rules | {args.fuser: fuser}
     with progress_bars() as progress:
         found = compare(
-            stack, dataset, fusers, folds=args.folds, seed=args.seed, progress=progress
+            stack,
+            dataset,
+            fusers,
+            folds=args.folds,
+            seed=args.seed,
+            trials=TrialLog(args.store),
+            progress=progress,
         ).verdict
     if found.action == "stay":
         return "best-single", BestSingle(), asdict(found)
     return (
         found.name,
-        catalog.load_fuser(found.name) if found.name in rules else fuser,
+        rules.get(found.name, fuser),
         asdict(found),
     )

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
     from dafm_core.stacking import SimilarityStack
 
-__all__ = ["Fuser", "FuserInfo", "Kind", "Run", "Tile", "TileScorer"]
+__all__ = ["Fuser", "FuserInfo", "Kind", "Progress", "Run", "Tile", "TileScorer"]
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with what is being done, how many steps are done, and how many there are."""
 
 Tile: TypeAlias = NDArray[np.float32]
 """Raw scores of a few queries, ``(B, K, N)``; excluded cells are -inf, all others finite."""
@@ -73,6 +76,9 @@ class Fuser(ABC):
     bank_queries: SimilarityStack | None = None
     """Unlabelled queries, none of them in training or evaluation, that a fuser which makes a query
     bank makes it of; by default it takes the training queries."""
+
+    on_progress: Progress | None = None
+    """Told how ``fit`` comes along, by fusers that take their time."""
 
     provider_names_: tuple[str, ...]
     fitted_query_ids_: frozenset[str]

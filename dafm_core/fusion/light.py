@@ -27,7 +27,7 @@ from dafm_core.fusion.linear import fit_linear, plain_mean, provider_sets, small
 from dafm_core.fusion.network import PaperFusion, ResidualFusion, mean_score
 from dafm_core.fusion.presets import LightOptions, Objective, Preset, resolve_options
 from dafm_core.fusion.temperature import TemperatureRule
-from dafm_core.fusion.training import History, Progress, TrainingPlan, train
+from dafm_core.fusion.training import History, TrainingPlan, train
 from dafm_core.normalize import ColumnStatistics
 
 if TYPE_CHECKING:
@@ -90,8 +90,6 @@ class LightFusion(Fuser):
     bank_ : QueryBank or None
     history_ : list
         One list of records per network: loss, temperature, validation loss and recall.
-    on_progress : callable or None
-        Called with what is being done, steps done, and steps in all.
 
     References
     ----------
@@ -100,7 +98,6 @@ class LightFusion(Fuser):
 
     kind = "learned"
     learns = True
-    on_progress: Progress | None = None
 
     options_: LightOptions
     families_: tuple[str, ...]

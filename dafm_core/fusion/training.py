@@ -7,7 +7,6 @@ examples it sees stands in ``examples.py``.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
@@ -16,14 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
+from dafm_core.fusion.base import Progress
 from dafm_core.fusion.examples import Examples
 from dafm_core.fusion.temperature import DynamicTemperature, TemperatureRule
 
 History: TypeAlias = list[dict[str, float]]
 """One record per step (epoch, loss, temperature) and per look at the validation part."""
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is being done, how many steps are done, and how many there are."""
 
 VALIDATION_ROWS: Final = 128
 """Validation examples scored at a time."""

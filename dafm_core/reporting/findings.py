@@ -22,6 +22,8 @@ def findings(audits: Json) -> list[str]:
             f"{100 * leakage['targets']:.1f} % a target and {100 * leakage['references']:.1f} % "
             "the reference image with the queries the fusion was fitted on."
         )
+    if audits["trials"]:
+        lines.append(audits["trials"]["words"])
     return lines
 
 

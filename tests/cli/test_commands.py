@@ -7,6 +7,8 @@ import polars as pl
 import pytest
 
 from dafm_core.cli.main import COMMANDS, main
+from dafm_core.store import SimilarityStore
+from dafm_core.store_editing import split_store
 
 SCORE = "score scenes --dataset-set families=24 --provider {} --store DIR/store"
 
@@ -80,9 +82,52 @@ def test_compare_prints_a_verdict_and_writes_every_export(folder, capsys):
         assert "voting-rrf" in (folder / name).read_text()
 
 
+def n_trials(folder):
+    """How many configurations the store remembers, over all sets of queries."""
+    record = json.loads((folder / "store/trials.json").read_text())
+    return sum(len(entry["configurations"]) for entry in record["queries"].values())
+
+
+def test_options_are_tuned_within_the_training_queries(folder, capsys):
+    tune = "--tune inputs=rows --tune inputs=ranks"
+    argv = f"train DIR/store --fuser logistic {tune} --test-size 0.5 --out DIR/tuned"
+    assert run(argv, folder) == 0
+    chosen = json.loads((folder / "tuned/selection.json").read_text())
+    assert chosen["quality"].keys() == {"inputs=rows", "inputs=ranks"}
+    assert f"training queries: {chosen['chosen']}" in capsys.readouterr().out
+    assert run("fuse DIR/store --model DIR/tuned --out DIR/tuned.npy", folder) == 0
+    tune = "--tune logistic.inputs=rows --tune logistic.inputs=ranks"
+    argv = f"compare DIR/store --fusers logistic {tune} --folds 2 --resamples 99"
+    seen = [n_trials(folder)]
+    for _ in range(2):
+        assert run(argv, folder) == 0
+        seen.append(n_trials(folder))
+    assert seen[1] == seen[2] == seen[0] + 1
+    assert "on these queries" in capsys.readouterr().out
+
+
+def test_a_bank_of_unlabelled_queries_is_used_and_kept_apart(folder, capsys):
+    store = SimilarityStore.open(folder / "store")
+    bank, rest = store.dataset.split(test_size=0.5, seed=0)
+    split_store(store, bank.query_ids, folder / "bank")
+    split_store(store, rest.query_ids, folder / "rest")
+    fit = "train DIR/rest --fuser logistic --set inputs=restandardized"
+    for argv, out in ((f"{fit} --out DIR/own", "own"), (f"{fit} --bank DIR/bank --out DIR/b", "b")):
+        assert run(argv, folder) == 0
+        assert run(f"fuse DIR/rest --model DIR/{out} --out DIR/{out}.npy", folder) == 0
+    assert not np.allclose(np.load(folder / "own.npy"), np.load(folder / "b.npy"))
+    compare = "compare DIR/rest --bank DIR/{} --fusers logistic --set logistic.inputs=columns"
+    assert run(f"{compare.format('bank')} --folds 2 --resamples 99", folder) == 0
+    capsys.readouterr()
+    assert run(f"{compare.format('rest')} --folds 2", folder) == 2
+    assert "bank: expected other queries than those trained on" in capsys.readouterr().err
+
+
 def test_train_fuse_and_import_the_run_again(folder, capsys):
     assert run("train DIR/store --fuser mean --test-size 0.5 --out DIR/mean", folder) == 0
-    assert "held out:" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "the reference image with the queries the fusion was fitted on" in text
+    assert "voting-rrf" in text  # the other rules, tuned on the same queries
     assert run("fuse DIR/store --model DIR/mean --out DIR/run.npy", folder) == 0
     scores = np.load(folder / "run.npy")
     assert scores.shape[0] == len((folder / "run.queries.txt").read_text().split())
