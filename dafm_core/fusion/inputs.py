@@ -34,6 +34,8 @@ FAMILIES: Final = {
 }
 """One channel per provider each, in this order; without a bank the evidence is ``rows``."""
 
+DEFAULT_INPUTS: Final = "rows,restandardized,ranks,reverse,topics,neighbours"
+"""What wins on data (docs/explanation/ablation.md); every learned fuser takes these by default."""
 BANK_FAMILIES: Final = frozenset({"columns", "restandardized", "reverse", "topics"})
 NEIGHBOUR_FAMILIES: Final = frozenset({"neighbours", "neighbour-rows"})
 CONTEXT_PER_PROVIDER: Final = 5

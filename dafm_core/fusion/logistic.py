@@ -13,7 +13,13 @@ from dafm_core.errors import OptionError
 from dafm_core.fusion.bank import QueryBank, bank_from_state, bank_state
 from dafm_core.fusion.base import Fuser, Tile, TileScorer
 from dafm_core.fusion.examples import Examples, make_examples
-from dafm_core.fusion.inputs import Inputs, parse_families, training_bank, usable_families
+from dafm_core.fusion.inputs import (
+    DEFAULT_INPUTS,
+    Inputs,
+    parse_families,
+    training_bank,
+    usable_families,
+)
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
@@ -23,12 +29,13 @@ if TYPE_CHECKING:
 class LogisticFusion(Fuser):
     """Weights that tell targets from other candidates, both classes counting the same.
 
-    The classic way to stack classifiers. It takes every candidate by itself, where InfoNCE
-    compares the candidates of one query; given the same inputs, that is the difference.
+    The classic way to stack classifiers (on scores alone: ``inputs="rows"``). It takes every
+    candidate by itself, where InfoNCE compares the candidates of one query; given the same inputs,
+    that is the difference to LightFusion's linear part.
 
     Parameters
     ----------
-    inputs : str, default="rows"
+    inputs : str
         Comma-separated families of channels, see ``inputs.FAMILIES``.
     regularization : float, default=1.0
         scikit-learn's C.
@@ -56,7 +63,7 @@ class LogisticFusion(Fuser):
     def __init__(
         self,
         *,
-        inputs: str = "rows",
+        inputs: str = DEFAULT_INPUTS,
         regularization: float = 1.0,
         n_hard: int = 10,
         n_negatives: int = 100,

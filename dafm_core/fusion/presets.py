@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal, TypeAlias
 
 from dafm_core.errors import OptionError, closest
-from dafm_core.fusion.inputs import parse_families
+from dafm_core.fusion.inputs import DEFAULT_INPUTS, parse_families
 from dafm_core.fusion.temperature import RULES, TemperatureRule
 
 Preset: TypeAlias = Literal["default", "paper"]
@@ -37,7 +37,7 @@ class LightOptions:
     """Every choice LightFusion makes; see there."""
 
     network: Literal["residual", "linear", "paper"] = "residual"
-    inputs: str = "rows,restandardized,ranks,reverse,topics,neighbours"
+    inputs: str = DEFAULT_INPUTS
     objective: Objective = "weighted"
     subset_weight: float = 0.3
     candidates: Literal["sampled", "exact"] = "sampled"

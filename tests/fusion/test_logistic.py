@@ -6,17 +6,16 @@ from sklearn.linear_model import LogisticRegression
 
 from dafm_core.errors import OptionError
 from dafm_core.evaluation import evaluate, evaluate_providers
+from dafm_core.fusion.inputs import DEFAULT_INPUTS
 from dafm_core.fusion.logistic import LogisticFusion
 from dafm_core.fusion.saving import load_fuser, save_fuser
 from dafm_core.normalize import zscore_rows
 from dafm_core.stacking import SimilarityStack
 
-EVERYTHING = "rows,restandardized,ranks,reverse"
-
 
 def test_all_cells_give_the_weights_of_scikit_learn_by_hand(make_problem):
     dataset, stack = make_problem()
-    fitted = LogisticFusion(n_negatives=stack.n_gallery).fit(stack, dataset)
+    fitted = LogisticFusion(inputs="rows", n_negatives=stack.n_gallery).fit(stack, dataset)
     scores = zscore_rows(stack.tile(0, stack.n_queries))
     kept = np.isfinite(scores[:, 0])
     right = np.zeros(kept.shape, bool)
@@ -28,12 +27,12 @@ def test_all_cells_give_the_weights_of_scikit_learn_by_hand(make_problem):
 
 def test_sampled_negatives_stand_for_all(make_problem):
     dataset, stack = make_problem(n_queries=300, n_gallery=300)
-    every = LogisticFusion(n_negatives=300).fit(stack, dataset).weights_
-    some = LogisticFusion(n_negatives=60).fit(stack, dataset).weights_
+    every = LogisticFusion(inputs="rows", n_negatives=300).fit(stack, dataset).weights_
+    some = LogisticFusion(inputs="rows", n_negatives=60).fit(stack, dataset).weights_
     np.testing.assert_allclose(some, every, rtol=0.15)
 
 
-@pytest.mark.parametrize("inputs", ["rows", EVERYTHING])
+@pytest.mark.parametrize("inputs", ["rows", DEFAULT_INPUTS])
 def test_it_beats_every_single_and_is_the_same_after_saving(make_problem, tmp_path, inputs):
     dataset, stack = make_problem(n_queries=400, noise=(1.5, 1.5, 2.0))
     fit, held_out = dataset.split(test_size=0.5, seed=0)
@@ -49,10 +48,11 @@ def test_fitting_again_gives_the_same_bits_and_a_shuffled_gallery_the_same_weigh
     make_problem, rng
 ):
     dataset, stack = make_problem(n_gallery=200)
-    fitted = LogisticFusion().fit(stack, dataset).weights_
-    np.testing.assert_array_equal(LogisticFusion().fit(stack, dataset).weights_, fitted)
+    rows = {"inputs": "rows"}
+    fitted = LogisticFusion(**rows).fit(stack, dataset).weights_
+    np.testing.assert_array_equal(LogisticFusion(**rows).fit(stack, dataset).weights_, fitted)
     order = [stack.gallery_ids[j] for j in rng.permutation(200)]
-    shuffled = LogisticFusion().fit(stack.take_gallery(order), dataset).weights_
+    shuffled = LogisticFusion(**rows).fit(stack.take_gallery(order), dataset).weights_
     np.testing.assert_allclose(shuffled, fitted, rtol=1e-3)
 
 

@@ -8,7 +8,7 @@ are compared with LightFusion on the same inputs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,16 @@ from dafm_core.errors import FuserError, OptionError
 from dafm_core.fusion.bank import QueryBank, bank_from_state, bank_state
 from dafm_core.fusion.base import Fuser, Kind, Tile, TileScorer
 from dafm_core.fusion.examples import make_examples
-from dafm_core.fusion.inputs import Inputs, parse_families, training_bank
+from dafm_core.fusion.inputs import DEFAULT_INPUTS, Inputs, parse_families, training_bank
 
 if TYPE_CHECKING:
     import lightgbm
 
     from dafm_core.datasets.base import Dataset
     from dafm_core.stacking import SimilarityStack
+
+N_DECIMALS: Final = 3
+"""Of a channel, in standard deviations of its row."""
 
 
 class LambdaMartFusion(Fuser):
@@ -64,7 +67,7 @@ class LambdaMartFusion(Fuser):
     def __init__(
         self,
         *,
-        inputs: str = "rows,restandardized",
+        inputs: str = DEFAULT_INPUTS,
         n_trees: int = 100,
         n_leaves: int = 15,
         learning_rate: float = 0.1,
@@ -170,8 +173,12 @@ class LambdaMartFusion(Fuser):
 
 
 def _features(channels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return what the trees see, (B, W, C + 1), and what they start from, (B, W): the mean."""
-    start = channels.mean(axis=1)
+    """Return what the trees see, (B, W, C + 1), and what they start from, (B, W): the mean.
+
+    Rounded, so that the last bits of a sum, which follow the order of the gallery, choose no leaf.
+    """
+    channels = np.round(channels, N_DECIMALS)
+    start = np.round(channels.mean(axis=1), N_DECIMALS)
     return np.concatenate([channels, start[:, None]], axis=1).transpose(0, 2, 1), start
 
 

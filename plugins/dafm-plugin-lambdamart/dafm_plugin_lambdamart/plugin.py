@@ -19,11 +19,7 @@ def dafm_fusers() -> list[FuserInfo]:
             kind="learned",
             citation="Burges, MSR-TR-2010-82; Ke et al., LightGBM, NeurIPS 2017",
             options=(
-                Option(
-                    name="inputs",
-                    default="rows,restandardized",
-                    summary="channels, comma-separated",
-                ),
+                Option(name="inputs", summary="channels, comma-separated; by default light's"),
                 Option(name="n_trees", kind="int", default=100, summary="boosting rounds"),
                 Option(name="n_leaves", kind="int", default=15, summary="leaves of a tree"),
                 Option(name="learning_rate", kind="float", default=0.1, summary="of each tree"),

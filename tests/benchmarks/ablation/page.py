@@ -1,0 +1,128 @@
+"""The page docs/explanation/ablation.md and its chart, from what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from results import METRICS, Results
+from settings import Setting
+
+from dafm_core.statistics import Resampler
+
+HEADS: Final = ("R@1", "R@5", "R@10", "R@50", "Rs@1", "Rmean")
+R10, RS1 = METRICS.index("recall@10"), METRICS.index("rsubset@1")
+
+
+def page(introduction: str, measured: Sequence[Results], orders: Mapping[str, Any]) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    orders : mapping of data set to JSON
+        What ``dafm incremental --json`` wrote.
+    """
+    lines = [introduction]
+    for results in measured:
+        n_groups = len(np.unique(results.groups))
+        n_folds = int(results.arrays["n_folds"])
+        lines.append(
+            f"\n## On {results.name}: {len(results.groups)} queries in {n_groups} groups, "
+            f"{n_folds} folds\n"
+        )
+        missing = []
+        for section, members in results.sections():
+            known = [m for m in members if results.values(m) is not None]
+            missing += [m.name for m in members if results.values(m) is None]
+            if len(known) > 1:
+                repeats = members[0].repeats
+                note = f", mean of {repeats} cross-fittings on different folds" * (repeats > 1)
+                lines += [f"\n### {section}{note}\n", *_table(results, known)]
+        if results.name in orders:
+            lines += ["\n### Providers added one at a time\n", *_orders(orders[results.name])]
+        if missing:
+            lines.append(f"\nNot measured on {results.name}: {'; '.join(missing)}.")
+    return "\n".join(lines) + "\n"
+
+
+def _table(results: Results, members: Sequence[Setting]) -> Iterator[str]:
+    head = " | ".join(HEADS)
+    yield f"| | {head} | R@10 minus the first row's | mean of metrics, likewise | CPU s a fold |"
+    yield "|---" * (len(HEADS) + 4) + "|"
+    first = _values(results, members[0])
+    for setting in members:
+        values = _values(results, setting)
+        shown = " | ".join(f"{100 * value:.2f}" for value in values.mean(axis=0))
+        cells = "| |" if setting is members[0] else _differences(values, first, results.groups)
+        yield f"| {setting.name} | {shown} {cells} {results.seconds(setting):.1f} |"
+
+
+def _differences(
+    values: NDArray[np.float64], first: NDArray[np.float64], groups: NDArray[Any]
+) -> str:
+    """Return two cells: difference of R@10 and of the metrics' mean, with 95 % intervals."""
+    away = 100 * (values - first)
+    pair = np.stack([away[:, R10], away.mean(axis=1)], axis=1)
+    low, high, _ = Resampler(groups).summary(pair)
+    cells = zip(pair.mean(axis=0), low, high, strict=True)
+    return "| " + " | ".join(f"{m:+.2f} [{a:+.2f}, {b:+.2f}]" for m, a, b in cells) + " |"
+
+
+def _orders(record: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"Every subset of {len(record['shapley'])} providers, fused by the default and "
+        f"cross-fitted alike; {len(record['orders'])} orders. Shapley values are what each "
+        "provider adds to R@10, averaged over all orders.\n"
+    )
+    for metric in METRICS:
+        yield f"* {record['monotone'][metric]}"
+    shares = (
+        f"{name} {c['recall@10']['value']:.2f} [{c['recall@10']['low']:.2f}, "
+        f"{c['recall@10']['high']:.2f}]"
+        for name, c in record["shapley"].items()
+    )
+    yield f"* Shapley values of R@10: {'; '.join(shares)}."
+
+
+def draw_frontier(measured: Sequence[Results], path: Path) -> None:
+    """Draw R@10 against Rs@1 for every weight of the subset's loss, with 95 % intervals."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    panels = figure.subplots(1, len(measured), squeeze=False)[0]
+    for axes, results in zip(panels, measured, strict=True):
+        members = dict(results.sections())["Objective (linear)"]
+        points = {m.name: v for m in members if (v := results.values(m)) is not None}
+        order = sorted(points, key=lambda name: points[name][:, RS1].mean())
+        pairs = [100 * points[name][:, [R10, RS1]] for name in order]
+        means = np.array([pair.mean(axis=0) for pair in pairs])
+        bounds = np.array([Resampler(results.groups).summary(pair)[:2] for pair in pairs])
+        away = np.abs(bounds - means[:, None])  # (points, low or high, metric)
+        axes.errorbar(
+            means[:, 1],
+            means[:, 0],
+            xerr=away[:, :, 1].T,
+            yerr=away[:, :, 0].T,
+            fmt="o-",
+            color="#555",
+            ecolor="#ccc",
+            markersize=4,
+        )
+        for name, (r10, rs1) in zip(order, means, strict=True):
+            label = name.replace(" (default)", "")
+            axes.annotate(label, (rs1, r10), xytext=(5, 4), textcoords="offset points", size=7)
+        axes.set(xlabel="Rs@1", ylabel="R@10", title=results.name)
+        axes.spines[["top", "right"]].set_visible(False)
+    with mpl.rc_context({"svg.hashsalt": "dafm", "svg.fonttype": "none"}):
+        figure.savefig(path, metadata={"Date": None, "Creator": None})
+
+
+def _values(results: Results, setting: Setting) -> NDArray[np.float64]:
+    values = results.values(setting)
+    if values is None:
+        raise KeyError(setting.key)
+    return values
