@@ -6,28 +6,27 @@ import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Generator, nn
+from torch import nn
 
 from dafm_core.errors import AlignmentError, LeakageError
-from dafm_core.fusion.bank import QueryBank, bank_from_state, bank_state, draw_folds
+from dafm_core.fusion.bank import QueryBank, bank_from_state, bank_state
 from dafm_core.fusion.base import Fuser, Tile, TileScorer
+from dafm_core.fusion.ensemble import mean_score, new_network, train_ensemble
 from dafm_core.fusion.examples import Examples, make_examples
 from dafm_core.fusion.inputs import (
-    CONTEXT_PER_PROVIDER,
     Inputs,
     training_bank,
     usable_families,
 )
 from dafm_core.fusion.linear import fit_linear, plain_mean, provider_sets, smallest_holding
-from dafm_core.fusion.network import PaperFusion, ResidualFusion, mean_score
 from dafm_core.fusion.presets import LightOptions, Objective, Preset, resolve_options
 from dafm_core.fusion.temperature import TemperatureRule
-from dafm_core.fusion.training import History, TrainingPlan, train
+from dafm_core.fusion.training import History
 from dafm_core.normalize import ColumnStatistics
 
 if TYPE_CHECKING:
@@ -35,11 +34,6 @@ if TYPE_CHECKING:
     from dafm_core.stacking import SimilarityStack
 
 logger = logging.getLogger(__name__)
-
-MIN_EXAMPLES: Final = 200
-"""Fewer do not support more than the linear fusion."""
-N_VALIDATION_FOLDS: Final = 5
-"""Each network is stopped early on another grouped fold of this many."""
 
 
 class LightFusion(Fuser):
@@ -227,7 +221,8 @@ class LightFusion(Fuser):
         self.bank_query_ids_ = frozenset(values["bank_query_ids"])
         self.networks_ = []
         for i in range(values["n_networks"]):
-            network, prefix = self._new_network(0), f"network.{i}."
+            shape = len(self.provider_names_), len(self.families_)
+            network, prefix = new_network(self.options_, *shape, seed=0), f"network.{i}."
             mine = {n: a for n, a in arrays.items() if n.startswith(prefix)}
             network.load_state_dict(
                 {n.removeprefix(prefix): torch.from_numpy(a.copy()) for n, a in mine.items()}
@@ -251,7 +246,14 @@ class LightFusion(Fuser):
         self.context_ = ColumnStatistics.of_tiles([examples.context[:, None]])
         self.provider_sets_ = provider_sets(len(self.provider_names_))
         self.weights_ = np.stack([self._fit_linear(examples, s) for s in self.provider_sets_])
-        self._fit_networks(examples)
+        self.networks_, self.history_ = train_ensemble(
+            options,
+            replace(examples, context=self._standardised(examples.context)),
+            self.weights_[: 1 + len(self.provider_names_)],
+            n_providers=len(self.provider_names_),
+            seed=self.seed,
+            progress=self.on_progress,
+        )
 
     def _fit_linear(self, examples: Examples, providers: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return the best weights of the channels of some providers, zeros elsewhere."""
@@ -272,65 +274,6 @@ class LightFusion(Fuser):
         """Return weights for the fewest providers that hold those present, zeros elsewhere."""
         weights = self.weights_[smallest_holding(self.provider_sets_, inputs.present)]
         return np.where(inputs.available, weights, 0).astype(np.float32)
-
-    def _fit_networks(self, examples: Examples) -> None:
-        """Learn what is added to the linear fusion, once per seed."""
-        options, paper = self.options_, self.options_.network == "paper"
-        self.networks_, self.history_ = [], []
-        n_groups = len(np.unique(examples.groups))
-        if options.network == "linear":
-            return
-        if not paper and (len(examples) < MIN_EXAMPLES or n_groups < 2 * N_VALIDATION_FOLDS):
-            logger.warning(
-                "LightFusion.fit: %d training examples in %d groups support no more than the "
-                "linear fusion (%d in %d would). Train on more queries.",
-                *(len(examples), n_groups, MIN_EXAMPLES, 2 * N_VALIDATION_FOLDS),
-            )
-            return
-        context = self._standardised(examples.context)
-        examples = replace(examples, context=context)
-        fold = draw_folds(examples.groups, N_VALIDATION_FOLDS, seed=self.seed)
-        for i in range(options.n_seeds):
-            network = self._new_network(self.seed + i)
-            held_out = np.full(len(fold), False) if paper else fold == i % N_VALIDATION_FOLDS
-            history = train(
-                network,
-                examples.take(np.flatnonzero(~held_out)),
-                self._plan(),
-                weights=self.weights_[: 1 + len(self.provider_names_)],
-                seed=self.seed + i,
-                validation=None if paper else examples.take(np.flatnonzero(held_out)),
-                progress=self.on_progress,
-                name=f"network {i + 1} of {options.n_seeds}",
-            )
-            self.networks_.append(network.eval())
-            self.history_.append(history)
-
-    def _plan(self) -> TrainingPlan:
-        options = self.options_
-        gallery, subset = options.loss_weights
-        return TrainingPlan(
-            n_epochs=options.n_epochs,
-            batch_size=options.batch_size,
-            learning_rate=options.learning_rate,
-            weight_decay=options.weight_decay,
-            temperature=options.temperature,
-            temperature_rule=options.temperature_rule,
-            temperature_scale=options.temperature_scale,
-            gallery_weight=gallery,
-            subset_weight=subset,
-            provider_dropout=options.provider_dropout,
-            shuffle_gallery=self.gallery_order_matters and options.gallery_order == "shuffled",
-        )
-
-    def _new_network(self, seed: int) -> nn.Module:
-        n_providers = len(self.provider_names_)
-        n_channels = len(self.families_) * n_providers
-        generator = Generator().manual_seed(seed)
-        if self.options_.network == "paper":
-            return PaperFusion(n_channels, self.options_.n_hidden, generator=generator)
-        n_context = CONTEXT_PER_PROVIDER * n_providers
-        return ResidualFusion(n_channels, n_context, self.options_.n_hidden, generator=generator)
 
     def _covers(self, available: NDArray[np.bool_]) -> bool:
         """Say whether the networks have learned to do without what is missing."""

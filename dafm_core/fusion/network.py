@@ -1,23 +1,18 @@
-"""The learned parts of LightFusion as nn.Modules, and their mean: no I/O, no training, no options.
+"""The learned parts of LightFusion as nn.Modules: no I/O, no training, no options.
 
 Both take channels (B, C, N), as inputs.py makes them, and return one score per candidate (B, N).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 MAX_PARAMETERS: Final = 100_000
 """The paper's bound on LightFusion, section 3; checked whenever a network is made."""
-BLOCK_CELLS: Final = 1 << 17
-"""Candidates scored at a time: their hidden units stay in the cache."""
 
 
 class ResidualFusion(nn.Module):
@@ -98,19 +93,6 @@ class PaperFusion(nn.Module):
         return fused[:, 0]
 
 
-def mean_score(
-    networks: Sequence[nn.Module], channels: NDArray[np.float32], context: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return the networks' mean score, a few rows at a time, (B, C, N), (B, D) -> (B, N)."""
-    mean = np.zeros((len(channels), channels.shape[2]), np.float32)
-    with torch.inference_mode():
-        for rows in _blocks(*mean.shape):
-            evidence, query = torch.from_numpy(channels[rows]), torch.from_numpy(context[rows])
-            for network in networks:
-                mean[rows] += network(evidence, query).numpy() / len(networks)
-    return mean
-
-
 def check_size(network: nn.Module) -> None:
     """Raise ValueError unless the network has fewer parameters than the paper allows."""
     size = sum(parameter.numel() for parameter in network.parameters())
@@ -119,12 +101,6 @@ def check_size(network: nn.Module) -> None:
             f"LightFusion: expected fewer than {MAX_PARAMETERS} parameters, got {size}. "
             "Choose fewer hidden units."
         )
-
-
-def _blocks(n_rows: int, n_candidates: int) -> Iterator[slice]:
-    size = max(1, BLOCK_CELLS // n_candidates)
-    for start in range(0, n_rows, size):
-        yield slice(start, start + size)
 
 
 def _pointwise(n_in: int, n_out: int, generator: Generator) -> nn.Conv1d:

@@ -27,10 +27,9 @@ def page(introduction: str, measured: Sequence[Results], orders: Mapping[str, An
     """
     lines = [introduction]
     for results in measured:
-        n_groups = len(np.unique(results.groups))
-        n_folds = int(results.arrays["n_folds"])
+        n_queries, n_folds = len(results.arrays["groups"]), int(results.arrays["n_folds"])
         lines.append(
-            f"\n## On {results.name}: {len(results.groups)} queries in {n_groups} groups, "
+            f"\n## On {results.name}: {n_queries} queries in {results.resampler.n_groups} groups, "
             f"{n_folds} folds\n"
         )
         missing = []
@@ -52,23 +51,26 @@ def _table(results: Results, members: Sequence[Setting]) -> Iterator[str]:
     head = " | ".join(HEADS)
     yield f"| | {head} | R@10 minus the first row's | mean of metrics, likewise | CPU s a fold |"
     yield "|---" * (len(HEADS) + 4) + "|"
-    first = _values(results, members[0])
-    for setting in members:
-        values = _values(results, setting)
-        shown = " | ".join(f"{100 * value:.2f}" for value in values.mean(axis=0))
-        cells = "| |" if setting is members[0] else _differences(values, first, results.groups)
-        yield f"| {setting.name} | {shown} {cells} {results.seconds(setting):.1f} |"
+    values = [_values(results, setting) for setting in members]
+    away = [100 * (other - values[0]) for other in values[1:]]
+    differences = iter(_intervals([pair for d in away for pair in _pair(d)], results.resampler))
+    for setting, mine in zip(members, values, strict=True):
+        shown = " | ".join(f"{100 * value:.2f}" for value in mine.mean(axis=0))
+        cells = " |" if mine is values[0] else f"{next(differences)} | {next(differences)}"
+        yield f"| {setting.name} | {shown} | {cells} | {results.seconds(setting):.1f} |"
 
 
-def _differences(
-    values: NDArray[np.float64], first: NDArray[np.float64], groups: NDArray[Any]
-) -> str:
-    """Return two cells: difference of R@10 and of the metrics' mean, with 95 % intervals."""
-    away = 100 * (values - first)
-    pair = np.stack([away[:, R10], away.mean(axis=1)], axis=1)
-    low, high, _ = Resampler(groups).summary(pair)
-    cells = zip(pair.mean(axis=0), low, high, strict=True)
-    return "| " + " | ".join(f"{m:+.2f} [{a:+.2f}, {b:+.2f}]" for m, a, b in cells) + " |"
+def _pair(away: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what is compared: R@10, and the mean of the metrics."""
+    return away[:, R10], away.mean(axis=1)
+
+
+def _intervals(columns: Sequence[NDArray[np.float64]], resampler: Resampler) -> list[str]:
+    """Return the mean of each column with its 95 % interval."""
+    together = np.stack(columns, axis=1)
+    low, high, _ = resampler.summary(together)
+    cells = zip(together.mean(axis=0), low, high, strict=True)
+    return [f"{m:+.2f} [{a:+.2f}, {b:+.2f}]" for m, a, b in cells]
 
 
 def _orders(record: Mapping[str, Any]) -> Iterator[str]:
@@ -100,13 +102,13 @@ def draw_frontier(measured: Sequence[Results], path: Path) -> None:
         order = sorted(points, key=lambda name: points[name][:, RS1].mean())
         pairs = [100 * points[name][:, [R10, RS1]] for name in order]
         means = np.array([pair.mean(axis=0) for pair in pairs])
-        bounds = np.array([Resampler(results.groups).summary(pair)[:2] for pair in pairs])
-        away = np.abs(bounds - means[:, None])  # (points, low or high, metric)
+        low, high, _ = results.resampler.summary(np.concatenate(pairs, axis=1))
+        away = np.abs(np.stack([low, high]).reshape(2, -1, 2) - means)  # (low or high, point, 2)
         axes.errorbar(
             means[:, 1],
             means[:, 0],
-            xerr=away[:, :, 1].T,
-            yerr=away[:, :, 0].T,
+            xerr=away[:, :, 1],
+            yerr=away[:, :, 0],
             fmt="o-",
             color="#555",
             ecolor="#ccc",

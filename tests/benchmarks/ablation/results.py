@@ -6,6 +6,7 @@ import io
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from settings import Setting, settings
 from dafm_core.crossfit import fit_and_evaluate, fold_splits
 from dafm_core.datasets.base import Dataset
 from dafm_core.stacking import SimilarityStack
+from dafm_core.statistics import Resampler
 
 METRICS: Final = ("recall@1", "recall@5", "recall@10", "recall@50", "rsubset@1", "rmean")
 
@@ -45,11 +47,6 @@ class Results:
         return self.path.stem
 
     @property
-    def groups(self) -> NDArray[np.generic]:
-        """Group of each query."""
-        return self.arrays["groups"]
-
-    @property
     def providers(self) -> tuple[str, ...]:
         """Names of the providers."""
         return tuple(str(name) for name in self.arrays["providers"])
@@ -62,6 +59,11 @@ class Results:
     def seconds(self, setting: Setting) -> float:
         """Return processor seconds to fit on and rank one fold."""
         return float(self.arrays[f"seconds.{setting.key}"])
+
+    @cached_property
+    def resampler(self) -> Resampler:
+        """Draws whole groups."""
+        return Resampler(self.arrays["groups"])
 
     def sections(self) -> Iterator[tuple[str, list[Setting]]]:
         """Yield every section with its settings."""
