@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Vector = NDArray[np.float64]
 
+N_PRIOR: Final = 40.0
+"""Examples that the prior counts for: with fewer it holds its own, thousands do not feel it."""
 N_STEPS: Final = 30
 TOLERANCE: Final = 1e-6
 """Decrease of the loss, in nats a query, that is not worth another step."""
@@ -28,16 +30,16 @@ EVIDENCE: Final = ("restandardized", "columns", "rows", "minmax", "ranks")
 def fit_linear(
     examples: Examples, *, gallery_weight: float, subset_weight: float, prior: Vector
 ) -> Vector:
-    """Return the weights that minimise the InfoNCE losses plus one half of ``|w - prior|^2 / E``.
+    """Return the weights that minimise InfoNCE plus ``N_PRIOR |w - prior|^2 / (2 E)``.
 
     Parameters
     ----------
     gallery_weight, subset_weight : float
         Of the loss over all candidates, and over each query's subset.
     prior : ndarray of shape (n_channels,)
-        What a handful of examples leaves in place, and thousands do not feel.
+        What a handful of examples leaves in place.
     """
-    ridge = np.eye(len(prior)) / max(1, len(examples))
+    ridge = N_PRIOR * np.eye(len(prior)) / max(1, len(examples))
     subset = np.where(examples.in_subset, 0, -np.inf).astype(np.float32)
     with_subset: NDArray[np.bool_] = np.any(examples.in_subset, axis=1)
     terms = [

@@ -134,7 +134,7 @@ def _measure(
             fuser,
             [setting.test(stack)],
             dataset,
-            fold_splits(dataset, n_folds, seed=seed),
+            [(_fewer(a, setting.n_train), b) for a, b in fold_splits(dataset, n_folds, seed=seed)],
             train_stack=setting.train(stack),
             metrics=METRICS,
         )[0].per_query
@@ -142,3 +142,10 @@ def _measure(
     ]
     mean: NDArray[np.float64] = np.mean(found, axis=0)
     return mean
+
+
+def _fewer(dataset: Dataset, n_queries: int | None) -> Dataset:
+    """Return whole groups of about so many queries."""
+    if n_queries is None or n_queries >= dataset.n_queries:
+        return dataset
+    return dataset.split(test_size=n_queries / dataset.n_queries, seed=0)[1]

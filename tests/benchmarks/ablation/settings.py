@@ -43,6 +43,8 @@ class Setting:
         Cross-fittings on other folds, averaged per query.
     foreign_bank : bool
         Whether the bank is one of unlabelled queries given apart.
+    n_train : int, optional
+        Training queries of each fold, about; all by default.
     """
 
     section: str
@@ -53,6 +55,7 @@ class Setting:
     test: Change = unchanged
     repeats: int = 1
     foreign_bank: bool = False
+    n_train: int | None = None
 
     @property
     def key(self) -> str:
@@ -67,6 +70,7 @@ def settings(providers: tuple[str, ...]) -> Iterator[Setting]:
         peers(),
         inputs(),
         banks(),
+        labels(),
         lost_providers(providers),
         networks(),
         objectives(),
@@ -125,6 +129,24 @@ def banks() -> Iterator[Setting]:
             chosen = {} if not label else LINEAR | options
             name = f"bank of {whose}{label}"
             yield Setting(section="Bank", name=name, options=chosen, foreign_bank=foreign)
+
+
+def labels() -> Iterator[Setting]:
+    """How many training queries it takes."""
+    rules: dict[str, tuple[Callable[..., Fuser], dict[str, Any]]] = {
+        "light": (LightFusion, {}),
+        "reciprocal rank, tuned": (VotingFusion, {"rule": "rrf"}),
+        "weights on the simplex": (WeightedFusion, {}),
+    }
+    for n_train in (None, 40, 80, 160, 320, 640):
+        for name, (make, options) in rules.items():
+            yield Setting(
+                section="Training queries",
+                name=f"{name}, {n_train or 'all'}",
+                make=make,
+                options=options,
+                n_train=n_train,
+            )
 
 
 def lost_providers(providers: tuple[str, ...]) -> Iterator[Setting]:

@@ -1,0 +1,61 @@
+"""The ablation page is what its command writes from the stored results, and measuring resumes."""
+
+import re
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dafm_core.crossfit import fit_and_evaluate, fold_splits
+from dafm_core.fusion.light import LightFusion
+
+FOLDER = Path(__file__).parent / "ablation"
+PAGE = Path(__file__).parents[2] / "docs/explanation/ablation.md"
+
+
+@pytest.fixture(scope="module")
+def ablation():
+    return runpy.run_path(str(FOLDER), run_name="ablation")
+
+
+def without_bounds(text):
+    """Leave bounds of intervals out: their last digit may follow the version of NumPy."""
+    return re.sub(r"\[[-+]\d+\.\d+, [-+]\d+\.\d+\]", "[]", text)
+
+
+def test_the_page_is_as_its_command_writes_it(ablation, tmp_path):
+    ablation["write_page"](FOLDER, tmp_path)
+    written = (tmp_path / "ablation.md").read_text()
+    assert without_bounds(written) == without_bounds(PAGE.read_text())
+    assert (tmp_path / "frontier.svg").read_text().count("subset") >= 4
+
+
+def test_everything_has_been_measured(ablation):
+    """On real queries; scenes has no foreign queries."""
+    results = ablation["Results"].read(FOLDER / "cirr.npz")
+    missing = [s.key for _, part in results.sections() for s in part if results.values(s) is None]
+    assert not missing
+
+
+def test_measuring_stores_what_a_cross_fitting_gives_and_goes_on_where_it_stopped(
+    ablation, make_problem, tmp_path, capsys
+):
+    dataset, stack = make_problem(n_queries=40)
+    results = ablation["Results"].read(tmp_path / "toy.npz")
+    how = {"n_folds": 2, "bank": None, "only": "Objective (linear)"}
+    results.measure(stack, dataset, **how)
+    assert capsys.readouterr().out.count("toy") == 6
+    again = ablation["Results"].read(tmp_path / "toy.npz")
+    again.measure(stack, dataset, **how)
+    assert not capsys.readouterr().out
+    (first, *_) = dict(again.sections())["Objective (linear)"]
+    expected = fit_and_evaluate(
+        LightFusion(network="linear"),
+        [stack],
+        dataset,
+        fold_splits(dataset, 2),
+        train_stack=stack,
+        metrics=["recall@1", "recall@5", "recall@10", "recall@50", "rsubset@1", "rmean"],
+    )[0].per_query
+    np.testing.assert_allclose(again.values(first), expected, atol=1e-6)
