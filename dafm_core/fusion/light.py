@@ -18,11 +18,7 @@ from dafm_core.fusion.bank import QueryBank, bank_from_state, bank_state
 from dafm_core.fusion.base import Fuser, Tile, TileScorer
 from dafm_core.fusion.ensemble import mean_score, new_network, train_ensemble
 from dafm_core.fusion.examples import Examples, make_examples
-from dafm_core.fusion.inputs import (
-    Inputs,
-    training_bank,
-    usable_families,
-)
+from dafm_core.fusion.inputs import Inputs, training_bank, usable_families
 from dafm_core.fusion.linear import fit_linear, plain_mean, provider_sets, smallest_holding
 from dafm_core.fusion.presets import LightOptions, Objective, Preset, resolve_options
 from dafm_core.fusion.temperature import TemperatureRule

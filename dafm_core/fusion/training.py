@@ -153,9 +153,10 @@ def train(
             if seen["validation_loss"] < best_loss:
                 best_loss, best_epoch = seen["validation_loss"], epoch
                 best_state = copy.deepcopy(network.state_dict())
+        stop = held_out is not None and epoch - best_epoch >= plan.patience
         if progress is not None:
-            progress(name, epoch, plan.n_epochs)
-        if held_out is not None and epoch - best_epoch >= plan.patience:
+            progress(name, epoch, epoch if stop else plan.n_epochs)
+        if stop:
             break
     if held_out is not None:
         network.load_state_dict(best_state)

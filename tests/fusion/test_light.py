@@ -129,6 +129,15 @@ def test_history_and_progress_tell_how_training_went(split):
         assert all(record["temperature"] == 1.0 for record in history if "loss" in record)
 
 
+def test_progress_is_complete_where_a_network_stops_early(split):
+    fit, _, stack = split
+    light, told = LightFusion(n_seeds=1, n_epochs=200, learning_rate=0.3), []
+    light.on_progress = lambda *step: told.append(step)
+    light.fit(stack, fit)
+    _, done, total = told[-1]
+    assert done == total < 200
+
+
 def test_a_lost_provider_is_done_without(split, caplog):
     fit, held_out, stack = split
     light = LightFusion(**QUICK).fit(stack, fit)

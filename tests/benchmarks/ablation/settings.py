@@ -110,10 +110,11 @@ def lambdamart(**options: Any) -> Fuser:
 def inputs() -> Iterator[Setting]:
     """Every switch, in the linear fusion, where nothing is drawn by chance."""
 
-    def one(name: str, families: str) -> Setting:
-        return Setting(section="Inputs (linear)", name=name, options=LINEAR | {"inputs": families})
+    def one(name: str, families: str | None = None) -> Setting:
+        options = LINEAR if families is None else LINEAR | {"inputs": families}
+        return Setting(section="Inputs (linear)", name=name, options=options, repeats=3)
 
-    yield one("all", ALL)
+    yield one("all")
     for lost in FAMILIES:
         yield one(f"without {lost}", ",".join(name for name in FAMILIES if name != lost))
     yield one("rows only", "rows")
@@ -128,7 +129,9 @@ def banks() -> Iterator[Setting]:
         for label, options in (("", {}), (", linear", LINEAR), (", linear, no topics", without)):
             chosen = {} if not label else LINEAR | options
             name = f"bank of {whose}{label}"
-            yield Setting(section="Bank", name=name, options=chosen, foreign_bank=foreign)
+            yield Setting(
+                section="Bank", name=name, options=chosen, foreign_bank=foreign, repeats=3
+            )
 
 
 def labels() -> Iterator[Setting]:
