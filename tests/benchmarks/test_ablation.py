@@ -2,6 +2,8 @@
 
 import re
 import runpy
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,3 +61,17 @@ def test_measuring_stores_what_a_cross_fitting_gives_and_goes_on_where_it_stoppe
         metrics=["recall@1", "recall@5", "recall@10", "recall@50", "rsubset@1", "rmean"],
     )[0].per_query
     np.testing.assert_allclose(again.values(first), expected, atol=1e-6)
+
+
+def test_what_another_section_has_measured_is_taken_over_and_stored(
+    ablation, make_problem, tmp_path, monkeypatch
+):
+    dataset, stack = make_problem(n_queries=40)
+    results = ablation["Results"].read(tmp_path / "toy.npz")
+    module = sys.modules[type(results).__module__]
+    first = next(s for s in module.settings(stack.names) if s.section == "Objective (linear)")
+    twin = replace(first, section="Candidates", name="the same")
+    monkeypatch.setattr(module, "settings", lambda _: iter([first, twin]))
+    results.measure(stack, dataset, n_folds=2, bank=None, only=None)
+    again = ablation["Results"].read(tmp_path / "toy.npz")
+    np.testing.assert_array_equal(again.values(twin), again.values(first))

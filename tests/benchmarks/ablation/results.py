@@ -109,6 +109,7 @@ class Results:
                 if same and f"values.{other.key}" in self.arrays:
                     for kind in ("values", "seconds"):
                         self.arrays[f"{kind}.{setting.key}"] = self.arrays[f"{kind}.{other.key}"]
+                    self._write()
                     return True
         return False
 
