@@ -90,34 +90,48 @@ def _orders(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def draw_frontier(measured: Sequence[Results], path: Path) -> None:
-    """Draw R@10 against Rs@1 for every weight of the subset's loss, with 95 % intervals."""
+    """Draw R@10 against Rs@1 for every weight of the subset's loss.
+
+    Bars are 95 % intervals of the difference from the default, which itself has none.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
     panels = figure.subplots(1, len(measured), squeeze=False)[0]
     for axes, results in zip(panels, measured, strict=True):
         members = dict(results.sections())["Objective (linear)"]
-        points = {m.name: v for m in members if (v := results.values(m)) is not None}
-        order = sorted(points, key=lambda name: points[name][:, RS1].mean())
-        pairs = [100 * points[name][:, [R10, RS1]] for name in order]
+        default, *_ = pairs = [100 * _values(results, m)[:, [R10, RS1]] for m in members]
         means = np.array([pair.mean(axis=0) for pair in pairs])
-        low, high, _ = results.resampler.summary(np.concatenate(pairs, axis=1))
-        away = np.abs(np.stack([low, high]).reshape(2, -1, 2) - means)  # (low or high, point, 2)
+        low, high, _ = results.resampler.summary(np.concatenate([p - default for p in pairs], 1))
+        bounds = np.stack([low, high]).reshape(2, -1, 2)  # (low or high, point, R@10 or Rs@1)
+        bars = np.abs(bounds - (means - means[0]))
+        order = means[:, 1].argsort()
+        axes.plot(means[order, 1], means[order, 0], color="#aaa", linewidth=1, zorder=1)
         axes.errorbar(
-            means[:, 1],
-            means[:, 0],
-            xerr=away[:, :, 1],
-            yerr=away[:, :, 0],
-            fmt="o-",
-            color="#555",
+            *(means[:, 1], means[:, 0]),
+            xerr=bars[:, :, 1],
+            yerr=bars[:, :, 0],
+            fmt="o",
+            color="#333",
             ecolor="#ccc",
             markersize=4,
+            zorder=2,
         )
-        for name, (r10, rs1) in zip(order, means, strict=True):
-            label = name.replace(" (default)", "")
-            axes.annotate(label, (rs1, r10), xytext=(5, 4), textcoords="offset points", size=7)
+        for place, member in enumerate(np.array(members)[order]):
+            at = means[order[place], ::-1]
+            label = member.name.removeprefix("gallery + ").removesuffix(" (default)")
+            shift, aligned = ((3, 6), "left") if place % 2 else ((-3, -7), "right")
+            axes.annotate(
+                *(label.removesuffix(" subset"), at),
+                xytext=shift,
+                textcoords="offset points",
+                size=7,
+                ha=aligned,
+                va="bottom" if place % 2 else "top",
+            )
         axes.set(xlabel="Rs@1", ylabel="R@10", title=results.name)
+        axes.margins(0.12)
         axes.spines[["top", "right"]].set_visible(False)
     with mpl.rc_context({"svg.hashsalt": "dafm", "svg.fonttype": "none"}):
         figure.savefig(path, metadata={"Date": None, "Creator": None})
