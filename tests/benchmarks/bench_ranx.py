@@ -1,4 +1,4 @@
-"""Static fusion here against ranx after its own optimisation: quality and time, in one run.
+"""Fusion here against ranx after its own optimisation: quality and time, in one run.
 
     python tests/benchmarks/bench_ranx.py STORE [--depth 100] [--metric recall@10]
 
@@ -21,6 +21,7 @@ import ranx
 from dafm_core.datasets.base import Dataset
 from dafm_core.evaluation import evaluate, evaluate_run
 from dafm_core.fusion.base import Run
+from dafm_core.fusion.light import LightFusion
 from dafm_core.fusion.static import MeanFusion, VotingFusion, WeightedFusion
 from dafm_core.stacking import SimilarityStack
 from dafm_core.store import SimilarityStore
@@ -119,7 +120,7 @@ def main() -> None:
         values = evaluate_run(dense(fused, held_out, method), held_out, metrics=metrics).values
         show(f"ranx {method} {norm or ''}", tune, fuse, values)
     part = stack.take_queries(held_out.query_ids)
-    for ours in (MeanFusion(), VotingFusion("rrf"), WeightedFusion()):
+    for ours in (MeanFusion(), VotingFusion("rrf"), WeightedFusion(), LightFusion()):
         fitted, tune = timed(lambda f=ours: f.fit(stack, fit))
         _, fuse = timed(lambda f=fitted: f.fuse(part))
         values = evaluate(fitted, stack, held_out, metrics=metrics).values
