@@ -180,7 +180,7 @@ def compare(
         progress=progress,
     )
     if progress:
-        progress("intervals and tests", len(fusers), len(fusers))
+        progress("intervals and tests", 1, 1)
     kinds: dict[str, RowKind] = dict.fromkeys(singles, "single")
     kinds |= {name: _kind(fuser) for name, fuser in fusers.items()}
     order = sorted(kinds, key=lambda name: ("single", "static", "learned").index(kinds[name]))
@@ -223,16 +223,25 @@ def _evaluate_fusers(
     changes: dict[str, dict[str, float]] = {}
     if len(splits) > 1:
         rules = {n: f for n, f in fusers.items() if isinstance(f, TunedRule)}
+        if progress and rules:
+            progress("tuned rules", 0, len(rules))
         found |= tune_and_evaluate(rules, stacks[0], dataset, splits, metrics=metrics)
-    for done, (name, fuser) in enumerate(fusers.items()):
-        if progress:
-            progress(name, done, len(fusers))
+        if progress and rules:
+            progress("tuned rules", len(rules), len(rules))
+    for name, fuser in fusers.items():
         if name in found:
             continue
         orders = stacks if fuser.kind == "learned" else stacks[:1]
         if splits:
             results = fit_and_evaluate(
-                fuser, orders, dataset, splits, train_stack=train_stack, metrics=metrics
+                fuser,
+                orders,
+                dataset,
+                splits,
+                train_stack=train_stack,
+                metrics=metrics,
+                name=name,
+                progress=progress,
             )
         else:
             results = [evaluate(fuser, stack, dataset, metrics=metrics) for stack in orders]

@@ -16,7 +16,7 @@ from dafm_core.metrics.spec import parse_metrics
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
-    from dafm_core.fusion.base import Fuser
+    from dafm_core.fusion.base import Fuser, Progress
     from dafm_core.stacking import SimilarityStack
 
 Split: TypeAlias = "tuple[Dataset, Dataset]"
@@ -101,6 +101,8 @@ def fit_and_evaluate(
     *,
     train_stack: SimilarityStack,
     metrics: Sequence[str] | None = None,
+    name: str | None = None,
+    progress: Progress | None = None,
 ) -> list[Evaluation]:
     """Fit a fresh copy on each training part and evaluate it on the held-out one, in every stack.
 
@@ -110,18 +112,24 @@ def fit_and_evaluate(
         Hold the same scores of the dataset's queries, e.g. with the gallery in another order.
     splits : sequence of (Dataset, Dataset)
         Held-out parts are disjoint and make up ``dataset``.
+    name : str, optional
+        Of the evaluations, and what ``progress`` is told; the fuser's class by default.
 
     Returns
     -------
     list of Evaluation
         One per stack, over all queries of ``dataset``.
     """
+    name = name or type(fuser).__name__
     parts: list[list[Evaluation]] = [[] for _ in stacks]
-    for train, test in splits:
+    for done, (train, test) in enumerate(splits):
+        if progress:
+            progress(name, done, len(splits))
         fitted = clone(fuser).fit(train_stack, train)
         for i, stack in enumerate(stacks):
             parts[i].append(evaluate(fitted, stack, test, metrics=metrics))
-    name = type(fuser).__name__
+    if progress:
+        progress(name, len(splits), len(splits))
     return [combine(name, evaluations, dataset) for evaluations in parts]
 
 

@@ -175,11 +175,13 @@ def incremental(
     values: dict[Names, NDArray[np.float64]] = {}
     for done, names in enumerate(subsets):
         if progress:
-            progress(" + ".join(names) or "chance", done, len(subsets))
+            progress("subsets of providers", done, len(subsets))
         evaluation = _evaluate_subset(
             names, fuser, stack, dataset, splits, train_stack=train_stack or stack, metrics=metrics
         )
         values[names] = with_mean(evaluation)
+    if progress:
+        progress("subsets of providers", len(subsets), len(subsets))
     columns = (*evaluation.metrics, MEAN)
     resampler = Resampler(dataset.groups, n_resamples=n_resamples, seed=seed)
     pairs = [(names, name) for names in subsets for name in stack.names if name not in names]

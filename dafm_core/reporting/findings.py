@@ -9,6 +9,7 @@ def findings(audits: Json) -> list[str]:
     """Return what the audits found, a sentence or two each."""
     resolution, leakage = audits["resolution"], audits["leakage"]
     lines = [
+        *_shared_errors(audits["headroom"]),
         audits["order"]["words"],
         (
             f"A difference below {100 * resolution['clustered_half_width']:.2f} points cannot be "
@@ -27,6 +28,18 @@ def findings(audits: Json) -> list[str]:
     return lines
 
 
+def _shared_errors(headroom: Json) -> list[str]:
+    """Return how many failures two models share, at least and at most; nothing for one model."""
+    overlap = headroom["error_overlap"]
+    if not overlap:
+        return []
+    pairs = sorted(overlap, key=overlap.__getitem__)
+    ends = dict.fromkeys((pairs[0], pairs[-1]))  # one, where there are two models only
+    shares = " to ".join(f"{100 * overlap[pair]:.0f} % ({pair})" for pair in ends)
+    metric = metric_label(headroom["solved_metric"])
+    return [f"Of the queries that either of two models fails ({metric}), both fail {shares}."]
+
+
 def singles_table(audits: Json) -> Table:
     """Return what each single model adds, and what its ties are worth."""
     headroom = audits["headroom"]
@@ -41,10 +54,8 @@ def singles_table(audits: Json) -> Table:
         }
         for name, ties in audits["ties"].items()
     ]
-    caption = (
-        f"Single models: what each adds ({headroom['solved_metric']}), and what ties are worth."
-    )
-    return frame_table(rows, caption)
+    metric = metric_label(headroom["solved_metric"])
+    return frame_table(rows, f"Single models: what each adds ({metric}), and what ties are worth.")
 
 
 def headroom_table(audits: Json) -> Table:

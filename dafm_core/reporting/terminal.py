@@ -90,6 +90,8 @@ def print_comparison(record: Json) -> None:
         console.print()
         print_table(replace(differences, rows=rows, kinds=tuple(row[0].text for row in rows)))
     console.print()
+    print_table(singles_table(record["audits"]))
+    console.print()
     for line in findings(record["audits"]):
         console.print(line, highlight=False)
     console.print()
@@ -163,7 +165,7 @@ def progress_bars() -> Iterator[Progress]:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total, completed=done, rate="")
             task = bars.tasks[bars.task_ids.index(tasks[stage])]
-            rate = f"{task.speed:,.0f}/s" if task.speed else ""
+            rate = f"{task.speed:,.0f}/s" if task.speed and task.speed >= 1 else ""
             bars.update(tasks[stage], completed=done, total=total, rate=rate)
 
         yield report

@@ -54,6 +54,8 @@ def test_inspect_shows_singles_headroom_and_audits(folder, capsys):
     assert run("inspect DIR/store --verify", folder) == 0
     text = capsys.readouterr().out
     assert "oracle" in text
+    assert "Only it solves" in text
+    assert "both fail" in text
     assert "Gallery order does not tell" in text
     assert "checksums: 0 damaged" in text
     assert run("inspect DIR/store --json", folder) == 0
@@ -73,6 +75,8 @@ def test_compare_prints_a_verdict_and_writes_every_export(folder, capsys):
     text = capsys.readouterr().out
     record = json.loads((folder / "c.json").read_text())
     assert record["verdict"]["reason"][:40] in text
+    for audit in ("Only it solves", "both fail", "Gallery order does not tell", "10 % of the"):
+        assert audit in text
     assert {row["kind"] for row in record["rows"]} == {"single", "static", "learned"}
     frame = pl.read_parquet(folder / "c.parquet")
     row = next(row for row in record["rows"] if row["name"] == "mean")
