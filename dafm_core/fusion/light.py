@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dafm_core.errors import AlignmentError, LeakageError
+from dafm_core.errors import AlignmentError
 from dafm_core.fusion.bank import QueryBank, bank_from_state, bank_state
 from dafm_core.fusion.base import Fuser, Tile, TileScorer
 from dafm_core.fusion.ensemble import mean_score, new_network, train_ensemble
@@ -97,7 +97,6 @@ class LightFusion(Fuser):
     bank_: QueryBank | None
     context_: ColumnStatistics
     history_: list[History]
-    bank_query_ids_: frozenset[str]
 
     def __init__(
         self,
@@ -204,17 +203,17 @@ class LightFusion(Fuser):
         for i, network in enumerate(self.networks_):
             arrays |= {f"network.{i}.{n}": p.numpy() for n, p in network.state_dict().items()}
         values |= {"families": list(self.families_), "n_networks": len(self.networks_)}
-        values |= {"history": self.history_, "bank_query_ids": sorted(self.bank_query_ids_)}
+        values |= {"history": self.history_, "options": asdict(self.options_)}
         return arrays, values
 
     def set_state(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
         """Restore linear weights, networks, bank and history."""
+        self.options_ = LightOptions(**values["options"])  # defaults may have changed since
         self.bank_ = bank_from_state(arrays, values) if "bank" in values else None
         self.families_ = tuple(values["families"])
         self.weights_, self.provider_sets_ = arrays["weights"], arrays["provider_sets"]
         self.context_ = ColumnStatistics(arrays["context.mean"], arrays["context.std"])
         self.history_ = values["history"]
-        self.bank_query_ids_ = frozenset(values["bank_query_ids"])
         self.networks_ = []
         for i in range(values["n_networks"]):
             shape = len(self.provider_names_), len(self.families_)
@@ -229,7 +228,6 @@ class LightFusion(Fuser):
         options = self.options_
         self.families_ = usable_families(stack, options.families)
         self.bank_ = training_bank(stack, self.families_, self.bank_queries)
-        self.bank_query_ids_ = frozenset(self.bank_queries.query_ids if self.bank_queries else ())
         examples = make_examples(
             stack,
             dataset,
@@ -285,12 +283,6 @@ class LightFusion(Fuser):
         """Return the bank where it knows the stack's gallery."""
         if self.bank_ is None:
             return None
-        shared = self.bank_query_ids_ & set(stack.query_ids)
-        if shared:
-            raise LeakageError(
-                f"LightFusion: the bank holds {len(shared)} of the queries to fuse, e.g. "
-                f"{min(shared)!r}. Give a bank of other queries."
-            )
         if self.bank_.covers(stack):
             return self.bank_
         if self.bank_query_ids_:

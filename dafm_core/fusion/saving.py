@@ -68,6 +68,7 @@ def save_fuser(fuser: Fuser, path: str | Path, *, infos: Iterable[FuserInfo] | N
             for name, passport in fuser.passports_.items()
         },
         "fitted_query_ids": sorted(fuser.fitted_query_ids_),
+        "bank_query_ids": sorted(fuser.bank_query_ids_),
         "values": values,
     }
     folder = Path(path)
@@ -107,6 +108,7 @@ def load_fuser(path: str | Path, *, infos: Iterable[FuserInfo] | None = None) ->
         fuser.protocol_ = facts["protocol"]
         fuser.passports_ = dict(facts["passports"])
         fuser.fitted_query_ids_ = frozenset(facts["fitted_query_ids"])
+        fuser.bank_query_ids_ = frozenset(facts.get("bank_query_ids", ()))
         fuser.set_state(load_file(folder / WEIGHTS), facts["values"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise _damaged(folder, error) from error

@@ -52,12 +52,13 @@ def test_copies_keep_it(fuser, parts):
     assert found.values != other.values
 
 
-def test_queries_trained_on_or_evaluated_are_refused(fuser, parts):
+def test_queries_trained_on_or_evaluated_are_refused(fuser, parts, tmp_path):
     fit, held_out, unlabelled, stack = parts
     fuser.bank_queries = stack.take_queries([*unlabelled, held_out.query_ids[0]])
     fuser.fit(stack, fit)
-    with pytest.raises(LeakageError, match="bank"):
-        evaluate(fuser, stack, held_out)
+    for fitted in (fuser, load_fuser(save_fuser(fuser, tmp_path / "model"))):
+        with pytest.raises(LeakageError, match="bank holds 1 of the queries"):
+            evaluate(fitted, stack, held_out)
     fuser.bank_queries = stack.take_queries([*unlabelled, fit.query_ids[0]])
     with pytest.raises(LeakageError, match="expected other queries than those trained on, got 1"):
         fuser.fit(stack, fit)

@@ -11,6 +11,7 @@ from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.errors import AlignmentError, FuserError, LeakageError, OptionError
 from dafm_core.evaluation import evaluate, evaluate_providers
 from dafm_core.fusion.light import LightFusion, light_paper
+from dafm_core.fusion.presets import PRESETS
 from dafm_core.fusion.saving import load_fuser, save_fuser
 from dafm_core.neighbours import nearest_neighbours
 from dafm_core.stacking import SimilarityStack
@@ -116,6 +117,16 @@ def test_saving_keeps_every_bit(split, tmp_path, preset):
     np.testing.assert_array_equal(again.fuse(stack).scores, light.fuse(stack).scores)
     assert again.history_ == light.history_
     assert again.params() == light.params()
+
+
+def test_a_saved_fusion_outlives_a_change_of_the_defaults(split, tmp_path, monkeypatch):
+    fit, _, stack = split
+    light = LightFusion(n_seeds=1, n_epochs=1).fit(stack, fit)
+    folder = save_fuser(light, tmp_path / "model")
+    wider = replace(PRESETS["default"], n_hidden=PRESETS["default"].n_hidden + 1)
+    monkeypatch.setitem(PRESETS, "default", wider)
+    again = load_fuser(folder)
+    np.testing.assert_array_equal(again.fuse(stack).scores, light.fuse(stack).scores)
 
 
 def test_history_and_progress_tell_how_training_went(split):
