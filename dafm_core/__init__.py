@@ -9,61 +9,70 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dafm_core.comparison import Comparison, compare
-    from dafm_core.datasets.base import Dataset, query_frame
-    from dafm_core.errors import DafmError
-    from dafm_core.evaluation import Evaluation, evaluate, evaluate_run
-    from dafm_core.fusion.base import Fuser, Run
-    from dafm_core.fusion.light import LightFusion
-    from dafm_core.fusion.logistic import LogisticFusion
-    from dafm_core.fusion.saving import load_fuser, save_fuser
-    from dafm_core.fusion.static import (
-        BestSingle,
-        MarginFusion,
-        MaxFusion,
-        MeanFusion,
-        VotingFusion,
-        WeightedFusion,
-    )
-    from dafm_core.images import ImageRef
-    from dafm_core.plugins import PluginCatalog, load_dataset
-    from dafm_core.provider import EncodingProvider, Option, ProviderInfo, Query, SimilarityProvider
-    from dafm_core.scoring import score
-    from dafm_core.stacking import SimilarityStack
-    from dafm_core.store import SimilarityStore
+    from dafm_core.catalog import PluginCatalog as PluginCatalog
+    from dafm_core.catalog import load_dataset as load_dataset
+    from dafm_core.comparison.compare import Comparison as Comparison
+    from dafm_core.comparison.compare import compare as compare
+    from dafm_core.contract.items import ImageRef as ImageRef
+    from dafm_core.contract.items import Query as Query
+    from dafm_core.contract.provider import EncodingProvider as EncodingProvider
+    from dafm_core.contract.provider import Option as Option
+    from dafm_core.contract.provider import ProviderInfo as ProviderInfo
+    from dafm_core.contract.provider import SimilarityProvider as SimilarityProvider
+    from dafm_core.datasets.base import Dataset as Dataset
+    from dafm_core.datasets.base import query_frame as query_frame
+    from dafm_core.errors import DafmError as DafmError
+    from dafm_core.evaluation.evaluate import Evaluation as Evaluation
+    from dafm_core.evaluation.evaluate import evaluate as evaluate
+    from dafm_core.evaluation.evaluate import evaluate_run as evaluate_run
+    from dafm_core.fusion.base import Fuser as Fuser
+    from dafm_core.fusion.base import Run as Run
+    from dafm_core.fusion.light.fuser import LightFusion as LightFusion
+    from dafm_core.fusion.logistic import LogisticFusion as LogisticFusion
+    from dafm_core.fusion.saving import load_fuser as load_fuser
+    from dafm_core.fusion.saving import save_fuser as save_fuser
+    from dafm_core.fusion.static import BestSingle as BestSingle
+    from dafm_core.fusion.static import MarginFusion as MarginFusion
+    from dafm_core.fusion.static import MaxFusion as MaxFusion
+    from dafm_core.fusion.static import MeanFusion as MeanFusion
+    from dafm_core.fusion.static import VotingFusion as VotingFusion
+    from dafm_core.fusion.static import WeightedFusion as WeightedFusion
+    from dafm_core.scoring.score import score as score
+    from dafm_core.store.stack import SimilarityStack as SimilarityStack
+    from dafm_core.store.store import SimilarityStore as SimilarityStore
 
 _HOMES = {
     "BestSingle": "fusion.static",
-    "Comparison": "comparison",
+    "Comparison": "comparison.compare",
     "DafmError": "errors",
     "Dataset": "datasets.base",
-    "EncodingProvider": "provider",
-    "Evaluation": "evaluation",
+    "EncodingProvider": "contract.provider",
+    "Evaluation": "evaluation.evaluate",
     "Fuser": "fusion.base",
-    "ImageRef": "images",
-    "LightFusion": "fusion.light",
+    "ImageRef": "contract.items",
+    "LightFusion": "fusion.light.fuser",
     "LogisticFusion": "fusion.logistic",
     "MarginFusion": "fusion.static",
     "MaxFusion": "fusion.static",
     "MeanFusion": "fusion.static",
-    "Option": "provider",
-    "PluginCatalog": "plugins",
-    "ProviderInfo": "provider",
-    "Query": "provider",
+    "Option": "contract.provider",
+    "PluginCatalog": "catalog",
+    "ProviderInfo": "contract.provider",
+    "Query": "contract.items",
     "Run": "fusion.base",
-    "SimilarityProvider": "provider",
-    "SimilarityStack": "stacking",
-    "SimilarityStore": "store",
+    "SimilarityProvider": "contract.provider",
+    "SimilarityStack": "store.stack",
+    "SimilarityStore": "store.store",
     "VotingFusion": "fusion.static",
     "WeightedFusion": "fusion.static",
-    "compare": "comparison",
-    "evaluate": "evaluation",
-    "evaluate_run": "evaluation",
-    "load_dataset": "plugins",
+    "compare": "comparison.compare",
+    "evaluate": "evaluation.evaluate",
+    "evaluate_run": "evaluation.evaluate",
+    "load_dataset": "catalog",
     "load_fuser": "fusion.saving",
     "query_frame": "datasets.base",
     "save_fuser": "fusion.saving",
-    "score": "scoring",
+    "score": "scoring.score",
 }
 
 __all__ = sorted(_HOMES)  # one list of names, not two

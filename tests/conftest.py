@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dafm_core.datasets.base import Dataset, query_frame
-from dafm_core.stacking import SimilarityStack
+from dafm_core.store.stack import SimilarityStack
 
 ROOT = Path(__file__).parent.parent
 

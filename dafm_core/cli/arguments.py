@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dafm_core.errors import DatasetError, OptionError
 
 if TYPE_CHECKING:
-    from dafm_core.comparison import Comparison
+    from dafm_core.comparison.compare import Comparison
     from dafm_core.datasets.base import Dataset
     from dafm_core.reporting.tables import Table
 

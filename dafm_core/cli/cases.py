@@ -11,7 +11,7 @@ from dafm_core.cli.arguments import read_ids, read_names
 from dafm_core.errors import DatasetError, OptionError
 
 if TYPE_CHECKING:
-    from dafm_core.cases import Cases
+    from dafm_core.cases.cases import Cases
     from dafm_core.fusion.base import Fuser
 
 SHOWN_IN_FULL = 5
@@ -69,9 +69,9 @@ def run(args: argparse.Namespace) -> None:
 
 def _filtered(args: argparse.Namespace) -> tuple[Cases, str]:
     """Return the cases asked for, and the fuser whose outcomes count."""
-    from dafm_core.cases import collect_cases
-    from dafm_core.stacking import SimilarityStack
-    from dafm_core.store import SimilarityStore
+    from dafm_core.cases.cases import collect_cases
+    from dafm_core.store.stack import SimilarityStack
+    from dafm_core.store.store import SimilarityStore
 
     store = SimilarityStore.open(args.store)
     dataset = store.dataset.take(read_ids(args.queries)) if args.queries else store.dataset
@@ -92,8 +92,8 @@ def _filtered(args: argparse.Namespace) -> tuple[Cases, str]:
 
 
 def _fusers(args: argparse.Namespace) -> tuple[dict[str, Fuser], dict[str, Any]]:
+    from dafm_core.catalog import PluginCatalog
     from dafm_core.fusion.saving import load_fuser
-    from dafm_core.plugins import PluginCatalog
 
     if args.model and args.fusers:
         raise OptionError("dafm cases: expected --model or --fusers, got both.")
@@ -105,7 +105,7 @@ def _fusers(args: argparse.Namespace) -> tuple[dict[str, Fuser], dict[str, Any]]
 
 
 def _write_page(args: argparse.Namespace, cases: Cases) -> Path:
-    from dafm_core.plugins import PluginCatalog
+    from dafm_core.catalog import PluginCatalog
     from dafm_core.reporting.html import write_cases_page
 
     images = PluginCatalog.discover().load_dataset(args.images).images if args.images else None

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Check, print every law with its outcome, fail if one does."""
-    from dafm_core.plugins import PluginCatalog
+    from dafm_core.catalog import PluginCatalog
     from dafm_core.reporting.terminal import print_records
     from dafm_core.testing import ProviderSample, check_fuser, check_provider, summarize
 

@@ -20,9 +20,9 @@ from dafm_core.cli.arguments import (
 from dafm_core.errors import OptionError, closest
 
 if TYPE_CHECKING:
-    from dafm_core.comparison import Comparison
+    from dafm_core.catalog import PluginCatalog
+    from dafm_core.comparison.compare import Comparison
     from dafm_core.fusion.base import Fuser
-    from dafm_core.plugins import PluginCatalog
 
 Value = TypeVar("Value")
 
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Compare each store, print, export."""
-    from dafm_core.plugins import PluginCatalog
+    from dafm_core.catalog import PluginCatalog
     from dafm_core.reporting.tables import comparison_table, fashioniq_table
     from dafm_core.reporting.terminal import print_comparison, print_table, progress_bars
 
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
 
 def load_fusers(args: argparse.Namespace, catalog: PluginCatalog) -> dict[str, Fuser]:
     """Return the fusers that --fusers, --set and --tune ask for, unfitted."""
-    from dafm_core.selection import SelectedFusion, candidates
+    from dafm_core.evaluation.tuning import SelectedFusion, candidates
 
     names = read_names(args.fusers) or list(catalog.fusers)
     fixed = _by_fuser(read_settings(args.set), names, flag="--set")
@@ -121,10 +121,10 @@ def _compare(
     fusers: dict[str, Fuser],
     progress: Callable[[str, int, int], None],
 ) -> Comparison:
-    from dafm_core.comparison import compare
-    from dafm_core.stacking import SimilarityStack
-    from dafm_core.store import SimilarityStore
-    from dafm_core.trials import TrialLog
+    from dafm_core.comparison.compare import compare
+    from dafm_core.evaluation.trials import TrialLog
+    from dafm_core.store.stack import SimilarityStack
+    from dafm_core.store.store import SimilarityStore
 
     store = SimilarityStore.open(path)
     names = read_names(args.providers)

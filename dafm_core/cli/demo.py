@@ -24,20 +24,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Score, inspect, fit on half of the groups, compare on the other half, report."""
-    from dafm_core.audit import audit
-    from dafm_core.cases import collect_cases
+    from dafm_core.cases.cases import collect_cases
+    from dafm_core.catalog import PluginCatalog
     from dafm_core.cli.inspect import describe
-    from dafm_core.comparison import compare
-    from dafm_core.fusion.registry import FUSERS
+    from dafm_core.comparison.audit import audit
+    from dafm_core.comparison.compare import compare
+    from dafm_core.comparison.incremental import incremental
+    from dafm_core.core_plugin import FUSERS
     from dafm_core.fusion.saving import save_fuser
-    from dafm_core.incremental import incremental
-    from dafm_core.plugins import PluginCatalog
     from dafm_core.reporting.exports import to_json, write_text
     from dafm_core.reporting.html import write_report
     from dafm_core.reporting.learned_section import Learned
     from dafm_core.reporting.terminal import print_comparison, print_inspection, progress_bars
-    from dafm_core.scoring import score
-    from dafm_core.store import SimilarityStore
+    from dafm_core.scoring.score import score
+    from dafm_core.store.store import SimilarityStore
 
     started = time.perf_counter()
     catalog = PluginCatalog.discover()

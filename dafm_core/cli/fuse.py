@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Fuse tile by tile into a file."""
     from dafm_core.cli.models import open_model
-    from dafm_core.run_files import write_run
-    from dafm_core.submission import fuser_blocks
+    from dafm_core.formats.runs import write_run
+    from dafm_core.formats.submission import fuser_blocks
 
     fuser, stack, _ = open_model(args.store, args.model, args.bank)
     if args.queries:

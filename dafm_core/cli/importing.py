@@ -11,7 +11,7 @@ from dafm_core.cli.arguments import read_settings
 from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
-    from dafm_core.store import SimilarityStore
+    from dafm_core.store.store import SimilarityStore
 
 EXAMPLES = {
     "import": "examples:\n"
@@ -67,8 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Import, and say what is in the store now."""
-    from dafm_core.plugins import PluginCatalog
-    from dafm_core.store import SimilarityStore
+    from dafm_core.catalog import PluginCatalog
+    from dafm_core.store.store import SimilarityStore
 
     with ExitStack() as exits:
         if args.dataset:
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _import(args: argparse.Namespace, store: SimilarityStore) -> None:
-    from dafm_core.importing import import_features, import_scores
+    from dafm_core.formats.importing import import_features, import_scores
 
     shared: dict[str, Any] = {
         "facts": read_settings(args.fact, flag="--fact"),

@@ -11,9 +11,9 @@ from dafm_core.cli.arguments import add_set, read_ids, read_names, read_settings
 from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
-    from dafm_core.incremental import Incremental
-    from dafm_core.stacking import SimilarityStack
-    from dafm_core.store import SimilarityStore
+    from dafm_core.comparison.incremental import Incremental
+    from dafm_core.store.stack import SimilarityStack
+    from dafm_core.store.store import SimilarityStore
 
 EXAMPLES = {
     "incremental": "examples:\n"
@@ -43,13 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Fuse every subset, print, export."""
-    from dafm_core.audit import redundancy
+    from dafm_core.comparison.audit import redundancy
     from dafm_core.reporting import exports
     from dafm_core.reporting.html import write_incremental_page
     from dafm_core.reporting.incremental_section import shapley_table, subset_table
     from dafm_core.reporting.terminal import print_table
-    from dafm_core.stacking import SimilarityStack
-    from dafm_core.store import SimilarityStore
+    from dafm_core.store.stack import SimilarityStack
+    from dafm_core.store.store import SimilarityStore
 
     store = SimilarityStore.open(args.store)
     stack = SimilarityStack.from_store(store, read_names(args.providers))
@@ -80,8 +80,8 @@ def run(args: argparse.Namespace) -> None:
 def _measure(
     args: argparse.Namespace, store: SimilarityStore, stack: SimilarityStack
 ) -> Incremental:
-    from dafm_core.incremental import incremental
-    from dafm_core.plugins import PluginCatalog
+    from dafm_core.catalog import PluginCatalog
+    from dafm_core.comparison.incremental import incremental
     from dafm_core.reporting.terminal import progress_bars
 
     if args.folds and args.train_queries:

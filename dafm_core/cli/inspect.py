@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dafm_core.cli.arguments import add_json
 
 if TYPE_CHECKING:
-    from dafm_core.store import SimilarityStore
+    from dafm_core.store.store import SimilarityStore
 
 EXAMPLES = {"inspect": "examples:\n  dafm inspect scores/\n  dafm inspect scores/ --verify --json"}
 
@@ -24,10 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print passports and, where there are targets, the audits."""
-    from dafm_core.audit import audit
+    from dafm_core.comparison.audit import audit
     from dafm_core.errors import StoreError
-    from dafm_core.stacking import SimilarityStack
-    from dafm_core.store import SimilarityStore
+    from dafm_core.store.stack import SimilarityStack
+    from dafm_core.store.store import SimilarityStore
 
     store = SimilarityStore.open(args.store)
     damage = [

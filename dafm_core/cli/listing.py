@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
+from dafm_core.catalog import PluginCatalog
 from dafm_core.cli.arguments import add_json
-from dafm_core.descriptions import DatasetInfo, FuserInfo, ProviderInfo
+from dafm_core.contract.descriptions import DatasetInfo, FuserInfo, ProviderInfo
 from dafm_core.errors import OptionError, closest
-from dafm_core.plugins import PluginCatalog
 
 EXAMPLES = {
     "plugins": "example:\n  DAFM_DISABLED_PLUGINS=tgcir dafm plugins",

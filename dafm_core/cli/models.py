@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
     from dafm_core.fusion.base import Fuser
-    from dafm_core.stacking import SimilarityStack
+    from dafm_core.store.stack import SimilarityStack
 
 
 def open_model(
@@ -16,10 +16,10 @@ def open_model(
 ) -> tuple[Fuser, SimilarityStack, Dataset]:
     """Return the fuser (with its bank), the store's stack and dataset; refuse what does not fit."""
     from dafm_core.errors import OptionError
-    from dafm_core.fusion.light import LightFusion
+    from dafm_core.fusion.light.fuser import LightFusion
     from dafm_core.fusion.saving import load_fuser
-    from dafm_core.stacking import SimilarityStack
-    from dafm_core.store import SimilarityStore
+    from dafm_core.store.stack import SimilarityStack
+    from dafm_core.store.store import SimilarityStore
 
     fuser = load_fuser(model)
     opened = SimilarityStore.open(store)

@@ -39,10 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Score, with progress on standard error."""
-    from dafm_core.executors import load_executor
-    from dafm_core.plugins import PluginCatalog, find
+    from dafm_core.catalog import PluginCatalog, find
     from dafm_core.reporting.terminal import progress_bars
-    from dafm_core.scoring import score_provider
+    from dafm_core.scoring.executors import load_executor
+    from dafm_core.scoring.score import score_provider
 
     catalog = PluginCatalog.discover()
     dataset = catalog.load_dataset(

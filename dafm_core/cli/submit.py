@@ -35,8 +35,9 @@ def run(args: argparse.Namespace) -> None:
     """Rank, lint, write; then score what was written, if asked."""
     from dafm_core.cli.models import open_model
     from dafm_core.errors import OptionError
-    from dafm_core.submission import fuser_blocks, score_submission, write_submission
-    from dafm_core.submission_lint import benchmark_of
+    from dafm_core.evaluation.score_file import score_submission
+    from dafm_core.formats.lint import benchmark_of
+    from dafm_core.formats.submission import fuser_blocks, write_submission
 
     fuser, stack, dataset = open_model(args.store, args.model, args.bank)
     found = benchmark_of(dataset)

@@ -19,10 +19,10 @@ from dafm_core.cli.arguments import (
 from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
+    from dafm_core.catalog import PluginCatalog
     from dafm_core.datasets.base import Dataset
     from dafm_core.fusion.base import Fuser
-    from dafm_core.plugins import PluginCatalog
-    from dafm_core.stacking import SimilarityStack
+    from dafm_core.store.stack import SimilarityStack
 
 EXAMPLES = {
     "train": "examples:\n"
@@ -57,10 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Fit, save, and compare on what was held out."""
-    from dafm_core.plugins import PluginCatalog
+    from dafm_core.catalog import PluginCatalog
     from dafm_core.reporting.terminal import progress_bars
-    from dafm_core.stacking import SimilarityStack
-    from dafm_core.store import SimilarityStore
+    from dafm_core.store.stack import SimilarityStack
+    from dafm_core.store.store import SimilarityStore
 
     names = read_names(args.providers)
     store = SimilarityStore.open(args.store)
@@ -86,9 +86,9 @@ def run(args: argparse.Namespace) -> None:
 
 def _save(fuser: Fuser, out: Path, gate: dict[str, str] | None) -> Fuser:
     """Write the fitted fuser, and why it is this one; return what was written."""
-    from dafm_core.blocks import write_json
+    from dafm_core.evaluation.tuning import SelectedFusion
     from dafm_core.fusion.saving import save_fuser
-    from dafm_core.selection import SelectedFusion
+    from dafm_core.ground.blocks import write_json
 
     if isinstance(fuser, SelectedFusion):
         save_fuser(fuser.best_, out)
@@ -113,10 +113,10 @@ def _report(
     catalog: PluginCatalog,
 ) -> None:
     """Print the comparison on the held-out queries, with static rules tuned as the fuser was."""
-    from dafm_core.comparison import compare
-    from dafm_core.crossfit import leakage
+    from dafm_core.comparison.compare import compare
+    from dafm_core.evaluation.crossfit import leakage
+    from dafm_core.evaluation.trials import TrialLog
     from dafm_core.reporting.terminal import print_comparison
-    from dafm_core.trials import TrialLog
 
     rules = {name: rule.fit(stack, dataset) for name, rule in _rules(catalog).items()}
     found = compare(stack, held_out, rules | fitted, trials=TrialLog(args.store), seed=args.seed)
@@ -132,7 +132,7 @@ def _rules(catalog: PluginCatalog) -> dict[str, Fuser]:
 
 def _load(args: argparse.Namespace, catalog: PluginCatalog) -> Fuser:
     """Return the fuser asked for, unfitted; one that chooses among several, with --tune."""
-    from dafm_core.selection import SelectedFusion, candidates
+    from dafm_core.evaluation.tuning import SelectedFusion, candidates
 
     fixed, varied = read_settings(args.set), read_choices(args.tune)
     make = partial(catalog.load_fuser, args.fuser)
@@ -147,10 +147,10 @@ def _gate(
     fuser: Fuser,
 ) -> tuple[str, Fuser, dict[str, str]]:
     """Return what the verdict of a cross-fitted comparison says to deploy, and why."""
-    from dafm_core.comparison import compare
+    from dafm_core.comparison.compare import compare
+    from dafm_core.evaluation.trials import TrialLog
     from dafm_core.fusion.static import BestSingle
     from dafm_core.reporting.terminal import progress_bars
-    from dafm_core.trials import TrialLog
 
     if fuser.kind != "learned":
         raise OptionError(f"--gate: {args.fuser!r} is {fuser.kind}; the gate judges learned ones.")

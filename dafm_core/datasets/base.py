@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dafm_core.descriptions import DatasetInfo, Option
+from dafm_core.contract.descriptions import DatasetInfo, Option
+from dafm_core.contract.items import ImageRef, Query
 from dafm_core.errors import DatasetError, closest
-from dafm_core.images import ImageRef
-from dafm_core.provider import Query
-from dafm_core.ragged import Ragged
+from dafm_core.ground.ragged import Ragged
 
 __all__ = [
     "QUERY_SCHEMA",

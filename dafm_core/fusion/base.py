@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.descriptions import FuserInfo, Kind
+from dafm_core.contract.descriptions import FuserInfo, Kind
 from dafm_core.errors import AlignmentError, FuserError, LeakageError
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
-    from dafm_core.stacking import SimilarityStack
+    from dafm_core.store.stack import SimilarityStack
 
 __all__ = ["Fuser", "FuserInfo", "Kind", "Progress", "Run", "Tile", "TileScorer"]
 

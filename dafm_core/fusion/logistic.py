@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from dafm_core.errors import OptionError
-from dafm_core.fusion.bank import QueryBank, bank_from_state, bank_state
 from dafm_core.fusion.base import Fuser, Tile, TileScorer
-from dafm_core.fusion.examples import Examples, make_examples
-from dafm_core.fusion.inputs import (
+from dafm_core.fusion.channels.bank import QueryBank, bank_from_state, bank_state
+from dafm_core.fusion.channels.examples import Examples, make_examples
+from dafm_core.fusion.channels.inputs import (
     DEFAULT_INPUTS,
     Inputs,
     parse_families,
@@ -23,7 +23,7 @@ from dafm_core.fusion.inputs import (
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
-    from dafm_core.stacking import SimilarityStack
+    from dafm_core.store.stack import SimilarityStack
 
 
 class LogisticFusion(Fuser):

@@ -15,11 +15,11 @@ from typing import Any, Final
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from dafm_core.blocks import write_json
-from dafm_core.descriptions import FuserInfo
+from dafm_core.catalog import PluginCatalog, resolve
+from dafm_core.contract.descriptions import FuserInfo
 from dafm_core.errors import FuserError, closest
 from dafm_core.fusion.base import Fuser
-from dafm_core.plugins import PluginCatalog, resolve
+from dafm_core.ground.blocks import write_json
 
 FORMAT_VERSION: Final = 1
 FACTS: Final = "fuser.json"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import AlignmentError, DatasetError, SimilarityError
-from dafm_core.ragged import Ragged
+from dafm_core.ground.ragged import Ragged
 
 Counts = NDArray[np.int64]
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import AlignmentError, DatasetError
+from dafm_core.ground.ragged import Ragged
 from dafm_core.metrics.ranking import rank_targets
 from dafm_core.metrics.spec import Metric
-from dafm_core.ragged import Ragged
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.cases import OUTCOMES, Cases
-from dafm_core.query_types import query_types
+from dafm_core.cases.cases import OUTCOMES, Cases
+from dafm_core.cases.query_types import query_types
 from dafm_core.reporting.page import Section
 from dafm_core.reporting.tables import Cell, Table, text_cell
 from dafm_core.reporting.thumbnails import Thumbnails, embed_thumbnails

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from dafm_core.reporting.page import Section, write_page
 
 if TYPE_CHECKING:
-    from dafm_core.cases import Cases
-    from dafm_core.incremental import Incremental
+    from dafm_core.cases.cases import Cases
+    from dafm_core.comparison.incremental import Incremental
     from dafm_core.reporting.incremental_section import Costs
     from dafm_core.reporting.learned_section import Learned
     from dafm_core.reporting.tables import Json

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from dafm_core.incremental import pareto
+from dafm_core.comparison.incremental import pareto
 from dafm_core.reporting.charts import (
     Line,
     Span,
@@ -20,7 +20,7 @@ from dafm_core.reporting.page import Section
 from dafm_core.reporting.tables import Cell, Json, Table, metric_label, text_cell
 
 if TYPE_CHECKING:
-    from dafm_core.incremental import Incremental
+    from dafm_core.comparison.incremental import Incremental
 
 Costs = Mapping[str, Mapping[str, float]]
 """``ms_per_query`` and ``peak_memory_gb`` by provider, as ``SimilarityStore.cost`` has them."""

@@ -10,18 +10,18 @@ import numpy as np
 import polars as pl
 from markupsafe import Markup
 
-from dafm_core.datasets.base import Dataset
-from dafm_core.explain import (
+from dafm_core.cases.explain import (
     effective_weights,
     margin_reliability,
     response_curves,
     weights_by_query_type,
 )
+from dafm_core.datasets.base import Dataset
 from dafm_core.fusion.base import Fuser
 from dafm_core.reporting.charts import Line, heat_map, line_chart
 from dafm_core.reporting.page import Section
 from dafm_core.reporting.tables import Table, frame_table
-from dafm_core.stacking import SimilarityStack
+from dafm_core.store.stack import SimilarityStack
 
 WEIGHED = 500
 """Queries whose weights are found: more would say the same."""

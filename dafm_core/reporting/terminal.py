@@ -19,7 +19,7 @@ from dafm_core.reporting.tables import Cell, Json, comparison_table, difference_
 from dafm_core.reporting.tables import Table as Cells
 
 if TYPE_CHECKING:
-    from dafm_core.scoring import Progress
+    from dafm_core.scoring.score import Progress
 
 _STYLES = {"best": "bold", "second": "underline", "": ""}
 _PIPE_WIDTH = 180

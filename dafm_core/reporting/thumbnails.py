@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dafm_core.contract.items import ImageRef
 from dafm_core.errors import ImageError
-from dafm_core.images import ImageRef
 
 SIDE = 112
 """Longest side in pixels."""

@@ -13,7 +13,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Template
 
-from dafm_core.descriptions import API_VERSION
+from dafm_core.contract.descriptions import API_VERSION
 from dafm_core.errors import OptionError
 
 _SUFFIX = ".template"

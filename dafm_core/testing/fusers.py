@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from dafm_core.errors import AlignmentError, FuserError
 from dafm_core.fusion.base import Fuser
-from dafm_core.ragged import Ragged
-from dafm_core.stacking import SimilarityStack
+from dafm_core.ground.ragged import Ragged
+from dafm_core.store.stack import SimilarityStack
 from dafm_core.testing.results import Battery, Check, CheckFailed, CheckResult, NotApplicable
 from dafm_core.testing.samples import FuserSubject
 

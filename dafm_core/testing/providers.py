@@ -15,17 +15,16 @@ from typing import cast
 
 import numpy as np
 
-from dafm_core.errors import DafmError
-from dafm_core.images import ImageRef
-from dafm_core.provider import (
+from dafm_core.contract.items import ImageRef, Query
+from dafm_core.contract.provider import (
     EncodingProvider,
     Features,
     Provider,
-    Query,
     Similarity,
     SimilarityProvider,
     is_encoding,
 )
+from dafm_core.errors import DafmError
 from dafm_core.testing.results import Battery, Check, CheckFailed, CheckResult, NotApplicable
 from dafm_core.testing.samples import ProviderSample
 

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dafm_core.contract.items import ImageRef, Query
 from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.fusion.base import Fuser
-from dafm_core.images import ImageRef
-from dafm_core.provider import Query
-from dafm_core.ragged import Ragged
-from dafm_core.stacking import SimilarityStack
+from dafm_core.ground.ragged import Ragged
+from dafm_core.store.stack import SimilarityStack
 
 PROTOCOL = "made-up"
 

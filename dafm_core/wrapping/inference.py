@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dafm_core.contract.items import ImageRef
 from dafm_core.errors import OptionError
-from dafm_core.images import ImageRef
 from dafm_core.wrapping.target_pad import MEAN, STD
 
 if TYPE_CHECKING:

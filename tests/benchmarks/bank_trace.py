@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.crossfit import fold_splits
 from dafm_core.datasets.base import Dataset
-from dafm_core.fusion.light import LightFusion
+from dafm_core.evaluation.crossfit import fold_splits
+from dafm_core.fusion.light.fuser import LightFusion
+from dafm_core.ground.statistics import Resampler
 from dafm_core.metrics.ranking import rank_targets
-from dafm_core.stacking import SimilarityStack
-from dafm_core.statistics import Resampler
-from dafm_core.store import SimilarityStore
+from dafm_core.store.stack import SimilarityStack
+from dafm_core.store.store import SimilarityStore
 
 DEPTHS = (1, 5, 10, 50)
 

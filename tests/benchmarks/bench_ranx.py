@@ -19,12 +19,12 @@ import numpy as np
 import ranx
 
 from dafm_core.datasets.base import Dataset
-from dafm_core.evaluation import evaluate, evaluate_run
+from dafm_core.evaluation.evaluate import evaluate, evaluate_run
 from dafm_core.fusion.base import Run
-from dafm_core.fusion.light import LightFusion
+from dafm_core.fusion.light.fuser import LightFusion
 from dafm_core.fusion.static import MeanFusion, VotingFusion, WeightedFusion
-from dafm_core.stacking import SimilarityStack
-from dafm_core.store import SimilarityStore
+from dafm_core.store.stack import SimilarityStack
+from dafm_core.store.store import SimilarityStore
 
 THEIRS = (
     ("rrf", None),

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dafm_core.crossfit import fit_and_evaluate, fold_splits
-from dafm_core.fusion.light import LightFusion
+from dafm_core.evaluation.crossfit import fit_and_evaluate, fold_splits
+from dafm_core.fusion.light.fuser import LightFusion
 
 FOLDER = Path(__file__).parent / "ablation"
 PAGE = Path(__file__).parents[2] / "docs/explanation/ablation.md"

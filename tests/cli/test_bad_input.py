@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dafm_core.cli.main import main
-from dafm_core.scoring import score
-from dafm_core.store import SimilarityStore
+from dafm_core.scoring.score import score
+from dafm_core.store.store import SimilarityStore
 
 QUERY = {"query_id": "q0", "reference": "a", "text": "brighter", "targets": ["b"]}
 
@@ -19,7 +19,7 @@ def folder(tmp_path):
     """A folder dataset of four images, a store of it with two providers, and files around it."""
     from PIL import Image
 
-    from dafm_core.plugins import load_dataset
+    from dafm_core.catalog import load_dataset
 
     images = tmp_path / "ds" / "images"
     images.mkdir(parents=True)

@@ -9,7 +9,7 @@ from dafm_core.cli.main import main
 from dafm_core.datasets.base import Dataset
 from dafm_core.fusion.saving import save_fuser
 from dafm_core.fusion.static import MeanFusion
-from dafm_core.store import SimilarityStore
+from dafm_core.store.store import SimilarityStore
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_many_cases_are_listed_and_exported(store, capsys, tmp_path):
 
 
 def test_a_saved_model_is_asked_about_queries_it_has_not_seen(store, capsys, tmp_path):
-    from dafm_core.stacking import SimilarityStack
+    from dafm_core.store.stack import SimilarityStack
 
     fit = store.dataset.take(store.dataset.query_ids[:20])
     fuser = MeanFusion(normalize="zscore").fit(SimilarityStack.from_store(store), fit)

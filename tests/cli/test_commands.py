@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from dafm_core.cli.main import COMMANDS, main
-from dafm_core.store import SimilarityStore
-from dafm_core.store_editing import split_store
+from dafm_core.store.editing import split_store
+from dafm_core.store.store import SimilarityStore
 
 SCORE = "score scenes --dataset-set families=24 --provider {} --store DIR/store"
 

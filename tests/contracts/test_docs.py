@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import dafm_core
+from dafm_core.catalog import PluginCatalog
 from dafm_core.cli.main import COMMANDS, build_parser
-from dafm_core.plugins import PluginCatalog
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

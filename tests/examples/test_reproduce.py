@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from dafm_core.catalog import PluginCatalog
 from dafm_core.cli.main import COMMANDS, Parser
-from dafm_core.plugins import PluginCatalog
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "examples" / "reproduce_dafm.sh"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dafm_core.fusion.registry import STATIC_FUSERS
-from dafm_core.plugins import resolve
+from dafm_core.catalog import resolve
+from dafm_core.core_plugin import STATIC_FUSERS
 
 
 @pytest.fixture(params=[info.name for info in STATIC_FUSERS])

@@ -5,12 +5,12 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from dafm_core.errors import OptionError
-from dafm_core.evaluation import evaluate, evaluate_providers
-from dafm_core.fusion.inputs import DEFAULT_INPUTS
+from dafm_core.evaluation.evaluate import evaluate, evaluate_providers
+from dafm_core.fusion.channels.inputs import DEFAULT_INPUTS
 from dafm_core.fusion.logistic import LogisticFusion
 from dafm_core.fusion.saving import load_fuser, save_fuser
-from dafm_core.normalize import zscore_rows
-from dafm_core.stacking import SimilarityStack
+from dafm_core.ground.normalize import zscore_rows
+from dafm_core.store.stack import SimilarityStack
 
 
 def test_all_cells_give_the_weights_of_scikit_learn_by_hand(make_problem):

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dafm_core.core_plugin import STATIC_FUSERS
 from dafm_core.errors import AlignmentError, DafmError, FuserError
 from dafm_core.fusion.base import Fuser
-from dafm_core.fusion.registry import STATIC_FUSERS
 from dafm_core.fusion.saving import load_fuser, save_fuser
 from dafm_core.fusion.static import MeanFusion, WeightedFusion
 

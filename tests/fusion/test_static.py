@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dafm_core.datasets.base import query_frame
 from dafm_core.errors import FuserError, OptionError
-from dafm_core.evaluation import evaluate, evaluate_providers
+from dafm_core.evaluation.evaluate import evaluate, evaluate_providers
 from dafm_core.fusion.static import (
     BestSingle,
     MarginFusion,

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from dafm_core.evaluation import evaluate, evaluate_providers
+from dafm_core.evaluation.evaluate import evaluate, evaluate_providers
 from dafm_core.fusion.static import WeightedFusion
 from dafm_core.fusion.static.weighted import learn_weights
-from dafm_core.normalize import zscore_rows
-from dafm_core.stacking import SimilarityStack
+from dafm_core.ground.normalize import zscore_rows
+from dafm_core.store.stack import SimilarityStack
 
 
 def info_nce(scores, targets, scale):

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dafm_core.ground.ragged import Ragged
 from dafm_core.metrics.functional import average_precision, hit, recall, reciprocal_rank
 from dafm_core.metrics.ranking import rank_targets
-from dafm_core.ragged import Ragged
 
 
 def naive(ranking, targets, k):

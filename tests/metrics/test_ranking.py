@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dafm_core.errors import AlignmentError, DatasetError, SimilarityError
+from dafm_core.ground.ragged import Ragged
 from dafm_core.metrics.ranking import TargetRanks, rank_targets
-from dafm_core.ragged import Ragged
 
 
 @st.composite

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from dafm_core.errors import OptionError
+from dafm_core.ground.ragged import Ragged
 from dafm_core.metrics.ranking import rank_targets
 from dafm_core.metrics.spec import parse_metric, parse_metrics
-from dafm_core.ragged import Ragged
 
 
 @pytest.fixture

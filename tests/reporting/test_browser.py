@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dafm_core.cases import collect_cases
-from dafm_core.comparison import compare
+from dafm_core.cases.cases import collect_cases
+from dafm_core.comparison.compare import compare
 from dafm_core.datasets.base import Dataset
 from dafm_core.fusion.static import MeanFusion, VotingFusion
 from dafm_core.reporting.html import write_cases_page, write_comparison_page, write_report

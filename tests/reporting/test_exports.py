@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 from numpy.testing import assert_allclose
 
-from dafm_core.comparison import compare
+from dafm_core.comparison.compare import compare
 from dafm_core.errors import OptionError
+from dafm_core.formats.runs import write_run
 from dafm_core.fusion.static import MeanFusion, VotingFusion
 from dafm_core.reporting.exports import (
     to_csv,
@@ -27,7 +28,6 @@ from dafm_core.reporting.tables import (
     metric_label,
     p_text,
 )
-from dafm_core.run_files import write_run
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from dafm_core.cases import collect_cases
-from dafm_core.comparison import compare
+from dafm_core.cases.cases import collect_cases
+from dafm_core.comparison.compare import compare
+from dafm_core.comparison.incremental import incremental
 from dafm_core.errors import OptionError
 from dafm_core.fusion.static import MeanFusion, VotingFusion, WeightedFusion
-from dafm_core.incremental import incremental
 from dafm_core.reporting.html import (
     write_cases_page,
     write_comparison_page,

@@ -2,9 +2,8 @@
 
 import pytest
 
-from dafm_core.fusion.registry import FUSERS
-from dafm_core.plugins import PluginCatalog
-from dafm_core.providers import BUILTIN_PROVIDERS
+from dafm_core.catalog import PluginCatalog
+from dafm_core.core_plugin import FUSERS, PROVIDERS
 from dafm_core.testing import check_fuser, check_provider, fuser_checks, provider_checks
 
 ORDER_DEPENDENT = {"light-paper"}
@@ -20,7 +19,7 @@ def test_core_fusers_pass(name):
     assert len(results) == len(fuser_checks())
 
 
-@pytest.mark.parametrize("name", [info.name for info in BUILTIN_PROVIDERS])
+@pytest.mark.parametrize("name", [info.name for info in PROVIDERS])
 def test_core_providers_pass(name):
     results = check_provider(PluginCatalog.discover().load_provider(name))
     assert not [result for result in results if result.outcome == "failed"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dafm_core.fusion.base import Fuser
-from dafm_core.normalize import zscore_rows
+from dafm_core.ground.normalize import zscore_rows
 from dafm_core.testing import FuserSubject, check_fuser, fuser_checks, summarize
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from dafm_core.contract.items import ImageRef
 from dafm_core.errors import OptionError
-from dafm_core.images import ImageRef
 from dafm_core.wrapping.inference import Settings, check_heads, exact, rows_by_image
 from dafm_core.wrapping.target_pad import MEAN, STD
 

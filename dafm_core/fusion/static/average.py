@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from dafm_core.errors import OptionError, closest
 from dafm_core.fusion.static.tuning import Scores, TunedRule, Views
-from dafm_core.normalize import NORMALIZATIONS, Normalization
+from dafm_core.ground.normalize import NORMALIZATIONS, Normalization
 
 if TYPE_CHECKING:
-    from dafm_core.stacking import SimilarityStack
+    from dafm_core.store.stack import SimilarityStack
 
 TUNED_NORMALIZATIONS: tuple[Normalization, ...] = ("zscore", "minmax", "rank")
 """Those under which the scale of a model's scores changes nothing, the default first."""

@@ -12,7 +12,7 @@ from dafm_core.fusion.base import Tile
 from dafm_core.fusion.static.tuning import Scores, TunedRule, Views
 
 if TYPE_CHECKING:
-    from dafm_core.stacking import SimilarityStack
+    from dafm_core.store.stack import SimilarityStack
 
 SHARPNESS: Final = (1.0, 0.0, 0.25, 0.5, 2.0, 4.0, 8.0)
 """What ``fit`` chooses from, the default first; 0 is the plain mean of z-scores."""

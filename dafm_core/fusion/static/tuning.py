@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from dafm_core.errors import FuserError
 from dafm_core.fusion.base import Fuser, Tile, TileScorer
+from dafm_core.ground.normalize import NORMALIZATIONS, Normalization, rank_rows
 from dafm_core.metrics.spec import Metric, parse_metrics
 from dafm_core.metrics.truth import Truth
-from dafm_core.normalize import NORMALIZATIONS, Normalization, rank_rows
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
-    from dafm_core.stacking import SimilarityStack
+    from dafm_core.store.stack import SimilarityStack
 
 Setting = TypeVar("Setting")
 Scores: TypeAlias = NDArray[np.float32]

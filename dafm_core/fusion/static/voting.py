@@ -10,7 +10,7 @@ from dafm_core.errors import OptionError, closest
 from dafm_core.fusion.static.tuning import Scores, TunedRule, Views
 
 if TYPE_CHECKING:
-    from dafm_core.stacking import SimilarityStack
+    from dafm_core.store.stack import SimilarityStack
 
 Rule: TypeAlias = Literal["borda", "rrf", "majority"]
 

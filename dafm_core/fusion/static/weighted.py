@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from dafm_core.fusion.base import Fuser, Tile, TileScorer
 from dafm_core.fusion.static.average import check_normalization
 from dafm_core.fusion.static.tuning import Views, labelled_part, tuning_metrics
+from dafm_core.ground.normalize import Normalization
+from dafm_core.ground.ragged import Ragged
 from dafm_core.metrics.truth import Truth
-from dafm_core.normalize import Normalization
-from dafm_core.ragged import Ragged
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
-    from dafm_core.stacking import SimilarityStack
+    from dafm_core.store.stack import SimilarityStack
 
 Weights = NDArray[np.float64]
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from dafm_core.contract.items import ImageRef
+from dafm_core.contract.provider import Features, Similarity
 from dafm_core.errors import ProviderError
-from dafm_core.images import ImageDecoder, ImageRef
-from dafm_core.provider import Features, Similarity
+from dafm_core.wrapping.decoding import ImageDecoder
 from dafm_core.wrapping.inference import Settings, exact, rows_by_image
 from dafm_core.wrapping.target_pad import TargetPad
 from dafm_plugin_blip4cir.model import BiDirectional, ImageEncoder, ImageGrounded, Text

@@ -17,7 +17,7 @@ from dafm_plugin_blip4cir.encoding import Blip4CirBiProvider, Blip4CirProvider
 from dafm_plugin_blip4cir.provider import load, load_bi, load_bi_sum
 from safetensors.numpy import load_file
 
-from dafm_core.images import ImageRef
+from dafm_core.contract.items import ImageRef
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SPECIALS = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}

@@ -9,8 +9,8 @@ import pytest
 import torch
 from dafm_plugin_blip4cir import pairing
 
+from dafm_core.contract.items import ImageRef
 from dafm_core.errors import DafmError, ImageError, OptionError, ProviderError
-from dafm_core.images import ImageRef
 
 State = dict[str, torch.Tensor]
 ENTRIES = {"checkpoint": "model", "text_encoder": "BLIPTextEncoder", "combiner": "Combiner"}

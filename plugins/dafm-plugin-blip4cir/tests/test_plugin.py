@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 
 from dafm_plugin_blip4cir import plugin, provider
 
-from dafm_core.descriptions import parse_options
+from dafm_core.contract.descriptions import parse_options
 
 SILENT = """
 import sys, dafm_plugin_blip4cir.plugin as plugin

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dafm_core.contract.items import ImageRef
 from dafm_core.errors import DatasetError, OptionError
-from dafm_core.images import ImageRef
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dafm_core.contract.items import ImageRef, Query
+from dafm_core.contract.provider import Similarity
 from dafm_core.errors import DatasetError
-from dafm_core.images import ImageRef
-from dafm_core.provider import Query, Similarity
 from dafm_plugin_captions.captions import CaptionFile
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dafm_core.contract.items import ImageRef
+from dafm_core.contract.provider import Features, Similarity
 from dafm_core.errors import OptionError, ProviderError
-from dafm_core.images import ImageRef
-from dafm_core.provider import Features, Similarity
 from dafm_plugin_captions.captions import CaptionFile
 
 

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from dafm_core.images import ImageRef
+from dafm_core.contract.items import ImageRef
 
 CAPTIONS = {
     "red-car": ["A red car on a road.", "A shiny red car parked."],

@@ -4,8 +4,8 @@ import logging
 import pytest
 from dafm_plugin_captions.captions import FOREIGN_FROM, CaptionFile
 
+from dafm_core.contract.items import ImageRef
 from dafm_core.errors import DatasetError, OptionError
-from dafm_core.images import ImageRef
 
 
 @pytest.fixture

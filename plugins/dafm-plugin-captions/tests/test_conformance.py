@@ -4,7 +4,7 @@ import pytest
 from dafm_plugin_captions.lexical import Bm25Captions, TfidfCaptions
 from dafm_plugin_captions.sentence import BestSentenceCaptions, SentenceCaptions
 
-from dafm_core.provider import Query
+from dafm_core.contract.items import Query
 from dafm_core.testing import NotApplicable, ProviderSample, provider_checks
 
 KINDS = [Bm25Captions, TfidfCaptions, SentenceCaptions, BestSentenceCaptions]

@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from dafm_plugin_captions.lexical import Bm25Captions, TfidfCaptions
 
+from dafm_core.contract.items import ImageRef, Query
 from dafm_core.errors import DatasetError
-from dafm_core.images import ImageRef
-from dafm_core.provider import Query
 
 TEXTS = ["a red one", "car car dog", "", "zebra", "sleeps on the sofa"]
 STOPS = {"a", "on", "the", "in", "one"}

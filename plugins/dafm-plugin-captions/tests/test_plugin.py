@@ -4,8 +4,8 @@ import sys
 import pytest
 from dafm_plugin_captions import plugin
 
+from dafm_core.catalog import PluginCatalog
 from dafm_core.errors import OptionError
-from dafm_core.plugins import PluginCatalog
 
 NAMES = ["captions-bm25", "captions-sentence", "captions-sentence-best", "captions-tfidf"]
 

@@ -9,8 +9,8 @@ import pytest
 from dafm_plugin_captions.lexical import Bm25Captions, TfidfCaptions
 from dafm_plugin_captions.sentence import BestSentenceCaptions, SentenceCaptions, SentenceEncoder
 
-from dafm_core.images import ImageRef
-from dafm_core.provider import Query, is_encoding
+from dafm_core.contract.items import ImageRef, Query
+from dafm_core.contract.provider import is_encoding
 
 ROOT = Path(__file__).parents[3]
 CIRR = Path(os.environ.get("DAFM_SHARED", ROOT.parent / "shared")).resolve() / "data" / "cirr"

@@ -8,9 +8,9 @@ from dafm_plugin_captions.sentence import (
     SentenceEncoder,
 )
 
+from dafm_core.contract.items import ImageRef
+from dafm_core.contract.provider import is_encoding
 from dafm_core.errors import OptionError, ProviderError
-from dafm_core.images import ImageRef
-from dafm_core.provider import is_encoding
 
 KINDS = [SentenceCaptions, BestSentenceCaptions]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dafm_core.hookspecs import hookimpl
-from dafm_core.provider import Option, ProviderInfo
+from dafm_core.contract.hookspecs import hookimpl
+from dafm_core.contract.provider import Option, ProviderInfo
 
 CITATION = (
     "Baldrati, Bertini, Uricchio, Del Bimbo: Composed Image Retrieval using Contrastive Learning "

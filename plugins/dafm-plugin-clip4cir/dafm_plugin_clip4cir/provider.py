@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from dafm_core.images import ImageDecoder, ImageRef
-from dafm_core.provider import Features, Similarity
+from dafm_core.contract.items import ImageRef
+from dafm_core.contract.provider import Features, Similarity
 from dafm_core.wrapping.checkpoints import sha256_of
+from dafm_core.wrapping.decoding import ImageDecoder
 from dafm_core.wrapping.target_pad import TargetPad
 from dafm_plugin_clip4cir.clip.runtime import Settings, cosine, distinct, exact, to_numpy
 from dafm_plugin_clip4cir.clip.tokenizer import ClipTokenizer

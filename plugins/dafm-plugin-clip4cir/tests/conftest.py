@@ -16,7 +16,7 @@ from dafm_plugin_clip4cir.clip import tokenizer
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from dafm_core.images import ImageRef
+from dafm_core.contract.items import ImageRef
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

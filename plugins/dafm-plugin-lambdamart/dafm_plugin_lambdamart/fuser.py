@@ -14,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import FuserError, OptionError
-from dafm_core.fusion.bank import QueryBank, bank_from_state, bank_state
 from dafm_core.fusion.base import Fuser, Kind, Tile, TileScorer
-from dafm_core.fusion.examples import make_examples
-from dafm_core.fusion.inputs import DEFAULT_INPUTS, Inputs, parse_families, training_bank
+from dafm_core.fusion.channels.bank import QueryBank, bank_from_state, bank_state
+from dafm_core.fusion.channels.examples import make_examples
+from dafm_core.fusion.channels.inputs import DEFAULT_INPUTS, Inputs, parse_families, training_bank
 
 if TYPE_CHECKING:
     import lightgbm
 
     from dafm_core.datasets.base import Dataset
-    from dafm_core.stacking import SimilarityStack
+    from dafm_core.store.stack import SimilarityStack
 
 N_DECIMALS: Final = 3
 """Of a channel, in standard deviations of its row."""
@@ -40,7 +40,7 @@ class LambdaMartFusion(Fuser):
     Parameters
     ----------
     inputs : str
-        Channels, comma-separated, as ``dafm_core.fusion.inputs.FAMILIES`` names them.
+        Channels, comma-separated, as ``dafm_core.fusion.channels.inputs.FAMILIES`` names them.
     n_trees, n_leaves : int
     learning_rate : float
     min_leaf : int

@@ -3,11 +3,11 @@ import pytest
 from dafm_plugin_lambdamart import plugin
 from dafm_plugin_lambdamart.fuser import LambdaMartFusion, _features
 
+from dafm_core.catalog import PluginCatalog
 from dafm_core.errors import FuserError, OptionError
 from dafm_core.fusion.saving import load_fuser, save_fuser
-from dafm_core.normalize import zscore_rows
-from dafm_core.plugins import PluginCatalog
-from dafm_core.stacking import SimilarityStack
+from dafm_core.ground.normalize import zscore_rows
+from dafm_core.store.stack import SimilarityStack
 from dafm_core.testing import FuserSubject
 
 SMALL = {"n_trees": 30, "min_leaf": 5}

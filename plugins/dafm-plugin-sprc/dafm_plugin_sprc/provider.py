@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from dafm_core.images import ImageDecoder, ImageRef
-from dafm_core.provider import Features, Similarity
+from dafm_core.contract.items import ImageRef
+from dafm_core.contract.provider import Features, Similarity
 from dafm_core.wrapping.checkpoints import Weights, sha256_of
+from dafm_core.wrapping.decoding import ImageDecoder
 from dafm_core.wrapping.inference import Settings, exact, rows_by_image
 from dafm_core.wrapping.target_pad import TargetPad
 from dafm_plugin_sprc.layout import open_spn, open_sprc

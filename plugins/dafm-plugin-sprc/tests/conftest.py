@@ -16,7 +16,7 @@ import torch
 from dafm_plugin_sprc.provider import SprcProvider, load_sprc, load_sprc_spn
 from safetensors.numpy import load_file
 
-from dafm_core.images import ImageRef
+from dafm_core.contract.items import ImageRef
 
 FIXTURES = Path(__file__).parent / "fixtures"
 FOLDERS = ("eva", "clip_l", "spn")

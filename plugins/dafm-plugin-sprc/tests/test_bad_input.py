@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from dafm_core.contract.items import ImageRef
 from dafm_core.errors import DafmError, ImageError, OptionError, ProviderError
-from dafm_core.images import ImageRef
 
 State = dict[str, torch.Tensor]
 ENTRY = "Blip2QformerCirAlignPrompt"

@@ -10,8 +10,8 @@ from dafm_plugin_sprc.provider import SprcProvider
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
-from dafm_core.images import ImageRef
-from dafm_core.provider import is_encoding
+from dafm_core.contract.items import ImageRef
+from dafm_core.contract.provider import is_encoding
 from dafm_core.wrapping.checkpoints import sha256_of
 
 

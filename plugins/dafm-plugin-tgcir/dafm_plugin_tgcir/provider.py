@@ -14,10 +14,11 @@ from dafm_plugin_clip4cir.clip.tokenizer import ClipTokenizer
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dafm_core.contract.items import ImageRef
+from dafm_core.contract.provider import Features, Similarity
 from dafm_core.errors import OptionError, closest
-from dafm_core.images import ImageDecoder, ImageRef
-from dafm_core.provider import Features, Similarity
 from dafm_core.wrapping.checkpoints import sha256_of
+from dafm_core.wrapping.decoding import ImageDecoder
 from dafm_plugin_tgcir.corrections import clean_caption, read_corrections
 from dafm_plugin_tgcir.loading import TgCir, load_tgcir
 from dafm_plugin_tgcir.model import pooled

@@ -17,7 +17,7 @@ from dafm_plugin_clip4cir.clip.random_weights import random_state, text_shapes, 
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from dafm_core.images import ImageRef
+from dafm_core.contract.items import ImageRef
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

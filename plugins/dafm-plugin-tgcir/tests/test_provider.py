@@ -15,8 +15,8 @@ from dafm_plugin_tgcir.provider import TgCirProvider, load
 from numpy.typing import NDArray
 from PIL import Image
 
+from dafm_core.contract.items import ImageRef
 from dafm_core.errors import ImageError, OptionError, ProviderError
-from dafm_core.images import ImageRef
 
 Golden = dict[str, NDArray[Any]]
 Largest = Callable[[Any, Any], float]

@@ -19,8 +19,8 @@ from typing import Final
 from page import draw_frontier, page
 from results import Results
 
-from dafm_core.stacking import SimilarityStack
-from dafm_core.store import SimilarityStore
+from dafm_core.store.stack import SimilarityStack
+from dafm_core.store.store import SimilarityStore
 
 HERE: Final = Path(__file__).parent
 EXPLANATION: Final = HERE.parents[2] / "docs/explanation"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from results import METRICS, Results
 from settings import Setting
 
-from dafm_core.statistics import Resampler
+from dafm_core.ground.statistics import Resampler
 
 HEADS: Final = ("R@1", "R@5", "R@10", "R@50", "Rs@1", "Rmean")
 R10, RS1 = METRICS.index("recall@10"), METRICS.index("rsubset@1")

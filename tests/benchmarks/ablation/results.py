@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from settings import Setting, settings
 
-from dafm_core.crossfit import fit_and_evaluate, fold_splits
 from dafm_core.datasets.base import Dataset
-from dafm_core.stacking import SimilarityStack
-from dafm_core.statistics import Resampler
+from dafm_core.evaluation.crossfit import fit_and_evaluate, fold_splits
+from dafm_core.ground.statistics import Resampler
+from dafm_core.store.stack import SimilarityStack
 
 METRICS: Final = ("recall@1", "recall@5", "recall@10", "recall@50", "rsubset@1", "rmean")
 

@@ -8,13 +8,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from dafm_core.catalog import resolve
 from dafm_core.fusion.base import Fuser
-from dafm_core.fusion.light import LightFusion
+from dafm_core.fusion.light.fuser import LightFusion
 from dafm_core.fusion.logistic import LogisticFusion
 from dafm_core.fusion.static import BestSingle, MeanFusion, VotingFusion, WeightedFusion
 from dafm_core.fusion.static.margin import MarginFusion
-from dafm_core.plugins import resolve
-from dafm_core.stacking import SimilarityStack
+from dafm_core.store.stack import SimilarityStack
 
 FAMILIES: Final = ("rows", "restandardized", "ranks", "reverse", "topics", "neighbours")
 ALL: Final = ",".join(FAMILIES)

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dafm_core.contract.items import ImageRef
+from dafm_core.contract.provider import Features, Similarity
 from dafm_core.errors import OptionError, closest
-from dafm_core.images import ImageRef
-from dafm_core.provider import Features, Similarity
 from dafm_core.wrapping.target_pad import MEAN, STD
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

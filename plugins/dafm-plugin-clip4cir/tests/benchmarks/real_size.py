@@ -58,8 +58,8 @@ def write_images(folder: Path) -> None:
 def score(folder: Path, vocabulary: str, given: dict[str, str]) -> None:
     from dafm_plugin_clip4cir.plugin import dafm_similarity_providers
 
-    from dafm_core.images import ImageRef
-    from dafm_core.provider import parse_options
+    from dafm_core.contract.items import ImageRef
+    from dafm_core.contract.provider import parse_options
 
     info = dafm_similarity_providers()[0]
     files = {"checkpoint": str(folder / "clip.pt"), "combiner": str(folder / "combiner.pt")}

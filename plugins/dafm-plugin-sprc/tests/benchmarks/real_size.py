@@ -121,7 +121,7 @@ def measure(variant: str, folder: Path, n_images: int, dtype: str) -> dict[str, 
     from dafm_plugin_sprc.provider import load_sprc, load_sprc_spn
     from PIL import Image
 
-    from dafm_core.images import ImageRef
+    from dafm_core.contract.items import ImageRef
 
     special = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
     words = [special.get(i, f"word{i}") for i in range(30522)]

@@ -1,0 +1,360 @@
+"""Single queries: what each model and each fusion put first, and where the target stands.
+
+Why a hit stands where it does is ``breakdown.py``'s; how cases look on a page, ``reporting``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from dafm_core.cases.breakdown import Breakdown, break_down, scorers_without
+from dafm_core.cases.query_types import query_types
+from dafm_core.datasets.base import Dataset
+from dafm_core.errors import OptionError, closest
+from dafm_core.evaluation.crossfit import clone, splits_of
+from dafm_core.evaluation.evaluate import refuse_fitted
+from dafm_core.fusion.base import Fuser
+from dafm_core.ground.ordering import best_first, tie_places
+from dafm_core.metrics.ranking import rank_targets
+from dafm_core.metrics.truth import Truth
+from dafm_core.store.stack import SimilarityStack
+
+Outcome = Literal["solved", "rescued", "broke", "missed", "failed"]
+OUTCOMES: Final[dict[Outcome, str]] = {
+    "rescued": "the fusion finds the target, the best single model does not",
+    "broke": "the best single model finds the target, the fusion does not",
+    "missed": "another model finds the target; the best single model and the fusion do not",
+    "failed": "nobody finds the target",
+    "solved": "the fusion and the best single model both find the target",
+}
+"""Every query has exactly one; to find is to rank among the first ``depth``."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cases:
+    """Queries with what every column (provider or fuser) made of them.
+
+    Parameters
+    ----------
+    protocol : str
+    providers, fusers : tuple of str
+        The columns; names are distinct.
+    best_single : str
+        The provider that finds the target most often.
+    depth : int
+        Hits kept per column.
+    queries : polars.DataFrame
+        ``QUERY_SCHEMA``, one row per case.
+    gallery_ids : tuple of str
+    ranks : mapping of str to ndarray of shape (n_queries,), float64
+        1-based expected rank of the first target in each column; inf where none is ranked.
+    hits : mapping of str to ndarray of shape (n_queries, depth), int64
+        Gallery positions, best first, ties by hash; -1 where there are fewer candidates.
+    breakdowns : mapping of str to Breakdown
+        One per fuser whose reasons were asked for.
+    """
+
+    protocol: str
+    providers: tuple[str, ...]
+    fusers: tuple[str, ...]
+    best_single: str
+    depth: int
+    queries: pl.DataFrame = field(repr=False)
+    gallery_ids: tuple[str, ...] = field(repr=False)
+    ranks: Mapping[str, NDArray[np.float64]] = field(repr=False)
+    hits: Mapping[str, NDArray[np.int64]] = field(repr=False)
+    breakdowns: Mapping[str, Breakdown] = field(repr=False)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Providers, then fusers."""
+        return self.providers + self.fusers
+
+    def outcomes(self, fuser: str) -> NDArray[np.str_]:
+        """Return the :data:`OUTCOMES` of each query under one fuser, (n_queries,)."""
+        found = {name: rank <= self.depth for name, rank in self.ranks.items()}
+        single, fused = found[self.best_single], found[self._fuser(fuser)]
+        someone = np.logical_or.reduce([found[name] for name in self.providers])
+        conditions = [single & fused, fused, single, someone]
+        return np.select(conditions, ["solved", "rescued", "broke", "missed"], "failed")
+
+    def frame(self, fuser: str) -> pl.DataFrame:
+        """Return one row per query: id, text, outcome, the rank in every column, and ``change``.
+
+        ``change`` counts how many times the fusion halves (or, where negative, doubles) the rank
+        that the best single model gives the target.
+        """
+        single, fused = self.ranks[self.best_single], self.ranks[self._fuser(fuser)]
+        ranked = np.isfinite(single) & np.isfinite(fused)
+        change = np.log2(np.divide(single, fused, out=np.ones(len(single)), where=ranked))
+        return self.queries.select("query_id", "reference", "text", "group").with_columns(
+            pl.Series("outcome", self.outcomes(fuser), dtype=pl.String),
+            pl.Series("change", change),
+            *(pl.Series(f"rank {name}", self.ranks[name]) for name in self.columns),
+        )
+
+    def regressions(self, fuser: str) -> pl.DataFrame:
+        """Return the frame of the queries the fusion broke, the worst first."""
+        broken = self.frame(fuser).filter(pl.col("outcome") == "broke")
+        return broken.sort("change", "query_id")
+
+    def find(
+        self,
+        fuser: str,
+        *,
+        outcome: str | None = None,
+        query_type: str | None = None,
+        text: str | None = None,
+        limit: int | None = None,
+    ) -> Self:
+        """Return the cases that fit every filter given, the biggest change of rank first.
+
+        Parameters
+        ----------
+        outcome : str, optional
+            One of :data:`OUTCOMES`.
+        query_type : str, optional
+            ``negation``, ``count``, ``colour``, ``position`` or ``other``.
+        text : str, optional
+            Words the text contains, in any case.
+        limit : int, optional
+
+        Raises
+        ------
+        OptionError
+            For an unknown fuser, outcome or query type, with the closest match.
+        """
+        frame = self.frame(fuser)
+        keep = np.ones(frame.height, bool)
+        if outcome is not None:
+            if outcome not in OUTCOMES:
+                raise OptionError(f"cases: outcome {outcome!r}{closest(outcome, OUTCOMES)}")
+            keep &= frame["outcome"].to_numpy() == outcome
+        if query_type is not None:
+            types = query_types(frame["text"].to_list())
+            if query_type not in types:
+                raise OptionError(f"cases: query type {query_type!r}{closest(query_type, types)}")
+            keep &= types[query_type]
+        if text is not None:
+            keep &= [text.lower() in written.lower() for written in frame["text"]]
+        order = np.argsort(-np.abs(frame["change"].to_numpy()), kind="stable")
+        return self.take(order[keep[order]][:limit])
+
+    def __len__(self) -> int:
+        return self.queries.height
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values: per case and column the rank and the hits, per hit the reasons."""
+        facts = self.queries.select("query_id", "reference", "text", "targets").to_dicts()
+        return {
+            "protocol": self.protocol,
+            "depth": self.depth,
+            "best_single": self.best_single,
+            "cases": [
+                fact | {"columns": {name: self._column(name, i) for name in self.columns}}
+                for i, fact in enumerate(facts)
+            ],
+        }
+
+    def _column(self, name: str, row: int) -> dict[str, Any]:
+        rank = float(self.ranks[name][row])
+        hits: list[dict[str, Any]] = []
+        for d, image in enumerate(self.hits[name][row].tolist()):
+            if image >= 0:
+                hits.append({"image": self.gallery_ids[image]})
+                if name in self.breakdowns:
+                    hits[-1]["why"] = {
+                        provider: self.breakdowns[name].at(row, d, k)
+                        for k, provider in enumerate(self.providers)
+                    }
+        return {"rank": rank if np.isfinite(rank) else None, "hits": hits}
+
+    def with_reasons(self, stack: SimilarityStack, fusers: Mapping[str, Fuser]) -> Self:
+        """Return the same cases with every hit of these fitted fusers broken down by provider."""
+        part = stack.take_queries(self.queries["query_id"].to_list())
+        breakdowns = dict(self.breakdowns)
+        for name, fuser in fusers.items():
+            hits = self.hits[self._fuser(name)]
+            score, without = fuser.checked_scorer(part), scorers_without(fuser, part)
+            breakdowns[name] = Breakdown.concatenate(
+                [break_down(t, score(t), hits[rows], without) for rows, t in part.tiles()]
+            )
+        return replace(self, breakdowns=breakdowns)
+
+    def take_queries(self, query_ids: Sequence[str]) -> Self:
+        """Return the cases of these queries, in this order.
+
+        Raises
+        ------
+        OptionError
+            If there is no such case, with the closest match.
+        """
+        row = {query_id: i for i, query_id in enumerate(self.queries["query_id"])}
+        for query_id in query_ids:
+            if query_id not in row:
+                raise OptionError(f"cases: no query {query_id!r}{closest(query_id, row)}")
+        return self.take(np.array([row[query_id] for query_id in query_ids], np.int64))
+
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        """Return some of the cases, in this order."""
+        return replace(
+            self,
+            queries=self.queries[rows],
+            ranks={name: rank[rows] for name, rank in self.ranks.items()},
+            hits={name: hits[rows] for name, hits in self.hits.items()},
+            breakdowns={name: parts.take(rows) for name, parts in self.breakdowns.items()},
+        )
+
+    def _fuser(self, name: str) -> str:
+        if name not in self.fusers:
+            raise OptionError(f"cases: no fuser {name!r}{closest(name, self.fusers)}")
+        return name
+
+
+def collect_cases(
+    stack: SimilarityStack,
+    dataset: Dataset,
+    fusers: Mapping[str, Fuser],
+    *,
+    depth: int = 5,
+    folds: int | None = None,
+    train: Dataset | None = None,
+    train_stack: SimilarityStack | None = None,
+    seed: int = 0,
+    allow_fitted: bool = False,
+    reasons: bool = True,
+) -> Cases:
+    """Look at every query of the dataset under every provider and fuser.
+
+    Parameters
+    ----------
+    fusers : mapping of str to Fuser
+        By the name of their column.
+    depth : int, default=5
+        Hits per column, and the rank up to which a target counts as found.
+    stack, dataset, folds, train, train_stack, seed
+        As :func:`~dafm_core.comparison.compare.compare`: copies are fitted on others, or the fusers
+        are used as they are.
+    allow_fitted : bool, default=False
+        Look at queries a fuser given fitted has seen, which flatters it.
+    reasons : bool, default=True
+        Break every hit down by provider, which fuses everything once more for each of them;
+        :meth:`Cases.with_reasons` does it for chosen cases later.
+
+    Raises
+    ------
+    OptionError
+        If ``depth`` is not positive, a fuser has a provider's name, or both ``folds`` and
+        ``train`` are given.
+    LeakageError, AlignmentError, FuserError, DatasetError
+        As :func:`dafm_core.evaluation.evaluate.evaluate`.
+    """
+    if depth < 1:
+        raise OptionError(f"cases: expected depth >= 1, got {depth}.")
+    for name in fusers:
+        if name in stack.names:
+            raise OptionError(f"cases: fuser {name!r} has the name of a provider. Rename it.")
+    pieces: list[_Piece] = []
+    splits = splits_of(dataset, folds, train, seed)
+    for part, test in splits:
+        fitted = {name: clone(f).fit(train_stack or stack, part) for name, f in fusers.items()}
+        pieces.extend(_look_at(stack.take_queries(test.query_ids), test, fitted, depth, reasons))
+    if not splits:
+        for fuser in fusers.values() if not allow_fitted else ():
+            refuse_fitted(fuser, dataset.query_ids)
+        pieces.extend(
+            _look_at(stack.take_queries(dataset.query_ids), dataset, fusers, depth, reasons)
+        )
+    cases = _join(pieces, dataset, stack, tuple(fusers), depth)
+    return cases.take_queries(dataset.query_ids)
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """What one tile's queries turned out to be."""
+
+    queries: pl.DataFrame
+    ranks: dict[str, NDArray[np.float64]]
+    hits: dict[str, NDArray[np.int64]]
+    breakdowns: dict[str, Breakdown]
+
+
+def _look_at(
+    stack: SimilarityStack,
+    dataset: Dataset,
+    fusers: Mapping[str, Fuser],
+    depth: int,
+    reasons: bool,
+) -> Iterator[_Piece]:
+    """Yield what each tile of a stack of exactly the dataset's queries turns out to be."""
+    scorers = {name: fuser.checked_scorer(stack) for name, fuser in fusers.items()}
+    explained = fusers if reasons else {}
+    without = {name: scorers_without(fuser, stack) for name, fuser in explained.items()}
+    truth, places = Truth.of(dataset, stack.gallery_ids, []), tie_places(stack.gallery_ids)
+    for rows, tile in stack.tiles():
+        right = truth.part(rows)
+        fused = {name: score(tile) for name, score in scorers.items()}
+        every = {name: tile[:, k] for k, name in enumerate(stack.names)} | fused
+        hits = {name: _hits(scores, places, depth) for name, scores in every.items()}
+        yield _Piece(
+            queries=dataset.queries[rows],
+            ranks={name: _first_rank(scores, right) for name, scores in every.items()},
+            hits=hits,
+            breakdowns={
+                name: break_down(tile, fused[name], hits[name], without[name]) for name in explained
+            },
+        )
+
+
+def _join(
+    pieces: Sequence[_Piece],
+    dataset: Dataset,
+    stack: SimilarityStack,
+    fusers: tuple[str, ...],
+    depth: int,
+) -> Cases:
+    columns = (*stack.names, *fusers)
+    ranks = {name: np.concatenate([piece.ranks[name] for piece in pieces]) for name in columns}
+    found = {
+        name: ((ranks[name] <= depth).mean(), (1 / ranks[name]).mean()) for name in stack.names
+    }
+    return Cases(
+        protocol=dataset.protocol,
+        providers=stack.names,
+        fusers=fusers,
+        best_single=max(stack.names, key=found.__getitem__),
+        depth=depth,
+        queries=pl.concat([piece.queries for piece in pieces]),
+        gallery_ids=stack.gallery_ids,
+        ranks=ranks,
+        hits={name: np.concatenate([piece.hits[name] for piece in pieces]) for name in columns},
+        breakdowns={
+            name: Breakdown.concatenate([piece.breakdowns[name] for piece in pieces])
+            for name in pieces[0].breakdowns
+        },
+    )
+
+
+def _hits(scores: NDArray[np.float32], places: NDArray[np.int64], depth: int) -> NDArray[np.int64]:
+    hits = np.full((len(scores), depth), -1, np.int64)
+    for row, out in zip(scores, hits, strict=True):
+        best = best_first(row, places, depth)
+        ranked = best[np.isfinite(row[best])]
+        out[: len(ranked)] = ranked
+    return hits
+
+
+def _first_rank(scores: NDArray[np.float32], truth: Truth) -> NDArray[np.float64]:
+    """Return the expected rank of each query's best-scored target."""
+    places = rank_targets(scores, truth.targets, n_targets=truth.n_targets)
+    best = np.flatnonzero(places.targets_greater == 0)
+    rank = np.full(places.n_queries, np.inf)
+    spread = (places.tied[best] + 1) / (places.targets_tied[best] + 1)  # first of r among t places
+    rank[places.rows[best]] = places.greater[best] + spread
+    return rank

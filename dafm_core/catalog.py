@@ -1,0 +1,292 @@
+"""Discovery: every installed plugin, its descriptions, and what failed to load and why.
+
+Entry points of group ``dafm`` are loaded one by one, so that a broken plugin is a row with its
+error and never a crash. Descriptions are light; ``load_*`` imports the factory they name. There is
+no global catalog: one is made where it is needed, and tests make their own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pluggy
+
+from dafm_core.contract import hookspecs
+from dafm_core.contract.descriptions import (
+    API_VERSION,
+    DatasetInfo,
+    FuserInfo,
+    Option,
+    ProviderInfo,
+    parse_options,
+)
+from dafm_core.errors import DafmError, OptionError, ProviderError, closest
+
+if TYPE_CHECKING:
+    from dafm_core.contract.provider import Provider
+    from dafm_core.datasets.base import Dataset
+    from dafm_core.fusion.base import Fuser
+
+ENTRY_POINT_GROUP = "dafm"
+DISABLED_VARIABLE = "DAFM_DISABLED_PLUGINS"
+CORE = EntryPoint("dafm-core", "dafm_core.core_plugin", ENTRY_POINT_GROUP)
+"""Core's own offers: a plugin like any other, loaded first, so that its names are taken."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+_Info = TypeVar("_Info", ProviderInfo, FuserInfo, DatasetInfo)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginStatus:
+    """One row of ``dafm plugins``.
+
+    Parameters
+    ----------
+    name : str
+        Name of the entry point.
+    distribution : str
+        Package and version it comes from.
+    error : str
+        Why it was not loaded, on one line; empty where it was.
+    provides : tuple of str
+        Names it adds, e.g. ``provider sprc``.
+    """
+
+    name: str
+    distribution: str = ""
+    error: str = ""
+    provides: tuple[str, ...] = ()
+
+
+@dataclass
+class PluginCatalog:
+    """All descriptions by name. ``discover()`` makes one; ``register()`` adds a module or object.
+
+    Attributes
+    ----------
+    providers, fusers, datasets : dict of str to description
+    plugins : list of PluginStatus
+    """
+
+    providers: dict[str, ProviderInfo] = field(default_factory=dict)
+    fusers: dict[str, FuserInfo] = field(default_factory=dict)
+    datasets: dict[str, DatasetInfo] = field(default_factory=dict)
+    plugins: list[PluginStatus] = field(default_factory=list)
+
+    @classmethod
+    def discover(cls, *, disabled: Iterable[str] | None = None) -> PluginCatalog:
+        """Return core's own descriptions and those of every installed plugin.
+
+        Parameters
+        ----------
+        disabled : iterable of str, optional
+            Entry points not to load; by default the comma-separated ``DAFM_DISABLED_PLUGINS``.
+        """
+        if disabled is None:
+            disabled = os.environ.get(DISABLED_VARIABLE, "").split(",")
+        off = {name.strip() for name in disabled if name.strip()}
+        catalog = cls()
+        installed = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
+        for entry in (CORE, *installed):
+            if entry.name in off:
+                status = PluginStatus(
+                    name=entry.name, distribution=_origin(entry), error="disabled"
+                )
+                catalog.plugins.append(status)
+            else:
+                catalog._load(entry)
+        return catalog
+
+    def register(self, plugin: object, *, name: str, distribution: str = "") -> None:
+        """Add a module or object that implements hooks.
+
+        Raises
+        ------
+        ProviderError
+            If it implements an unknown hook, was written for another API version, describes
+            something malformed, or takes a name that is taken; nothing of it is added then.
+        """
+        version = getattr(plugin, "dafm_api_version", API_VERSION)
+        if version != API_VERSION:
+            raise ProviderError(
+                f"plugin {name!r}: written for API version {version!r}, this dafm-core has "
+                f"{API_VERSION}. Install a matching release of either."
+            )
+        manager = pluggy.PluginManager(hookspecs.PROJECT)
+        manager.add_hookspecs(hookspecs)
+        manager.register(plugin, name=name)
+        try:
+            manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise ProviderError(f"plugin {name!r}: {_first_line(error)}") from error
+        hook = manager.hook
+        providers = _by_name(hook.dafm_similarity_providers(), ProviderInfo, self.providers, name)
+        fusers = _by_name(hook.dafm_fusers(), FuserInfo, self.fusers, name)
+        datasets = _by_name(hook.dafm_datasets(), DatasetInfo, self.datasets, name)
+        self.providers |= providers
+        self.fusers |= fusers
+        self.datasets |= datasets
+        kinds = (("provider", providers), ("fuser", fusers), ("dataset", datasets))
+        added = tuple(f"{kind} {key}" for kind, infos in kinds for key in infos)
+        self.plugins.append(PluginStatus(name=name, distribution=distribution, provides=added))
+
+    def load_provider(self, name: str, options: Mapping[str, str] | None = None) -> Provider:
+        """Import a provider's factory and call it with ``--set`` options.
+
+        Raises
+        ------
+        OptionError
+            For an unknown name or option (with the closest match).
+        ProviderError
+            If the factory cannot be imported or fails; names the provider and the cause.
+        """
+        info = find(self.providers, name, what="provider")
+        provider = _build(info.factory, info.options, options or {}, where=f"provider {name!r}")
+        if not hasattr(provider, "similarity"):
+            raise ProviderError(
+                f"provider {name!r}: its factory returned {provider!r}, no provider."
+            )
+        loaded: Provider = provider
+        return loaded
+
+    def load_fuser(self, name: str, options: Mapping[str, str] | None = None) -> Fuser:
+        """Import a fuser's factory and call it with ``--set`` options; errors as load_provider."""
+        info = find(self.fusers, name, what="fuser")
+        fuser: Fuser = _build(info.factory, info.options, options or {}, where=f"fuser {name!r}")
+        return fuser
+
+    def load_dataset(
+        self, spec: str, *, split: str | None = None, options: Mapping[str, str] | None = None
+    ) -> Dataset:
+        """Open ``NAME:PATH`` (or the name of an embedded dataset) with ``--set`` options.
+
+        Raises
+        ------
+        OptionError
+            For an unknown dataset, split or option, or a missing path.
+        DatasetError
+            If its files cannot be read.
+        """
+        name, _, path = spec.partition(":")
+        info = find(self.datasets, name, what="dataset")
+        if info.needs_path and not path:
+            raise OptionError(f"dataset {name!r}: expected {name}:PATH, got {spec!r}.")
+        split = split or (info.splits[0] if info.splits else None)
+        if info.splits and split not in info.splits:
+            raise OptionError(
+                f"dataset {name!r}: no split {split!r}{closest(str(split), info.splits)}"
+            )
+        extra = {"path": path or None, "split": split}
+        where = f"dataset {name!r}"
+        dataset: Dataset = _build(info.factory, info.options, options or {}, where=where, **extra)
+        return dataset
+
+    def _load(self, entry: EntryPoint) -> None:
+        """Load one entry point; keep its error where that fails, whatever it raises."""
+        try:
+            self.register(entry.load(), name=entry.name, distribution=_origin(entry))
+        except Exception as error:
+            message = f"{type(error).__name__}: {_first_line(error)}"
+            status = PluginStatus(name=entry.name, distribution=_origin(entry), error=message)
+            self.plugins.append(status)
+
+
+def load_dataset(
+    spec: str, *, split: str | None = None, catalog: PluginCatalog | None = None, **options: str
+) -> Dataset:
+    """Open a dataset as the command line does, e.g. ``load_dataset("cirr:data/cirr",
+    split="val")``.
+
+    Parameters
+    ----------
+    spec : str
+        ``NAME:PATH``, or the name of an embedded dataset.
+    split : str, optional
+        The dataset's first by default.
+    options : str
+        The dataset's options, as ``--dataset-set`` takes them.
+
+    Raises
+    ------
+    OptionError, DatasetError
+        As :meth:`PluginCatalog.load_dataset`.
+    """
+    catalog = catalog or PluginCatalog.discover()
+    return catalog.load_dataset(spec, split=split, options=options)
+
+
+def find(infos: Mapping[str, _Info], name: str, *, what: str) -> _Info:
+    """Return the description called ``name``; raise OptionError with the closest match."""
+    try:
+        return infos[name]
+    except KeyError:
+        raise OptionError(f"unknown {what} {name!r}{closest(name, infos)}") from None
+
+
+def resolve(factory: str | Callable[..., Any], *, where: str) -> Callable[..., Any]:
+    """Return a factory given as ``"module:attr"``, importing its module.
+
+    Raises
+    ------
+    ProviderError
+        If it cannot be imported; the message carries the cause.
+    """
+    if callable(factory):
+        return factory
+    module, _, attribute = factory.partition(":")
+    try:
+        loaded: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    except Exception as error:
+        cause = f"{type(error).__name__}: {_first_line(error)}"
+        raise ProviderError(f"{where}: cannot import {factory} ({cause}).") from error
+    return loaded
+
+
+def _build(
+    factory: str | Callable[..., Any],
+    options: tuple[Option, ...],
+    given: Mapping[str, str],
+    *,
+    where: str,
+    **extra: Any,
+) -> Any:
+    """Parse options, import the factory and call it; what is not a DafmError is wrapped as one."""
+    values = parse_options(options, given, where=where)
+    build = resolve(factory, where=where)
+    try:
+        return build(**extra, **values)
+    except DafmError:
+        raise
+    except Exception as error:
+        cause = f"{type(error).__name__}: {_first_line(error)}"
+        raise ProviderError(f"{where}: its factory failed ({cause}).") from error
+
+
+def _by_name(
+    results: list[list[_Info]], kind: type[_Info], taken: Mapping[str, _Info], plugin: str
+) -> dict[str, _Info]:
+    """Return the descriptions of one hook by name, checked."""
+    infos: dict[str, _Info] = {}
+    for info in (info for result in results for info in result):
+        if not isinstance(info, kind):
+            raise ProviderError(f"plugin {plugin!r}: expected {kind.__name__}, got {info!r}.")
+        if not _NAME.fullmatch(info.name):
+            raise ProviderError(f"plugin {plugin!r}: name {info.name!r} is not [a-z0-9][a-z0-9-]*.")
+        if info.name in taken or info.name in infos:
+            raise ProviderError(f"plugin {plugin!r}: the name {info.name!r} is taken. Rename it.")
+        infos[info.name] = info
+    return infos
+
+
+def _origin(entry: EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else ""
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,1 @@
+"""Learned against static against single: rows, audits and a verdict."""

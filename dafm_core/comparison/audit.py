@@ -1,0 +1,286 @@
+"""Is fusing worth it, and can the numbers be trusted? Measured on the single models of a stack.
+
+Headroom, redundancy, ties, what the benchmark can resolve, and whether the order of the gallery
+file gives the targets away. Data and one line of words each; printing is ``reporting``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.evaluation.crossfit import Leakage
+from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers, oracle
+from dafm_core.evaluation.trials import Trials
+from dafm_core.ground.normalize import rank_rows
+from dafm_core.ground.statistics import Resampler
+from dafm_core.metrics.ranking import TargetRanks, rank_targets
+from dafm_core.metrics.spec import parse_metrics
+from dafm_core.metrics.truth import Truth
+
+if TYPE_CHECKING:
+    from dafm_core.datasets.base import Dataset
+    from dafm_core.store.stack import SimilarityStack
+
+FLIPPED: Final = 0.10
+"""Share of queries assumed to change when asking what a benchmark can resolve."""
+REDUNDANCY_QUERIES: Final = 200
+ADJACENCY_RATIO: Final = 3.0
+"""Adjacent this many times more often than by chance, the order of the file is called telling."""
+
+
+@dataclass(frozen=True)
+class Headroom:
+    """How much better a perfect choice among the models would be, by metric, in [0, 1].
+
+    Parameters
+    ----------
+    singles, oracle : mapping
+        Values of each provider, and of the best provider per query.
+    unique_solves : mapping of provider to float
+        Share of queries that only this provider solves, i.e. on which it alone has a value of at
+        least 1/2 on ``solved_metric``.
+    error_overlap : mapping of "a & b" to float
+        Of the queries that a or b fails, the share that both fail; 1 leaves nothing to fuse.
+    """
+
+    singles: Mapping[str, Mapping[str, float]]
+    oracle: Mapping[str, float]
+    solved_metric: str
+    unique_solves: Mapping[str, float]
+    error_overlap: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Ties:
+    """One provider's ties: share of targets tied, and R@1 if ties lose, win, or fall at random."""
+
+    tied_share: float
+    strict: float
+    expected: float
+    lenient: float
+
+
+@dataclass(frozen=True)
+class Order:
+    """Whether the order of the gallery file tells where the target is.
+
+    Parameters
+    ----------
+    adjacent, chance : float
+        Share of queries whose target stands next to their reference or a member of their subset,
+        and the share expected in a random order.
+    changes : mapping of fuser to mapping of metric to float
+        Score in the given order minus score with the gallery shuffled; 0 for a fuser that does not
+        look at the order.
+    """
+
+    adjacent: float
+    chance: float
+    changes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether neighbours in the file are far more often related than by chance."""
+        return self.adjacent > ADJACENCY_RATIO * self.chance and self.adjacent > 0.01
+
+    @property
+    def words(self) -> str:
+        """The finding in one or two sentences."""
+        place = (
+            f"the target stands next to its reference or subset in {100 * self.adjacent:.1f} % of "
+            f"queries (chance {100 * self.chance:.1f} %)"
+        )
+        lines = [
+            f"Gallery order tells: {place}; a filter along the file would cheat."
+            if self.is_telling
+            else f"Gallery order does not tell: {place}."
+        ]
+        for name, change in self.changes.items():
+            metric, value = max(change.items(), key=lambda item: abs(item[1]))
+            lines.append(
+                f"{name} depends on the order: {100 * value:+.2f} points of {metric} vanish when "
+                "the gallery is shuffled."
+                if abs(value) > 1e-4
+                else f"{name} does not depend on the order: shuffling the gallery changes nothing."
+            )
+        return " ".join(lines)
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What difference the benchmark can resolve.
+
+    Parameters
+    ----------
+    half_width : float
+        Of the 95 % interval of a difference if 10 % of the queries flip, independently.
+    design_effect : float
+        How much the variance grows because queries of one group go together, as measured on the
+        difference of the two best models on the headline metric.
+    clustered_half_width : float
+    """
+
+    n_queries: int
+    n_groups: int
+    half_width: float
+    design_effect: float
+    clustered_half_width: float
+
+
+@dataclass(frozen=True)
+class Audits:
+    """All audits of a stack."""
+
+    headroom: Headroom
+    redundancy: Mapping[str, float]
+    """Mean over queries of the Spearman correlation of two providers' rows, by "a & b"."""
+    ties: Mapping[str, Ties]
+    order: Order
+    resolution: Resolution
+    leakage: Leakage | None = None
+    trials: Trials | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values; shares and scores in [0, 1], the order audit with its words."""
+        values = asdict(self)
+        values["order"] |= {"is_telling": self.order.is_telling, "words": self.order.words}
+        if self.trials:
+            values["trials"] |= {"words": self.trials.words}
+        return values
+
+
+def audit(
+    stack: SimilarityStack,
+    dataset: Dataset,
+    *,
+    metrics: Sequence[str] | None = None,
+    leakage: Leakage | None = None,
+    seed: int = 0,
+) -> Audits:
+    """Audit the single models of a stack on the queries of a dataset; errors as ``evaluate``."""
+    part = stack.take_queries(dataset.query_ids)
+    singles = evaluate_providers(part, dataset, metrics=metrics)
+    return Audits(
+        headroom=headroom(singles),
+        redundancy=redundancy(part, seed=seed),
+        ties=ties(part, dataset),
+        order=gallery_order(dataset),
+        resolution=resolution(singles, dataset),
+        leakage=leakage,
+    )
+
+
+def headroom(singles: Mapping[str, Evaluation]) -> Headroom:
+    """Return what a perfect choice among the models would add, and how their errors overlap."""
+    metric = next(iter(singles.values())).metrics[0]
+    solved = {name: e.frame[metric].to_numpy() >= 0.5 for name, e in singles.items()}
+    n_solvers = np.sum(list(solved.values()), axis=0)
+    overlap = {}
+    for a, b in combinations(solved, 2):
+        either = ~(solved[a] & solved[b])
+        both = ~solved[a] & ~solved[b]
+        overlap[f"{a} & {b}"] = float(both.sum() / max(1, either.sum()))
+    return Headroom(
+        singles={name: evaluation.values for name, evaluation in singles.items()},
+        oracle=oracle(singles).values,
+        solved_metric=metric,
+        unique_solves={n: float((s & (n_solvers == 1)).mean()) for n, s in solved.items()},
+        error_overlap=overlap,
+    )
+
+
+def redundancy(stack: SimilarityStack, *, seed: int = 0) -> dict[str, float]:
+    """Return the mean Spearman correlation of every two providers' rows, over sampled queries."""
+    n = min(stack.n_queries, REDUNDANCY_QUERIES)
+    rows = np.sort(np.random.default_rng(seed).choice(stack.n_queries, n, replace=False))
+    total = np.zeros((stack.n_providers, stack.n_providers))
+    for row in rows:
+        scores = stack.tile(row, row + 1)[0]
+        ranks = rank_rows(scores[:, np.isfinite(scores[0])]).astype(np.float64)
+        centred = ranks - ranks.mean(axis=1, keepdims=True)
+        norms = np.sqrt((centred**2).sum(axis=1))
+        scale = np.maximum(np.outer(norms, norms), 1e-12)  # a constant row correlates with nothing
+        total += centred @ centred.T / scale
+    pairs = combinations(range(stack.n_providers), 2)
+    return {f"{stack.names[a]} & {stack.names[b]}": float(total[a, b] / n) for a, b in pairs}
+
+
+def ties(stack: SimilarityStack, dataset: Dataset) -> dict[str, Ties]:
+    """Return how many targets are tied in each provider's rows, and what that is worth at R@1."""
+    truth = Truth.of(dataset, stack.gallery_ids, parse_metrics(["recall@1"]))
+    parts: dict[str, list[TargetRanks]] = {name: [] for name in stack.names}
+    for rows, tile in stack.tiles():
+        right = truth.part(rows)
+        for k, name in enumerate(stack.names):
+            ranked = rank_targets(tile[:, k], right.targets, n_targets=right.n_targets)
+            parts[name].append(ranked)
+    return {name: _ties(TargetRanks.concatenate(ranks)) for name, ranks in parts.items()}
+
+
+def gallery_order(dataset: Dataset) -> Order:
+    """Return how often targets stand next to related images in the order of the gallery file."""
+    n, related = dataset.n_gallery, _related(dataset)
+    adjacent, chance = [], []
+    for target, others in zip(dataset.targets, related, strict=True):
+        if len(target) and len(others):
+            adjacent.append(np.isin([target[0] - 1, target[0] + 1], others).any())
+            chance.append(_chance_adjacent(n, len(others)))
+    if not adjacent:
+        return Order(0.0, 0.0)
+    return Order(float(np.mean(adjacent)), float(np.mean(chance)))
+
+
+def order_changes(given: Evaluation, shuffled: Evaluation) -> dict[str, float]:
+    """Return each metric in the gallery's given order minus the same in a shuffled one."""
+    return {metric: value - shuffled.values[metric] for metric, value in given.values.items()}
+
+
+def resolution(singles: Mapping[str, Evaluation], dataset: Dataset) -> Resolution:
+    """Return what difference this many queries, in these groups, can resolve."""
+    metric = next(iter(singles.values())).metrics[0]
+    best = sorted(singles.values(), key=lambda e: -e.values[metric])[:2]
+    columns = [e.frame[metric].to_numpy() for e in best]
+    resampler = Resampler(dataset.groups)
+    effect = resampler.design_effect(columns[0] - columns[-1])
+    half_width = 1.96 * np.sqrt(FLIPPED / dataset.n_queries)
+    return Resolution(
+        n_queries=dataset.n_queries,
+        n_groups=resampler.n_groups,
+        half_width=float(half_width),
+        design_effect=effect,
+        clustered_half_width=float(half_width * np.sqrt(effect)),
+    )
+
+
+def _ties(ranks: TargetRanks) -> Ties:
+    n = len(ranks.n_targets)
+    first = np.maximum(1 - ranks.greater, 0)  # 1 where nothing is strictly above
+    return Ties(
+        tied_share=float((ranks.tied > 1).mean()) if len(ranks.tied) else 0.0,
+        strict=float((first * (ranks.tied == 1)).sum() / n),
+        expected=float((first / ranks.tied).sum() / n),
+        lenient=float(first.sum() / n),
+    )
+
+
+def _related(dataset: Dataset) -> list[NDArray[np.int64]]:
+    """Return, for each query, the columns of its reference and subset without its targets."""
+    column = dataset.gallery_index
+    references = [column.get(reference, -1) for reference in dataset.queries["reference"]]
+    rows = zip(dataset.columns("subset"), references, dataset.targets, strict=True)
+    return [np.setdiff1d(np.append(s, r), np.append(t, -1)) for s, r, t in rows]
+
+
+def _chance_adjacent(n: int, m: int) -> float:
+    """Return the probability that one of m other places of n is next to a random place."""
+    if n < 2 or m >= n - 1:
+        return float(n > 1)
+    inside = 1 - (n - 1 - m) * (n - 2 - m) / max(1, (n - 1) * (n - 2))
+    at_end = m / (n - 1)
+    return ((n - 2) * inside + 2 * at_end) / n

@@ -1,0 +1,289 @@
+"""What each provider is worth: every subset and every order of them, fused and evaluated alike.
+
+The paper adds models one at a time (section 4.5, Fig. 3); here all 2^K subsets are fused, so that
+every order is known, and the Shapley value of each provider with its interval. Data only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import combinations, permutations
+from math import comb
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.comparison.rows import MEAN, Interval, with_mean
+from dafm_core.errors import OptionError, closest
+from dafm_core.evaluation.crossfit import Split, fit_and_evaluate, splits_of, tune_and_evaluate
+from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers
+from dafm_core.fusion.static.tuning import TunedRule
+from dafm_core.ground.statistics import Resampler
+from dafm_core.store.stack import SimilarityStack
+
+if TYPE_CHECKING:
+    from dafm_core.datasets.base import Dataset
+    from dafm_core.fusion.base import Fuser, Progress
+
+MAX_PROVIDERS: Final = 6
+"""2^6 fusions and 720 orders; more is neither affordable nor readable."""
+
+Names: TypeAlias = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One provider joining others: their names, and the change by metric with its interval."""
+
+    added: str
+    to: Names
+    change: Mapping[str, Interval]
+
+    def falls(self, metric: str) -> bool:
+        """Whether the metric falls by more than the half-width of its interval."""
+        change = self.change[metric]
+        return change.value < -(change.high - change.low) / 2
+
+
+@dataclass(frozen=True)
+class Incremental:
+    """What ``incremental`` returns; intervals are by metric, the mean of metrics among them.
+
+    Parameters
+    ----------
+    subsets : mapping of tuple of str to mapping
+        Values of every set of providers, names sorted; one provider alone is ranked as it is.
+    steps : mapping of (tuple of str, str) to Step
+        Every provider joining every set that lacks it, by (set, provider).
+    shapley : mapping of str to mapping
+        Mean over all orders of what a provider adds, starting at chance; the values of all
+        providers and ``chance`` sum to the value of the full set.
+    chance : mapping of str to float
+        What a constant scorer gets.
+    """
+
+    protocol: str
+    fuser: str
+    base: str | None
+    n_queries: int
+    n_groups: int
+    metrics: tuple[str, ...]
+    subsets: Mapping[Names, Mapping[str, Interval]] = field(repr=False)
+    steps: Mapping[tuple[Names, str], Step] = field(repr=False)
+    shapley: Mapping[str, Mapping[str, Interval]]
+    chance: Mapping[str, float]
+
+    @property
+    def orders(self) -> list[Names]:
+        """Every order of the providers, those that start with ``base`` where one is given."""
+        return [
+            order
+            for order in permutations(self.shapley)
+            if self.base is None or order[0] == self.base
+        ]
+
+    def path(self, order: Names) -> list[Step]:
+        """Return the steps of one order, from its first provider on."""
+        return [self.steps[tuple(sorted(order[:i])), order[i]] for i in range(1, len(order))]
+
+    def monotone(self, metric: str) -> str:
+        """Say in one sentence whether adding providers ever lowers a metric, over all orders."""
+        steps = [step for order in self.orders for step in self.path(order)]
+        if not steps:
+            return f"{metric}: one provider, nothing to add."
+        worst = min(steps, key=lambda step: step.change[metric].value)
+        change = worst.change[metric]
+        where = f"{worst.added} joining {' + '.join(worst.to)}: {100 * change.value:+.2f}"
+        if change.value >= 0:
+            says = "rises at every" if change.value > 0 else "does not fall at any"
+            return f"{metric} {says} step of any order (least: {where})."
+        if not any(step.falls(metric) for step in steps):
+            return (
+                f"{metric} never falls by more than the half-width of its interval (worst: {where} "
+                f"[{100 * change.low:+.2f}, {100 * change.high:+.2f}])."
+            )
+        falling = {(step.added, step.to) for step in steps if step.falls(metric)}
+        return f"{metric} falls clearly at {len(falling)} steps (worst: {where})."
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values, metrics in percent."""
+        return {
+            "protocol": self.protocol,
+            "fuser": self.fuser,
+            "base": self.base,
+            "n_queries": self.n_queries,
+            "n_groups": self.n_groups,
+            "metrics": list(self.metrics),
+            "subsets": [
+                {"providers": list(names), "metrics": _percent(cells)}
+                for names, cells in self.subsets.items()
+            ],
+            "steps": [
+                {"added": step.added, "to": list(step.to), "change": _percent(step.change)}
+                for step in self.steps.values()
+            ],
+            "orders": [list(order) for order in self.orders],
+            "monotone": {metric: self.monotone(metric) for metric in (*self.metrics, MEAN)},
+            "shapley": {name: _percent(cells) for name, cells in self.shapley.items()},
+            "chance": {metric: 100 * value for metric, value in self.chance.items()},
+        }
+
+
+def incremental(
+    stack: SimilarityStack,
+    dataset: Dataset,
+    fuser: Fuser,
+    *,
+    folds: int | None = 5,
+    train: Dataset | None = None,
+    train_stack: SimilarityStack | None = None,
+    base: str | None = None,
+    metrics: Sequence[str] | None = None,
+    n_resamples: int = 10_000,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Incremental:
+    """Fuse every subset of providers with fresh copies of one fuser, on held-out queries.
+
+    Parameters
+    ----------
+    base : str, optional
+        Provider that every order starts with; all orders where left out.
+    stack, dataset, folds, train, train_stack, metrics, n_resamples, seed, progress
+        As ``compare``; ``folds=None`` needs ``train``.
+
+    Raises
+    ------
+    OptionError
+        For more than six providers, an unknown base, or neither folds nor training queries.
+    DatasetError, AlignmentError, FuserError
+        As ``compare``.
+    """
+    if stack.n_providers > MAX_PROVIDERS:
+        raise OptionError(
+            f"incremental: expected at most {MAX_PROVIDERS} providers, got {stack.n_providers} "
+            f"({2**stack.n_providers} fusions). Choose some with stack.select(names)."
+        )
+    if base is not None and base not in stack.names:
+        raise OptionError(f"incremental: no provider {base!r}{closest(base, stack.names)}")
+    splits = splits_of(dataset, folds, train, seed)
+    if not splits:
+        raise OptionError("incremental: expected folds or training queries, got neither.")
+    subsets = [s for n in range(stack.n_providers + 1) for s in combinations(stack.names, n)]
+    values: dict[Names, NDArray[np.float64]] = {}
+    for done, names in enumerate(subsets):
+        if progress:
+            progress("subsets of providers", done, len(subsets))
+        evaluation = _evaluate_subset(
+            names, fuser, stack, dataset, splits, train_stack=train_stack or stack, metrics=metrics
+        )
+        values[names] = with_mean(evaluation)
+    if progress:
+        progress("subsets of providers", len(subsets), len(subsets))
+    columns = (*evaluation.metrics, MEAN)
+    resampler = Resampler(dataset.groups, n_resamples=n_resamples, seed=seed)
+    pairs = [(names, name) for names in subsets for name in stack.names if name not in names]
+    gains = {pair: values[_joined(*pair)] - values[pair[0]] for pair in pairs}
+    steps = _intervals({pair: gain for pair, gain in gains.items() if pair[0]}, columns, resampler)
+    return Incremental(
+        protocol=dataset.protocol,
+        fuser=type(fuser).__name__,
+        base=base,
+        n_queries=dataset.n_queries,
+        n_groups=resampler.n_groups,
+        metrics=evaluation.metrics,
+        subsets=_intervals({n: v for n, v in values.items() if n}, columns, resampler),
+        steps={(to, added): Step(added, to, cells) for (to, added), cells in steps.items()},
+        shapley=_intervals(_shapley(gains, stack.names), columns, resampler),
+        chance=dict(zip(columns, values[()].mean(axis=0).tolist(), strict=True)),
+    )
+
+
+def pareto(
+    result: Incremental, costs: Mapping[str, float], *, metric: str = MEAN
+) -> list[tuple[Names, float, float]]:
+    """Return (providers, summed cost, value) of the subsets that no cheaper one equals.
+
+    Parameters
+    ----------
+    costs : mapping of provider to float
+        In any unit, e.g. milliseconds per query; cheapest first in the result.
+    """
+    points = [
+        (sum(costs[name] for name in names), cells[metric].value, names)
+        for names, cells in result.subsets.items()
+    ]
+    front: list[tuple[Names, float, float]] = []
+    for cost, value, names in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or value > front[-1][2]:
+            front.append((names, cost, value))
+    return front
+
+
+def _evaluate_subset(
+    names: Names,
+    fuser: Fuser,
+    stack: SimilarityStack,
+    dataset: Dataset,
+    splits: Sequence[Split],
+    *,
+    train_stack: SimilarityStack,
+    metrics: Sequence[str] | None,
+) -> Evaluation:
+    """Return what these providers give: chance for none, its own ranking for one, else fused."""
+    if not names:
+        return evaluate_providers(_constant(stack), dataset, metrics=metrics)["chance"]
+    part = stack.select(names)
+    if len(names) == 1:
+        return evaluate_providers(part, dataset, metrics=metrics)[names[0]]
+    if isinstance(fuser, TunedRule) and len(splits) > 1:
+        rule = {"": fuser}
+        return tune_and_evaluate(rule, part, dataset, splits, metrics=metrics)[""]
+    fit_on = train_stack.select(names)
+    return fit_and_evaluate(fuser, [part], dataset, splits, train_stack=fit_on, metrics=metrics)[0]
+
+
+def _constant(stack: SimilarityStack) -> SimilarityStack:
+    return SimilarityStack.from_matrices(
+        {"chance": np.broadcast_to(np.float32(0), (stack.n_queries, stack.n_gallery))},
+        protocol=stack.protocol,
+        query_ids=stack.query_ids,
+        gallery_ids=stack.gallery_ids,
+        excluded=stack.excluded,
+    )
+
+
+def _shapley(
+    gains: Mapping[tuple[Names, str], NDArray[np.float64]], names: Names
+) -> dict[str, NDArray[np.float64]]:
+    """Return per-query Shapley values: each gain weighted by the share of orders it occurs in."""
+    total: dict[str, NDArray[np.float64]] = {}
+    for (to, added), gain in gains.items():
+        share = 1 / (len(names) * comb(len(names) - 1, len(to)))
+        total[added] = total.get(added, 0) + share * gain
+    return {name: total[name] for name in names}
+
+
+def _intervals(
+    values: Mapping[Any, NDArray[np.float64]], columns: Sequence[str], resampler: Resampler
+) -> dict[Any, dict[str, Interval]]:
+    """Return mean and interval of each (n_queries, n_columns) array, by key and column."""
+    if not values:
+        return {}
+    flat = np.concatenate(list(values.values()), axis=1)
+    low, high, _ = resampler.summary(flat)
+    cells = iter(zip(flat.mean(axis=0).tolist(), low.tolist(), high.tolist(), strict=True))
+    return {key: {column: Interval(*next(cells)) for column in columns} for key in values}
+
+
+def _joined(names: Names, name: str) -> Names:
+    return tuple(sorted((*names, name)))
+
+
+def _percent(cells: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
+    return {
+        metric: {key: 100 * value for key, value in asdict(cell).items()}
+        for metric, cell in cells.items()
+    }

@@ -1,0 +1,150 @@
+"""Rows of a comparison: intervals, and paired differences to the best single and best static row.
+
+Which rows there are, and on which queries, is ``comparison.py``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.evaluation.evaluate import Evaluation
+from dafm_core.ground.statistics import Resampler, detectable, holm
+
+RowKind: TypeAlias = Literal["single", "static", "learned", "oracle"]
+
+MEAN = "mean"
+"""Name of the mean of a table's metrics: what rules are tuned for, and what the gate decides by."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over queries with its 95 % interval, in [0, 1]."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row minus its reference, paired by query, in [-1, 1].
+
+    Parameters
+    ----------
+    reference : str
+        The row subtracted: the best of its kind on this metric in this very table, which favours
+        it.
+    value, low, high : float
+        Mean difference with its 95 % interval.
+    p_value, p_holm : float
+        Sign-flip test over groups; adjusted for all fused rows of the table (Holm).
+    wins, ties, losses : int
+        Queries on which the row is better than, as good as and worse than the reference.
+    detectable : float
+        Smallest true difference that this many groups would reveal four times in five.
+    """
+
+    reference: str
+    value: float
+    low: float
+    high: float
+    p_value: float
+    p_holm: float
+    wins: int
+    ties: int
+    losses: int
+    detectable: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; mappings are by metric, and also hold the mean of the metrics."""
+
+    name: str
+    kind: RowKind
+    metrics: Mapping[str, Interval]
+    vs_best_single: Mapping[str, Difference] = field(default_factory=dict)
+    vs_best_static: Mapping[str, Difference] = field(default_factory=dict)
+
+
+def summarise(
+    evaluations: Mapping[str, Evaluation], kinds: Mapping[str, RowKind], resampler: Resampler
+) -> tuple[Row, ...]:
+    """Return rows with intervals, and for fused ones the differences to the best of each kind."""
+    names = list(evaluations)
+    metrics = [*evaluations[names[0]].metrics, MEAN]
+    values = np.stack([with_mean(evaluations[name]) for name in names], axis=1)  # (Q, R, M)
+    low, high, _ = resampler.summary(values.reshape(len(values), -1))
+    shape = values.shape[1:]
+    means, lows, highs = values.mean(axis=0), low.reshape(shape), high.reshape(shape)
+    fused = [r for r, name in enumerate(names) if kinds[name] in ("static", "learned")]
+    against: dict[str, dict[str, dict[str, Difference]]] = {}
+    for kind in ("single", "static"):
+        pool = [r for r, name in enumerate(names) if kinds[name] == kind]
+        against[kind] = _differences(values, names, metrics, fused, pool, resampler)
+    return tuple(
+        Row(
+            name,
+            kinds[name],
+            {
+                metric: Interval(*map(float, (means[r, m], lows[r, m], highs[r, m])))
+                for m, metric in enumerate(metrics)
+            },
+            against["single"].get(name, {}),
+            against["static"].get(name, {}),
+        )
+        for r, name in enumerate(names)
+    )
+
+
+def _differences(
+    values: NDArray[np.float64],
+    names: Sequence[str],
+    metrics: Sequence[str],
+    fused: Sequence[int],
+    pool: Sequence[int],
+    resampler: Resampler,
+) -> dict[str, dict[str, Difference]]:
+    """Return, by row and metric, the difference to whichever row of ``pool`` has the best mean."""
+    table: dict[str, dict[str, Difference]] = {names[r]: {} for r in fused}
+    if not pool or not fused:
+        return table
+    best = [pool[int(values[:, pool, m].mean(axis=0).argmax())] for m in range(len(metrics))]
+    cells = [(r, m) for m in range(len(metrics)) for r in fused if r != best[m]]
+    if not cells:
+        return table
+    paired = np.stack([values[:, r, m] - values[:, best[m], m] for r, m in cells], axis=1)
+    paired[np.abs(paired) < 1e-12] = 0.0
+    low, high, error = resampler.summary(paired)
+    p_values = resampler.sign_flip(paired)
+    adjusted = np.empty_like(p_values)
+    for m in range(len(metrics)):
+        same = [c for c, cell in enumerate(cells) if cell[1] == m]
+        adjusted[same] = holm(p_values[same])
+    for c, (r, m) in enumerate(cells):
+        column = paired[:, c]
+        wins, losses = int((column > 0).sum()), int((column < 0).sum())
+        table[names[r]][metrics[m]] = Difference(
+            reference=names[best[m]],
+            value=float(column.mean()),
+            low=float(low[c]),
+            high=float(high[c]),
+            p_value=float(p_values[c]),
+            p_holm=float(adjusted[c]),
+            wins=wins,
+            ties=len(column) - wins - losses,
+            losses=losses,
+            detectable=detectable(float(error[c])),
+        )
+    return table
+
+
+def with_mean(evaluation: Evaluation) -> NDArray[np.float64]:
+    """Return an evaluation's metric columns and their mean, (n_queries, n_metrics + 1)."""
+    values = evaluation.per_query
+    return np.concatenate([values, values.mean(axis=1, keepdims=True)], axis=1)

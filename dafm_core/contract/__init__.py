@@ -1,0 +1,1 @@
+"""What a plugin sees: queries and images, descriptions, providers, hooks."""

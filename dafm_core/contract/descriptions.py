@@ -1,0 +1,167 @@
+"""Light descriptions of what a plugin offers: providers, fusers, datasets and their options.
+
+Imports neither NumPy nor any model, so that listing everything installed stays instant. What the
+descriptions' factories return is defined in ``provider.py``, ``fusion/base.py`` and
+``datasets/base.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from dafm_core.errors import OptionError, closest
+
+if TYPE_CHECKING:
+    from dafm_core.contract.provider import Provider
+    from dafm_core.datasets.base import Dataset
+    from dafm_core.fusion.base import Fuser
+
+API_VERSION = 1
+"""Version of the plugin contract; a plugin may state its own as ``dafm_api_version``."""
+
+Kind: TypeAlias = Literal["static", "learned"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option of a factory, as ``--set name=value`` gives it.
+
+    ``default=None`` with ``required=False`` means the factory decides.
+    """
+
+    name: str
+    summary: str
+    kind: Literal["str", "path", "int", "float", "bool"] = "str"
+    default: str | int | float | bool | None = None
+    required: bool = False
+    choices: tuple[str, ...] = ()
+
+    def parse(self, value: str, *, where: str) -> Any:
+        """Return ``value`` as this option's kind; raise OptionError that names ``where``."""
+        if self.choices and value not in self.choices:
+            raise OptionError(
+                f"{where}: option {self.name!r} got {value!r}{closest(value, self.choices)}"
+            )
+        try:
+            return _PARSERS[self.kind](value)
+        except ValueError:
+            raise OptionError(
+                f"{where}: option {self.name!r} expects {self.kind}, got {value!r}."
+            ) from None
+
+
+def _parse_bool(value: str) -> bool:
+    try:
+        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[
+            value.lower()
+        ]
+    except KeyError:
+        raise ValueError(value) from None
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "str": str,
+    "path": lambda value: Path(value).expanduser(),
+    "int": int,
+    "float": float,
+    "bool": _parse_bool,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderInfo:
+    """The light description of one provider.
+
+    Parameters
+    ----------
+    name : str
+        ``[a-z0-9][a-z0-9-]*``; the folder of its matrix in a store.
+    summary : str
+        One line.
+    factory : str or callable
+        ``"module:attr"``, imported on first use, or a callable; called with the options as
+        keywords.
+    """
+
+    name: str
+    summary: str
+    factory: str | Callable[..., Provider]
+    citation: str = ""
+    licence: str = ""
+    options: tuple[Option, ...] = ()
+
+
+def parse_options(
+    options: Sequence[Option], given: Mapping[str, str], *, where: str
+) -> dict[str, Any]:
+    """Return typed keyword arguments for a factory from ``--set`` strings.
+
+    Raises
+    ------
+    OptionError
+        For an unknown key (with the closest match), a value of the wrong kind, or a required
+        option left out.
+    """
+    known = {option.name: option for option in options}
+    for key in given:
+        if key not in known:
+            raise OptionError(f"{where}: unknown option {key!r}{closest(key, known)}")
+    missing = [option.name for option in options if option.required and option.name not in given]
+    if missing:
+        raise OptionError(
+            f"{where}: option {missing[0]!r} is required. Give it as --set {missing[0]}=VALUE."
+        )
+    values = {o.name: o.default for o in options if o.default is not None}
+    return values | {key: known[key].parse(value, where=where) for key, value in given.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FuserInfo:
+    """The light description of a fuser.
+
+    Parameters
+    ----------
+    name : str
+        What ``--fusers`` takes.
+    factory : str or callable
+        ``"module:attr"`` or a callable; called with the options as keywords, returns a Fuser.
+    kind : {"static", "learned"}
+        A static rule has at most a weight per provider or a constant to tune.
+    """
+
+    name: str
+    summary: str
+    factory: str | Callable[..., Fuser]
+    kind: Kind
+    citation: str = ""
+    options: tuple[Option, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """The light description of a dataset reader.
+
+    Parameters
+    ----------
+    name : str
+        What stands before the colon in ``NAME:PATH``.
+    factory : str or callable
+        ``"module:attr"`` or a callable; called as ``factory(path, split=..., **options)``, returns
+        a Dataset.
+    splits : tuple of str
+        Splits it knows; the first is the default.
+    needs_path : bool
+        False for an embedded dataset.
+    """
+
+    name: str
+    summary: str
+    factory: str | Callable[..., Dataset]
+    splits: tuple[str, ...] = ()
+    needs_path: bool = True
+    citation: str = ""
+    licence: str = ""
+    options: tuple[Option, ...] = ()

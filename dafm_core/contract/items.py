@@ -1,0 +1,64 @@
+"""What a query is made of: images by reference, opened only when a provider asks, and a text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dafm_core.errors import ImageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """A gallery or reference image: its id, and where its file should be (None where no folder was
+    given).
+    """
+
+    id: str
+    path: Path | None = None
+
+    def open(self) -> Image:
+        """Return the decoded image in its stored mode, without EXIF rotation.
+
+        Raises
+        ------
+        ImageError
+            If there is no file, or it is not an image Pillow can read; the message names the id
+            and the path.
+        """
+        from PIL import Image, UnidentifiedImageError
+
+        if self.path is None:
+            raise ImageError(
+                f"image {self.id!r}: no image folder is known. Give the dataset its images."
+            )
+        try:
+            with Image.open(self.path) as image:
+                image.load()
+                return image
+        except FileNotFoundError:
+            raise ImageError(
+                f"image {self.id!r}: {self.path} does not exist. Check the image folder."
+            ) from None
+        except UnidentifiedImageError:
+            raise ImageError(
+                f"image {self.id!r}: {self.path} is not an image. Replace or remove it."
+            ) from None
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ImageError(
+                f"image {self.id!r}: {self.path} cannot be decoded ({error})."
+            ) from None
+        return image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """One composed query: a reference image and the text that modifies it."""
+
+    id: str
+    reference: ImageRef
+    text: str

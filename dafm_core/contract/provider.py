@@ -1,0 +1,82 @@
+"""The contract between dafm and a frozen CIR model: what a plugin describes, and what it computes.
+
+A plugin lists :class:`ProviderInfo` descriptions, which are cheap; the factory they name is
+imported only when the provider is used. The boundary type is NumPy: core never sees a model's
+framework. Nothing here loads or scores anything (see ``plugins.py`` and ``scoring.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.contract.descriptions import API_VERSION, Option, ProviderInfo, parse_options
+from dafm_core.contract.items import ImageRef, Query
+
+__all__ = [
+    "API_VERSION",
+    "EncodingProvider",
+    "Features",
+    "Option",
+    "Provider",
+    "ProviderInfo",
+    "Query",
+    "Similarity",
+    "SimilarityProvider",
+    "is_encoding",
+    "parse_options",
+]
+
+Features: TypeAlias = NDArray[np.float32]
+"""One item per row, any trailing shape: ``(n, D)`` vectors, ``(n, T, D)`` tokens, ``(n, 0)`` for
+nothing.
+"""
+
+Similarity: TypeAlias = NDArray[np.float32]
+"""``(n_queries, n_gallery)``, finite, higher is better; rows and columns in the order given."""
+
+
+@runtime_checkable
+class SimilarityProvider(Protocol):
+    """The least a frozen model must offer: similarities of queries against the whole gallery.
+
+    A provider may also have ``fingerprint``, a mapping of strings that decides its output
+    (checkpoint sha256, preprocessing, text template); it is written into the passport and keys the
+    cache of gallery features.
+    """
+
+    def similarity(self, queries: Sequence[Query], gallery: Sequence[ImageRef]) -> Similarity:
+        """Return scores of shape ``(len(queries), len(gallery))``."""
+        ...
+
+
+@runtime_checkable
+class EncodingProvider(Protocol):
+    """A model that factors; core then batches, caches, shows progress and resumes.
+
+    Core calls ``encode_gallery`` and ``encode_queries`` on blocks; a provider splits a block
+    further by its own ``batch_size`` where its memory asks for it.
+    """
+
+    def encode_gallery(self, images: Sequence[ImageRef]) -> Features:
+        """Return one row of features per image."""
+        ...
+
+    def encode_queries(self, references: Sequence[ImageRef], texts: Sequence[str]) -> Features:
+        """Return one row of features per pair of reference image and text."""
+        ...
+
+    def similarity(self, queries: Features, gallery: Features) -> Similarity:
+        """Return scores of shape ``(len(queries), len(gallery))`` from features."""
+        ...
+
+
+Provider: TypeAlias = SimilarityProvider | EncodingProvider
+
+
+def is_encoding(provider: Provider) -> bool:
+    """Whether the provider factors into gallery and query features."""
+    return isinstance(provider, EncodingProvider)

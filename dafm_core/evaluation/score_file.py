@@ -1,0 +1,49 @@
+"""Submission files made here or elsewhere, measured on a split with targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dafm_core.datasets.base import Dataset
+from dafm_core.errors import SubmissionError
+from dafm_core.evaluation.evaluate import Evaluation, evaluate_run
+from dafm_core.formats.lint import DEPTHS
+from dafm_core.formats.lists import ListedScores, read_submission
+from dafm_core.fusion.base import Run
+
+
+def score_submission(path: str | Path, dataset: Dataset) -> Evaluation:
+    """Measure a file of a split with targets, through the reader that imports such files.
+
+    Returns
+    -------
+    Evaluation
+        Of the dataset's metrics that the file decides: ``recall@K`` or ``map@K`` up to its depth,
+        or ``rsubset@K`` for CIRR's subset file. ``rmean`` needs both files.
+
+    Raises
+    ------
+    SubmissionError
+        If the file is malformed.
+    AlignmentError
+        If ids are unknown, or a query has no list.
+    DatasetError
+        If the split has no targets.
+    """
+    lists = read_submission(path)
+    listed = ListedScores.align(lists.frame(), dataset, where=str(path))
+    scores = listed.rows(0, dataset.n_queries)
+    scores[dataset.excluded.rows, dataset.excluded.values] = -np.inf
+    families = ("rsubset",) if lists.metric == "recall_subset" else ("recall", "hit", "map")
+    depth = DEPTHS[lists.benchmark, lists.metric]
+    decided = []
+    for metric in dataset.metrics:
+        family, _, k = metric.partition("@")
+        if family in families and int(k) <= depth:
+            decided.append(metric)
+    if not decided:
+        raise SubmissionError(f"{path}: decides none of {', '.join(dataset.metrics)}.")
+    run = Run(lists.path.name, dataset.query_ids, dataset.gallery_ids, scores)
+    return evaluate_run(run, dataset, metrics=decided)

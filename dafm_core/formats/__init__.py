@@ -1,0 +1,1 @@
+"""Everything that reads or writes other people's files: matrices, lists, runs, submissions."""

@@ -1,0 +1,123 @@
+"""Fused scores as files for other tools: a matrix, a table of the best candidates, a TREC run.
+
+Written block by block and atomically. Excluded candidates are left out of lists and are -inf in a
+matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from dafm_core.errors import OptionError, closest
+from dafm_core.ground.ordering import best_first, tie_places
+
+ScoreBlock: TypeAlias = tuple[Sequence[str], NDArray[np.float32]]
+"""Query ids and their scores, (B, N); -inf where a candidate is excluded."""
+
+DEPTH = 100
+"""Candidates per query in a list, by default."""
+
+
+def write_run(
+    path: str | Path,
+    blocks: Iterable[ScoreBlock],
+    *,
+    query_ids: Sequence[str],
+    gallery_ids: Sequence[str],
+    name: str = "dafm",
+    depth: int = DEPTH,
+) -> Path:
+    """Write fused scores in the format of the suffix.
+
+    Parameters
+    ----------
+    path : path
+        ``.npy``: the whole matrix, (n_queries, n_gallery) float32, with ``.queries.txt`` and
+        ``.gallery.txt`` beside it for its ids. ``.parquet``: query_id, image_id, rank, score.
+        ``.trec``: a TREC run.
+    blocks : iterable of (query ids, scores)
+        In the order of ``query_ids``.
+    query_ids, gallery_ids : sequence of str
+    name : str
+        Tag of a TREC run.
+    depth : int
+        Candidates per query in a list; a matrix has all.
+
+    Raises
+    ------
+    OptionError
+        For another suffix, a depth below one, or an id with white space in a TREC run.
+    """
+    path = Path(path)
+    writers: dict[str, Callable[[Path], None]] = {
+        ".npy": lambda out: _write_matrix(out, blocks, (len(query_ids), len(gallery_ids))),
+        ".parquet": lambda out: pl.concat(best(blocks, gallery_ids, depth)).write_parquet(out),
+        ".trec": lambda out: _write_trec(out, best(blocks, gallery_ids, depth), name),
+    }
+    if path.suffix not in writers:
+        raise OptionError(f"{path}: no format {path.suffix!r}{closest(path.suffix, writers)}")
+    if depth < 1:
+        raise OptionError(f"{path}: expected a depth of at least 1, got {depth}.")
+    if path.suffix == ".trec":
+        spaced = [i for i in (*query_ids, *gallery_ids) if not i or i.split() != [i]]
+        if spaced:
+            raise OptionError(f"{path}: a TREC run cannot hold the id {spaced[0]!r}. Use .parquet.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        writers[path.suffix](temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if path.suffix == ".npy":
+        for kind, ids in (("queries", query_ids), ("gallery", gallery_ids)):
+            lines = "".join(f"{i}\n" for i in ids)
+            path.with_suffix(f".{kind}.txt").write_text(lines, encoding="utf-8")
+    return path
+
+
+def best(
+    blocks: Iterable[ScoreBlock], gallery_ids: Sequence[str], depth: int
+) -> Iterator[pl.DataFrame]:
+    """Yield query_id, image_id, rank (from 1) and score of the best, a frame per block."""
+    places = tie_places(gallery_ids)
+    images = np.asarray(gallery_ids, dtype=object)
+    for query_ids, scores in blocks:
+        orders = [best_first(row, places, depth) for row in scores]
+        kept = [o[np.isfinite(row[o])] for o, row in zip(orders, scores, strict=True)]
+        yield pl.DataFrame(
+            {
+                "query_id": [q for q, o in zip(query_ids, kept, strict=True) for _ in o],
+                "image_id": [i for o in kept for i in images[o]],
+                "rank": [rank for o in kept for rank in range(1, len(o) + 1)],
+                "score": np.concatenate([row[o] for o, row in zip(kept, scores, strict=True)]),
+            },
+            schema={
+                "query_id": pl.String,
+                "image_id": pl.String,
+                "rank": pl.Int32,
+                "score": pl.Float32,
+            },
+        )
+
+
+def _write_matrix(out: Path, blocks: Iterable[ScoreBlock], shape: tuple[int, int]) -> None:
+    matrix = np.lib.format.open_memmap(out, mode="w+", dtype=np.float32, shape=shape)
+    start = 0
+    for query_ids, scores in blocks:
+        matrix[start : start + len(query_ids)] = scores
+        start += len(query_ids)
+    matrix.flush()
+
+
+def _write_trec(out: Path, frames: Iterable[pl.DataFrame], name: str) -> None:
+    with out.open("w", encoding="utf-8") as file:
+        for frame in frames:
+            for query, image, rank, score in frame.iter_rows():
+                file.write(f"{query} Q0 {image} {rank} {score:.9g} {name}\n")

@@ -1,0 +1,1 @@
+"""LightFusion: linear weights over channels, and small networks that add to them."""

@@ -1,0 +1,1 @@
+"""Words that every room uses: ids, ragged rows, scales, groups, files. No domain in here."""

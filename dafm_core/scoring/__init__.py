@@ -1,0 +1,1 @@
+"""From frozen models to rows in a store."""

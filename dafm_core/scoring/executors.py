@@ -1,0 +1,67 @@
+"""Where blocks of queries are scored: in this process, or on a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from dafm_core.errors import OptionError, closest
+from dafm_core.scoring.score import Executor, Scores, run_local
+
+IN_FLIGHT = 2
+"""Blocks submitted to Ray ahead of each CPU that works on them: bounds what waits in memory."""
+
+
+def load_executor(name: str) -> Executor:
+    """Return the executor called ``local`` or ``ray``.
+
+    Raises
+    ------
+    OptionError
+        For another name, or where Ray is not installed.
+    """
+    executors: dict[str, Executor] = {"local": run_local, "ray": run_ray}
+    if name not in executors:
+        raise OptionError(f"--executor: got {name!r}{closest(name, executors)}")
+    return executors[name]
+
+
+def run_ray(
+    function: Callable[[tuple[int, int]], Scores], blocks: Iterable[tuple[int, int]]
+) -> Iterator[Scores]:
+    """Run blocks as Ray tasks and yield each when it is done; the function is sent once.
+
+    Joins the cluster that ``RAY_ADDRESS`` names, else starts one on this machine.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise OptionError(
+            "--executor ray: Ray is not installed. pip install 'dafm-core[ray]'"
+        ) from None
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, include_dashboard=False)
+    shared = ray.put(function)
+
+    @ray.remote(max_retries=0)
+    def work(function: Callable[[tuple[int, int]], Scores], block: tuple[int, int]) -> Scores:
+        return function(block)
+
+    limit = IN_FLIGHT * max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
+    running: list[Any] = []
+    for block in blocks:
+        running.append(work.remote(shared, block))
+        if len(running) >= limit:
+            done, running = ray.wait(running)
+            yield from _results(ray, done)
+    while running:
+        done, running = ray.wait(running)
+        yield from _results(ray, done)
+
+
+def _results(ray: Any, done: list[Any]) -> Iterator[Scores]:
+    """Yield results; an error raised in a task is raised here as it was there."""
+    try:
+        yield from ray.get(done)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause or error from None

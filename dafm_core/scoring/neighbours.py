@@ -1,0 +1,48 @@
+"""Each candidate's nearest other candidates in one provider's gallery features, stored beside its
+scores.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.contract.provider import Features
+
+N_NEIGHBOURS = 16
+
+
+def nearest_neighbours(
+    features: Features, *, n_neighbours: int = N_NEIGHBOURS, block_rows: int = 1024
+) -> NDArray[np.int32] | None:
+    """Return the candidates of highest cosine to each candidate, nearest first, itself left out.
+
+    Parameters
+    ----------
+    features : ndarray of shape (N, ..., D)
+        Several vectors per candidate are averaged before the cosine is taken.
+    n_neighbours : int
+    block_rows : int
+        Rows of the N x N cosines held at a time.
+
+    Returns
+    -------
+    ndarray of shape (N, min(n_neighbours, N - 1)), int32, or None
+        None where there is nothing to compare: one candidate, or features without width.
+    """
+    n_gallery = len(features)
+    width = min(n_neighbours, n_gallery - 1)
+    if width < 1 or features.ndim < 2 or 0 in features.shape:
+        return None
+    vectors = np.asarray(features, dtype=np.float32)
+    vectors = vectors.reshape(n_gallery, -1, vectors.shape[-1]).mean(1)  # (N, ..., D) -> (N, D)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    nearest = np.empty((n_gallery, width), np.int32)
+    for start in range(0, n_gallery, block_rows):
+        cosines = vectors[start : start + block_rows] @ vectors.T  # (b, N)
+        here = np.arange(len(cosines))
+        cosines[here, start + here] = -np.inf
+        top = np.argpartition(-cosines, width - 1, axis=1)[:, :width]
+        order = np.argsort(-np.take_along_axis(cosines, top, axis=1), axis=1, kind="stable")
+        nearest[start : start + block_rows] = np.take_along_axis(top, order, axis=1)
+    return nearest

@@ -1,0 +1,349 @@
+"""From frozen models to the similarity store: batching, caching, progress, resuming, missing
+images.
+
+One provider at a time, one block of queries at a time; memory is bounded by the block. What comes
+back from a provider is checked here, at the boundary, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias, cast
+
+import numpy as np
+
+from dafm_core.catalog import PluginCatalog
+from dafm_core.contract.items import ImageRef, Query
+from dafm_core.contract.provider import (
+    EncodingProvider,
+    Features,
+    Provider,
+    Similarity,
+    SimilarityProvider,
+    is_encoding,
+)
+from dafm_core.datasets.base import Dataset
+from dafm_core.errors import DafmError, ImageError, ProviderError, SimilarityError
+from dafm_core.scoring.feature_cache import cached_features
+from dafm_core.scoring.neighbours import nearest_neighbours
+from dafm_core.store.stack import SimilarityStack
+from dafm_core.store.store import ScoreWriter, SimilarityStore
+
+logger = logging.getLogger(__name__)
+
+MissingPolicy: TypeAlias = Literal["error", "skip"]
+Scores: TypeAlias = tuple[int, Similarity]
+
+
+class Progress(Protocol):
+    """Told what is being done, and how far it is."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Report ``done`` of ``total`` items of one stage, e.g. ``gallery`` or ``queries``."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs a function over blocks, here or elsewhere; yields results in any order."""
+
+    def __call__(
+        self, function: Callable[[tuple[int, int]], Scores], blocks: Iterable[tuple[int, int]]
+    ) -> Iterator[Scores]:
+        """Yield ``function(block)`` for each block."""
+        ...
+
+
+def run_local(
+    function: Callable[[tuple[int, int]], Scores], blocks: Iterable[tuple[int, int]]
+) -> Iterator[Scores]:
+    """Run blocks one after the other in this process."""
+    return map(function, blocks)
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def score(
+    dataset: Dataset,
+    providers: Sequence[str | Provider] | Mapping[str, Provider],
+    *,
+    store: str | Path,
+    catalog: PluginCatalog | None = None,
+    progress: Progress = _silent,
+    **settings: Any,
+) -> SimilarityStack:
+    """Score a dataset with several frozen models, and return their stack.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    providers : sequence of names or providers, or mapping of name to provider
+        A provider object in a sequence is called by its ``name`` attribute.
+    store : path
+        Made if it is not there; matrices already in it are kept.
+    settings
+        As for :func:`score_provider`.
+
+    Raises
+    ------
+    DafmError
+        As for :func:`score_provider`, and for unknown names.
+    """
+    opened = None
+    for name, provider in _named(providers, catalog).items():
+        opened = score_provider(dataset, name, provider, store=store, progress=progress, **settings)
+    if opened is None:
+        raise ProviderError("score: expected at least one provider, got none.")
+    return SimilarityStack.from_store(opened)
+
+
+def score_provider(
+    dataset: Dataset,
+    name: str,
+    provider: Provider,
+    *,
+    store: str | Path,
+    options: Mapping[str, str] | None = None,
+    dtype: str = "float32",
+    block_rows: int = 256,
+    on_missing: MissingPolicy = "error",
+    overwrite: bool = False,
+    executor: Executor = run_local,
+    progress: Progress = _silent,
+) -> SimilarityStore:
+    """Score a dataset with one frozen model into a store; resume where an earlier run was killed.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    name : str
+        Folder of the matrix in the store.
+    provider : SimilarityProvider or EncodingProvider
+    store : path
+    options : mapping of str
+        The ``--set`` options, for the passport.
+    dtype : {"float32", "float16"}
+    block_rows : int, default=256
+        Queries scored and written at a time.
+    on_missing : {"error", "skip"}
+        What an image that is missing or broken does. ``skip``: as a candidate it shares the lowest
+        score of every row, as a reference it makes its query's row constant (chance); the passport
+        counts both.
+    overwrite : bool
+        Replace a matrix of that name; the old one stays until the new one is complete.
+    executor : Executor
+        Where blocks of queries run.
+    progress : Progress
+
+    Raises
+    ------
+    ProviderError
+        If the provider raises; finished blocks are kept.
+    SimilarityError
+        For scores of a wrong shape, NaN or infinite ones; nothing of that block is written.
+    ImageError
+        For a missing or broken image under ``on_missing="error"``.
+    StoreError
+        As for :meth:`SimilarityStore.writer`.
+    """
+    job = _Job(dataset, name, provider, _broken_images(dataset, on_missing, progress))
+    passport = job.passport() | {"options": dict(options or {})}
+    with (
+        SimilarityStore.filling(store, dataset) as opened,
+        opened.writer(
+            name, passport=passport, dtype=dtype, block_rows=block_rows, overwrite=overwrite
+        ) as writer,
+    ):
+        if writer.pending():
+            _fill(writer, job, executor, progress)
+    return opened
+
+
+def _fill(writer: ScoreWriter, job: _Job, executor: Executor, progress: Progress) -> None:
+    """Score every block that is not on disk, and keep what it took."""
+    pending = writer.pending()
+    n_queries = job.dataset.n_queries
+    gallery_seconds = job.encode_gallery(progress)
+    started = time.perf_counter()
+    n_pending = sum(stop - start for start, stop in pending)
+    done = n_queries - n_pending
+    progress("queries", done, n_queries)
+    for start, scores in executor(job.score_block, pending):
+        writer.write(start, scores)
+        done += len(scores)
+        progress("queries", done, n_queries)
+    writer.add_cost(
+        gallery_seconds=round(gallery_seconds, 3),
+        ms_per_query=round(1000 * (time.perf_counter() - started) / n_pending, 4),
+        peak_memory_gb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
+    )
+    if job.features is not None and not job.broken:
+        writer.add_neighbours(nearest_neighbours(job.features))
+
+
+@dataclass
+class _Job:
+    """One provider on one dataset; picklable, so that an executor may run it elsewhere."""
+
+    dataset: Dataset
+    name: str
+    provider: Provider
+    broken: frozenset[str]
+    features: Features | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.images = [i for i in self.dataset.gallery() if i.id not in self.broken]
+
+    def passport(self) -> dict[str, Any]:
+        references = set(self.dataset.queries["reference"].to_list())
+        return {
+            "source": "scored",
+            "fingerprint": dict(getattr(self.provider, "fingerprint", {})),
+            "code": _code_versions(self.provider),
+            "missing_images": sorted(self.broken & self.dataset.gallery_index.keys()),
+            "missing_references": sorted(self.broken & references),
+        }
+
+    def encode_gallery(self, progress: Progress) -> float:
+        """Encode the gallery where the provider factors; return the seconds it took."""
+        started = time.perf_counter()
+        if is_encoding(self.provider):
+            passport = self.passport()
+            given = passport["fingerprint"]
+            self.features = cached_features(
+                self.images,
+                self._encode_images,
+                fingerprint=given and {"provider": self.name, **passport["code"], **given},
+                on_block=lambda done: progress("gallery", done, len(self.images)),
+            )
+        return time.perf_counter() - started
+
+    def score_block(self, block: tuple[int, int]) -> Scores:
+        """Return the first row and the scores of queries ``start:stop``, (stop - start, N)."""
+        start, stop = block
+        queries = self.dataset.iter_queries(start, stop)
+        kept = [i for i, query in enumerate(queries) if query.reference.id not in self.broken]
+        if len(kept) == len(queries) and len(self.images) == self.dataset.n_gallery:
+            return start, self._score(queries, f"queries {start}:{stop}")
+        scores = np.zeros((len(queries), self.dataset.n_gallery), np.float32)
+        if kept:
+            part = self._score([queries[i] for i in kept], f"queries {start}:{stop}")
+            columns = [self.dataset.gallery_index[image.id] for image in self.images]
+            scores[kept] = part.min(axis=1, keepdims=True)
+            scores[np.ix_(kept, columns)] = part
+        return start, scores
+
+    def _score(self, queries: list[Query], where: str) -> Similarity:
+        with _named_errors(self.name, where):
+            if self.features is None:
+                scores = cast(SimilarityProvider, self.provider).similarity(queries, self.images)
+            else:
+                model = cast(EncodingProvider, self.provider)
+                references = [query.reference for query in queries]
+                encoded = model.encode_queries(references, [query.text for query in queries])
+                _check_features(encoded, len(queries), self.name, where)
+                scores = model.similarity(encoded, self.features)
+            scores = np.asarray(scores)
+        expected = (len(queries), len(self.images))
+        if scores.shape != expected:
+            raise SimilarityError(
+                f"provider {self.name!r}: expected similarity of shape {expected} for {where}, "
+                f"got {scores.shape}. Rows follow queries, columns the gallery."
+            )
+        return scores
+
+    def _encode_images(self, images: Sequence[ImageRef]) -> Features:
+        where = f"images {images[0].id!r} to {images[-1].id!r}"
+        with _named_errors(self.name, where):
+            features = np.asarray(cast(EncodingProvider, self.provider).encode_gallery(images))
+        _check_features(features, len(images), self.name, where)
+        return features
+
+
+@contextmanager
+def _named_errors(name: str, where: str) -> Iterator[None]:
+    """Turn whatever a provider raises into a ProviderError that names it, and says how to go on."""
+    try:
+        yield
+    except DafmError:
+        raise
+    except Exception as error:
+        cause = (str(error).strip() or "no message").splitlines()[0]
+        raise ProviderError(
+            f"provider {name!r}: raised {type(error).__name__}: {cause} at {where}. "
+            "Finished blocks are kept: repair it and repeat the command to resume."
+        ) from error
+
+
+def _check_features(features: Any, n_items: int, name: str, where: str) -> None:
+    """Raise SimilarityError unless there is one row of finite numbers per item."""
+    shape = getattr(features, "shape", None)
+    if shape is None or len(shape) < 1 or shape[0] != n_items:
+        raise SimilarityError(
+            f"provider {name!r}: expected {n_items} feature rows for {where}, got shape {shape}."
+        )
+    if not np.isfinite(features).all():
+        raise SimilarityError(
+            f"provider {name!r}: expected finite features for {where}, got NaN or infinity."
+        )
+
+
+def _broken_images(
+    dataset: Dataset, on_missing: MissingPolicy, progress: Progress
+) -> frozenset[str]:
+    """Return the ids of images that cannot be decoded, if they are to be skipped."""
+    if on_missing == "error":
+        return frozenset()
+    broken = set()
+    ids = list(dict.fromkeys([*dataset.gallery_ids, *dataset.queries["reference"].to_list()]))
+    for done, image_id in enumerate(ids, start=1):
+        try:
+            dataset.image(image_id).open()
+        except ImageError as error:
+            logger.warning("skipped: %s", error)
+            broken.add(image_id)
+        progress("images", done, len(ids))
+    if broken.issuperset(dataset.gallery_ids):
+        raise ImageError(
+            f"{dataset.protocol}: no gallery image can be opened. Check the image folder."
+        )
+    return frozenset(broken)
+
+
+def _named(
+    providers: Sequence[str | Provider] | Mapping[str, Provider], catalog: PluginCatalog | None
+) -> dict[str, Provider]:
+    """Return providers by name; names are loaded from the catalog."""
+    if isinstance(providers, Mapping):
+        return dict(providers)
+    named: dict[str, Provider] = {}
+    for item in providers:
+        if isinstance(item, str):
+            catalog = catalog or PluginCatalog.discover()
+            named[item] = catalog.load_provider(item)
+        else:
+            name = getattr(item, "name", None)
+            if not isinstance(name, str):
+                raise ProviderError(
+                    f"{type(item).__name__}: expected a provider with a 'name', got none. "
+                    "Give it one, or pass {name: provider}."
+                )
+            named[name] = item
+    return named
+
+
+def _code_versions(provider: Provider) -> dict[str, str]:
+    """Return the versions of dafm-core and of the provider's distribution, where it has one."""
+    versions = {"dafm-core": version("dafm-core")}
+    distribution = type(provider).__module__.partition(".")[0].replace("_", "-")
+    with suppress(PackageNotFoundError):
+        versions[distribution] = version(distribution)
+    return versions

@@ -1,0 +1,128 @@
+"""Audits: what each would say of a stack made to be caught."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dafm_core.comparison.audit import (
+    Order,
+    audit,
+    gallery_order,
+    headroom,
+    redundancy,
+    resolution,
+    ties,
+)
+from dafm_core.evaluation.evaluate import evaluate_providers
+from dafm_core.store.stack import SimilarityStack
+
+
+@pytest.fixture
+def problem(make_problem):
+    return make_problem(n_queries=120)
+
+
+def stack_of(stack, matrices):
+    return SimilarityStack.from_matrices(
+        matrices,
+        protocol=stack.protocol,
+        query_ids=stack.query_ids,
+        gallery_ids=stack.gallery_ids,
+        excluded=stack.excluded,
+    )
+
+
+def with_gallery(dataset, ids):
+    return replace(dataset, gallery_ids=tuple(ids))
+
+
+def test_order_tells_where_relatives_are_neighbours(make_problem):
+    dataset, _ = make_problem(n_queries=200, n_gallery=400)
+    assert not gallery_order(dataset).is_telling
+    sets = [f"{kind}{s}" for s in range(200) for kind in "rt"]
+    queries = dataset.queries.to_dicts()
+    for i, row in enumerate(queries):
+        row |= {"reference": f"r{i}", "targets": [f"t{i}"], "subset": [], "excluded": [f"r{i}"]}
+    paired = replace(
+        with_gallery(dataset, sets),
+        queries=type(dataset.queries)(queries, schema=dataset.queries.schema),
+    )
+    order = gallery_order(paired)
+    assert order.adjacent == 1.0
+    assert order.chance == pytest.approx(2 / 400, rel=0.01)
+    assert "a filter along the file would cheat" in order.words
+
+
+def test_chance_of_adjacency_is_what_shuffling_gives(problem, rng):
+    dataset, _ = problem
+    found = [
+        gallery_order(with_gallery(dataset, rng.permutation(dataset.gallery_ids).tolist())).adjacent
+        for _ in range(60)
+    ]
+    assert gallery_order(dataset).chance == pytest.approx(np.mean(found), abs=0.02)
+
+
+def test_order_changes_are_put_into_words():
+    words = Order(0.5, 0.01, {"paper": {"recall@1": 0.001, "recall@10": 0.021}}).words
+    assert "paper depends on the order: +2.10 points of recall@10 vanish" in words
+    assert "light does not depend" in Order(0.5, 0.01, {"light": {"recall@1": 0.0}}).words
+
+
+def test_headroom_counts_unique_solves_and_shared_errors(problem):
+    dataset, stack = problem
+    singles = evaluate_providers(stack, dataset)
+    found = headroom(singles)
+    solved = {name: e.frame["recall@1"].to_numpy() == 1 for name, e in singles.items()}
+    others = solved["model-1"] | solved["model-2"]
+    assert found.unique_solves["model-0"] == pytest.approx((solved["model-0"] & ~others).mean())
+    failed = [~solved["model-0"], ~solved["model-1"]]
+    overlap = (failed[0] & failed[1]).sum() / (failed[0] | failed[1]).sum()
+    assert found.error_overlap["model-0 & model-1"] == pytest.approx(overlap)
+    assert found.oracle["recall@1"] == pytest.approx((solved["model-0"] | others).mean())
+
+
+def test_a_copy_is_redundant_and_leaves_no_headroom(problem):
+    dataset, stack = problem
+    first = np.asarray(stack.matrices[0])
+    twins = stack_of(stack, {"a": first, "b": 2 * first + 1, "c": -first, "d": 0 * first})
+    pairs = redundancy(twins)
+    assert pairs["a & b"] == pytest.approx(1)
+    assert pairs["a & c"] == pytest.approx(-1)
+    assert pairs["a & d"] == pytest.approx(0)
+    found = headroom(evaluate_providers(twins.select(["a", "b"]), dataset))
+    assert found.error_overlap["a & b"] == 1.0
+    assert found.unique_solves == {"a": 0.0, "b": 0.0}
+
+
+def test_ties_show_what_the_rule_is_worth(problem):
+    dataset, stack = problem
+    first = np.asarray(stack.matrices[0])
+    found = ties(stack_of(stack, {"flat": 0 * first, "fine": first}), dataset)
+    n = dataset.n_gallery - 1
+    assert found["flat"].tied_share == found["flat"].lenient == 1.0
+    assert found["flat"].strict == 0.0
+    assert found["flat"].expected == pytest.approx(1 / n)
+    assert found["fine"].tied_share == 0.0
+    assert found["fine"].strict == found["fine"].expected == found["fine"].lenient
+
+
+def test_resolution_matches_the_textbook(problem):
+    dataset, stack = problem
+    found = resolution(evaluate_providers(stack, dataset), dataset)
+    assert found.half_width == pytest.approx(1.96 * np.sqrt(0.1 / 120))
+    assert found.n_groups == 30
+    assert found.clustered_half_width == pytest.approx(found.half_width * found.design_effect**0.5)
+
+
+def test_one_provider_without_subsets_is_defined(problem):
+    dataset, stack = problem
+    queries = dataset.queries.to_dicts()
+    for row in queries:
+        row |= {"subset": [], "excluded": []}
+    bare = replace(dataset, queries=type(dataset.queries)(queries, schema=dataset.queries.schema))
+    found = audit(stack.select(["model-0"]), bare, metrics=["recall@1"])
+    assert found.redundancy == {}
+    assert found.headroom.error_overlap == {}
+    json.dumps(found.to_json(), allow_nan=False)

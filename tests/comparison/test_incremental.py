@@ -1,0 +1,161 @@
+"""Subsets, orders and Shapley values: their axioms, and what is said in words."""
+
+import json
+from dataclasses import replace
+from math import factorial
+
+import numpy as np
+import pytest
+
+from dafm_core.comparison.compare import compare
+from dafm_core.comparison.incremental import incremental, pareto
+from dafm_core.comparison.rows import Interval
+from dafm_core.errors import OptionError
+from dafm_core.evaluation.evaluate import evaluate_providers
+from dafm_core.fusion.static import MeanFusion, WeightedFusion
+from dafm_core.store.stack import SimilarityStack
+
+OPTIONS = {"folds": 3, "n_resamples": 200}
+
+
+@pytest.fixture
+def problem(make_problem):
+    return make_problem(n_queries=160, noise=(1.6, 1.7, 1.8))
+
+
+@pytest.fixture
+def result(problem):
+    dataset, stack = problem
+    return incremental(stack, dataset, WeightedFusion(), **OPTIONS)
+
+
+def with_twin_and_flat(stack):
+    first = np.asarray(stack.matrices[0])
+    return SimilarityStack.from_matrices(
+        {"a": first, "b": first, "flat": np.zeros_like(first)},
+        protocol=stack.protocol,
+        query_ids=stack.query_ids,
+        gallery_ids=stack.gallery_ids,
+        excluded=stack.excluded,
+    )
+
+
+def test_every_subset_is_there_and_the_full_one_is_the_comparison(problem, result):
+    dataset, stack = problem
+    assert len(result.subsets) == 7
+    table = compare(stack, dataset, {"weights": WeightedFusion()}, **OPTIONS)
+    for metric, cell in table.row("weights").metrics.items():
+        assert result.subsets[stack.names][metric].value == pytest.approx(cell.value)
+    for name, evaluation in evaluate_providers(stack, dataset).items():
+        assert result.subsets[name,]["recall@1"].value == evaluation.values["recall@1"]
+
+
+def test_shapley_values_sum_to_the_full_value_minus_chance(result):
+    full = result.subsets[tuple(result.shapley)]
+    for metric in (*result.metrics, "mean"):
+        total = sum(cells[metric].value for cells in result.shapley.values())
+        assert total == pytest.approx(full[metric].value - result.chance[metric])
+
+
+def test_shapley_is_the_mean_gain_over_all_orders(result):
+    value = lambda names: (  # noqa: E731
+        result.subsets[names]["recall@5"].value if names else result.chance["recall@5"]
+    )
+    for name, cells in result.shapley.items():
+        gains = [
+            value(tuple(sorted((*before, name)))) - value(tuple(sorted(before)))
+            for order in result.orders
+            for before in [order[: order.index(name)]]
+        ]
+        assert cells["recall@5"].value == pytest.approx(np.mean(gains))
+
+
+def test_twins_are_worth_the_same_and_a_constant_provider_nothing(problem):
+    dataset, stack = problem
+    fuser = MeanFusion(normalize="zscore")
+    worth = incremental(with_twin_and_flat(stack), dataset, fuser, **OPTIONS).shapley
+    assert worth["a"]["recall@1"].value == pytest.approx(worth["b"]["recall@1"].value)
+    assert worth["flat"]["recall@1"].value == pytest.approx(0, abs=1e-9)
+
+
+def test_orders_start_with_the_base(problem, result):
+    dataset, stack = problem
+    assert len(result.orders) == factorial(3)
+    based = incremental(stack, dataset, MeanFusion(), base="model-1", **OPTIONS)
+    assert based.orders == [("model-1", "model-0", "model-2"), ("model-1", "model-2", "model-0")]
+    steps = based.path(based.orders[0])
+    assert [(step.added, step.to) for step in steps] == [
+        ("model-0", ("model-1",)),
+        ("model-2", ("model-0", "model-1")),
+    ]
+    for order in based.orders:
+        start = based.subsets[order[:1]]["recall@1"].value
+        end = start + sum(step.change["recall@1"].value for step in based.path(order))
+        assert end == pytest.approx(based.subsets[stack.names]["recall@1"].value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (Interval(0.02, 0.01, 0.03), "recall@1 rises at every step of any order"),
+        (Interval(0.0, -0.01, 0.01), "recall@1 does not fall at any step of any order"),
+        (Interval(-0.01, -0.03, 0.01), "never falls by more than the half-width of its interval"),
+        (Interval(-0.05, -0.07, -0.03), "recall@1 falls clearly at 1 steps"),
+    ],
+)
+def test_monotone_is_said_in_words(result, change, words):
+    rise = Interval(0.1, 0.05, 0.15)
+    steps = {key: replace(step, change={"recall@1": rise}) for key, step in result.steps.items()}
+    odd = ("model-0",), "model-2"
+    steps[odd] = replace(steps[odd], change={"recall@1": change})
+    said = replace(result, steps=steps).monotone("recall@1")
+    assert words in said
+    assert f"model-2 joining model-0: {100 * change.value:+.2f}" in said
+
+
+def test_one_provider_has_no_steps(problem):
+    dataset, stack = problem
+    alone = incremental(stack.select(["model-0"]), dataset, MeanFusion(), **OPTIONS)
+    assert alone.monotone("recall@1") == "recall@1: one provider, nothing to add."
+    assert list(alone.subsets) == [("model-0",)]
+
+
+def test_the_front_holds_no_subset_that_a_cheaper_one_equals(result):
+    costs = {"model-0": 1.0, "model-1": 2.0, "model-2": 40.0}
+    front = pareto(result, costs, metric="recall@1")
+    assert [cost for _, cost, _ in front] == sorted(cost for _, cost, _ in front)
+    for names, cells in result.subsets.items():
+        cost, value = sum(costs[n] for n in names), cells["recall@1"].value
+        assert any(c <= cost and v >= value for _, c, v in front)
+
+
+def test_json_is_json_in_percent(result):
+    record = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert len(record["subsets"]) == 7
+    assert len(record["orders"]) == 6
+    assert len(record["steps"]) == 9
+    written = record["shapley"]["model-0"]["recall@1"]["value"]
+    assert written == pytest.approx(100 * result.shapley["model-0"]["recall@1"].value)
+
+
+def test_a_training_part_may_replace_the_folds(problem):
+    dataset, stack = problem
+    train, test = dataset.split(seed=0)
+    found = incremental(stack, test, WeightedFusion(), folds=None, train=train, n_resamples=50)
+    assert found.n_queries == test.n_queries
+
+
+def test_what_makes_no_sense_is_refused(problem):
+    dataset, stack = problem
+    with pytest.raises(OptionError, match="did you mean 'model-0'"):
+        incremental(stack, dataset, MeanFusion(), base="model0")
+    with pytest.raises(OptionError, match="got neither"):
+        incremental(stack, dataset, MeanFusion(), folds=None)
+    with pytest.raises(OptionError, match="got both"):
+        incremental(stack, dataset, MeanFusion(), train=dataset)
+    many = {f"m{i}": stack.matrices[0] for i in range(7)}
+    big = SimilarityStack.from_matrices(
+        many, protocol=stack.protocol, query_ids=stack.query_ids, gallery_ids=stack.gallery_ids
+    )
+    with pytest.raises(OptionError, match="at most 6"):
+        incremental(big, dataset, MeanFusion())

@@ -1,0 +1,81 @@
+"""Training examples: who is among the candidates, and what each stands for."""
+
+import numpy as np
+import pytest
+
+from dafm_core.fusion.channels.examples import make_examples
+from dafm_core.fusion.channels.inputs import Inputs
+
+FAMILIES = ("rows",)
+
+
+def examples(dataset, stack, **changes):
+    settings = {"n_hard": 3, "n_uniform": 5, "seed": 0} | changes
+    return make_examples(stack, dataset, FAMILIES, **settings)
+
+
+def test_taking_all_candidates_gives_every_channel_in_file_order(make_problem):
+    dataset, stack = make_problem()
+    made = examples(dataset, stack, n_uniform=stack.n_gallery)
+    tile = stack.tile(0, stack.n_queries)
+    np.testing.assert_array_equal(made.channels, Inputs.of(stack, FAMILIES, None).channels(tile))
+    np.testing.assert_array_equal(made.target, dataset.targets.values)
+    np.testing.assert_array_equal(np.isneginf(made.log_weight), ~np.isfinite(tile[:, 0]))
+    members = [dataset.subsets[i].tolist() for i in range(dataset.n_queries)]
+    assert [np.flatnonzero(row).tolist() for row in made.in_subset] == members
+
+
+def test_weights_of_a_sample_add_up_to_the_gallery(make_problem):
+    dataset, stack = make_problem(n_gallery=200)
+    made = examples(dataset, stack)
+    assert made.log_weight.shape[1] < 60
+    kept = stack.n_gallery - dataset.excluded.counts
+    np.testing.assert_allclose(np.exp(made.log_weight).sum(axis=1), kept, rtol=1e-5)
+
+
+def test_hard_and_labelled_candidates_stand_for_themselves(make_problem):
+    dataset, stack = make_problem(n_gallery=200)
+    made = examples(dataset, stack)
+    scores = Inputs.of(stack, FAMILIES, None).channels(stack.tile(0, stack.n_queries))
+    for e in range(len(made)):
+        sure = made.channels[e][:, made.log_weight[e] == 0]
+        assert scores[e, :, dataset.targets[e][0]].tolist() in sure.T.tolist()
+        for k in range(stack.n_providers):
+            best = np.sort(scores[e, k])[-3:]
+            assert set(best) <= set(sure[k])
+    assert (made.in_subset.sum(axis=1) == dataset.subsets.counts).all()
+    assert (made.log_weight[np.arange(len(made)), made.target] == 0).all()
+
+
+def test_several_targets_are_several_examples_and_never_rivals(make_problem):
+    dataset, stack = make_problem(n_targets=3)
+    made = examples(dataset, stack, n_uniform=stack.n_gallery)
+    assert len(made) == 3 * dataset.n_queries
+    np.testing.assert_allclose(made.weight, 1 / 3)
+    rows = np.arange(len(made))
+    other = np.roll(made.target.reshape(-1, 3), 1, axis=1).ravel()
+    assert np.isneginf(made.log_weight[rows, other]).all()
+    assert not made.in_subset[rows, other].any()
+    assert (made.log_weight[rows, made.target] == 0).all()
+
+
+def test_a_shuffled_gallery_draws_the_same_candidates(make_problem, rng):
+    dataset, stack = make_problem(n_gallery=200)
+    order = rng.permutation(stack.n_gallery)
+    shuffled = stack.take_gallery([stack.gallery_ids[j] for j in order])
+    one, two = examples(dataset, stack), examples(dataset, shuffled)
+    np.testing.assert_allclose(one.channels, two.channels, atol=1e-5)
+    np.testing.assert_array_equal(one.target, two.target)
+    assert not np.array_equal(one.channels, examples(dataset, stack, seed=1).channels)
+
+
+@pytest.mark.parametrize("n_folds", [1, 3])
+def test_examples_keep_the_order_of_the_queries(make_problem, n_folds):
+    dataset, stack = make_problem()
+    families = ("rows", "restandardized")
+    made = make_examples(
+        stack, dataset, families, n_hard=3, n_uniform=99, seed=0, n_bank_folds=n_folds
+    )
+    assert made.groups.tolist() == dataset.groups.tolist()
+    rows = Inputs.of(stack, ("rows",), None).channels(stack.tile(0, stack.n_queries))
+    np.testing.assert_allclose(made.channels[:, :3], rows, atol=1e-6)

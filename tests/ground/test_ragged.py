@@ -1,0 +1,34 @@
+"""Ragged rows behave as a list of lists."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dafm_core.ground.ragged import Ragged
+
+ROWS = st.lists(st.lists(st.integers(0, 9), max_size=4), max_size=5)
+
+
+@given(ROWS)
+def test_rows_come_back(rows):
+    ragged = Ragged.from_rows(rows)
+    assert [row.tolist() for row in ragged] == rows
+    assert ragged.counts.tolist() == [len(row) for row in rows]
+    cells = [(i, value) for i, row in enumerate(rows) for value in row]
+    assert list(zip(ragged.rows.tolist(), ragged.values.tolist(), strict=True)) == cells
+
+
+@given(ROWS, st.data())
+def test_taking_and_relabelling_are_those_of_lists(rows, data):
+    ragged = Ragged.from_rows(rows)
+    wanted = data.draw(st.lists(st.integers(0, max(len(rows) - 1, 0)), max_size=4 * bool(rows)))
+    assert [row.tolist() for row in ragged.take(wanted)] == [rows[i] for i in wanted]
+    new = np.array(data.draw(st.lists(st.integers(-1, 5), min_size=10, max_size=10)))
+    kept = [[int(new[v]) for v in row if new[v] >= 0] for row in rows]
+    assert [row.tolist() for row in ragged.relabel(new)] == kept
+
+
+def test_ids_outside_the_index_are_left_out():
+    ragged = Ragged.from_ids([["a", "z"], None, []], {"a": 3})
+    assert [row.tolist() for row in ragged] == [[3], [], []]
+    assert len(Ragged.empty(3)) == 3

@@ -1,0 +1,56 @@
+"""Ray gives the bytes that scoring here gives, and a provider's error as itself."""
+
+import subprocess
+import sys
+
+import pytest
+
+from dafm_core.errors import OptionError
+from dafm_core.scoring.executors import load_executor
+
+SCRIPT = """
+import os, sys
+os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+from pathlib import Path
+import numpy as np
+from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.errors import ProviderError
+from dafm_core.scoring.executors import load_executor
+from dafm_core.scoring.score import score_provider
+
+class Provider:
+    def similarity(self, queries, gallery):
+        if any(q.text == "bad" for q in queries):
+            raise ValueError("cannot read this")
+        return np.array([[len(q.text) + 0.1 * ord(i.id) for i in gallery] for q in queries], "f4")
+
+def make(texts):
+    rows = [{"query_id": str(n), "reference": "a", "text": t} for n, t in enumerate(texts)]
+    return Dataset(protocol="toy", gallery_ids=("a", "b"), queries=query_frame(rows, where="toy"))
+
+out, ray = Path(sys.argv[1]), load_executor("ray")
+good = make(["x" * n for n in range(7)])
+for name, executor in (("ray", ray), ("local", load_executor("local"))):
+    score_provider(good, "p", Provider(), store=out / name, block_rows=2, executor=executor)
+for file in ("scores.npy", "passport.json"):
+    assert (out / "ray/p" / file).read_bytes() == (out / "local/p" / file).read_bytes()
+try:
+    score_provider(make(["x", "bad"]), "p", Provider(), store=out / "bad", executor=ray)
+except ProviderError as error:
+    assert "ValueError: cannot read this" in str(error), error
+else:
+    raise AssertionError("no error")
+assert not (out / "bad").exists()
+"""
+
+
+def test_ray_gives_the_same_bytes_and_errors(tmp_path):
+    pytest.importorskip("ray", reason="Ray is the extra dafm-core[ray]; make test installs it")
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_an_unknown_executor_offers_the_closest():
+    with pytest.raises(OptionError, match="did you mean 'local'"):
+        load_executor("loacl")
