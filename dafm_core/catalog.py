@@ -8,6 +8,7 @@ no global catalog: one is made where it is needed, and tests make their own.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +21,7 @@ import pluggy
 from dafm_core.contract import hookspecs
 from dafm_core.contract.descriptions import (
     API_VERSION,
+    CHANGES,
     DatasetInfo,
     FuserInfo,
     Option,
@@ -116,7 +118,7 @@ class PluginCatalog:
         if version != API_VERSION:
             raise ProviderError(
                 f"plugin {name!r}: written for API version {version!r}, this dafm-core has "
-                f"{API_VERSION}. Install a matching release of either."
+                f"{API_VERSION}. {CHANGES.get(version, 'Install a matching release of either')}."
             )
         manager = pluggy.PluginManager(hookspecs.PROJECT)
         manager.add_hookspecs(hookspecs)
@@ -152,6 +154,7 @@ class PluginCatalog:
             raise ProviderError(
                 f"provider {name!r}: its factory returned {provider!r}, no provider."
             )
+        _check_signature(provider, where=f"provider {name!r}")
         loaded: Provider = provider
         return loaded
 
@@ -266,6 +269,18 @@ def _build(
     except Exception as error:
         cause = f"{type(error).__name__}: {_first_line(error)}"
         raise ProviderError(f"{where}: its factory failed ({cause}).") from error
+
+
+def _check_signature(provider: Any, *, where: str) -> None:
+    """Raise ProviderError if queries are encoded as in version 1 of the contract."""
+    encode = getattr(provider, "encode_queries", None)
+    try:
+        if encode is not None:
+            inspect.signature(encode).bind(())
+    except TypeError:
+        raise ProviderError(f"{where}: as in API version 1. {CHANGES[1]}.") from None
+    except ValueError:
+        return  # written in C: nothing can be told
 
 
 def _by_name(

@@ -15,9 +15,10 @@ class Brightness:
     def encode_gallery(self, images):
         return np.array([[np.asarray(i.open().convert("L")).mean()] for i in images], np.float32)
 
-    def encode_queries(self, references, texts):
-        shift = [20 * (("bright" in text) - ("dark" in text)) for text in texts]
-        return self.encode_gallery(references) + np.array(shift, np.float32)[:, None]
+    def encode_queries(self, queries):
+        shift = [20 * (("bright" in q.text) - ("dark" in q.text)) for q in queries]
+        references = self.encode_gallery([q.reference for q in queries])
+        return references + np.array(shift, np.float32)[:, None]
 
     def similarity(self, queries, gallery):
         return -np.abs(queries - gallery.T)

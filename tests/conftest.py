@@ -125,11 +125,10 @@ class DotProvider:
         self.n_encoded += len(images)
         return np.stack([self._vector(image.id) for image in images])
 
-    def encode_queries(self, references, texts):
-        if self.fail_at is not None and any(self.fail_at in text for text in texts):
+    def encode_queries(self, queries):
+        if self.fail_at is not None and any(self.fail_at in query.text for query in queries):
             raise RuntimeError("out of memory")
-        pairs = zip(references, texts, strict=True)
-        return np.stack([self._vector(r.id) + self._vector(t) for r, t in pairs])
+        return np.stack([self._vector(q.reference.id) + self._vector(q.text) for q in queries])
 
     def similarity(self, queries, gallery):
         return np.einsum("qd,nd->qn", queries, gallery)

@@ -114,8 +114,37 @@ def test_a_misspelt_hook_is_an_error():
 
 def test_another_api_version_is_an_error():
     plugin = SimpleNamespace(dafm_api_version=API_VERSION + 1)
-    with pytest.raises(ProviderError, match="API version 2, this dafm-core has 1"):
+    with pytest.raises(ProviderError, match="API version 3, this dafm-core has 2"):
         PluginCatalog().register(plugin, name="future")
+
+
+def test_a_plugin_of_version_1_is_refused_in_one_line_that_says_what_to_change():
+    with pytest.raises(
+        ProviderError, match=r"'old'.*API version 1.*encode_queries\(queries\)"
+    ) as e:
+        PluginCatalog().register(SimpleNamespace(dafm_api_version=1), name="old")
+    assert "\n" not in str(error.value)
+
+
+def test_a_provider_that_encodes_references_and_texts_is_refused_when_it_is_loaded():
+    class Old:
+        def encode_gallery(self, images): ...
+
+        def encode_queries(self, references, texts): ...
+
+        def similarity(self, queries, gallery): ...
+
+    class Plugin:
+        @hookimpl
+        def dafm_similarity_providers(self):
+            return [ProviderInfo(name="old", summary="", factory=Old)]
+
+    catalog = PluginCatalog()
+    catalog.register(Plugin(), name="plugin")
+    with pytest.raises(
+        ProviderError, match=r"'old': as in API version 1\. encode_queries\(queries\)"
+    ):
+        catalog.load_provider("old")
 
 
 @pytest.mark.parametrize(

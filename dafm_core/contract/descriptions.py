@@ -19,10 +19,21 @@ if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
     from dafm_core.fusion.base import Fuser
 
-API_VERSION = 1
-"""Version of the plugin contract; a plugin may state its own as ``dafm_api_version``."""
+API_VERSION = 2
+"""Version of the plugin contract; a plugin states its own as ``dafm_api_version``.
+
+Version 2: ``encode_queries(queries)`` takes queries with any number of references, where version 1
+took reference images and texts.
+"""
+
+CHANGES = {
+    1: "encode_queries(queries) replaces encode_queries(references, texts): read query.reference "
+    "and query.text, then state dafm_api_version = 2",
+}
+"""What a plugin of an older version has to change."""
 
 Kind: TypeAlias = Literal["static", "learned"]
+References: TypeAlias = Literal["one", "any", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +95,15 @@ class ProviderInfo:
     factory : str or callable
         ``"module:attr"``, imported on first use, or a callable; called with the options as
         keywords.
+    references : {"one", "any", "none"}
+        How many reference images a query may have: exactly one, any number, or any number because
+        the model reads the text alone. Core refuses other queries before it scores the first.
     """
 
     name: str
     summary: str
     factory: str | Callable[..., Provider]
+    references: References = "one"
     citation: str = ""
     licence: str = ""
     options: tuple[Option, ...] = ()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dafm_core.errors import ImageError
+from dafm_core.errors import DatasetError, ImageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -57,8 +57,34 @@ class ImageRef:
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """One composed query: a reference image and the text that modifies it."""
+    """One composed query: reference images, and a text that says what should change.
+
+    Parameters
+    ----------
+    id : str
+    references : tuple of ImageRef
+        One in composed image retrieval; none where the text stands alone; several where a
+        benchmark or a user gives several.
+    text : str
+    """
 
     id: str
-    reference: ImageRef
+    references: tuple[ImageRef, ...]
     text: str
+
+    @property
+    def reference(self) -> ImageRef:
+        """The only reference, for a model that needs exactly one.
+
+        Raises
+        ------
+        DatasetError
+            If the query has none, or several.
+        """
+        if len(self.references) != 1:
+            raise DatasetError(
+                f"query {self.id!r}: expected exactly one reference image, got "
+                f"{len(self.references)}. Use a model that takes any number of them, or leave the "
+                "query out."
+            )
+        return self.references[0]

@@ -65,8 +65,8 @@ class EncodingProvider(Protocol):
         """Return one row of features per image."""
         ...
 
-    def encode_queries(self, references: Sequence[ImageRef], texts: Sequence[str]) -> Features:
-        """Return one row of features per pair of reference image and text."""
+    def encode_queries(self, queries: Sequence[Query]) -> Features:
+        """Return one row of features per query."""
         ...
 
     def similarity(self, queries: Features, gallery: Features) -> Similarity:

@@ -167,7 +167,7 @@ class Dataset:
         """Return queries ``start:stop`` with their reference images."""
         rows = self.queries.slice(start, None if stop is None else stop - start)
         columns = rows.select("query_id", "reference", "text").iter_rows()
-        return [Query(id=i, reference=self.image(ref), text=text) for i, ref, text in columns]
+        return [Query(id=i, references=(self.image(ref),), text=text) for i, ref, text in columns]
 
     def take(self, query_ids: Sequence[str]) -> Dataset:
         """Return the dataset with only these queries, in this order.

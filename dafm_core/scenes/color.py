@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.contract.items import ImageRef
+from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import Features, Similarity
 from dafm_core.scenes.overlap import overlap
 from dafm_core.scenes.pixels import color_grid
@@ -29,11 +29,11 @@ class ColorProvider:
         """Return the share of each named colour, (n, 9), in [0, 1]."""
         return np.asarray(color_grid(images).mean(axis=(1, 2)))
 
-    def encode_queries(self, references: Sequence[ImageRef], texts: Sequence[str]) -> Features:
+    def encode_queries(self, queries: Sequence[Query]) -> Features:
         """Return the shares the text asks for, (n, 9)."""
-        shares = self.encode_gallery(references)
-        for share, text in zip(shares, texts, strict=True):
-            for clause in read(text):
+        shares = self.encode_gallery([query.reference for query in queries])
+        for share, query in zip(shares, queries, strict=True):
+            for clause in read(query.text):
                 _edit(share, clause)
         return shares
 

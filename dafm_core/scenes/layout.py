@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.contract.items import ImageRef
+from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import Features, Similarity
 from dafm_core.scenes.overlap import overlap
 from dafm_core.scenes.pixels import SIDE, load_pixels, salience
@@ -32,11 +32,11 @@ class LayoutProvider:
         cells = salience(load_pixels(images)).reshape(-1, _GRID, step, _GRID, step)
         return np.asarray(cells.mean(axis=(2, 4)).reshape(len(images), _GRID * _GRID))
 
-    def encode_queries(self, references: Sequence[ImageRef], texts: Sequence[str]) -> Features:
+    def encode_queries(self, queries: Sequence[Query]) -> Features:
         """Return the grid the text asks for, (n, 36)."""
-        grids = self.encode_gallery(references)
-        for grid, text in zip(grids, texts, strict=True):
-            for clause in read(text):
+        grids = self.encode_gallery([query.reference for query in queries])
+        for grid, query in zip(grids, queries, strict=True):
+            for clause in read(query.text):
                 _edit(grid, clause)
         return grids
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.contract.items import ImageRef
+from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import Features, Similarity
 from dafm_core.scenes.overlap import overlap
 from dafm_core.scenes.pixels import load_pixels, salience
@@ -51,11 +51,11 @@ class ShapeProvider:
         """Return soft counts of seven shapes in three sizes, (n, 21)."""
         return count_shapes(salience(load_pixels(images)) > 0.8)
 
-    def encode_queries(self, references: Sequence[ImageRef], texts: Sequence[str]) -> Features:
+    def encode_queries(self, queries: Sequence[Query]) -> Features:
         """Return the counts the text asks for, (n, 21)."""
-        counts = self.encode_gallery(references)
-        for row, text in zip(counts.reshape(-1, _N_SHAPES, 3), texts, strict=True):
-            for clause in read(text):
+        counts = self.encode_gallery([query.reference for query in queries])
+        for row, query in zip(counts.reshape(-1, _N_SHAPES, 3), queries, strict=True):
+            for clause in read(query.text):
                 _edit(row, clause)
         return counts
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.contract.items import ImageRef
+from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import Features, Similarity
 from dafm_core.scenes.pixels import N_COLORS, color_grid
 from dafm_core.scenes.reading import COLORS, Clause, read
@@ -34,15 +34,16 @@ class WordsProvider:
         facts = np.concatenate([there, np.exp(-0.5 * (number / 0.5) ** 2)], axis=2)
         return facts.reshape(len(images), N_COLORS * (10 + _MOST)).astype(np.float32)
 
-    def encode_queries(self, references: Sequence[ImageRef], texts: Sequence[str]) -> Features:
+    def encode_queries(self, queries: Sequence[Query]) -> Features:
         """Return the weight of each fact the text asks for, (n, 9 * 14)."""
+        references = [query.reference for query in queries]
         found = self.encode_gallery(references).reshape(-1, N_COLORS, 10 + _MOST)
         wanted = np.zeros_like(found)
         wanted[:, :, _NUMBERS] = 0.3 * found[:, :, _NUMBERS]
-        for asked, seen, text in zip(wanted, found, texts, strict=True):
-            for clause in read(text):
+        for asked, seen, query in zip(wanted, found, queries, strict=True):
+            for clause in read(query.text):
                 _ask(asked, seen, clause)
-        return wanted.reshape(len(references), -1)
+        return wanted.reshape(len(queries), -1)
 
     def similarity(self, queries: Features, gallery: Features) -> Similarity:
         """Return the weighted number of facts found."""

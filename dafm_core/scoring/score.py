@@ -230,7 +230,8 @@ class _Job:
         """Return the first row and the scores of queries ``start:stop``, (stop - start, N)."""
         start, stop = block
         queries = self.dataset.iter_queries(start, stop)
-        kept = [i for i, query in enumerate(queries) if query.reference.id not in self.broken]
+        whole = [self.broken.isdisjoint(r.id for r in query.references) for query in queries]
+        kept = [i for i, is_whole in enumerate(whole) if is_whole]
         if len(kept) == len(queries) and len(self.images) == self.dataset.n_gallery:
             return start, self._score(queries, f"queries {start}:{stop}")
         scores = np.zeros((len(queries), self.dataset.n_gallery), np.float32)
@@ -247,8 +248,7 @@ class _Job:
                 scores = cast(SimilarityProvider, self.provider).similarity(queries, self.images)
             else:
                 model = cast(EncodingProvider, self.provider)
-                references = [query.reference for query in queries]
-                encoded = model.encode_queries(references, [query.text for query in queries])
+                encoded = model.encode_queries(queries)
                 _check_features(encoded, len(queries), self.name, where)
                 scores = model.similarity(encoded, self.features)
             scores = np.asarray(scores)

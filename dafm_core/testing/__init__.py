@@ -12,7 +12,7 @@ parametrise over the checks:
 from dafm_core.testing.fusers import check_fuser, fuser_checks
 from dafm_core.testing.providers import check_provider, provider_checks
 from dafm_core.testing.results import Check, CheckFailed, CheckResult, NotApplicable, summarize
-from dafm_core.testing.samples import FuserSubject, ProviderSample
+from dafm_core.testing.samples import FuserSubject, ProviderSample, queries_of
 
 __all__ = [
     "Check",
@@ -25,5 +25,6 @@ __all__ = [
     "check_provider",
     "fuser_checks",
     "provider_checks",
+    "queries_of",
     "summarize",
 ]

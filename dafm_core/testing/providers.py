@@ -67,8 +67,7 @@ def _score(provider: Provider, queries: Sequence[Query], gallery: Sequence[Image
 
 
 def _encode_queries(provider: Provider, queries: Sequence[Query]) -> Features:
-    references, texts = [q.reference for q in queries], [q.text for q in queries]
-    return cast(EncodingProvider, provider).encode_queries(references, texts)
+    return cast(EncodingProvider, provider).encode_queries(queries)
 
 
 def _expect_same(got: Similarity, expected: Similarity, sample: ProviderSample, law: str) -> None:

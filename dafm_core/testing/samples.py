@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,15 @@ _TEXTS = (
     "Shows a cat, not a dog!",
     "has longer sleeves and is more formal",
 )
+
+
+def queries_of(references: Sequence[ImageRef], texts: Sequence[str]) -> list[Query]:
+    """Return a query per pair of reference image and text, called ``query-0``, ``query-1``, ..."""
+    pairs = zip(references, texts, strict=True)
+    return [
+        Query(id=f"query-{i}", references=(reference,), text=text)
+        for i, (reference, text) in enumerate(pairs)
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +68,7 @@ class ProviderSample:
             images.append(ImageRef(f"image-{number}", folder / f"image-{number}.png"))
             picture.save(folder / f"image-{number}.png")
         queries = [
-            Query(id=f"query-{number}", reference=images[number], text=text)
+            Query(id=f"query-{number}", references=(images[number],), text=text)
             for number, text in enumerate(_TEXTS)
         ]
         return cls(queries=tuple(queries), gallery=tuple(images))
@@ -68,7 +77,7 @@ class ProviderSample:
     def of_dataset(cls, dataset: Dataset, *, n_queries: int = 6) -> ProviderSample:
         """Return the first queries of a dataset, and the images they mention as the gallery."""
         queries = dataset.iter_queries(0, n_queries)
-        ids = [query.reference.id for query in queries]
+        ids = [reference.id for query in queries for reference in query.references]
         for targets in dataset.targets.take(np.arange(len(queries))):
             ids += [dataset.gallery_ids[column] for column in targets]
         ids += dataset.gallery_ids[:3]

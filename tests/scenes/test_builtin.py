@@ -13,6 +13,7 @@ from dafm_core.contract.items import ImageRef
 from dafm_core.contract.provider import is_encoding
 from dafm_core.core_plugin import PROVIDERS
 from dafm_core.scenes.dataset import load
+from dafm_core.testing import queries_of
 
 NAMES = [info.name for info in PROVIDERS]
 
@@ -33,11 +34,10 @@ def dataset(tmp_path_factory):
 @pytest.fixture(scope="module")
 def matrices(dataset):
     queries = dataset.iter_queries()
-    references, texts = [q.reference for q in queries], [q.text for q in queries]
     scores = {}
     for name in NAMES:
         provider = make(name)
-        wanted = provider.encode_queries(references, texts)
+        wanted = provider.encode_queries(queries)
         scores[name] = provider.similarity(wanted, provider.encode_gallery(dataset.gallery()))
     return scores
 
@@ -58,7 +58,7 @@ def test_scores_are_float32_finite_and_independent_of_the_block(name, dataset, m
     assert whole.shape == (dataset.n_queries, dataset.n_gallery)
     assert np.isfinite(whole).all()
     blocks = np.concatenate([provider.encode_gallery(gallery[i : i + 31]) for i in (0, 31, 62)])
-    wanted = [provider.encode_queries([q.reference], [q.text]) for q in queries]
+    wanted = [provider.encode_queries([q]) for q in queries]
     scores = provider.similarity(np.concatenate(wanted), blocks)
     np.testing.assert_allclose(scores, whole[:25, : len(blocks)], rtol=1e-4, atol=1e-5)
 
@@ -70,7 +70,8 @@ def test_any_picture_and_any_text_will_do(name, tmp_path):
     images = [ImageRef(str(number), tmp_path / f"{number}.png") for number in range(3)]
     texts = ["", "¿qué? <b>red</b>", "no three fewer bigger smaller red red left up circle instead"]
     provider = make(name)
-    wanted, there = provider.encode_queries(images, texts), provider.encode_gallery(images)
+    wanted = provider.encode_queries(queries_of(images, texts))
+    there = provider.encode_gallery(images)
     scores = provider.similarity(wanted, there)
     assert scores.shape == (3, 3)
     assert np.isfinite(scores).all()

@@ -36,9 +36,7 @@ def test_the_stack_holds_what_the_provider_computes(tmp_path, dataset, make_prov
     provider = make_provider()
     stack = score(dataset, {"dot": provider}, store=tmp_path / "s", block_rows=5)
     gallery = provider.encode_gallery(dataset.gallery())
-    queries = dataset.iter_queries()
-    references, texts = [q.reference for q in queries], [q.text for q in queries]
-    expected = provider.similarity(provider.encode_queries(references, texts), gallery)
+    expected = provider.similarity(provider.encode_queries(dataset.iter_queries()), gallery)
     np.testing.assert_allclose(stack.matrices[0], expected, rtol=1e-6)
 
 
@@ -62,8 +60,8 @@ def test_a_run_that_fails_halfway_keeps_its_blocks_and_resumes_to_the_same_bytes
     assert (store.providers, store.unfinished) == ((), ("dot",))
     provider = make_provider()
     calls = []
-    provider.encode_queries = lambda r, t: (
-        calls.append(len(t)) or type(provider).encode_queries(provider, r, t)
+    provider.encode_queries = lambda queries: (
+        calls.append(len(queries)) or type(provider).encode_queries(provider, queries)
     )
     score_provider(dataset, "dot", provider, store=tmp_path / "s", block_rows=4)
     assert sum(calls) == 4  # blocks 0:4 and 4:8 were there
@@ -147,8 +145,8 @@ class PixelProvider:
     def encode_gallery(self, images):
         return np.array([[np.asarray(i.open()).mean(), 1.0] for i in images], dtype=np.float32)
 
-    def encode_queries(self, references, texts):
-        return self.encode_gallery(references)
+    def encode_queries(self, queries):
+        return self.encode_gallery([q.reference for q in queries])
 
     def similarity(self, queries, gallery):
         return -np.abs(queries[:, None, 0] - gallery[None, :, 0])

@@ -28,9 +28,12 @@ class MeanColour:
         colours = [np.asarray(image.open().convert("RGB")).mean((0, 1)) / 255 for image in images]
         return np.array(colours, np.float32).reshape(-1, 3)
 
-    def encode_queries(self, references, texts):
+    def encode_queries(self, queries):
+        texts = [q.text for q in queries]
         numbers = [[zlib.crc32(f"{t}{i}".encode()) / 2**32 for i in range(3)] for t in texts]
-        return self.encode_gallery(references) + np.array(numbers, np.float32).reshape(-1, 3)
+        return self.encode_gallery([q.reference for q in queries]) + np.array(
+            numbers, np.float32
+        ).reshape(-1, 3)
 
     def similarity(self, queries, gallery):
         return queries @ gallery.T
@@ -43,10 +46,8 @@ class Whole:
         self._model = MeanColour()
 
     def similarity(self, queries, gallery):
-        references, texts = [q.reference for q in queries], [q.text for q in queries]
-        scores = self._model.similarity(
-            self._model.encode_queries(references, texts), self._model.encode_gallery(gallery)
-        )
+        wanted, there = self._model.encode_queries(queries), self._model.encode_gallery(gallery)
+        scores = self._model.similarity(wanted, there)
         return self.spoil(scores, queries)
 
     def spoil(self, scores, queries):
