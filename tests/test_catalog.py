@@ -121,7 +121,7 @@ def test_another_api_version_is_an_error():
 def test_a_plugin_of_version_1_is_refused_in_one_line_that_says_what_to_change():
     with pytest.raises(
         ProviderError, match=r"'old'.*API version 1.*encode_queries\(queries\)"
-    ) as e:
+    ) as error:
         PluginCatalog().register(SimpleNamespace(dafm_api_version=1), name="old")
     assert "\n" not in str(error.value)
 
