@@ -1,4 +1,4 @@
-"""Files that are whole or not there: the one way in which everything here is written, and read back.
+"""Files that are whole or not there: the one way in which everything here is written and read.
 
 A writer works on a temporary name beside the goal; only complete content gets the goal's name.
 """

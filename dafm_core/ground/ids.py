@@ -35,23 +35,23 @@ class Ids(tuple[str, ...]):
     def distinct(cls, ids: Iterable[str], *, where: str) -> Ids:
         """Return the ids; raise DatasetError at the first that stands twice."""
         found = cls(ids)
-        if len(found.index) < len(found):
+        if len(found.place) < len(found):
             seen: set[str] = set()
             name = next(i for i in found if i in seen or seen.add(i))  # type: ignore[func-returns-value]
             raise DatasetError(f"{where}: id {name!r} stands twice. Ids must be distinct.")
         return found
 
     @cached_property
-    def index(self) -> dict[str, int]:
+    def place(self) -> dict[str, int]:
         """Position of each id."""
         return {name: position for position, name in enumerate(self)}
 
     def __contains__(self, name: object) -> bool:
-        return name in self.index
+        return name in self.place
 
     def get(self, name: str) -> int | None:
         """Return the position of an id, or None where it is unknown."""
-        return self.index.get(name)
+        return self.place.get(name)
 
     def positions(
         self,
@@ -72,9 +72,9 @@ class Ids(tuple[str, ...]):
         """
         wanted = list(names)
         try:
-            return np.array([self.index[name] for name in wanted], dtype=np.int64)
+            return np.array([self.place[name] for name in wanted], dtype=np.int64)
         except KeyError:
-            unknown = [name for name in wanted if name not in self.index]
+            unknown = [name for name in wanted if name not in self.place]
             raise error(
                 f"{where}: no {what} {unknown[0]!r}{closest(unknown[0], self)} "
                 f"({len(unknown)} of {len(wanted)} are unknown)."
@@ -82,8 +82,8 @@ class Ids(tuple[str, ...]):
 
     def where_in(self, other: Sequence[str]) -> NDArray[np.int64]:
         """Return where each of these ids stands in ``other``, (n,) int64; -1 where it is not."""
-        index = other.index if isinstance(other, Ids) else Ids(other).index
-        return np.array([index.get(name, -1) for name in self], dtype=np.int64)
+        place = other.place if isinstance(other, Ids) else Ids(other).place
+        return np.array([place.get(name, -1) for name in self], dtype=np.int64)
 
     @cached_property
     def sha256(self) -> str:
