@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from dafm_core.catalog import load_dataset as load_dataset
     from dafm_core.comparison.compare import Comparison as Comparison
     from dafm_core.comparison.compare import compare as compare
+    from dafm_core.comparison.incremental import incremental as incremental
     from dafm_core.contract.items import ImageRef as ImageRef
     from dafm_core.contract.items import Query as Query
+    from dafm_core.contract.options import Options as Options
+    from dafm_core.contract.options import option as option
     from dafm_core.contract.provider import EncodingProvider as EncodingProvider
     from dafm_core.contract.provider import Option as Option
     from dafm_core.contract.provider import ProviderInfo as ProviderInfo
@@ -22,13 +25,17 @@ if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset as Dataset
     from dafm_core.datasets.base import query_frame as query_frame
     from dafm_core.errors import DafmError as DafmError
+    from dafm_core.evaluation.design import AsGiven as AsGiven
+    from dafm_core.evaluation.design import Folds as Folds
+    from dafm_core.evaluation.design import Train as Train
     from dafm_core.evaluation.evaluate import Evaluation as Evaluation
     from dafm_core.evaluation.evaluate import evaluate as evaluate
     from dafm_core.evaluation.evaluate import evaluate_run as evaluate_run
     from dafm_core.fusion.base import Fuser as Fuser
-    from dafm_core.fusion.base import Run as Run
+    from dafm_core.fusion.channels.fuser import ChannelFusion as ChannelFusion
     from dafm_core.fusion.light.fuser import LightFusion as LightFusion
     from dafm_core.fusion.logistic import LogisticFusion as LogisticFusion
+    from dafm_core.fusion.paper import PaperFusion as PaperFusion
     from dafm_core.fusion.saving import load_fuser as load_fuser
     from dafm_core.fusion.saving import save_fuser as save_fuser
     from dafm_core.fusion.static import BestSingle as BestSingle
@@ -38,17 +45,23 @@ if TYPE_CHECKING:
     from dafm_core.fusion.static import VotingFusion as VotingFusion
     from dafm_core.fusion.static import WeightedFusion as WeightedFusion
     from dafm_core.scoring.score import score as score
+    from dafm_core.store.gallery import Gallery as Gallery
+    from dafm_core.store.run import Run as Run
     from dafm_core.store.stack import SimilarityStack as SimilarityStack
     from dafm_core.store.store import SimilarityStore as SimilarityStore
 
 _HOMES = {
+    "AsGiven": "evaluation.design",
     "BestSingle": "fusion.static",
+    "ChannelFusion": "fusion.channels.fuser",
     "Comparison": "comparison.compare",
     "DafmError": "errors",
     "Dataset": "datasets.base",
     "EncodingProvider": "contract.provider",
     "Evaluation": "evaluation.evaluate",
+    "Folds": "evaluation.design",
     "Fuser": "fusion.base",
+    "Gallery": "store.gallery",
     "ImageRef": "contract.items",
     "LightFusion": "fusion.light.fuser",
     "LogisticFusion": "fusion.logistic",
@@ -56,20 +69,25 @@ _HOMES = {
     "MaxFusion": "fusion.static",
     "MeanFusion": "fusion.static",
     "Option": "contract.provider",
+    "Options": "contract.options",
+    "PaperFusion": "fusion.paper",
     "PluginCatalog": "catalog",
     "ProviderInfo": "contract.provider",
     "Query": "contract.items",
-    "Run": "fusion.base",
+    "Run": "store.run",
     "SimilarityProvider": "contract.provider",
     "SimilarityStack": "store.stack",
     "SimilarityStore": "store.store",
+    "Train": "evaluation.design",
     "VotingFusion": "fusion.static",
     "WeightedFusion": "fusion.static",
     "compare": "comparison.compare",
     "evaluate": "evaluation.evaluate",
     "evaluate_run": "evaluation.evaluate",
+    "incremental": "comparison.incremental",
     "load_dataset": "catalog",
     "load_fuser": "fusion.saving",
+    "option": "contract.options",
     "query_frame": "datasets.base",
     "save_fuser": "fusion.saving",
     "score": "scoring.score",

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dafm_core.contract.descriptions import DatasetInfo, FuserInfo, Option, ProviderInfo
 from dafm_core.contract.hookspecs import hookimpl
+from dafm_core.fusion.channels.options import LogisticOptions
+from dafm_core.fusion.light.options import LightOptions, PaperOptions
 
 PROVIDERS = [
     ProviderInfo(
@@ -144,7 +146,7 @@ STATIC_FUSERS = [
         name="best-single",
         summary="the provider that ranks the training queries best: a reference, no fusion",
         factory="dafm_core.fusion.static.average:BestSingle",
-        kind="static",
+        kind="single",
         options=(_OBJECTIVE,),
     ),
     FuserInfo(
@@ -211,12 +213,6 @@ STATIC_FUSERS = [
 ]
 """Rules with at most a weight per provider or a constant to tune."""
 
-_INPUTS = Option(
-    name="inputs",
-    summary="comma-separated: minmax, rows, columns, restandardized, ranks, reverse, topics, "
-    "neighbours, neighbour-rows",
-)
-_SEED = Option(name="seed", summary="seed of every random draw", kind="int", default=0)
 _PAPER = "DAFM, arXiv 2511.05020"
 
 LEARNED_FUSERS = [
@@ -226,7 +222,7 @@ LEARNED_FUSERS = [
         factory="dafm_core.fusion.logistic:LogisticFusion",
         kind="learned",
         citation="Wolpert, Neural Networks 5, 1992",
-        options=(_INPUTS, _SEED),
+        options=LogisticOptions.described(),
     ),
     FuserInfo(
         name="light",
@@ -234,46 +230,15 @@ LEARNED_FUSERS = [
         factory="dafm_core.fusion.light.fuser:LightFusion",
         kind="learned",
         citation=_PAPER,
-        options=(
-            _INPUTS,
-            Option(
-                name="network",
-                summary="what is learned beyond linear weights",
-                choices=("residual", "linear"),
-            ),
-            Option(
-                name="objective",
-                summary="rank the gallery, the query's subset, or both",
-                choices=("weighted", "gallery", "subset"),
-            ),
-            Option(name="subset_weight", summary="of the subset's loss", kind="float"),
-            Option(
-                name="candidates",
-                summary="train on a sample of the candidates or on all",
-                choices=("sampled", "exact"),
-            ),
-            _SEED,
-        ),
+        options=LightOptions.described(),
     ),
     FuserInfo(
         name="light-paper",
-        summary="the paper's LightFusion: depends on the order of the gallery",
-        factory="dafm_core.fusion.light.fuser:light_paper",
+        summary="the network as the paper prints it: depends on the order of the gallery",
+        factory="dafm_core.fusion.paper:PaperFusion",
         kind="learned",
         citation=_PAPER,
-        options=(
-            Option(
-                name="gallery_order",
-                summary="order of the candidates in training",
-                choices=("shuffled", "file"),
-            ),
-            Option(
-                name="temperature_rule",
-                summary="how the temperature reacts to the loss",
-                choices=("paper", "adaptive", "learned", "fixed"),
-            ),
-            _SEED,
-        ),
+        options=PaperOptions.described(),
     ),
 ]
 """Fusers with learned weights."""

@@ -1,20 +1,18 @@
-"""Every error a user of dafm can meet; each message says where, what was expected, what came and
-what to do next.
+"""Every error a user of dafm can meet: where, what was expected, what came, what to do next.
 
-DafmError                     the user's input; the command line prints one line and exits with
-code 2
-├── OptionError (ValueError)        an unknown, missing or malformed option, name or metric
-├── DatasetError (ValueError)       annotation files, ids, targets, protocols
-├── ImageError (OSError)            an image that is missing or cannot be decoded
-├── ProviderError (RuntimeError)    a provider that cannot be loaded, or that raised while scoring
-├── SimilarityError (ValueError)    a matrix of the wrong shape, or one with NaN or infinite scores
-├── StoreError (ValueError)         a similarity store that is missing, damaged, locked, newer or
-of another protocol
-├── AlignmentError (ValueError)     query ids, gallery ids, provider names or passports that do not
-agree
-├── FuserError (ValueError)         a fuser that is not fitted, or whose saved file cannot be used
-├── LeakageError (ValueError)       evaluation on queries the fuser was fitted on
-└── SubmissionError (ValueError)    a test-server file that the server would reject
+    DafmError                  the user's input: one line on the command line, exit code 2
+    ├── OptionError            an unknown, missing or malformed option, name or metric
+    ├── DatasetError           annotation files, ids, targets, protocols
+    ├── ImageError             an image that is missing or cannot be decoded
+    ├── ProviderError          a provider that cannot be loaded, or that raised while scoring
+    ├── SimilarityError        a matrix of the wrong shape, or with NaN or infinite scores
+    ├── StoreError             a store that is missing, damaged, locked or of another protocol
+    ├── AlignmentError         query ids, gallery ids, providers or passports that do not agree
+    ├── FuserError             a fuser that is not fitted, or whose saved file cannot be used
+    ├── LeakageError           evaluation on queries the fuser was fitted on
+    └── SubmissionError        a test-server file that the server would reject
+
+ImageError is also an OSError, ProviderError a RuntimeError, every other one a ValueError.
 """
 
 from __future__ import annotations

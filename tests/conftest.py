@@ -74,13 +74,7 @@ def problem(
         f"model-{k}": (rng.normal(size=truth.shape) * level + truth).astype(np.float32)
         for k, level in enumerate(noise)
     }
-    stack = SimilarityStack.from_matrices(
-        matrices,
-        protocol=dataset.protocol,
-        query_ids=dataset.query_ids,
-        gallery_ids=gallery,
-        excluded=dataset.excluded,
-    )
+    stack = SimilarityStack.from_matrices(matrices, dataset)
     return dataset, stack
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dafm_core.errors import AlignmentError
 from dafm_core.fusion.base import Fuser, Tile, TileScorer
 from dafm_core.ground.normalize import zscore_rows
-from dafm_core.store.stack import SimilarityStack
+from dafm_core.store.gallery import Gallery
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,17 +60,17 @@ class Breakdown:
         return Breakdown(*(array[rows] for array in vars(self).values()))
 
 
-def scorers_without(fuser: Fuser, stack: SimilarityStack) -> list[TileScorer]:
-    """Return, for each provider of a stack the fuser fits, how it fuses without that provider."""
-    score = fuser.checked_scorer(stack)
-    return [_scorer_without(fuser, score, stack, k) for k in range(stack.n_providers)]
+def scorers_without(fuser: Fuser, gallery: Gallery) -> list[TileScorer]:
+    """Return, for each provider of a gallery the fuser fits, how it fuses without that provider."""
+    score = fuser.scorer(gallery)
+    return [_scorer_without(fuser, score, gallery, k) for k in range(gallery.n_providers)]
 
 
-def _scorer_without(fuser: Fuser, score: TileScorer, stack: SimilarityStack, k: int) -> TileScorer:
-    others = [name for i, name in enumerate(stack.names) if i != k]
+def _scorer_without(fuser: Fuser, score: TileScorer, gallery: Gallery, k: int) -> TileScorer:
+    others = [name for i, name in enumerate(gallery.names) if i != k]
     try:
         with _no_warnings():
-            rest = fuser.checked_scorer(stack.select(others))
+            rest = fuser.scorer(gallery.select(others))
     except AlignmentError:
         return lambda tile: score(leave_out(tile, k))
     return lambda tile: rest(np.delete(tile, k, axis=1))
@@ -102,7 +102,7 @@ def break_down(
     fused : ndarray of shape (B, N), float32
         Of the fuser.
     hits : ndarray of shape (B, depth), int64
-        Columns; what stands for -1 (no such hit) means nothing.
+        Columns; -1 where there is no such hit, whose values then mean nothing.
     without : sequence of K callables
         Of :func:`scorers_without`.
     """

@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 
 from dafm_core.cases.breakdown import Breakdown, break_down, scorers_without
 from dafm_core.cases.query_types import query_types
-from dafm_core.datasets.base import Dataset
 from dafm_core.errors import OptionError, closest
-from dafm_core.evaluation.crossfit import clone, splits_of
-from dafm_core.evaluation.evaluate import refuse_fitted
+from dafm_core.evaluation.design import AsGiven, Design
 from dafm_core.fusion.base import Fuser
+from dafm_core.ground.ids import Ids
 from dafm_core.ground.ordering import best_first, tie_places
-from dafm_core.metrics.ranking import rank_targets
-from dafm_core.metrics.truth import Truth
+from dafm_core.metrics.truth import Truth, require_truth
 from dafm_core.store.stack import SimilarityStack
 
 Outcome = Literal["solved", "rescued", "broke", "missed", "failed"]
@@ -177,13 +175,13 @@ class Cases:
 
     def with_reasons(self, stack: SimilarityStack, fusers: Mapping[str, Fuser]) -> Self:
         """Return the same cases with every hit of these fitted fusers broken down by provider."""
-        part = stack.take_queries(self.queries["query_id"].to_list())
+        asked = stack.take_queries(self.queries["query_id"].to_list())
         breakdowns = dict(self.breakdowns)
         for name, fuser in fusers.items():
             hits = self.hits[self._fuser(name)]
-            score, without = fuser.checked_scorer(part), scorers_without(fuser, part)
+            score, without = fuser.scorer(asked), scorers_without(fuser, asked.gallery)
             breakdowns[name] = Breakdown.concatenate(
-                [break_down(t, score(t), hits[rows], without) for rows, t in part.tiles()]
+                [break_down(t, score(t), hits[rows], without) for rows, t in asked.tiles()]
             )
         return replace(self, breakdowns=breakdowns)
 
@@ -195,11 +193,8 @@ class Cases:
         OptionError
             If there is no such case, with the closest match.
         """
-        row = {query_id: i for i, query_id in enumerate(self.queries["query_id"])}
-        for query_id in query_ids:
-            if query_id not in row:
-                raise OptionError(f"cases: no query {query_id!r}{closest(query_id, row)}")
-        return self.take(np.array([row[query_id] for query_id in query_ids], np.int64))
+        known = Ids(self.queries["query_id"])
+        return self.take(known.positions(query_ids, where="cases", what="query", error=OptionError))
 
     def take(self, rows: NDArray[np.int64]) -> Self:
         """Return some of the cases, in this order."""
@@ -219,28 +214,25 @@ class Cases:
 
 def collect_cases(
     stack: SimilarityStack,
-    dataset: Dataset,
     fusers: Mapping[str, Fuser],
     *,
     depth: int = 5,
-    folds: int | None = None,
-    train: Dataset | None = None,
-    train_stack: SimilarityStack | None = None,
-    seed: int = 0,
+    design: Design | None = None,
     allow_fitted: bool = False,
     reasons: bool = True,
 ) -> Cases:
-    """Look at every query of the dataset under every provider and fuser.
+    """Look at every query of a stack under every provider and fuser.
 
     Parameters
     ----------
+    stack : SimilarityStack
     fusers : mapping of str to Fuser
         By the name of their column.
     depth : int, default=5
         Hits per column, and the rank up to which a target counts as found.
-    stack, dataset, folds, train, train_stack, seed
-        As :func:`~dafm_core.comparison.compare.compare`: copies are fitted on others, or the fusers
-        are used as they are.
+    design : Design, default=AsGiven()
+        As :func:`~dafm_core.comparison.compare.compare`: copies are fitted on other queries, or
+        the fusers are used as they are.
     allow_fitted : bool, default=False
         Look at queries a fuser given fitted has seen, which flatters it.
     reasons : bool, default=True
@@ -250,10 +242,9 @@ def collect_cases(
     Raises
     ------
     OptionError
-        If ``depth`` is not positive, a fuser has a provider's name, or both ``folds`` and
-        ``train`` are given.
+        If ``depth`` is not positive, or a fuser has a provider's name.
     LeakageError, AlignmentError, FuserError, DatasetError
-        As :func:`dafm_core.evaluation.evaluate.evaluate`.
+        As :func:`~dafm_core.evaluation.evaluate.evaluate`.
     """
     if depth < 1:
         raise OptionError(f"cases: expected depth >= 1, got {depth}.")
@@ -261,18 +252,16 @@ def collect_cases(
         if name in stack.names:
             raise OptionError(f"cases: fuser {name!r} has the name of a provider. Rename it.")
     pieces: list[_Piece] = []
-    splits = splits_of(dataset, folds, train, seed)
-    for part, test in splits:
-        fitted = {name: clone(f).fit(train_stack or stack, part) for name, f in fusers.items()}
-        pieces.extend(_look_at(stack.take_queries(test.query_ids), test, fitted, depth, reasons))
-    if not splits:
-        for fuser in fusers.values() if not allow_fitted else ():
-            refuse_fitted(fuser, dataset.query_ids)
-        pieces.extend(
-            _look_at(stack.take_queries(dataset.query_ids), dataset, fusers, depth, reasons)
-        )
-    cases = _join(pieces, dataset, stack, tuple(fusers), depth)
-    return cases.take_queries(dataset.query_ids)
+    for train, test in (design or AsGiven()).parts(stack):
+        fitted = fusers
+        if train is not None:
+            fitted = {name: fuser.clone().fit(train) for name, fuser in fusers.items()}
+        for fuser in fitted.values():
+            if fuser.is_fitted and not allow_fitted:
+                fuser.record_.refuse(test.query_ids, who=fuser.name)
+        pieces.extend(_look_at(test, fitted, depth, reasons))
+    cases = _join(pieces, stack, tuple(fusers), depth)
+    return cases.take_queries(stack.query_ids)
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,25 +275,22 @@ class _Piece:
 
 
 def _look_at(
-    stack: SimilarityStack,
-    dataset: Dataset,
-    fusers: Mapping[str, Fuser],
-    depth: int,
-    reasons: bool,
+    stack: SimilarityStack, fusers: Mapping[str, Fuser], depth: int, reasons: bool
 ) -> Iterator[_Piece]:
-    """Yield what each tile of a stack of exactly the dataset's queries turns out to be."""
-    scorers = {name: fuser.checked_scorer(stack) for name, fuser in fusers.items()}
+    """Yield what each tile of a stack turns out to be."""
+    require_truth(stack.dataset, stack.truth, [])
+    scorers = {name: fuser.scorer(stack) for name, fuser in fusers.items()}
     explained = fusers if reasons else {}
-    without = {name: scorers_without(fuser, stack) for name, fuser in explained.items()}
-    truth, places = Truth.of(dataset, stack.gallery_ids, []), tie_places(stack.gallery_ids)
+    without = {name: scorers_without(fuser, stack.gallery) for name, fuser in explained.items()}
+    places = tie_places(stack.gallery_ids)
     for rows, tile in stack.tiles():
-        right = truth.part(rows)
+        truth = stack.truth.part(rows)
         fused = {name: score(tile) for name, score in scorers.items()}
         every = {name: tile[:, k] for k, name in enumerate(stack.names)} | fused
         hits = {name: _hits(scores, places, depth) for name, scores in every.items()}
         yield _Piece(
-            queries=dataset.queries[rows],
-            ranks={name: _first_rank(scores, right) for name, scores in every.items()},
+            queries=stack.dataset.queries[rows],
+            ranks={name: _first_rank(scores, truth) for name, scores in every.items()},
             hits=hits,
             breakdowns={
                 name: break_down(tile, fused[name], hits[name], without[name]) for name in explained
@@ -314,7 +300,6 @@ def _look_at(
 
 def _join(
     pieces: Sequence[_Piece],
-    dataset: Dataset,
     stack: SimilarityStack,
     fusers: tuple[str, ...],
     depth: int,
@@ -325,7 +310,7 @@ def _join(
         name: ((ranks[name] <= depth).mean(), (1 / ranks[name]).mean()) for name in stack.names
     }
     return Cases(
-        protocol=dataset.protocol,
+        protocol=stack.protocol,
         providers=stack.names,
         fusers=fusers,
         best_single=max(stack.names, key=found.__getitem__),
@@ -352,7 +337,7 @@ def _hits(scores: NDArray[np.float32], places: NDArray[np.int64], depth: int) ->
 
 def _first_rank(scores: NDArray[np.float32], truth: Truth) -> NDArray[np.float64]:
     """Return the expected rank of each query's best-scored target."""
-    places = rank_targets(scores, truth.targets, n_targets=truth.n_targets)
+    places = truth.places(scores, with_subset=False).gallery
     best = np.flatnonzero(places.targets_greater == 0)
     rank = np.full(places.n_queries, np.inf)
     spread = (places.tied[best] + 1) / (places.targets_tied[best] + 1)  # first of r among t places

@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 from dafm_core.cases.query_types import query_types
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import OptionError
-from dafm_core.evaluation.evaluate import refuse_fitted
 from dafm_core.fusion.base import Fuser, Tile, TileScorer
 from dafm_core.ground.normalize import zscore_rows
 from dafm_core.ground.statistics import Resampler
 from dafm_core.metrics.spec import parse_metric
-from dafm_core.metrics.truth import Truth
+from dafm_core.metrics.truth import require_truth
 from dafm_core.store.stack import SimilarityStack
 
 POOL = 100
@@ -59,7 +58,7 @@ def effective_weights(fuser: Fuser, stack: SimilarityStack) -> EffectiveWeights:
     FuserError, AlignmentError
         If the fuser is not fitted, or not for this stack.
     """
-    score = fuser.checked_scorer(stack)
+    score = fuser.scorer(stack)
     weights = np.zeros((stack.n_queries, stack.n_providers))
     explained = np.zeros(stack.n_queries)
     for rows, tile in stack.tiles():
@@ -109,7 +108,7 @@ def response_curves(
         ``provider, standardised, response, low, high``: the median change of the fused score since
         a provider score of 0, in standard deviations of the fused row, and its quartiles.
     """
-    score = fuser.checked_scorer(stack)
+    score = fuser.scorer(stack)
     rng = np.random.default_rng(seed)
     steps = np.arange(-2, 7, dtype=np.float32)
     chosen = rng.permutation(stack.n_queries)[:n_queries]
@@ -135,7 +134,6 @@ def response_curves(
 def margin_reliability(
     fuser: Fuser,
     stack: SimilarityStack,
-    dataset: Dataset,
     *,
     n_bins: int = 8,
     allow_fitted: bool = False,
@@ -158,21 +156,20 @@ def margin_reliability(
     """
     if n_bins < 1:
         raise OptionError(f"reliability: expected n_bins >= 1, got {n_bins}.")
-    if not allow_fitted:
-        refuse_fitted(fuser, dataset.query_ids)
-    part = stack.take_queries(dataset.query_ids)
-    score, metrics = fuser.checked_scorer(part), [parse_metric("hit@1")]
-    truth = Truth.of(dataset, part.gallery_ids, metrics)
-    margin, right = np.zeros(part.n_queries), np.zeros(part.n_queries)
-    for rows, tile in part.tiles():
+    if not allow_fitted and fuser.is_fitted:
+        fuser.record_.refuse(stack.query_ids, who=fuser.name)
+    score, metrics = fuser.scorer(stack), [parse_metric("hit@1")]
+    require_truth(stack.dataset, stack.truth, metrics)
+    margin, right = np.zeros(stack.n_queries), np.zeros(stack.n_queries)
+    for rows, tile in stack.tiles():
         fused = score(tile)
         standing = zscore_rows(fused)
         if standing.shape[1] > 1:
             best = np.partition(standing, -2, axis=1)[:, -2:]
             margin[rows] = np.where(np.isfinite(best[:, 0]), best[:, 1] - best[:, 0], 0)
-        right[rows] = truth.part(rows).measure(fused, metrics)[:, 0]
-    bins = np.array_split(np.argsort(margin, kind="stable"), min(n_bins, part.n_queries))
-    return pl.DataFrame([_bin(margin[b], right[b], dataset.groups[b]) for b in bins])
+        right[rows] = stack.truth.part(rows).measure(fused, metrics)[:, 0]
+    bins = np.array_split(np.argsort(margin, kind="stable"), min(n_bins, stack.n_queries))
+    return pl.DataFrame([_bin(margin[b], right[b], stack.dataset.groups[b]) for b in bins])
 
 
 def _bin(

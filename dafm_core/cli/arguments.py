@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dafm_core.errors import DatasetError, OptionError
+from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
     from dafm_core.comparison.compare import Comparison
-    from dafm_core.datasets.base import Dataset
     from dafm_core.reporting.tables import Table
+    from dafm_core.store.stack import SimilarityStack
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
@@ -92,23 +92,6 @@ def read_names(text: str | None) -> list[str] | None:
     return names
 
 
-def read_ids(path: str | Path) -> list[str]:
-    """Return the ids of a text file, one a line; blank lines are passed over."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: expected a text file of ids, one a line ({error}).") from None
-    ids = [line.strip() for line in lines if line.strip()]
-    if not ids:
-        raise DatasetError(f"{path}: expected ids, one a line; the file is empty.")
-    return ids
-
-
-def take_queries(dataset: Dataset, path: str | None) -> Dataset:
-    """Return the dataset's queries that a file lists, or all of them."""
-    return dataset if path is None else dataset.take(read_ids(path))
-
-
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add STORE, --model and --bank."""
     parser.add_argument("store", metavar="STORE", type=Path, help="folder of the similarity store")
@@ -118,6 +101,17 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="store of training queries against this gallery, for column statistics",
     )
+
+
+def open_stack(
+    store: Path, *, providers: str | None = None, queries: Path | None = None
+) -> SimilarityStack:
+    """Return the stack of a store: of some providers, and of the queries that a file lists."""
+    from dafm_core.ground.files import read_ids
+    from dafm_core.store.store import SimilarityStore
+
+    stack = SimilarityStore.open(store).stack(read_names(providers))
+    return stack.take_queries(read_ids(queries)) if queries else stack
 
 
 def add_exports(parser: argparse.ArgumentParser) -> None:

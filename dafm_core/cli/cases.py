@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dafm_core.cli.arguments import read_ids, read_names
+from dafm_core.cli.arguments import open_stack, read_names
 from dafm_core.errors import DatasetError, OptionError
 
 if TYPE_CHECKING:
     from dafm_core.cases.cases import Cases
+    from dafm_core.evaluation.design import Design
     from dafm_core.fusion.base import Fuser
 
 SHOWN_IN_FULL = 5
@@ -70,17 +71,13 @@ def run(args: argparse.Namespace) -> None:
 def _filtered(args: argparse.Namespace) -> tuple[Cases, str]:
     """Return the cases asked for, and the fuser whose outcomes count."""
     from dafm_core.cases.cases import collect_cases
-    from dafm_core.store.stack import SimilarityStack
-    from dafm_core.store.store import SimilarityStore
 
-    store = SimilarityStore.open(args.store)
-    dataset = store.dataset.take(read_ids(args.queries)) if args.queries else store.dataset
-    stack = SimilarityStack.from_store(store, read_names(args.providers))
-    fusers, how = _fusers(args)
+    stack = open_stack(args.store, providers=args.providers, queries=args.queries)
+    fusers, design = _fusers(args)
     if args.model:
-        dataset = dataset.take(args.query) if args.query else dataset
-        stack = stack.select(next(iter(fusers.values())).provider_names_)
-    cases = collect_cases(stack, dataset, fusers, depth=args.depth, **how)
+        stack = stack.take_queries(args.query) if args.query else stack
+        stack = stack.select(next(iter(fusers.values())).record_.providers)
+    cases = collect_cases(stack, fusers, depth=args.depth, design=design)
     if args.query and not args.model:
         cases = cases.take_queries(args.query)
     fuser = next(iter(fusers))
@@ -91,17 +88,18 @@ def _filtered(args: argparse.Namespace) -> tuple[Cases, str]:
     return cases, fuser
 
 
-def _fusers(args: argparse.Namespace) -> tuple[dict[str, Fuser], dict[str, Any]]:
+def _fusers(args: argparse.Namespace) -> tuple[dict[str, Fuser], Design]:
     from dafm_core.catalog import PluginCatalog
+    from dafm_core.evaluation.design import AsGiven, Folds
     from dafm_core.fusion.saving import load_fuser
 
     if args.model and args.fusers:
         raise OptionError("dafm cases: expected --model or --fusers, got both.")
     if args.model:
-        return {args.model.name: load_fuser(args.model)}, {}
+        return {args.model.name: load_fuser(args.model)}, AsGiven()
     catalog = PluginCatalog.discover()
     names = read_names(args.fusers) or ["weighted"]
-    return {name: catalog.load_fuser(name) for name in names}, {"folds": args.folds}
+    return {name: catalog.load_fuser(name) for name in names}, Folds(args.folds)
 
 
 def _write_page(args: argparse.Namespace, cases: Cases) -> Path:

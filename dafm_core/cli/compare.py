@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from dafm_core.cli.arguments import (
     add_exports,
     add_tune,
+    open_stack,
     read_choices,
-    read_ids,
     read_names,
     read_settings,
     write_exports,
@@ -22,6 +22,7 @@ from dafm_core.errors import OptionError, closest
 if TYPE_CHECKING:
     from dafm_core.catalog import PluginCatalog
     from dafm_core.comparison.compare import Comparison
+    from dafm_core.evaluation.design import Design
     from dafm_core.fusion.base import Fuser
 
 Value = TypeVar("Value")
@@ -123,35 +124,32 @@ def _compare(
 ) -> Comparison:
     from dafm_core.comparison.compare import compare
     from dafm_core.evaluation.trials import TrialLog
-    from dafm_core.store.stack import SimilarityStack
-    from dafm_core.store.store import SimilarityStore
 
-    store = SimilarityStore.open(path)
-    names = read_names(args.providers)
-    how: dict[str, Any] = {"folds": args.folds}
-    if args.train_queries and args.train_store:
-        raise OptionError("dafm compare: expected --train-queries or --train-store, got both.")
-    if args.train_queries:
-        how["train"] = store.dataset.take(read_ids(args.train_queries))
-    elif args.train_store:
-        other = SimilarityStore.open(args.train_store)
-        how["train"] = other.dataset
-        how["train_stack"] = SimilarityStack.from_store(other, names)
-    elif not args.folds:
-        how["folds"] = 5
-    dataset = store.dataset.take(read_ids(args.queries)) if args.queries else store.dataset
-    if args.bank:
-        bank = SimilarityStack.from_store(SimilarityStore.open(args.bank), names)
-        for fuser in fusers.values():
-            fuser.bank_queries = bank
+    bank = open_stack(args.bank, providers=args.providers) if args.bank else None
     return compare(
-        SimilarityStack.from_store(store, names),
-        dataset,
+        open_stack(path, providers=args.providers, queries=args.queries),
         fusers,
+        design=_design(args, path),
+        bank=bank,
         metrics=read_names(args.metrics),
         n_resamples=args.resamples,
         seed=args.seed,
         trials=TrialLog(path),
         progress=progress,
-        **how,
     )
+
+
+def _design(args: argparse.Namespace, path: Path) -> Design:
+    """Return how training and held-out queries are separated; folds where nothing is said."""
+    from dafm_core.evaluation.design import Folds, Train
+
+    asked = {"--folds": args.folds, "--train-queries": args.train_queries}
+    asked |= {"--train-store": args.train_store}
+    flags = [flag for flag, value in asked.items() if value]
+    if len(flags) > 1:
+        raise OptionError(f"dafm compare: expected one of {', '.join(flags)}. Choose one.")
+    if args.train_queries:
+        return Train(open_stack(path, providers=args.providers, queries=args.train_queries))
+    if args.train_store:
+        return Train(open_stack(args.train_store, providers=args.providers))
+    return Folds(args.folds or 5, seed=args.seed)

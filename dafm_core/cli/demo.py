@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.comparison.compare import compare
     from dafm_core.comparison.incremental import incremental
     from dafm_core.core_plugin import FUSERS
+    from dafm_core.evaluation.design import Train
     from dafm_core.fusion.saving import save_fuser
     from dafm_core.reporting.exports import to_json, write_text
     from dafm_core.reporting.html import write_report
@@ -47,32 +48,32 @@ def run(args: argparse.Namespace) -> None:
             dataset, PROVIDERS, store=args.out / "store", catalog=catalog, progress=progress
         )
     store = SimilarityStore.open(args.out / "store")
-    print_inspection(describe(store) | {"damage": None, "audits": audit(stack, dataset).to_json()})
+    print_inspection(describe(store) | {"damage": None, "audits": audit(stack).to_json()})
 
-    fit, held_out = dataset.split(test_size=0.5, seed=0)
+    fit, held_out = stack.split(test_size=0.5, seed=0)
     with progress_bars() as progress:
         fusers = {}
         for done, info in enumerate(FUSERS, start=1):
-            fusers[info.name] = catalog.load_fuser(info.name).fit(stack, fit)
+            fusers[info.name] = catalog.load_fuser(info.name).fit(fit)
             progress("fit", done, len(FUSERS))
-        comparison = compare(stack, held_out, fusers, progress=progress)
+        comparison = compare(held_out, fusers, progress=progress)
         rule = catalog.load_fuser("weighted")
-        subsets = incremental(stack, held_out, rule, folds=None, train=fit, progress=progress)
+        subsets = incremental(held_out, rule, design=Train(fit), progress=progress)
     print_comparison(comparison.to_json())
 
     light = fusers["light"]
     save_fuser(light, args.out / "light")
     write_text(args.out / "comparison.json", to_json(comparison.to_json()))
-    cases = collect_cases(stack, held_out, {"light": light}, reasons=False)
+    cases = collect_cases(held_out, {"light": light}, reasons=False)
     cases = cases.find("light", limit=N_CASES)
     page = write_report(
         args.out / "report.html",
         "DAFM on scenes",
         comparison=comparison.to_json(),
-        learned=Learned.of("light", light, stack, held_out.take(held_out.query_ids[:N_ASKED])),
+        learned=Learned.of("light", light, held_out.take_queries(held_out.query_ids[:N_ASKED])),
         result=subsets,
         costs={name: store.cost(name) for name in store.providers},
-        cases=cases.with_reasons(stack, {"light": light}),
+        cases=cases.with_reasons(held_out, {"light": light}),
         images=dataset.images,
     )
     print(f"\n{time.perf_counter() - started:.0f} s in all. Look at {page}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dafm_core.cli.arguments import add_model, read_ids
+from dafm_core.cli.arguments import add_model
+from dafm_core.ground.files import read_ids
 
 EXAMPLES = {
     "fuse": "examples:\n"
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.formats.runs import write_run
     from dafm_core.formats.submission import fuser_blocks
 
-    fuser, stack, _ = open_model(args.store, args.model, args.bank)
+    fuser, stack = open_model(args.store, args.model, args.bank)
     if args.queries:
         stack = stack.take_queries(read_ids(args.queries))
     path = write_run(

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dafm_core.cli.arguments import add_set, read_ids, read_names, read_settings
+from dafm_core.cli.arguments import add_set, open_stack, read_names, read_settings
 from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
     from dafm_core.comparison.incremental import Incremental
     from dafm_core.store.stack import SimilarityStack
-    from dafm_core.store.store import SimilarityStore
 
 EXAMPLES = {
     "incremental": "examples:\n"
@@ -48,12 +47,11 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.reporting.html import write_incremental_page
     from dafm_core.reporting.incremental_section import shapley_table, subset_table
     from dafm_core.reporting.terminal import print_table
-    from dafm_core.store.stack import SimilarityStack
     from dafm_core.store.store import SimilarityStore
 
     store = SimilarityStore.open(args.store)
-    stack = SimilarityStack.from_store(store, read_names(args.providers))
-    result = _measure(args, store, stack)
+    stack = open_stack(args.store, providers=args.providers, queries=args.queries)
+    result = _measure(args, stack)
     record = result.to_json()
     costs = {name: store.cost(name) for name in result.shapley}
     known = costs if all("ms_per_query" in cost for cost in costs.values()) else {}
@@ -77,29 +75,27 @@ def run(args: argparse.Namespace) -> None:
         print(write_incremental_page(args.report, result, costs=costs, redundancy=pairs))
 
 
-def _measure(
-    args: argparse.Namespace, store: SimilarityStore, stack: SimilarityStack
-) -> Incremental:
+def _measure(args: argparse.Namespace, stack: SimilarityStack) -> Incremental:
     from dafm_core.catalog import PluginCatalog
     from dafm_core.comparison.incremental import incremental
+    from dafm_core.evaluation.design import Folds, Train
     from dafm_core.reporting.terminal import progress_bars
 
     if args.folds and args.train_queries:
         raise OptionError("dafm incremental: expected --folds or --train-queries, got both.")
-    how: dict[str, Any] = {"folds": args.folds or 5}
+    design: Folds | Train = Folds(args.folds or 5, seed=args.seed)
     if args.train_queries:
-        how = {"folds": None, "train": store.dataset.take(read_ids(args.train_queries))}
-    dataset = store.dataset.take(read_ids(args.queries)) if args.queries else store.dataset
+        names = args.providers
+        design = Train(open_stack(args.store, providers=names, queries=args.train_queries))
     fuser = PluginCatalog.discover().load_fuser(args.fuser, read_settings(args.set))
     with progress_bars() as progress:
         return incremental(
             stack,
-            dataset,
             fuser,
+            design=design,
             base=args.base,
             metrics=read_names(args.metrics),
             n_resamples=args.resamples,
             seed=args.seed,
             progress=progress,
-            **how,
         )

@@ -26,7 +26,6 @@ def run(args: argparse.Namespace) -> None:
     """Print passports and, where there are targets, the audits."""
     from dafm_core.comparison.audit import audit
     from dafm_core.errors import StoreError
-    from dafm_core.store.stack import SimilarityStack
     from dafm_core.store.store import SimilarityStore
 
     store = SimilarityStore.open(args.store)
@@ -35,8 +34,7 @@ def run(args: argparse.Namespace) -> None:
     ]
     record = describe(store) | {"damage": damage if args.verify else None}
     if store.providers and store.dataset.targets.counts.all():
-        stack = SimilarityStack.from_store(store)
-        record["audits"] = audit(stack, store.dataset).to_json()
+        record["audits"] = audit(store.stack()).to_json()
     if args.json:
         print(json.dumps(record, indent=1, ensure_ascii=False))
     else:

@@ -39,10 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Score, with progress on standard error."""
-    from dafm_core.catalog import PluginCatalog, find
+    from dafm_core.catalog import PluginCatalog
     from dafm_core.reporting.terminal import progress_bars
     from dafm_core.scoring.executors import load_executor
-    from dafm_core.scoring.score import score_provider
+    from dafm_core.scoring.score import load_with_options, score_provider
 
     catalog = PluginCatalog.discover()
     dataset = catalog.load_dataset(
@@ -52,14 +52,7 @@ def run(args: argparse.Namespace) -> None:
     )
     for problem in dataset.problems():
         print(f"note: {problem}")
-    settings = read_settings(args.set)
-    provider = catalog.load_provider(args.provider, settings)
-    paths = {
-        o.name
-        for o in find(catalog.providers, args.provider, what="provider").options
-        if o.kind == "path"
-    }
-    recorded = {k: Path(v).name if k in paths else v for k, v in settings.items()}
+    provider, recorded = load_with_options(catalog, args.provider, read_settings(args.set))
     name = args.name or args.provider
     with progress_bars() as progress:
         store = score_provider(

@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.formats.lint import benchmark_of
     from dafm_core.formats.submission import fuser_blocks, write_submission
 
-    fuser, stack, dataset = open_model(args.store, args.model, args.bank)
+    fuser, stack = open_model(args.store, args.model, args.bank)
+    dataset = stack.dataset
     found = benchmark_of(dataset)
     if found != args.benchmark:
         raise OptionError(f"dafm submit {args.benchmark}: {args.store} is of {dataset.protocol}.")

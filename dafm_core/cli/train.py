@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING
 from dafm_core.cli.arguments import (
     add_set,
     add_tune,
+    open_stack,
     read_choices,
-    read_ids,
-    read_names,
     read_settings,
 )
 from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
     from dafm_core.catalog import PluginCatalog
-    from dafm_core.datasets.base import Dataset
     from dafm_core.fusion.base import Fuser
     from dafm_core.store.stack import SimilarityStack
 
@@ -59,74 +57,60 @@ def run(args: argparse.Namespace) -> None:
     """Fit, save, and compare on what was held out."""
     from dafm_core.catalog import PluginCatalog
     from dafm_core.reporting.terminal import progress_bars
-    from dafm_core.store.stack import SimilarityStack
-    from dafm_core.store.store import SimilarityStore
 
-    names = read_names(args.providers)
-    store = SimilarityStore.open(args.store)
-    stack = SimilarityStack.from_store(store, names)
-    dataset = store.dataset.take(read_ids(args.queries)) if args.queries else store.dataset
+    stack = open_stack(args.store, providers=args.providers, queries=args.queries)
+    bank = open_stack(args.bank, providers=args.providers) if args.bank else None
     held_out = None
     if args.test_size is not None:
-        dataset, held_out = dataset.split(test_size=args.test_size, seed=args.seed)
+        stack, held_out = stack.split(test_size=args.test_size, seed=args.seed)
     catalog = PluginCatalog.discover()
     name, fuser, reason = args.fuser, _load(args, catalog), None
-    if args.bank:
-        fuser.bank_queries = SimilarityStack.from_store(SimilarityStore.open(args.bank), names)
     if args.gate:
-        name, fuser, reason = _gate(args, stack, dataset, catalog, fuser)
+        name, fuser, reason = _gate(args, stack, bank, catalog, fuser)
     with progress_bars() as progress:
-        fuser.on_progress = progress
-        fuser.fit(stack, dataset)
-    fuser = _save(fuser, args.out, reason)
-    print(f"{args.out}: {name} fitted on {dataset.n_queries} queries of {dataset.protocol}")
+        fuser.fit(stack, bank=bank, progress=progress)
+    _save(fuser, args.out, reason)
+    print(f"{args.out}: {name} fitted on {stack.n_queries} queries of {stack.protocol}")
     if held_out is not None:
-        _report(args, {name: fuser}, stack, dataset, held_out, catalog)
+        _report(args, {name: fuser}, stack, held_out, catalog)
 
 
-def _save(fuser: Fuser, out: Path, gate: dict[str, str] | None) -> Fuser:
-    """Write the fitted fuser, and why it is this one; return what was written."""
-    from dafm_core.evaluation.tuning import SelectedFusion
+def _save(fuser: Fuser, out: Path, gate: dict[str, str] | None) -> None:
+    """Write the fitted fuser, and why it is this one."""
     from dafm_core.fusion.saving import save_fuser
-    from dafm_core.ground.blocks import write_json
+    from dafm_core.ground.files import write_json
 
-    if isinstance(fuser, SelectedFusion):
-        save_fuser(fuser.best_, out)
-        facts = {"chosen": fuser.chosen_, "quality": fuser.quality_}
-        write_json(out / "selection.json", facts)
-        print(f"chosen by cross-fitting within the training queries: {fuser.chosen_}")
-        fuser = fuser.best_
-    else:
-        save_fuser(fuser, out)
+    save_fuser(fuser, out)
+    if fuser.choice_ is not None:
+        write_json(out / "selection.json", fuser.choice_)
+        print(f"chosen by cross-fitting within the training queries: {fuser.choice_['chosen']}")
     if gate is not None:
         write_json(out / "gate.json", gate)
         print(gate["reason"])
-    return fuser
 
 
 def _report(
     args: argparse.Namespace,
     fitted: dict[str, Fuser],
     stack: SimilarityStack,
-    dataset: Dataset,
-    held_out: Dataset,
+    held_out: SimilarityStack,
     catalog: PluginCatalog,
 ) -> None:
     """Print the comparison on the held-out queries, with static rules tuned as the fuser was."""
     from dafm_core.comparison.compare import compare
-    from dafm_core.evaluation.crossfit import leakage
+    from dafm_core.evaluation.design import Part, leakage
     from dafm_core.evaluation.trials import TrialLog
     from dafm_core.reporting.terminal import print_comparison
 
-    rules = {name: rule.fit(stack, dataset) for name, rule in _rules(catalog).items()}
-    found = compare(stack, held_out, rules | fitted, trials=TrialLog(args.store), seed=args.seed)
-    audits = replace(found.audits, leakage=leakage([(dataset, held_out)]))
+    rules = {name: rule.fit(stack) for name, rule in _rules(catalog).items()}
+    found = compare(held_out, rules | fitted, trials=TrialLog(args.store), seed=args.seed)
+    audits = replace(found.audits, leakage=leakage([Part(stack, held_out)]))
     print_comparison(replace(found, audits=audits).to_json())
 
 
 def _rules(catalog: PluginCatalog) -> dict[str, Fuser]:
     """Return the static rules, unfitted: what a learned fusion has to beat."""
-    names = [name for name, info in catalog.fusers.items() if info.kind == "static"]
+    names = [name for name, info in catalog.fusers.items() if info.kind != "learned"]
     return {name: catalog.load_fuser(name) for name in names}
 
 
@@ -142,12 +126,13 @@ def _load(args: argparse.Namespace, catalog: PluginCatalog) -> Fuser:
 def _gate(
     args: argparse.Namespace,
     stack: SimilarityStack,
-    dataset: Dataset,
+    bank: SimilarityStack | None,
     catalog: PluginCatalog,
     fuser: Fuser,
 ) -> tuple[str, Fuser, dict[str, str]]:
     """Return what the verdict of a cross-fitted comparison says to deploy, and why."""
     from dafm_core.comparison.compare import compare
+    from dafm_core.evaluation.design import Folds
     from dafm_core.evaluation.trials import TrialLog
     from dafm_core.fusion.static import BestSingle
     from dafm_core.reporting.terminal import progress_bars
@@ -159,9 +144,9 @@ def _gate(
     with progress_bars() as progress:
         found = compare(
             stack,
-            dataset,
             fusers,
-            folds=args.folds,
+            design=Folds(args.folds, seed=args.seed),
+            bank=bank,
             seed=args.seed,
             trials=TrialLog(args.store),
             progress=progress,

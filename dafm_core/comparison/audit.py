@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.evaluation.crossfit import Leakage
+from dafm_core.evaluation.design import Leakage
 from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers, oracle
 from dafm_core.evaluation.trials import Trials
+from dafm_core.ground.ids import Ids
 from dafm_core.ground.normalize import rank_rows
 from dafm_core.ground.statistics import Resampler
-from dafm_core.metrics.ranking import TargetRanks, rank_targets
-from dafm_core.metrics.spec import parse_metrics
-from dafm_core.metrics.truth import Truth
+from dafm_core.metrics.ranking import TargetRanks
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
@@ -157,21 +156,19 @@ class Audits:
 
 def audit(
     stack: SimilarityStack,
-    dataset: Dataset,
     *,
     metrics: Sequence[str] | None = None,
     leakage: Leakage | None = None,
     seed: int = 0,
 ) -> Audits:
-    """Audit the single models of a stack on the queries of a dataset; errors as ``evaluate``."""
-    part = stack.take_queries(dataset.query_ids)
-    singles = evaluate_providers(part, dataset, metrics=metrics)
+    """Audit the single models of a stack; errors as ``evaluate``."""
+    singles = evaluate_providers(stack, metrics=metrics)
     return Audits(
         headroom=headroom(singles),
-        redundancy=redundancy(part, seed=seed),
-        ties=ties(part, dataset),
-        order=gallery_order(dataset),
-        resolution=resolution(singles, dataset),
+        redundancy=redundancy(stack, seed=seed),
+        ties={name: _ties(places.gallery) for name, places in stack.single_places.items()},
+        order=gallery_order(stack.dataset),
+        resolution=resolution(singles, stack.dataset),
         leakage=leakage,
     )
 
@@ -209,18 +206,6 @@ def redundancy(stack: SimilarityStack, *, seed: int = 0) -> dict[str, float]:
         total += centred @ centred.T / scale
     pairs = combinations(range(stack.n_providers), 2)
     return {f"{stack.names[a]} & {stack.names[b]}": float(total[a, b] / n) for a, b in pairs}
-
-
-def ties(stack: SimilarityStack, dataset: Dataset) -> dict[str, Ties]:
-    """Return how many targets are tied in each provider's rows, and what that is worth at R@1."""
-    truth = Truth.of(dataset, stack.gallery_ids, parse_metrics(["recall@1"]))
-    parts: dict[str, list[TargetRanks]] = {name: [] for name in stack.names}
-    for rows, tile in stack.tiles():
-        right = truth.part(rows)
-        for k, name in enumerate(stack.names):
-            ranked = rank_targets(tile[:, k], right.targets, n_targets=right.n_targets)
-            parts[name].append(ranked)
-    return {name: _ties(TargetRanks.concatenate(ranks)) for name, ranks in parts.items()}
 
 
 def gallery_order(dataset: Dataset) -> Order:
@@ -271,8 +256,7 @@ def _ties(ranks: TargetRanks) -> Ties:
 
 def _related(dataset: Dataset) -> list[NDArray[np.int64]]:
     """Return, for each query, the columns of its reference and subset without its targets."""
-    column = dataset.gallery_index
-    references = [column.get(reference, -1) for reference in dataset.queries["reference"]]
+    references = Ids(dataset.queries["reference"]).where_in(dataset.gallery_ids)
     rows = zip(dataset.columns("subset"), references, dataset.targets, strict=True)
     return [np.setdiff1d(np.append(s, r), np.append(t, -1)) for s, r, t in rows]
 

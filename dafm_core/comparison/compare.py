@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,23 +19,13 @@ from dafm_core.comparison.audit import Audits, audit, order_changes
 from dafm_core.comparison.rows import MEAN, Row, RowKind, summarise
 from dafm_core.comparison.verdict import Verdict, verdict
 from dafm_core.errors import OptionError
-from dafm_core.evaluation.crossfit import (
-    Split,
-    fit_and_evaluate,
-    leakage,
-    splits_of,
-    tune_and_evaluate,
-)
-from dafm_core.evaluation.evaluate import Evaluation, evaluate, evaluate_providers, oracle
+from dafm_core.evaluation.crossfit import fit_and_evaluate, tune_and_evaluate
+from dafm_core.evaluation.design import AsGiven, Design, Part, leakage
+from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers, oracle
 from dafm_core.evaluation.trials import TrialLog
-from dafm_core.fusion.static.average import BestSingle
-from dafm_core.fusion.static.tuning import TunedRule
+from dafm_core.fusion.base import Fuser, Progress
 from dafm_core.ground.statistics import Resampler
-
-if TYPE_CHECKING:
-    from dafm_core.datasets.base import Dataset
-    from dafm_core.fusion.base import Fuser, Progress
-    from dafm_core.store.stack import SimilarityStack
+from dafm_core.store.stack import SimilarityStack
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +65,8 @@ class Comparison:
 
     @cached_property
     def verdict(self) -> Verdict:
-        """What to deploy, and why (see ``gate.py``)."""
-        return verdict(self)
+        """What to deploy, and why (see ``verdict.py``)."""
+        return verdict(self.rows)
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -116,12 +106,10 @@ class Comparison:
 
 def compare(
     stack: SimilarityStack,
-    dataset: Dataset,
     fusers: Mapping[str, Fuser] | Sequence[str],
     *,
-    folds: int | None = None,
-    train: Dataset | None = None,
-    train_stack: SimilarityStack | None = None,
+    design: Design | None = None,
+    bank: SimilarityStack | None = None,
     metrics: Sequence[str] | None = None,
     n_resamples: int = 10_000,
     seed: int = 0,
@@ -130,25 +118,22 @@ def compare(
 ) -> Comparison:
     """Compare fusers with each other, with every single provider and with the best of them.
 
-    With ``folds``, the queries are split by group, and each is ranked by copies of the fusers
-    fitted on the other folds. With ``train``, copies are fitted there. With neither, fusers are
-    used as they are: fitted on other queries, or static rules with their defaults.
-
     Parameters
     ----------
     stack : SimilarityStack
-    dataset : Dataset
         Queries to compare on.
     fusers : mapping of row name to Fuser, or sequence of names of registered fusers
-    folds : int, optional
-    train : Dataset, optional
-        Training queries, in ``train_stack`` if they are of another protocol, else in ``stack``.
+    design : Design, default=AsGiven()
+        How training and held-out queries are separated: ``Folds(5, seed=0)``, ``Train(stack)`` or
+        ``AsGiven()``.
+    bank : SimilarityStack, optional
+        Unlabelled queries for the query banks of fusers that are fitted here.
     metrics : sequence of str, optional
         By default the dataset's own.
     n_resamples : int, default=10_000
         For intervals and tests.
     seed : int, default=0
-        Of folds and resamples; fusers have their own.
+        Of resamples and of the shuffled gallery; designs and fusers have their own.
     trials : TrialLog, optional
         Where to count what has been measured on these queries.
     progress : callable, optional
@@ -157,50 +142,49 @@ def compare(
     Raises
     ------
     OptionError
-        If both ``folds`` and ``train`` are given, a row is named like a provider, or a metric is
-        unknown.
+        If a row is named like a provider, or a metric is unknown.
     LeakageError
-        If a fuser given fitted has seen a query of ``dataset``.
+        If a fuser given fitted has seen a query of the stack.
     DatasetError, AlignmentError, FuserError
         As ``evaluate`` and ``Fuser.fit``.
     """
+    design = design or AsGiven()
     if not isinstance(fusers, Mapping):
         catalog = PluginCatalog.discover()
         fusers = {name: catalog.load_fuser(name) for name in fusers}
-    splits = splits_of(dataset, folds, train, seed)
     _check_names(fusers, stack)
-    singles = evaluate_providers(stack, dataset, metrics=metrics)
+    parts = design.parts(stack)
+    singles = evaluate_providers(stack, metrics=metrics)
     fused, changes = _evaluate_fusers(
         fusers,
-        (stack, _shuffled(stack, seed)),
-        dataset,
-        splits,
-        train_stack=train_stack or stack,
+        stack,
+        parts,
+        shuffled=_shuffled(stack, seed),
+        bank=bank,
         metrics=metrics,
         progress=progress,
     )
     if progress:
         progress("intervals and tests", 0, 1)
     kinds: dict[str, RowKind] = dict.fromkeys(singles, "single")
-    kinds |= {name: _kind(fuser) for name, fuser in fusers.items()}
+    kinds |= {name: fuser.kind for name, fuser in fusers.items()}
     order = sorted(kinds, key=lambda name: ("single", "static", "learned").index(kinds[name]))
     evaluations = {name: replace((singles | fused)[name], name=name) for name in order}
-    resampler = Resampler(dataset.groups, n_resamples=n_resamples, seed=seed)
-    audits = audit(stack, dataset, metrics=metrics, leakage=leakage(splits) if splits else None)
-    best_possible, design = oracle(singles), _design(folds, train, splits)
+    resampler = Resampler(stack.dataset.groups, n_resamples=n_resamples, seed=seed)
+    audits = audit(stack, metrics=metrics, leakage=leakage(parts))
     if trials:
-        split = f"{design}, seed {seed}" if folds else design
-        counted = trials.add(dataset, fusers.values(), stack.names, design=split)
+        counted = trials.add(stack.dataset, fusers.values(), stack.names, design=design.key)
         audits = replace(audits, trials=counted)
+    best_possible = oracle(singles)
     result = Comparison(
-        protocol=dataset.protocol,
-        design=design,
+        protocol=stack.protocol,
+        design=design.words,
         metrics=best_possible.metrics,
         rows=summarise(evaluations, kinds, resampler),
         oracle=summarise({"oracle": best_possible}, {"oracle": "oracle"}, resampler)[0],
         audits=replace(audits, order=replace(audits.order, changes=changes)),
         evaluations=evaluations,
-        n_queries=dataset.n_queries,
+        n_queries=stack.n_queries,
         n_groups=resampler.n_groups,
     )
     if progress:
@@ -210,60 +194,41 @@ def compare(
 
 def _evaluate_fusers(
     fusers: Mapping[str, Fuser],
-    stacks: tuple[SimilarityStack, SimilarityStack],
-    dataset: Dataset,
-    splits: Sequence[Split],
+    stack: SimilarityStack,
+    parts: Sequence[Part],
     *,
-    train_stack: SimilarityStack,
+    shuffled: Sequence[str],
+    bank: SimilarityStack | None,
     metrics: Sequence[str] | None,
     progress: Progress | None,
 ) -> tuple[dict[str, Evaluation], dict[str, dict[str, float]]]:
-    """Return every fuser's evaluation, and what learned ones lose when the gallery is shuffled.
-
-    ``stacks`` holds the scores in the given order of the gallery, and in a shuffled one.
-    """
-    found: dict[str, Evaluation] = {}
+    """Return every fuser's evaluation, and what learned ones lose when the gallery is shuffled."""
+    evaluations: dict[str, Evaluation] = {}
     changes: dict[str, dict[str, float]] = {}
-    if len(splits) > 1:
-        rules = {n: f for n, f in fusers.items() if isinstance(f, TunedRule)}
+    if len(parts) > 1:
+        rules = {n: rule for n, fuser in fusers.items() if (rule := fuser.as_rule()) is not None}
         if progress and rules:
             progress("tuned rules", 0, len(rules))
-        found |= tune_and_evaluate(rules, stacks[0], dataset, splits, metrics=metrics)
+        evaluations |= tune_and_evaluate(rules, stack, parts, metrics=metrics)
         if progress and rules:
             progress("tuned rules", len(rules), len(rules))
     for name, fuser in fusers.items():
-        if name in found:
+        if name in evaluations:
             continue
-        orders = stacks if fuser.kind == "learned" else stacks[:1]
-        if splits:
-            results = fit_and_evaluate(
-                fuser,
-                orders,
-                dataset,
-                splits,
-                train_stack=train_stack,
-                metrics=metrics,
-                name=name,
-                progress=progress,
-            )
-        else:
-            results = [evaluate(fuser, stack, dataset, metrics=metrics) for stack in orders]
-        found[name] = results[0]
-        if len(results) > 1:
-            changes[name] = order_changes(*results)
-    return found, changes
-
-
-def _kind(fuser: Fuser) -> RowKind:
-    return "single" if isinstance(fuser, BestSingle) else fuser.kind
-
-
-def _design(folds: int | None, train: Dataset | None, splits: Sequence[Split]) -> str:
-    if folds:
-        return f"cross-fitted on {len(splits)} folds that share no group"
-    if train:
-        return f"fitted on {train.n_queries} queries of {train.protocol}"
-    return "fusers as given: fitted on other queries, or static rules with their defaults"
+        found = fit_and_evaluate(
+            fuser,
+            stack,
+            parts,
+            orders=(None, shuffled) if fuser.kind == "learned" else (None,),
+            metrics=metrics,
+            bank=bank,
+            name=name,
+            progress=progress,
+        )
+        evaluations[name] = found[0]
+        if len(found) > 1:
+            changes[name] = order_changes(*found)
+    return evaluations, changes
 
 
 def _check_names(fusers: Iterable[str], stack: SimilarityStack) -> None:
@@ -272,9 +237,9 @@ def _check_names(fusers: Iterable[str], stack: SimilarityStack) -> None:
         raise OptionError(f"compare: the row name {taken[0]!r} is taken by a provider. Rename it.")
 
 
-def _shuffled(stack: SimilarityStack, seed: int) -> SimilarityStack:
+def _shuffled(stack: SimilarityStack, seed: int) -> list[str]:
     order = np.random.default_rng(seed).permutation(stack.n_gallery)
-    return stack.take_gallery([stack.gallery_ids[column] for column in order])
+    return [stack.gallery_ids[column] for column in order]
 
 
 def _row_to_json(row: Row) -> dict[str, Any]:

@@ -10,22 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations, permutations
 from math import comb
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.comparison.rows import MEAN, Interval, with_mean
 from dafm_core.errors import OptionError, closest
-from dafm_core.evaluation.crossfit import Split, fit_and_evaluate, splits_of, tune_and_evaluate
+from dafm_core.evaluation.crossfit import fit_and_evaluate, tune_and_evaluate
+from dafm_core.evaluation.design import Folds, Part, Train
 from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers
-from dafm_core.fusion.static.tuning import TunedRule
+from dafm_core.fusion.base import Fuser, Progress
 from dafm_core.ground.statistics import Resampler
 from dafm_core.store.stack import SimilarityStack
-
-if TYPE_CHECKING:
-    from dafm_core.datasets.base import Dataset
-    from dafm_core.fusion.base import Fuser, Progress
 
 MAX_PROVIDERS: Final = 6
 """2^6 fusions and 720 orders; more is neither affordable nor readable."""
@@ -133,12 +130,9 @@ class Incremental:
 
 def incremental(
     stack: SimilarityStack,
-    dataset: Dataset,
     fuser: Fuser,
     *,
-    folds: int | None = 5,
-    train: Dataset | None = None,
-    train_stack: SimilarityStack | None = None,
+    design: Folds | Train | None = None,
     base: str | None = None,
     metrics: Sequence[str] | None = None,
     n_resamples: int = 10_000,
@@ -149,15 +143,16 @@ def incremental(
 
     Parameters
     ----------
+    design : Folds or Train, default=Folds(5)
     base : str, optional
         Provider that every order starts with; all orders where left out.
-    stack, dataset, folds, train, train_stack, metrics, n_resamples, seed, progress
-        As ``compare``; ``folds=None`` needs ``train``.
+    stack, metrics, n_resamples, seed, progress
+        As ``compare``.
 
     Raises
     ------
     OptionError
-        For more than six providers, an unknown base, or neither folds nor training queries.
+        For more than six providers, or an unknown base.
     DatasetError, AlignmentError, FuserError
         As ``compare``.
     """
@@ -168,30 +163,26 @@ def incremental(
         )
     if base is not None and base not in stack.names:
         raise OptionError(f"incremental: no provider {base!r}{closest(base, stack.names)}")
-    splits = splits_of(dataset, folds, train, seed)
-    if not splits:
-        raise OptionError("incremental: expected folds or training queries, got neither.")
+    parts = (design or Folds()).parts(stack)
     subsets = [s for n in range(stack.n_providers + 1) for s in combinations(stack.names, n)]
     values: dict[Names, NDArray[np.float64]] = {}
     for done, names in enumerate(subsets):
         if progress:
             progress("subsets of providers", done, len(subsets))
-        evaluation = _evaluate_subset(
-            names, fuser, stack, dataset, splits, train_stack=train_stack or stack, metrics=metrics
-        )
+        evaluation = _evaluate_subset(names, fuser, stack, parts, metrics)
         values[names] = with_mean(evaluation)
     if progress:
         progress("subsets of providers", len(subsets), len(subsets))
     columns = (*evaluation.metrics, MEAN)
-    resampler = Resampler(dataset.groups, n_resamples=n_resamples, seed=seed)
+    resampler = Resampler(stack.dataset.groups, n_resamples=n_resamples, seed=seed)
     pairs = [(names, name) for names in subsets for name in stack.names if name not in names]
     gains = {pair: values[_joined(*pair)] - values[pair[0]] for pair in pairs}
     steps = _intervals({pair: gain for pair, gain in gains.items() if pair[0]}, columns, resampler)
     return Incremental(
-        protocol=dataset.protocol,
+        protocol=stack.protocol,
         fuser=type(fuser).__name__,
         base=base,
-        n_queries=dataset.n_queries,
+        n_queries=stack.n_queries,
         n_groups=resampler.n_groups,
         metrics=evaluation.metrics,
         subsets=_intervals({n: v for n, v in values.items() if n}, columns, resampler),
@@ -226,33 +217,25 @@ def _evaluate_subset(
     names: Names,
     fuser: Fuser,
     stack: SimilarityStack,
-    dataset: Dataset,
-    splits: Sequence[Split],
-    *,
-    train_stack: SimilarityStack,
+    parts: Sequence[Part],
     metrics: Sequence[str] | None,
 ) -> Evaluation:
     """Return what these providers give: chance for none, its own ranking for one, else fused."""
     if not names:
-        return evaluate_providers(_constant(stack), dataset, metrics=metrics)["chance"]
-    part = stack.select(names)
+        return evaluate_providers(_constant(stack), metrics=metrics)["chance"]
+    subset = stack.select(names)
     if len(names) == 1:
-        return evaluate_providers(part, dataset, metrics=metrics)[names[0]]
-    if isinstance(fuser, TunedRule) and len(splits) > 1:
-        rule = {"": fuser}
-        return tune_and_evaluate(rule, part, dataset, splits, metrics=metrics)[""]
-    fit_on = train_stack.select(names)
-    return fit_and_evaluate(fuser, [part], dataset, splits, train_stack=fit_on, metrics=metrics)[0]
+        return evaluate_providers(subset, metrics=metrics)[names[0]]
+    selected = [Part(train and train.select(names), test.select(names)) for train, test in parts]
+    rule = fuser.as_rule()
+    if rule is not None and len(parts) > 1:
+        return tune_and_evaluate({"": rule}, subset, selected, metrics=metrics)[""]
+    return fit_and_evaluate(fuser, subset, selected, metrics=metrics)[0]
 
 
 def _constant(stack: SimilarityStack) -> SimilarityStack:
-    return SimilarityStack.from_matrices(
-        {"chance": np.broadcast_to(np.float32(0), (stack.n_queries, stack.n_gallery))},
-        protocol=stack.protocol,
-        query_ids=stack.query_ids,
-        gallery_ids=stack.gallery_ids,
-        excluded=stack.excluded,
-    )
+    zeros = np.broadcast_to(np.float32(0), (stack.n_queries, stack.n_gallery))
+    return SimilarityStack.from_matrices({"chance": zeros}, stack.dataset)
 
 
 def _shapley(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
-if TYPE_CHECKING:
-    from dafm_core.comparison.compare import Comparison
-    from dafm_core.comparison.rows import Difference
+from dafm_core.comparison.rows import Difference, Row
 
 ALPHA: Final = 0.05
 
@@ -33,7 +32,7 @@ class Verdict:
     reason: str
 
 
-def verdict(comparison: Comparison, *, metric: str = "mean") -> Verdict:
+def verdict(rows: Sequence[Row], *, metric: str = "mean") -> Verdict:
     """Return the simplest row that nothing more elaborate clearly beats.
 
     Clearly ahead means that the whole 95 % interval of the paired difference, clustered by group,
@@ -44,11 +43,12 @@ def verdict(comparison: Comparison, *, metric: str = "mean") -> Verdict:
 
     Parameters
     ----------
-    comparison : Comparison
+    rows : sequence of Row
+        Of a comparison.
     metric : str, default="mean"
         A metric of the comparison, or the mean of all of them.
     """
-    ranked = sorted(comparison.rows, key=lambda row: -row.metrics[metric].value)
+    ranked = sorted(rows, key=lambda row: -row.metrics[metric].value)
     learned = next((row for row in ranked if row.kind == "learned"), None)
     rule = next((row for row in ranked if row.kind == "static"), None)
     single = next(row for row in ranked if row.kind == "single")

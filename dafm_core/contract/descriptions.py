@@ -32,7 +32,7 @@ CHANGES = {
 }
 """What a plugin of an older version has to change."""
 
-Kind: TypeAlias = Literal["static", "learned"]
+Kind: TypeAlias = Literal["single", "static", "learned"]
 References: TypeAlias = Literal["one", "any", "none"]
 
 
@@ -143,8 +143,9 @@ class FuserInfo:
         What ``--fusers`` takes.
     factory : str or callable
         ``"module:attr"`` or a callable; called with the options as keywords, returns a Fuser.
-    kind : {"static", "learned"}
-        A static rule has at most a weight per provider or a constant to tune.
+    kind : {"single", "static", "learned"}
+        ``single`` keeps one provider; a static rule has at most a weight per provider or a
+        constant to tune.
     """
 
     name: str

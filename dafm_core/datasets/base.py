@@ -6,7 +6,6 @@ beside this one.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,20 +15,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dafm_core.contract.descriptions import DatasetInfo, Option
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.errors import DatasetError, closest
+from dafm_core.ground.groups import held_out_rows
+from dafm_core.ground.ids import Ids, hash_strings
 from dafm_core.ground.ragged import Ragged
-
-__all__ = [
-    "QUERY_SCHEMA",
-    "Dataset",
-    "DatasetInfo",
-    "Option",
-    "check_distinct",
-    "hash_ids",
-    "query_frame",
-]
 
 QUERY_SCHEMA: dict[str, Any] = {
     "query_id": pl.String,
@@ -52,7 +42,7 @@ class Dataset:
     protocol : str
         Dataset, split, gallery and exclusions in one name, e.g. ``cirr-val``; results of two
         protocols never meet.
-    gallery_ids : tuple of str
+    gallery_ids : Ids
         Distinct, in the order of every matrix's columns.
     queries : polars.DataFrame
         Columns of :data:`QUERY_SCHEMA`, one row per query, in the order of every matrix's rows.
@@ -73,7 +63,7 @@ class Dataset:
     """
 
     protocol: str
-    gallery_ids: tuple[str, ...]
+    gallery_ids: Ids
     queries: pl.DataFrame
     images: Mapping[str, Path] = field(default_factory=dict, repr=False)
     metrics: tuple[str, ...] = ("recall@1", "recall@5", "recall@10", "recall@50")
@@ -89,13 +79,25 @@ class Dataset:
             raise DatasetError(
                 f"{self.protocol}: the gallery is empty. Check the split file or image folder."
             )
-        check_distinct(self.gallery_ids, where=f"{self.protocol}: gallery")
-        check_distinct(self.query_ids, where=f"{self.protocol}: queries")
+        gallery_ids = Ids.distinct(self.gallery_ids, where=f"{self.protocol}: gallery")
+        object.__setattr__(self, "gallery_ids", gallery_ids)
+        self.query_ids  # noqa: B018  # raises where an id stands twice
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Dataset) and (
+            (self.protocol, self.gallery_ids, self.metrics, dict(self.options))
+            == (other.protocol, other.gallery_ids, other.metrics, dict(other.options))
+            and self.queries.equals(other.queries)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.protocol, self.queries_sha256, self.gallery_sha256))
 
     @cached_property
-    def query_ids(self) -> tuple[str, ...]:
+    def query_ids(self) -> Ids:
         """Query ids, in row order."""
-        return tuple(self.queries["query_id"].to_list())
+        where = f"{self.protocol}: queries"
+        return Ids.distinct(self.queries["query_id"].to_list(), where=where)
 
     @property
     def n_queries(self) -> int:
@@ -108,11 +110,6 @@ class Dataset:
         return len(self.gallery_ids)
 
     @cached_property
-    def gallery_index(self) -> dict[str, int]:
-        """Column of each image id."""
-        return {image_id: column for column, image_id in enumerate(self.gallery_ids)}
-
-    @cached_property
     def groups(self) -> np.ndarray[Any, np.dtype[np.str_]]:
         """Group of each query (image set, or the query itself where there is none), shape
         (n_queries,).
@@ -123,7 +120,7 @@ class Dataset:
         """Return ``targets``, ``subset`` or ``excluded`` as gallery columns; ids outside the
         gallery are left out.
         """
-        return Ragged.from_ids(self.queries[name].to_list(), self.gallery_index)
+        return Ragged.from_ids(self.queries[name].to_list(), self.gallery_ids.place)
 
     @cached_property
     def targets(self) -> Ragged:
@@ -147,19 +144,19 @@ class Dataset:
     @cached_property
     def queries_sha256(self) -> str:
         """Hash of ids, references and texts in order: what a provider sees of the queries."""
-        fields = self.queries.select("query_id", "reference", "text").iter_rows()
-        return hash_ids(part for row in fields for part in row)
+        rows = self.queries.select("query_id", "reference", "text").iter_rows()
+        return hash_strings(text for row in rows for text in row)
 
-    @cached_property
+    @property
     def gallery_sha256(self) -> str:
         """Hash of the gallery ids in order."""
-        return hash_ids(self.gallery_ids)
+        return self.gallery_ids.sha256
 
     def image(self, image_id: str) -> ImageRef:
         """Return the image with its path, where one is known."""
         return ImageRef(image_id, self.images.get(image_id))
 
-    def gallery(self) -> list[ImageRef]:
+    def gallery_images(self) -> list[ImageRef]:
         """Return every candidate, in column order."""
         return [self.image(image_id) for image_id in self.gallery_ids]
 
@@ -177,14 +174,24 @@ class Dataset:
         DatasetError
             If an id is unknown or given twice.
         """
-        check_distinct(query_ids, where=f"{self.protocol}: query list")
-        index = {query_id: row for row, query_id in enumerate(self.query_ids)}
-        for query_id in query_ids:
-            if query_id not in index:
-                raise DatasetError(
-                    f"{self.protocol}: no query {query_id!r}{closest(query_id, index)}"
-                )
-        return replace(self, queries=self.queries[[index[query_id] for query_id in query_ids]])
+        wanted = Ids.distinct(query_ids, where=f"{self.protocol}: query list")
+        rows = self.query_ids.positions(
+            wanted, where=self.protocol, what="query", error=DatasetError
+        )
+        return replace(self, queries=self.queries[rows])
+
+    def take_gallery(self, gallery_ids: Sequence[str]) -> Dataset:
+        """Return the dataset with only these candidates, in this order.
+
+        A target that is left out counts as never retrieved.
+
+        Raises
+        ------
+        AlignmentError
+            If an image is not in the gallery.
+        """
+        self.gallery_ids.positions(gallery_ids, where=self.protocol, what="gallery image")
+        return replace(self, gallery_ids=Ids(gallery_ids))
 
     def split(
         self, *, test_size: float = 0.5, group_by: str = "group", seed: int = 0
@@ -205,17 +212,12 @@ class Dataset:
             raise DatasetError(
                 f"{self.protocol}: no column {group_by!r}{closest(group_by, self.queries.columns)}"
             )
-        values = self.queries[group_by].cast(pl.String)
-        groups = values.unique().sort().to_numpy()
-        if len(groups) < 2:
-            raise DatasetError(
-                f"{self.protocol}: expected at least two groups to split, got {len(groups)}."
-            )
-        if not 0.0 < test_size < 1.0:
-            raise DatasetError(f"{self.protocol}: expected test_size in (0, 1), got {test_size}.")
-        order = np.random.default_rng(seed).permutation(groups)
-        n_test = min(max(1, round(test_size * len(groups))), len(groups) - 1)
-        held_out = values.is_in(order[:n_test].tolist())
+        held_out = held_out_rows(
+            self.queries[group_by].cast(pl.String).to_list(),
+            test_size=test_size,
+            seed=seed,
+            where=self.protocol,
+        )
         return (
             replace(self, queries=self.queries.filter(~held_out)),
             replace(self, queries=self.queries.filter(held_out)),
@@ -231,7 +233,7 @@ class Dataset:
         lines = []
         for column in ("reference", "targets", "subset"):
             ids = self.queries[column].explode() if column != "reference" else self.queries[column]
-            missing = sorted(set(ids.drop_nulls().to_list()) - self.gallery_index.keys())
+            missing = sorted(set(ids.drop_nulls().to_list()) - self.gallery_ids.place.keys())
             if missing:
                 shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
                 lines.append(
@@ -269,21 +271,3 @@ def query_frame(rows: Iterable[Mapping[str, Any]], *, where: str) -> pl.DataFram
                 )
             table[name].append(list(ids))
     return pl.DataFrame(table, schema=QUERY_SCHEMA)
-
-
-def check_distinct(ids: Iterable[str], *, where: str) -> None:
-    """Raise DatasetError at the first id that stands twice."""
-    seen: set[str] = set()
-    for name in ids:
-        if name in seen:
-            raise DatasetError(f"{where}: id {name!r} stands twice. Ids must be distinct.")
-        seen.add(name)
-
-
-def hash_ids(ids: Iterable[str]) -> str:
-    """Return the sha256 of strings in order, each with its length before it."""
-    digest = hashlib.sha256()
-    for name in ids:
-        data = name.encode()
-        digest.update(len(data).to_bytes(8, "little") + data)
-    return digest.hexdigest()

@@ -14,17 +14,18 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from dafm_core.datasets.bank import as_bank
-from dafm_core.datasets.base import Dataset, check_distinct, query_frame
+from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.datasets.reading import (
     checked,
     checked_list,
     choose,
-    connected_groups,
     image_folder,
     inside,
     read_json,
 )
 from dafm_core.errors import DatasetError
+from dafm_core.ground.groups import connected_groups
+from dafm_core.ground.ids import Ids
 
 SPLITS: Final = ("val", "test")
 METRICS: Final = (
@@ -93,7 +94,7 @@ def load(
         annotations = folder / "annotations" / f"{name}.json"
         return Dataset(
             protocol=f"circo-{name}",
-            gallery_ids=tuple(files),
+            gallery_ids=Ids(files),
             queries=query_frame(_rows(annotations, name, text), where=str(annotations)),
             images={} if root is None else {i: root / file for i, file in files.items()},
             metrics=METRICS,
@@ -115,7 +116,7 @@ def _gallery(path: Path) -> dict[str, Path]:
         name = checked(record, "file_name", str, where=where)
         files[str(checked(record, "id", int, where=where))] = inside(Path(), name, where=where)
     if len(files) < len(records):
-        check_distinct((str(record["id"]) for record in records), where=str(path))
+        Ids.distinct((str(record["id"]) for record in records), where=str(path))
     return files
 
 

@@ -22,6 +22,7 @@ from dafm_core.datasets.reading import (
     read_json,
 )
 from dafm_core.errors import DatasetError
+from dafm_core.ground.ids import Ids
 
 SPLITS = ("val", "train", "test1")
 METRICS = (
@@ -100,7 +101,7 @@ def _read_split(folder: Path, split: str, images: str | Path | None) -> Dataset:
     ]
     return Dataset(
         protocol=f"cirr-{split}",
-        gallery_ids=tuple(paths),
+        gallery_ids=Ids(paths),
         queries=query_frame(rows, where=str(caption_file)),
         images=_images(folder, paths, images, where=str(gallery_file)),
         metrics=METRICS,

@@ -32,12 +32,13 @@ from dafm_core.datasets.reading import (
     checked,
     checked_list,
     choose,
-    connected_groups,
     image_folder,
     images_by_stem,
     read_json,
 )
 from dafm_core.errors import DatasetError, OptionError
+from dafm_core.ground.groups import connected_groups
+from dafm_core.ground.ids import Ids
 
 CATEGORIES: Final = ("dress", "shirt", "toptee")
 SPLITS: Final = ("val", "train", "test")
@@ -151,9 +152,7 @@ def load(
     return as_bank(asked, dataset, protocol=f"{protocol}-bank-{bank}")
 
 
-def _read(
-    folder: Path, category: str, split: str, join: str
-) -> tuple[pl.DataFrame, tuple[str, ...]]:
+def _read(folder: Path, category: str, split: str, join: str) -> tuple[pl.DataFrame, Ids]:
     """Return the queries, references excluded, and the ids of the split file."""
     gallery_file = folder / "image_splits" / f"split.{category}.{split}.json"
     caption_file = folder / "captions" / f"cap.{category}.{split}.json"
@@ -167,7 +166,7 @@ def _read(
     groups = connected_groups([[row["reference"], *row["targets"]] for row in rows])
     for number, (row, group) in enumerate(zip(rows, groups, strict=True)):
         row |= {"query_id": f"{category}-{split}-{number}", "group": f"{category}-{split}-{group}"}
-    return query_frame(rows, where=str(caption_file)), tuple(listed)
+    return query_frame(rows, where=str(caption_file)), Ids(listed)
 
 
 def _row(record: Any, *, join: str, labelled: bool, where: str) -> dict[str, Any]:
@@ -183,7 +182,7 @@ def _row(record: Any, *, join: str, labelled: bool, where: str) -> dict[str, Any
     }
 
 
-def _of_queries(queries: pl.DataFrame, listed: tuple[str, ...], protocol: str) -> tuple[str, ...]:
+def _of_queries(queries: pl.DataFrame, listed: Ids, protocol: str) -> Ids:
     """Return the references and targets of the queries, in the order of the split file."""
     targets = queries["targets"].explode().drop_nulls().to_list()
     if not targets:
@@ -192,7 +191,7 @@ def _of_queries(queries: pl.DataFrame, listed: tuple[str, ...], protocol: str) -
             "Use gallery=original."
         )
     used = {*queries["reference"].to_list(), *targets}
-    return tuple(image_id for image_id in listed if image_id in used)
+    return Ids(image_id for image_id in listed if image_id in used)
 
 
 def _images(

@@ -27,6 +27,8 @@ import polars as pl
 
 from dafm_core.datasets.base import QUERY_SCHEMA, Dataset, query_frame
 from dafm_core.errors import DatasetError, closest
+from dafm_core.ground.files import read_ids
+from dafm_core.ground.ids import Ids
 
 IMAGE_SUFFIXES: Final = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -97,18 +99,13 @@ def _image_ids(folder: Path) -> dict[str, str]:
     return {n: stem if counts[stem] == 1 else n for n, stem in zip(names, stems, strict=True)}
 
 
-def _gallery(folder: Path, names: Mapping[str, str]) -> tuple[str, ...]:
+def _gallery(folder: Path, names: Mapping[str, str]) -> Ids:
     listed = folder / "gallery.txt"
     if not listed.exists():
         if not (folder / "images").is_dir():
             raise DatasetError(f"{folder}: expected images/ or gallery.txt, got neither.")
-        return tuple(sorted(names.values()))
-    try:
-        lines = listed.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{listed}: expected one image id a line ({error}).") from None
-    written = [line.strip() for line in lines if line.strip()]
-    return tuple(names.get(name, name) for name in written)
+        return Ids(sorted(names.values()))
+    return Ids(names.get(name, name) for name in read_ids(listed))
 
 
 def _rows(table: Path, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:

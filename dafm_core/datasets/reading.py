@@ -6,12 +6,12 @@ What the fields mean is known by the module of each dataset; nothing here opens 
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from dafm_core.datasets.base import check_distinct
 from dafm_core.errors import DatasetError, OptionError, closest
+from dafm_core.ground.ids import Ids
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ def read_json(path: Path, kind: type[T]) -> T:
 def _distinct(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
-        check_distinct((key for key, _ in pairs), where=str(path))
+        Ids.distinct((key for key, _ in pairs), where=str(path))
     return content
 
 
@@ -130,27 +130,3 @@ def images_by_stem(folder: Path, ids: Iterable[str]) -> dict[str, Path]:
     """Return the file of each id, whatever its extension, from one listing of a flat folder."""
     files = {path.stem: path for path in sorted(folder.iterdir(), reverse=True)}
     return {image_id: files[image_id] for image_id in ids if image_id in files}
-
-
-def connected_groups(names: Sequence[Iterable[Hashable]]) -> list[int]:
-    """Return a group number per row so that rows that share a name, directly or through other
-    rows, share a group; a group is numbered by its first row.
-
-    Examples
-    --------
-    >>> connected_groups([["a", "b"], ["c"], ["b", "d"], ["d"]])
-    [0, 1, 0, 0]
-    """
-    parent = list(range(len(names)))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = row = parent[parent[row]]
-        return row
-
-    first: dict[Hashable, int] = {}
-    for row, shared in enumerate(names):
-        for name in shared:
-            one, other = sorted((root(first.setdefault(name, row)), root(row)))
-            parent[other] = one
-    return [root(row) for row in range(len(names))]

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from dafm_core.errors import AlignmentError, LeakageError
+from dafm_core.datasets.base import Dataset
+from dafm_core.errors import AlignmentError
+from dafm_core.fusion.base import Fuser, refuse_fitted
+from dafm_core.ground.ids import Ids
 from dafm_core.metrics.spec import parse_metrics
-from dafm_core.metrics.truth import Truth
-
-if TYPE_CHECKING:
-    from dafm_core.datasets.base import Dataset
-    from dafm_core.fusion.base import Fuser, Run, TileScorer
-    from dafm_core.store.stack import SimilarityStack
+from dafm_core.metrics.truth import Truth, require_truth
+from dafm_core.store.run import Run
+from dafm_core.store.stack import SimilarityStack
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,19 +71,17 @@ class Evaluation:
 def evaluate(
     fuser: Fuser | str,
     stack: SimilarityStack,
-    dataset: Dataset,
     *,
     metrics: Sequence[str] | None = None,
     allow_fitted: bool = False,
 ) -> Evaluation:
-    """Evaluate a fuser, or one provider of the stack, on the queries of a dataset.
+    """Evaluate a fuser, or one provider of the stack, on the queries of a stack.
 
     Parameters
     ----------
     fuser : Fuser or str
         A fitted fuser, or the name of a provider.
     stack : SimilarityStack
-        May hold more queries than the dataset, and its gallery in another order.
     metrics : sequence of str, optional
         By default the dataset's own.
     allow_fitted : bool, default=False
@@ -93,44 +90,66 @@ def evaluate(
     Raises
     ------
     LeakageError
-        If the fuser was fitted on a query of the dataset.
+        If the fuser was fitted on a query of the stack.
     AlignmentError
-        If protocols, queries, galleries or providers do not agree.
+        If galleries or providers do not agree.
     DatasetError
         If a query has no target.
     OptionError
         For an unknown metric.
     """
     if isinstance(fuser, str):
-        return evaluate_providers(stack.select([fuser]), dataset, metrics=metrics)[fuser]
-    if not allow_fitted:
-        refuse_fitted(fuser, dataset.query_ids)
-    part = stack.take_queries(dataset.query_ids)
-    name = type(fuser).__name__
-    return _evaluate_tiles({name: fuser.checked_scorer(part)}, part, dataset, metrics)[name]
+        return evaluate_providers(stack.select([fuser]), metrics=metrics)[fuser]
+    if not allow_fitted and fuser.is_fitted:
+        fuser.record_.refuse(stack.query_ids, who=fuser.name)
+    chosen = parse_metrics(metrics or stack.dataset.metrics)
+    require_truth(stack.dataset, stack.truth, chosen)
+    score = fuser.scorer(stack)
+    values = np.empty((stack.n_queries, len(chosen)))
+    for rows, tile in stack.tiles():
+        values[rows] = stack.truth.part(rows).measure(score(tile), chosen)
+    return Evaluation.of(fuser.name, stack.dataset, [m.name for m in chosen], values)
 
 
 def evaluate_providers(
-    stack: SimilarityStack, dataset: Dataset, *, metrics: Sequence[str] | None = None
+    stack: SimilarityStack, *, metrics: Sequence[str] | None = None
 ) -> dict[str, Evaluation]:
-    """Evaluate every provider of the stack alone, in one pass; errors as :func:`evaluate`."""
-    part = stack.take_queries(dataset.query_ids)
-    scorers = {name: _column(k) for k, name in enumerate(part.names)}
-    return _evaluate_tiles(scorers, part, dataset, metrics)
+    """Evaluate every provider of the stack alone; errors as :func:`evaluate`.
+
+    Each provider's targets are ranked once for a stack, whatever is asked of the ranks.
+    """
+    chosen = parse_metrics(metrics or stack.dataset.metrics)
+    require_truth(stack.dataset, stack.truth, chosen)
+    names = [metric.name for metric in chosen]
+    return {
+        name: Evaluation.of(name, stack.dataset, names, places.measure(chosen))
+        for name, places in stack.single_places.items()
+    }
 
 
-def evaluate_run(run: Run, dataset: Dataset, *, metrics: Sequence[str] | None = None) -> Evaluation:
+def evaluate_run(
+    run: Run,
+    dataset: Dataset,
+    *,
+    metrics: Sequence[str] | None = None,
+    allow_fitted: bool = False,
+) -> Evaluation:
     """Evaluate fused scores; errors as :func:`evaluate`."""
-    index = {query_id: row for row, query_id in enumerate(run.query_ids)}
-    missing = [query_id for query_id in dataset.query_ids if query_id not in index]
-    if missing:
+    if not allow_fitted:
+        refuse_fitted(run.fitted_query_ids, dataset.query_ids, who=f"run {run.name!r}")
+    rows = run.query_ids.positions(dataset.query_ids, where=f"run {run.name!r}", what="query")
+    columns = run.gallery_ids.positions(
+        dataset.gallery_ids, where=f"run {run.name!r}", what="gallery image"
+    )
+    if len(run.gallery_ids) != dataset.n_gallery:
         raise AlignmentError(
-            f"run {run.name!r}: no scores for query {missing[0]!r} ({len(missing)} of "
-            f"{dataset.n_queries} are missing). Fuse all queries of {dataset.protocol}."
+            f"run {run.name!r}: expected scores of {dataset.protocol}'s {dataset.n_gallery} "
+            f"candidates, got {len(run.gallery_ids)}. Fuse this dataset."
         )
     chosen = parse_metrics(metrics or dataset.metrics)
-    truth = Truth.of(dataset, run.gallery_ids, chosen)
-    values = truth.measure(run.scores[[index[q] for q in dataset.query_ids]], chosen)
+    truth = Truth.of(dataset)
+    require_truth(dataset, truth, chosen)
+    values = truth.measure(run.scores[np.ix_(rows, columns)], chosen)
     return Evaluation.of(run.name, dataset, [m.name for m in chosen], values)
 
 
@@ -138,8 +157,7 @@ def combine(name: str, parts: Iterable[Evaluation], dataset: Dataset) -> Evaluat
     """Return one evaluation of several disjoint parts, in the order of the dataset's queries."""
     evaluations = list(parts)
     frame = pl.concat([part.frame for part in evaluations])
-    row = {query_id: i for i, query_id in enumerate(frame["query_id"])}
-    ordered = frame[[row[query_id] for query_id in dataset.query_ids]]
+    ordered = frame[Ids(frame["query_id"]).positions(dataset.query_ids)]
     return Evaluation(name, dataset.protocol, evaluations[0].metrics, ordered)
 
 
@@ -160,40 +178,3 @@ def mean_over_protocols(evaluations: Iterable[Evaluation]) -> dict[str, float]:
     tables = [evaluation.values for evaluation in evaluations]
     shared = [metric for metric in tables[0] if all(metric in table for table in tables)]
     return {metric: float(np.mean([table[metric] for table in tables])) for metric in shared}
-
-
-def refuse_fitted(fuser: Fuser, query_ids: Sequence[str]) -> None:
-    """Raise LeakageError if the fuser has seen the targets of any of these queries."""
-    seen = [q for q in query_ids if q in getattr(fuser, "fitted_query_ids_", frozenset())]
-    if seen:
-        raise LeakageError(
-            f"{type(fuser).__name__}: expected queries it was not fitted on, got {len(seen)} of "
-            f"{len(query_ids)} that it was, e.g. {seen[0]!r}. Hold queries out, or use folds."
-        )
-
-
-def _evaluate_tiles(
-    scorers: Mapping[str, TileScorer],
-    stack: SimilarityStack,
-    dataset: Dataset,
-    metrics: Sequence[str] | None,
-) -> dict[str, Evaluation]:
-    """Evaluate several scorers of the dataset's queries in one pass over the tiles."""
-    if dataset.protocol != stack.protocol:
-        raise AlignmentError(
-            f"evaluation: expected queries of protocol {stack.protocol!r}, got "
-            f"{dataset.protocol!r}. Results of two protocols are not comparable."
-        )
-    chosen = parse_metrics(metrics or dataset.metrics)
-    truth = Truth.of(dataset, stack.gallery_ids, chosen)
-    values = {name: np.empty((stack.n_queries, len(chosen))) for name in scorers}
-    for rows, tile in stack.tiles():
-        part = truth.part(rows)
-        for name, score in scorers.items():
-            values[name][rows] = part.measure(score(tile), chosen)
-    columns = [metric.name for metric in chosen]
-    return {n: Evaluation.of(n, dataset, columns, array) for n, array in values.items()}
-
-
-def _column(k: int) -> TileScorer:
-    return lambda tile: tile[:, k]

@@ -11,7 +11,7 @@ from dafm_core.errors import SubmissionError
 from dafm_core.evaluation.evaluate import Evaluation, evaluate_run
 from dafm_core.formats.lint import DEPTHS
 from dafm_core.formats.lists import ListedScores, read_submission
-from dafm_core.fusion.base import Run
+from dafm_core.store.run import Run
 
 
 def score_submission(path: str | Path, dataset: Dataset) -> Evaluation:

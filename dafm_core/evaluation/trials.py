@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from filelock import FileLock
 
 from dafm_core.errors import StoreError
-from dafm_core.ground.blocks import write_json
+from dafm_core.ground.files import write_json
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset

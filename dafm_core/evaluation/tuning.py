@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy.typing import NDArray
 
+from dafm_core.contract.descriptions import Kind
 from dafm_core.errors import FuserError, OptionError
-from dafm_core.evaluation.crossfit import clone, fit_and_evaluate, fold_splits
-from dafm_core.fusion.base import Fuser, Kind, TileScorer
-from dafm_core.fusion.static.tuning import labelled_part
+from dafm_core.evaluation.crossfit import fit_and_evaluate
+from dafm_core.evaluation.design import Folds
+from dafm_core.fusion.base import Fuser, Progress, TileScorer
+from dafm_core.store.gallery import Gallery
+from dafm_core.store.stack import SimilarityStack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from dafm_core.datasets.base import Dataset
-    from dafm_core.store.stack import SimilarityStack
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ class SelectedFusion(Fuser):
     """
 
     learns: ClassVar[bool] = True
+    may_lack_providers: ClassVar[bool] = True  # the chosen fuser decides
     quality_: dict[str, float]
     chosen_: str
     best_: Fuser
@@ -77,44 +78,45 @@ class SelectedFusion(Fuser):
         """Kind of the candidates."""
         return next(iter(self.candidates.values())).kind
 
-    def _fit(self, stack: SimilarityStack, dataset: Dataset) -> None:
-        labelled = labelled_part(dataset)
-        n_folds = min(self.folds, len(set(labelled.groups.tolist())))
+    @property
+    def deployed(self) -> Fuser:
+        """The fuser that was chosen."""
+        return self.best_.deployed
+
+    @property
+    def choice_(self) -> dict[str, Any]:
+        """What was chosen, and what each candidate reached."""
+        return {"chosen": self.chosen_, "quality": self.quality_}
+
+    def _fit(
+        self, stack: SimilarityStack, *, bank: SimilarityStack | None, progress: Progress | None
+    ) -> None:
+        labelled = stack.labelled()
+        n_folds = min(self.folds, len(set(labelled.dataset.groups.tolist())))
         names = list(self.candidates)
         self.quality_ = {}
         if len(names) > 1 and n_folds > 1:
-            self.quality_ = self._measure(stack, labelled, n_folds)
+            self.quality_ = self._measure(labelled, bank, n_folds)
             self.chosen_ = max(names, key=self.quality_.__getitem__)
         else:
             self.chosen_ = names[0]
             logger.warning("selection: nothing to choose by; %s it is.", self.chosen_)
-        self.best_ = self._copy(self.chosen_).fit(stack, dataset)
+        best = self.candidates[self.chosen_].clone()
+        self.best_ = best.fit(stack, bank=bank, progress=progress)
 
-    def _measure(self, stack: SimilarityStack, dataset: Dataset, n_folds: int) -> dict[str, float]:
-        splits = fold_splits(dataset, n_folds, seed=self.seed)
+    def _measure(
+        self, stack: SimilarityStack, bank: SimilarityStack | None, n_folds: int
+    ) -> dict[str, float]:
+        parts = Folds(n_folds, self.seed).parts(stack)
         metrics = [self.objective] if self.objective else None
         quality = {}
-        for name in self.candidates:
-            found = fit_and_evaluate(
-                self._copy(name), [stack], dataset, splits, train_stack=stack, metrics=metrics
-            )
-            quality[name] = float(found[0].per_query.mean())
+        for name, candidate in self.candidates.items():
+            found = fit_and_evaluate(candidate, stack, parts, metrics=metrics, bank=bank)[0]
+            quality[name] = float(found.per_query.mean())
         return quality
 
-    def _copy(self, name: str) -> Fuser:
-        copy = clone(self.candidates[name])
-        copy.bank_queries = self.bank_queries
-        return copy
-
-    def checked_scorer(self, stack: SimilarityStack) -> TileScorer:
-        """Return the chosen fuser's scorer, as it checks it."""
-        if not hasattr(self, "best_"):
-            raise FuserError("SelectedFusion is not fitted. Call fit(stack, dataset) first.")
-        return self.best_.checked_scorer(stack)
-
-    def scorer(self, stack: SimilarityStack) -> TileScorer:
-        """Return the chosen fuser's scorer."""
-        return self.best_.scorer(stack)
+    def _scorer(self, gallery: Gallery) -> TileScorer:
+        return self.best_.scorer(gallery)
 
     def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Refuse: what is saved is ``best_``."""

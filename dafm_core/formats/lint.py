@@ -96,7 +96,7 @@ def _lint_lists(
     """Check every query's list; one line per kind of finding."""
     kind: type = str if benchmark == "cirr" else int
     depth = DEPTHS[benchmark, metric]
-    gallery = dataset.gallery_index.keys()
+    gallery = set(dataset.gallery_ids)
     columns = dataset.queries.select("query_id", "subset", "excluded").iter_rows()
     known = {query: (subset, excluded) for query, subset, excluded in columns}
     bad: dict[str, list[str]] = {}

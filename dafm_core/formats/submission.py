@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import AlignmentError, OptionError, SimilarityError, SubmissionError, closest
 from dafm_core.formats.lint import DEPTHS, VERSION, benchmark_of, lint_content
-from dafm_core.fusion.base import Run
 from dafm_core.ground.ragged import Ragged
+from dafm_core.store.run import Run
 
 if TYPE_CHECKING:
     from dafm_core.fusion.base import Fuser
@@ -48,7 +48,7 @@ def run_blocks(run: Run) -> Iterator[ScoreBlock]:
 
 def fuser_blocks(fuser: Fuser, stack: SimilarityStack) -> Iterator[ScoreBlock]:
     """Yield fused scores tile by tile; memory follows the tile."""
-    score = fuser.checked_scorer(stack)
+    score = fuser.scorer(stack)
     for rows, tile in stack.tiles():
         yield stack.query_ids[rows], score(tile)
 
@@ -135,7 +135,7 @@ def rank(
         If a score is NaN.
     """
     index = {image_id: column for column, image_id in enumerate(gallery_ids)}
-    if index.keys() != dataset.gallery_index.keys() or len(gallery_ids) != len(index):
+    if set(index) != set(dataset.gallery_ids) or len(gallery_ids) != len(index):
         raise AlignmentError(
             f"submit: the scores' gallery of {len(gallery_ids)} is not {dataset.protocol}'s "
             f"of {dataset.n_gallery}. Score this split."

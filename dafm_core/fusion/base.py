@@ -1,4 +1,4 @@
-"""What a fuser is, and what it returns: scikit-learn manners over a stack of similarities.
+"""What a fuser is: scikit-learn manners over a stack of similarities, and what a fit remembers.
 
 The concrete rules live beside this file; saving and loading in ``saving.py``.
 """
@@ -6,22 +6,25 @@ The concrete rules live beside this file; saving and loading in ``saving.py``.
 from __future__ import annotations
 
 import inspect
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.contract.descriptions import FuserInfo, Kind
-from dafm_core.errors import AlignmentError, FuserError, LeakageError
+from dafm_core.contract.descriptions import Kind
+from dafm_core.errors import AlignmentError, FuserError, LeakageError, OptionError
+from dafm_core.store.gallery import Gallery
+from dafm_core.store.run import Run
+from dafm_core.store.stack import SimilarityStack
 
 if TYPE_CHECKING:
-    from dafm_core.datasets.base import Dataset
-    from dafm_core.store.stack import SimilarityStack
+    from dafm_core.fusion.static.tuning import TunedRule
 
-__all__ = ["Fuser", "FuserInfo", "Kind", "Progress", "Run", "Tile", "TileScorer"]
+logger = logging.getLogger(__name__)
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done, how many steps are done, and how many there are."""
@@ -29,101 +32,214 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 Tile: TypeAlias = NDArray[np.float32]
 """Raw scores of a few queries, ``(B, K, N)``; excluded cells are -inf, all others finite."""
 
-TileScorer: TypeAlias = Callable[[Tile], NDArray[np.float32]]
+Scores: TypeAlias = NDArray[np.float32]
+"""Fused scores of a few queries, ``(B, N)``; excluded cells are -inf."""
+
+TileScorer: TypeAlias = Callable[[Tile], Scores]
 """Fuses a tile ``(B, K, N) -> (B, N)``; excluded cells stay -inf; rows do not see each other."""
 
+PASSPORT_FIELDS = ("fingerprint", "options")
+"""What a fuser remembers of a provider's passport."""
 
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A named result: one fused score per query and candidate.
+
+@dataclass(frozen=True, kw_only=True)
+class FitRecord:
+    """What a fuser must remember of the stack it was fitted on.
 
     Parameters
     ----------
-    name : str
-    query_ids, gallery_ids : tuple of str
-    scores : ndarray of shape (n_queries, n_gallery), float32
-        Higher is better; -inf where the candidate is excluded for the query.
+    providers : tuple of str
+        Names, sorted.
+    passports : mapping of str to mapping
+        Fingerprint and options of each provider.
+    protocol : str
+    query_ids : frozenset of str
+        Queries whose targets the fit used; empty for rules that learn nothing.
+    bank_ids : frozenset of str
+        Unlabelled queries of a bank that was given; they are never fused.
     """
 
-    name: str
-    query_ids: tuple[str, ...]
-    gallery_ids: tuple[str, ...]
-    scores: NDArray[np.float32]
+    providers: tuple[str, ...]
+    passports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    protocol: str
+    query_ids: frozenset[str] = field(default=frozenset(), repr=False)
+    bank_ids: frozenset[str] = field(default=frozenset(), repr=False)
+
+    @classmethod
+    def of(
+        cls, stack: SimilarityStack, *, labelled: bool, bank: SimilarityStack | None
+    ) -> FitRecord:
+        """Return the record of a fit on a stack, perhaps with a bank of other queries."""
+        return cls(
+            providers=stack.names,
+            passports={
+                name: {key: passport[key] for key in PASSPORT_FIELDS if key in passport}
+                for name, passport in stack.gallery.passports.items()
+            },
+            protocol=stack.protocol,
+            query_ids=frozenset(stack.query_ids if labelled else ()),
+            bank_ids=frozenset(bank.query_ids if bank is not None else ()),
+        )
+
+    def check(
+        self,
+        gallery: Gallery,
+        query_ids: Collection[str] = (),
+        *,
+        who: str,
+        may_lack: bool = False,
+    ) -> tuple[str, ...]:
+        """Check that a gallery, and queries against it, are what the fit was for.
+
+        Parameters
+        ----------
+        gallery : Gallery
+        query_ids : collection of str
+            Queries to fuse, where they are known.
+        who : str
+            Start of every message: the fuser.
+        may_lack : bool
+            Whether the fuser can do without some of its providers.
+
+        Returns
+        -------
+        tuple of str
+            The providers it was fitted on that the gallery lacks.
+
+        Raises
+        ------
+        AlignmentError
+            For other providers, or other models behind them.
+        LeakageError
+            If the bank holds one of the queries.
+        """
+        lacking = tuple(name for name in self.providers if name not in gallery.names)
+        if not set(gallery.names) <= set(self.providers) or (lacking and not may_lack):
+            raise AlignmentError(
+                f"{who}: expected providers {', '.join(self.providers)}, got "
+                f"{', '.join(gallery.names)}. Score the missing ones, or train on these."
+            )
+        for name in gallery.names:
+            fitted = self.passports.get(name, {}).get("fingerprint", {})
+            scored = gallery.passports.get(name, {}).get("fingerprint", {})
+            for key in sorted(fitted.keys() & scored.keys()):
+                if fitted[key] != scored[key]:
+                    raise AlignmentError(
+                        f"{who}: provider {name!r}: expected {key} {fitted[key]!r}, as it was "
+                        f"fitted on, got {scored[key]!r}. Score with the same model, or train "
+                        "again."
+                    )
+        shared = self.bank_ids.intersection(query_ids)
+        if shared:
+            raise LeakageError(
+                f"{who}: the bank holds {len(shared)} of the queries to fuse, e.g. "
+                f"{min(shared)!r}. Give a bank of other queries."
+            )
+        return lacking
+
+    def refuse(self, query_ids: Iterable[str], *, who: str) -> None:
+        """Raise LeakageError if the fit used the targets of any of these queries."""
+        refuse_fitted(self.query_ids, query_ids, who=who)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values; ids sorted."""
+        return {
+            "providers": list(self.providers),
+            "passports": {name: dict(passport) for name, passport in self.passports.items()},
+            "protocol": self.protocol,
+            "query_ids": sorted(self.query_ids),
+            "bank_ids": sorted(self.bank_ids),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> FitRecord:
+        """Return the record that :meth:`to_json` wrote."""
+        return cls(
+            providers=tuple(values["providers"]),
+            passports=dict(values["passports"]),
+            protocol=values["protocol"],
+            query_ids=frozenset(values["query_ids"]),
+            bank_ids=frozenset(values["bank_ids"]),
+        )
+
+
+def refuse_fitted(fitted: frozenset[str], query_ids: Iterable[str], *, who: str) -> None:
+    """Raise LeakageError if any of the queries is among those that something was fitted on."""
+    asked = list(query_ids)
+    seen = [query_id for query_id in asked if query_id in fitted]
+    if seen:
+        raise LeakageError(
+            f"{who}: expected queries it was not fitted on, got {len(seen)} of {len(asked)} that "
+            f"it was, e.g. {seen[0]!r}. Hold queries out, or use folds."
+        )
 
 
 class Fuser(ABC):
-    """Base of all fusers: the constructor stores, ``fit`` learns ``name_`` attributes, ``fuse``
-    scores.
+    """Base of all fusers: the constructor stores, ``fit`` learns, ``fuse`` scores.
 
-    A subclass implements ``_fit`` (where it learns anything), ``scorer``, and ``get_state`` /
-    ``set_state`` (where it has learned arrays). Constructor arguments are keyword-only, of JSON
-    types, and stored under their own names.
+    A subclass implements ``_scorer``, ``_fit`` where it learns anything, and ``get_state`` and
+    ``set_state`` where it has learned anything that is to be saved. Constructor arguments are
+    keyword-only, of JSON types, and stored under their own names (or ``params`` says otherwise).
 
     Attributes
     ----------
-    provider_names_ : tuple of str
-        Providers seen by ``fit``, sorted.
-    fitted_query_ids_ : frozenset of str
-        Queries whose targets ``fit`` has used; empty for rules that learn nothing.
-    bank_query_ids_ : frozenset of str
-        Unlabelled queries given for the bank; they are never fused.
-    passports_ : dict
-        What is known of each provider's matrix at fit time: fingerprint and options.
-    protocol_ : str
+    record_ : FitRecord
+        What ``fit`` saw; missing before it.
     """
 
     kind: ClassVar[Kind] = "static"
     learns: ClassVar[bool] = False
     """Whether ``fit`` uses targets."""
-    bank_queries: SimilarityStack | None = None
-    """Unlabelled queries, none of them in training or evaluation, that a fuser which makes a query
-    bank makes it of; by default it takes the training queries."""
+    may_lack_providers: ClassVar[bool] = False
+    """Whether it fuses a gallery that lacks some of the providers it was fitted on."""
+    has_default: ClassVar[bool] = False
+    """Whether it can be used before ``fit``."""
+    gallery_order_matters: ClassVar[bool] = False
+    """Whether scores depend on the order in which the gallery is written."""
 
-    on_progress: Progress | None = None
-    """Told how ``fit`` comes along, by fusers that take their time."""
+    record_: FitRecord
 
-    provider_names_: tuple[str, ...]
-    fitted_query_ids_: frozenset[str]
-    bank_query_ids_: frozenset[str] = frozenset()
-    passports_: dict[str, Mapping[str, Any]]
-    protocol_: str
+    @property
+    def is_fitted(self) -> bool:
+        """Whether ``fit`` was called, or a saved fit was loaded."""
+        return hasattr(self, "record_")
 
-    def fit(self, stack: SimilarityStack, dataset: Dataset) -> Self:
-        """Learn from the queries of ``dataset``; the stack may hold more queries than that.
+    def fit(
+        self,
+        stack: SimilarityStack,
+        *,
+        bank: SimilarityStack | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Learn from the queries of a stack.
 
         Parameters
         ----------
         stack : SimilarityStack of K providers
-        dataset : Dataset
-            Training queries with targets; its gallery is the stack's.
+            Training queries, with targets where the fuser learns from them.
+        bank : SimilarityStack, optional
+            Unlabelled queries, none of them in training or evaluation, that a fuser with a query
+            bank makes it of; by default it takes the training queries.
+        progress : callable, optional
+            Called as ``progress(what, done, total)`` by fusers that take their time.
 
         Raises
         ------
-        AlignmentError
-            If a query of the dataset is not in the stack, or the galleries differ.
         FuserError
             If there is nothing to learn from.
+        AlignmentError, LeakageError
+            If the bank does not belong to the stack, or shares a query with it.
         """
-        if dataset.protocol != stack.protocol:
-            raise AlignmentError(
-                f"{type(self).__name__}.fit: expected queries of protocol {stack.protocol!r}, got "
-                f"{dataset.protocol!r}. Score the dataset and load it from the same store."
-            )
-        if self.learns and not dataset.targets.counts.any():
+        if self.learns and not stack.dataset.targets.counts.any():
             raise FuserError(
-                f"{type(self).__name__}.fit: no training query has a target in the gallery. "
+                f"{self.name}.fit: no training query has a target in the gallery. "
                 "Train on a split with targets."
             )
-        part = stack.take_queries(dataset.query_ids)
-        self.provider_names_ = part.names
-        self.passports_ = dict(part.passports)
-        self.protocol_ = part.protocol
-        self.bank_query_ids_ = frozenset()
-        if self.bank_queries is not None:
-            self._check_passports(self.bank_queries)
-            self.bank_query_ids_ = frozenset(self.bank_queries.query_ids)
-        self.fitted_query_ids_ = frozenset(part.query_ids if self.learns else ())
-        self._fit(part, dataset)
+        record = FitRecord.of(stack, labelled=self.learns, bank=bank)
+        if bank is not None:
+            record.check(bank.gallery, who=f"{self.name}: bank", may_lack=True)
+        self.record_ = record
+        self._fit(stack, bank=bank, progress=progress)
         return self
 
     def fuse(self, stack: SimilarityStack, *, name: str | None = None) -> Run:
@@ -138,59 +254,74 @@ class Fuser(ABC):
         LeakageError
             If the bank holds a query of the stack.
         """
-        score = self.checked_scorer(stack)
+        score = self.scorer(stack)
         scores = np.empty((stack.n_queries, stack.n_gallery), np.float32)
         for rows, tile in stack.tiles():
             scores[rows] = score(tile)
-        return Run(name or type(self).__name__, stack.query_ids, stack.gallery_ids, scores)
+        fitted = self.record_.query_ids if self.is_fitted else frozenset()
+        return Run(name or self.name, stack.query_ids, stack.gallery_ids, scores, fitted)
 
-    def checked_scorer(self, stack: SimilarityStack) -> TileScorer:
-        """Return ``scorer(stack)`` after checking that this fuser fits the stack."""
-        if not hasattr(self, "provider_names_"):
-            raise FuserError(
-                f"{type(self).__name__} is not fitted. Call fit(stack, dataset) first."
+    def scorer(self, target: Gallery | SimilarityStack) -> TileScorer:
+        """Return the function that fuses tiles of a gallery, or of a stack's queries.
+
+        What depends on the gallery is made ready here, once; a live query needs no more than a
+        tile of one row, in the order of the gallery's providers and candidates. Errors as
+        :meth:`fuse`.
+        """
+        gallery = target.gallery if isinstance(target, SimilarityStack) else target
+        if not self.is_fitted:
+            if self.has_default:
+                return self._scorer(gallery)
+            raise FuserError(f"{self.name} is not fitted. Call fit(stack) first.")
+        queries = target.query_ids if isinstance(target, SimilarityStack) else ()
+        lacking = self.record_.check(
+            gallery, queries, who=self.name, may_lack=self.may_lack_providers
+        )
+        if lacking:
+            logger.warning(
+                "%s: fusing without %s, which it was fitted on. Score the missing providers for "
+                "the best ranking.",
+                *(self.name, ", ".join(lacking)),
             )
-        self._check_providers(stack)
-        self._check_passports(stack)
-        self._check_bank(stack)
-        return self.scorer(stack)
+        return self._scorer(gallery)
 
-    def _check_providers(self, stack: SimilarityStack) -> None:
-        """Raise AlignmentError unless the stack holds exactly the providers fitted on."""
-        if stack.names != self.provider_names_:
-            raise AlignmentError(
-                f"{type(self).__name__}: expected providers {', '.join(self.provider_names_)}, got "
-                f"{', '.join(stack.names)}. Score the missing ones, or train on these."
-            )
+    @property
+    def name(self) -> str:
+        """Name of the class, which starts messages."""
+        return type(self).__name__
 
-    def _check_passports(self, stack: SimilarityStack) -> None:
-        """Raise AlignmentError where a provider's fingerprint is not the one fitted on."""
-        for name in stack.names:
-            fitted = self.passports_.get(name, {}).get("fingerprint", {})
-            given = stack.passports.get(name, {}).get("fingerprint", {})
-            for key in sorted(fitted.keys() & given.keys()):
-                if fitted[key] != given[key]:
-                    raise AlignmentError(
-                        f"{type(self).__name__}: provider {name!r}: expected {key} "
-                        f"{fitted[key]!r}, as it was fitted on, got {given[key]!r}. "
-                        "Score with the same model, or train again."
-                    )
+    @property
+    def history_(self) -> list[list[dict[str, float]]]:
+        """What was recorded while fitting: for each network, numbers by name at each step."""
+        return []
 
-    def _check_bank(self, stack: SimilarityStack) -> None:
-        """Raise LeakageError where a query to fuse is in the bank."""
-        shared = self.bank_query_ids_ & set(stack.query_ids)
-        if shared:
-            raise LeakageError(
-                f"{type(self).__name__}: the bank holds {len(shared)} of the queries to fuse, e.g. "
-                f"{min(shared)!r}. Give a bank of other queries."
-            )
+    @property
+    def deployed(self) -> Fuser:
+        """What to save and use: the fuser itself, or the one it has chosen."""
+        return self
 
-    def _fit(self, stack: SimilarityStack, dataset: Dataset) -> None:  # noqa: B027  # may learn nothing
-        """Learn from a stack that holds exactly the dataset's queries, in its order."""
+    @property
+    def choice_(self) -> dict[str, Any] | None:
+        """What was chosen among several fusers, as JSON values; None where nothing was."""
+        return None
 
-    @abstractmethod
-    def scorer(self, stack: SimilarityStack) -> TileScorer:
-        """Return the function that fuses this stack's tiles; align by gallery id here, once."""
+    def as_rule(self) -> TunedRule[Any] | None:
+        """Return the fuser as a rule with finitely many settings, or None where it is none."""
+        return None
+
+    def with_bank(self, bank: SimilarityStack) -> Self:
+        """Return this fusion with another query bank, which a new gallery needs.
+
+        Raises
+        ------
+        OptionError
+            If the fuser has no bank.
+        """
+        raise OptionError(f"{self.name}: has no query bank. Leave the bank out.")
+
+    def clone(self) -> Self:
+        """Return an unfitted fuser with the same constructor arguments."""
+        return type(self)(**self.params())
 
     def params(self) -> dict[str, Any]:
         """Return the constructor's arguments by name."""
@@ -204,3 +335,12 @@ class Fuser(ABC):
         self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]
     ) -> None:
         """Restore what ``get_state`` returned."""
+
+    def _fit(  # noqa: B027  # may learn nothing
+        self, stack: SimilarityStack, *, bank: SimilarityStack | None, progress: Progress | None
+    ) -> None:
+        """Learn from a stack; the record is there already."""
+
+    @abstractmethod
+    def _scorer(self, gallery: Gallery) -> TileScorer:
+        """Return the function that fuses tiles of a gallery that has been checked."""

@@ -18,14 +18,12 @@ from safetensors.numpy import load_file, save_file
 from dafm_core.catalog import PluginCatalog, resolve
 from dafm_core.contract.descriptions import FuserInfo
 from dafm_core.errors import FuserError, closest
-from dafm_core.fusion.base import Fuser
-from dafm_core.ground.blocks import write_json
+from dafm_core.fusion.base import FitRecord, Fuser
+from dafm_core.ground.files import replacing, sha256_of, write_json
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 FACTS: Final = "fuser.json"
 WEIGHTS: Final = "weights.safetensors"
-PASSPORT_FIELDS: Final = ("fingerprint", "options")
-"""What a fuser remembers of a provider's passport."""
 
 
 def save_fuser(fuser: Fuser, path: str | Path, *, infos: Iterable[FuserInfo] | None = None) -> Path:
@@ -43,10 +41,15 @@ def save_fuser(fuser: Fuser, path: str | Path, *, infos: Iterable[FuserInfo] | N
     ------
     FuserError
         If the fuser is not fitted, or its class is not registered.
+
+    Notes
+    -----
+    Of a fuser that has chosen among several, the one chosen is written, and how it was chosen.
     """
+    choice, fuser = fuser.choice_, fuser.deployed
     where = type(fuser).__name__
-    if not hasattr(fuser, "provider_names_"):
-        raise FuserError(f"{where}: not fitted. Call fit(stack, dataset) before saving.")
+    if not fuser.is_fitted:
+        raise FuserError(f"{where}: not fitted. Call fit(stack) before saving.")
     home = type(fuser).__module__  # tried first, so that nothing else need be imported
     candidates = sorted(_infos(infos), key=lambda info: home not in str(info.factory))
     info = next((info for info in candidates if _class_of(info) is type(fuser)), None)
@@ -61,19 +64,14 @@ def save_fuser(fuser: Fuser, path: str | Path, *, infos: Iterable[FuserInfo] | N
         "fuser": info.name,
         "class": where,
         "params": fuser.params(),
-        "protocol": fuser.protocol_,
-        "provider_names": list(fuser.provider_names_),
-        "passports": {
-            name: {key: passport[key] for key in PASSPORT_FIELDS if key in passport}
-            for name, passport in fuser.passports_.items()
-        },
-        "fitted_query_ids": sorted(fuser.fitted_query_ids_),
-        "bank_query_ids": sorted(fuser.bank_query_ids_),
+        "record": fuser.record_.to_json(),
+        "choice": choice,
         "values": values,
     }
     folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: array.copy(order="C") for name, array in arrays.items()}, folder / WEIGHTS)
+    with replacing(folder / WEIGHTS) as temporary:
+        save_file({name: array.copy(order="C") for name, array in arrays.items()}, temporary)
+    facts["weights_sha256"] = sha256_of(folder / WEIGHTS)
     write_json(folder / FACTS, facts)
     return folder
 
@@ -96,6 +94,10 @@ def load_fuser(path: str | Path, *, infos: Iterable[FuserInfo] | None = None) ->
             f"{folder}: fuser {name!r} is not registered{closest(str(name), known)}. "
             "Install the plugin it comes from."
         )
+    if sha256_of(folder / WEIGHTS) != facts["weights_sha256"]:
+        raise FuserError(
+            f"{folder}: {WEIGHTS} is not the one that {FACTS} was written with. Train it again."
+        )
     build = _class_of(known[name])
     if build.__name__ != facts["class"]:
         raise FuserError(
@@ -104,11 +106,7 @@ def load_fuser(path: str | Path, *, infos: Iterable[FuserInfo] | None = None) ->
         )
     try:
         fuser = build(**facts["params"])
-        fuser.provider_names_ = tuple(facts["provider_names"])
-        fuser.protocol_ = facts["protocol"]
-        fuser.passports_ = dict(facts["passports"])
-        fuser.fitted_query_ids_ = frozenset(facts["fitted_query_ids"])
-        fuser.bank_query_ids_ = frozenset(facts.get("bank_query_ids", ()))
+        fuser.record_ = FitRecord.from_json(facts["record"])
         fuser.set_state(load_file(folder / WEIGHTS), facts["values"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise _damaged(folder, error) from error
@@ -127,16 +125,18 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         version = facts["format_version"]
-        missing = {"fuser", "class", "params"} - facts.keys()
+        missing = {"fuser", "class", "params", "weights_sha256"} - facts.keys()
     except FileNotFoundError:
         raise FuserError(
             f"{folder}: expected a folder written by dafm train, found no {FACTS}."
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder, error) from error
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if version != FORMAT_VERSION:
+        newer = isinstance(version, int) and version > FORMAT_VERSION
         raise FuserError(
-            f"{folder}: expected format {FORMAT_VERSION}, got {version!r}. Upgrade dafm-core."
+            f"{folder}: expected format {FORMAT_VERSION}, got {version!r}. "
+            + ("Upgrade dafm-core." if newer else "Train it again.")
         )
     if missing:
         raise _damaged(folder, KeyError(*missing))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import StoreError
+from dafm_core.ground.files import write_json
 
 
 @dataclass(frozen=True)
@@ -145,18 +145,6 @@ class BlockFile:
 def checksum(rows: NDArray[Any]) -> str:
     """Return the sha256 of the rows' bytes in C order."""
     return hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest()
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _sync(array: NDArray[Any]) -> None:

@@ -5,6 +5,7 @@ A writer works on a temporary name beside the goal; only complete content gets t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -56,6 +57,12 @@ def write_text(path: str | Path, text: str) -> Path:
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the sha256 of a file as 64 hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_ids(path: str | Path) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ class Ids(tuple[str, ...]):
     @classmethod
     def distinct(cls, ids: Iterable[str], *, where: str) -> Ids:
         """Return the ids; raise DatasetError at the first that stands twice."""
-        found = cls(ids)
+        found = ids if isinstance(ids, Ids) else cls(ids)
         if len(found.place) < len(found):
             seen: set[str] = set()
             name = next(i for i in found if i in seen or seen.add(i))  # type: ignore[func-returns-value]

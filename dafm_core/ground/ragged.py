@@ -67,6 +67,11 @@ class Ragged:
         """Return the rows in another order or a selection of them."""
         return Ragged.from_rows([self[int(row)] for row in np.asarray(rows, dtype=np.int64)])
 
+    def part(self, rows: slice) -> Ragged:
+        """Return consecutive rows; values are not copied."""
+        offsets = self.offsets[rows.start : rows.stop + 1]
+        return Ragged(offsets - offsets[0], self.values[offsets[0] : offsets[-1]])
+
     def relabel(self, new: NDArray[np.int64]) -> Ragged:
         """Return the same rows with each value v replaced by ``new[v]``; negative replacements are
         dropped.

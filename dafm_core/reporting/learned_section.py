@@ -16,7 +16,6 @@ from dafm_core.cases.explain import (
     response_curves,
     weights_by_query_type,
 )
-from dafm_core.datasets.base import Dataset
 from dafm_core.fusion.base import Fuser
 from dafm_core.reporting.charts import Line, heat_map, line_chart
 from dafm_core.reporting.page import Section
@@ -49,21 +48,20 @@ class Learned:
     history: Sequence[Sequence[Mapping[str, float]]] = ()
 
     @classmethod
-    def of(cls, name: str, fuser: Fuser, stack: SimilarityStack, held_out: Dataset) -> Learned:
+    def of(cls, name: str, fuser: Fuser, held_out: SimilarityStack) -> Learned:
         """Ask a fitted fuser, on queries it has not seen; errors as ``evaluate``.
 
         Reliability is of all of them; weights are of ``WEIGHED`` drawn from them.
         """
-        part = stack.take_queries(held_out.query_ids)
         drawn = np.random.default_rng(0).permutation(held_out.n_queries)[:WEIGHED]
-        some = held_out.take([held_out.query_ids[i] for i in np.sort(drawn)])
-        weights = effective_weights(fuser, part.take_queries(some.query_ids))
+        some = held_out.take_queries([held_out.query_ids[i] for i in np.sort(drawn)])
+        weights = effective_weights(fuser, some)
         return cls(
             name=name,
-            reliability=margin_reliability(fuser, part, held_out),
-            weights=weights_by_query_type(weights, some),
-            responses=response_curves(fuser, part),
-            history=getattr(fuser, "history_", ()),
+            reliability=margin_reliability(fuser, held_out),
+            weights=weights_by_query_type(weights, some.dataset),
+            responses=response_curves(fuser, held_out),
+            history=fuser.history_,
         )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.errors import DatasetError
+from dafm_core.ground.ids import Ids
 from dafm_core.scenes.render import render
 from dafm_core.scenes.texts import describe
 from dafm_core.scenes.world import MAX_CHANGES, Scene, Signature, differences, make_family
@@ -71,7 +72,7 @@ def load(
     ]
     return Dataset(
         protocol=f"scenes-{split}{suffix}",
-        gallery_ids=tuple(sorted(scenes)),
+        gallery_ids=Ids(sorted(scenes)),
         queries=query_frame(sorted(rows, key=lambda row: str(row["query_id"])), where="scenes"),
         images=render_missing(scenes, folder),
         metrics=METRICS,

@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol, TypeAlias, cast
 
 import numpy as np
 
-from dafm_core.catalog import PluginCatalog
+from dafm_core.catalog import PluginCatalog, find
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import (
     EncodingProvider,
@@ -73,7 +73,7 @@ def _silent(stage: str, done: int, total: int) -> None:
 
 def score(
     dataset: Dataset,
-    providers: Sequence[str | Provider] | Mapping[str, Provider],
+    providers: Sequence[str | Provider] | Mapping[str, Provider | Mapping[str, Any]],
     *,
     store: str | Path,
     catalog: PluginCatalog | None = None,
@@ -85,8 +85,10 @@ def score(
     Parameters
     ----------
     dataset : Dataset
-    providers : sequence of names or providers, or mapping of name to provider
-        A provider object in a sequence is called by its ``name`` attribute.
+    providers : sequence of names or providers, or mapping of name to options or provider
+        ``["sprc", mine]``, where an object is called by its ``name`` attribute; or
+        ``{"sprc": {"checkpoint": "sprc_cirr.pt"}, "mine": mine}``, where a mapping holds the
+        options of the registered provider of that name.
     store : path
         Made if it is not there; matrices already in it are kept.
     settings
@@ -98,11 +100,19 @@ def score(
         As for :func:`score_provider`, and for unknown names.
     """
     opened = None
-    for name, provider in _named(providers, catalog).items():
-        opened = score_provider(dataset, name, provider, store=store, progress=progress, **settings)
+    for name, (provider, options) in _named(providers, catalog).items():
+        opened = score_provider(
+            dataset,
+            name,
+            provider,
+            store=store,
+            options=options,
+            progress=progress,
+            **settings,
+        )
     if opened is None:
         raise ProviderError("score: expected at least one provider, got none.")
-    return SimilarityStack.from_store(opened)
+    return opened.stack()
 
 
 def score_provider(
@@ -200,7 +210,7 @@ class _Job:
     features: Features | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self.images = [i for i in self.dataset.gallery() if i.id not in self.broken]
+        self.images = [i for i in self.dataset.gallery_images() if i.id not in self.broken]
 
     def passport(self) -> dict[str, Any]:
         references = set(self.dataset.queries["reference"].to_list())
@@ -208,7 +218,7 @@ class _Job:
             "source": "scored",
             "fingerprint": dict(getattr(self.provider, "fingerprint", {})),
             "code": _code_versions(self.provider),
-            "missing_images": sorted(self.broken & self.dataset.gallery_index.keys()),
+            "missing_images": sorted(self.broken & set(self.dataset.gallery_ids)),
             "missing_references": sorted(self.broken & references),
         }
 
@@ -237,9 +247,9 @@ class _Job:
         scores = np.zeros((len(queries), self.dataset.n_gallery), np.float32)
         if kept:
             part = self._score([queries[i] for i in kept], f"queries {start}:{stop}")
-            columns = [self.dataset.gallery_index[image.id] for image in self.images]
+            columns = self.dataset.gallery_ids.positions(image.id for image in self.images)
             scores[kept] = part.min(axis=1, keepdims=True)
-            scores[np.ix_(kept, columns)] = part
+            scores[np.ix_(np.array(kept), columns)] = part
         return start, scores
 
     def _score(self, queries: list[Query], where: str) -> Similarity:
@@ -319,25 +329,44 @@ def _broken_images(
 
 
 def _named(
-    providers: Sequence[str | Provider] | Mapping[str, Provider], catalog: PluginCatalog | None
-) -> dict[str, Provider]:
-    """Return providers by name; names are loaded from the catalog."""
+    providers: Sequence[str | Provider] | Mapping[str, Provider | Mapping[str, Any]],
+    catalog: PluginCatalog | None,
+) -> dict[str, tuple[Provider, dict[str, str]]]:
+    """Return providers by name, with the options for their passports; names are loaded."""
     if isinstance(providers, Mapping):
-        return dict(providers)
-    named: dict[str, Provider] = {}
-    for item in providers:
-        if isinstance(item, str):
+        asked: list[tuple[str | None, str | Provider | Mapping[str, Any]]] = []
+        asked += [(name, value) for name, value in providers.items()]
+    else:
+        asked = [(None, value) for value in providers]
+    named: dict[str, tuple[Provider, dict[str, str]]] = {}
+    for name, value in asked:
+        if isinstance(value, str):
+            name, value = value, {}
+        if isinstance(value, Mapping):
             catalog = catalog or PluginCatalog.discover()
-            named[item] = catalog.load_provider(item)
-        else:
-            name = getattr(item, "name", None)
-            if not isinstance(name, str):
-                raise ProviderError(
-                    f"{type(item).__name__}: expected a provider with a 'name', got none. "
-                    "Give it one, or pass {name: provider}."
-                )
-            named[name] = item
+            options = {key: str(option) for key, option in value.items()}
+            named[str(name)] = load_with_options(catalog, str(name), options)
+            continue
+        name = name or getattr(value, "name", None)
+        if not isinstance(name, str):
+            raise ProviderError(
+                f"{type(value).__name__}: expected a provider with a 'name', got none. "
+                "Give it one, or pass {name: provider}."
+            )
+        named[name] = value, {}
     return named
+
+
+def load_with_options(
+    catalog: PluginCatalog, name: str, options: Mapping[str, str]
+) -> tuple[Provider, dict[str, str]]:
+    """Return a registered provider, and its options as a passport records them: a file by its name
+    alone, so that a store is the same wherever the file lies.
+    """
+    provider = catalog.load_provider(name, options)
+    info = find(catalog.providers, name, what="provider")
+    paths = {option.name for option in info.options if option.kind == "path"}
+    return provider, {k: Path(v).name if k in paths else v for k, v in options.items()}
 
 
 def _code_versions(provider: Provider) -> dict[str, str]:

@@ -33,7 +33,7 @@ def split_store(
         If there is something at ``path``.
     """
     part = SimilarityStore.create(path, store.dataset.take(query_ids))
-    rows = _rows(store, query_ids)
+    rows = store.dataset.query_ids.positions(query_ids)
     for name in store.providers:
         _copy(part, name, [(store, rows)])
     return part
@@ -77,8 +77,7 @@ def merge_stores(
         if any(passport != passports[0] for passport in passports):
             raise AlignmentError(f"merge: the passports of {name!r} differ. Score them alike.")
         sources = [(part, np.arange(part.dataset.n_queries)) for part in parts]
-        position = {query_id: row for row, query_id in enumerate(dataset.query_ids)}
-        _copy(merged, name, sources, order=np.array([position[i] for i in order]))
+        _copy(merged, name, sources, order=dataset.query_ids.positions(order))
     return merged
 
 
@@ -113,8 +112,3 @@ def _copy(
 def _carried(store: SimilarityStore, name: str) -> dict[str, Any]:
     passport = store.passport(name)
     return {k: v for k, v in passport.items() if k not in (*_WRITTEN, *_COUNTED)}
-
-
-def _rows(store: SimilarityStore, query_ids: Sequence[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    index = {query_id: row for row, query_id in enumerate(store.dataset.query_ids)}
-    return np.array([index[query_id] for query_id in query_ids], dtype=np.int64)

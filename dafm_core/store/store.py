@@ -1,14 +1,11 @@
-"""The similarity store: one portable folder that holds K frozen models' scores and all that
-evaluation needs.
+"""The similarity store: one portable folder with K frozen models' scores and what evaluation needs.
 
     STORE/store.json           format version, protocol, hashes of ids and texts, metrics
     STORE/queries.parquet      query_id, reference, text, group, targets, subset, excluded
     STORE/gallery.parquet      image_id
-    STORE/NAME/scores.npy      (n_queries, n_gallery), C order, float32 or float16; numpy.load
-    reads it
+    STORE/NAME/scores.npy      (n_queries, n_gallery) in C order, float32 or float16
     STORE/NAME/passport.json   where the scores come from, and a checksum per block of rows
-    STORE/NAME/neighbours.npy  optional: each candidate's nearest other candidates, (n_gallery, M)
-    int32
+    STORE/NAME/neighbours.npy  optional: each candidate's nearest others, (n_gallery, M) int32
     STORE/NAME/cost.json       optional: what scoring took here; not part of the passport
 
 Everything is written atomically and read without unpickling. How scores come about is not known
@@ -18,10 +15,9 @@ here: see ``scoring.py`` and ``importing.py``.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -32,10 +28,21 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dafm_core.datasets.base import QUERY_SCHEMA, Dataset
-from dafm_core.errors import SimilarityError, StoreError, closest
-from dafm_core.ground.blocks import BlockFile, checksum, write_json
+from dafm_core.errors import AlignmentError, SimilarityError, StoreError, closest
+from dafm_core.ground.blocks import BlockFile, checksum
+from dafm_core.ground.files import replacing, write_json
+from dafm_core.ground.ids import Ids
+from dafm_core.store.stack import SimilarityStack
 
 FORMAT_VERSION = 1
+AGREED_FIELDS = (
+    "protocol",
+    "queries_sha256",
+    "gallery_sha256",
+    "dataset_options",
+    "direction",
+)
+"""Passport fields in which all providers of a stack must agree."""
 PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 SCORE_DTYPES = ("float32", "float16")
 
@@ -122,7 +129,7 @@ class SimilarityStore:
             raise StoreError(f"{self.path}: queries or gallery cannot be read ({error}).") from None
         dataset = Dataset(
             protocol=self.protocol,
-            gallery_ids=tuple(gallery),
+            gallery_ids=Ids(gallery),
             queries=queries,
             metrics=tuple(self._facts["metrics"]),
             options=self._facts["dataset_options"],
@@ -170,6 +177,41 @@ class SimilarityStore:
         """Return each candidate's nearest other candidates, (n_gallery, M), or None."""
         path = self._folder(name) / "neighbours.npy"
         return np.asarray(self._load(path), dtype=np.int32) if path.exists() else None
+
+    def stack(self, names: Sequence[str] | None = None) -> SimilarityStack:
+        """Return the store's dataset with the rows of its providers, memory-mapped.
+
+        Parameters
+        ----------
+        names : sequence of str, optional
+            All complete providers by default.
+
+        Raises
+        ------
+        AlignmentError
+            If there are none, or two passports disagree; says in which field, and whose.
+        StoreError
+            For an unknown name (with the closest match) or a damaged file.
+        """
+        names = sorted(self.providers if names is None else names)
+        if not names:
+            raise AlignmentError(f"{self.path}: nothing is scored yet. Run dafm score first.")
+        passports = {name: self.passport(name) for name in names}
+        for field_name in AGREED_FIELDS:
+            values = {name: passports[name].get(field_name) for name in names}
+            odd = [name for name in names if values[name] != values[names[0]]]
+            if odd:
+                raise AlignmentError(
+                    f"{self.path}: passports disagree in {field_name!r}: {names[0]} has "
+                    f"{values[names[0]]!r}, {odd[0]} has {values[odd[0]]!r}. Score one again."
+                )
+        neighbours = {name: self.neighbours(name) for name in names}
+        return SimilarityStack.from_matrices(
+            {name: self.scores(name) for name in names},
+            self.dataset,
+            passports=passports,
+            neighbours={name: ids for name, ids in neighbours.items() if ids is not None},
+        )
 
     def verify(self, name: str) -> list[str]:
         """Return one line for each block of rows whose checksum does not match the passport."""
@@ -374,16 +416,14 @@ class ScoreWriter:
             if not self._file.blocks and self._folder.exists() and not any(self._folder.iterdir()):
                 self._folder.rmdir()
             return
-        (self._folder / "passport.json").unlink(
-            missing_ok=True
-        )  # from here to its return: unfinished
+        # Without a passport the folder counts as unfinished, until it is written again below.
+        (self._folder / "passport.json").unlink(missing_ok=True)
         self._file.commit()
         if self._neighbours is None:
             (self._folder / "neighbours.npy").unlink(missing_ok=True)
         else:
-            temporary = self._folder / "neighbours.partial.npy"
-            np.save(temporary, self._neighbours)
-            temporary.replace(self._folder / "neighbours.npy")
+            with replacing(self._folder / "neighbours.npy") as temporary:
+                np.save(temporary, self._neighbours)
         if self._cost:
             write_json(self._folder / "cost.json", self._cost)
         blocks = [
@@ -426,6 +466,5 @@ def _count_tied(rows: NDArray[Any]) -> int:
 
 
 def _write_parquet(frame: pl.DataFrame, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    frame.write_parquet(temporary)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        frame.write_parquet(temporary)

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import AlignmentError, FuserError
-from dafm_core.fusion.base import Fuser
-from dafm_core.ground.ragged import Ragged
+from dafm_core.fusion.base import FitRecord, Fuser
 from dafm_core.store.stack import SimilarityStack
 from dafm_core.testing.results import Battery, Check, CheckFailed, CheckResult, NotApplicable
 from dafm_core.testing.samples import FuserSubject
@@ -72,7 +71,8 @@ def _expect_same_ranking(got: NDArray[np.float32], expected: NDArray[np.float32]
 def _expect_defined(scores: NDArray[np.float32], stack: SimilarityStack, law: str) -> None:
     """Raise CheckFailed unless excluded cells are -inf and all others finite."""
     excluded = np.zeros(scores.shape, bool)
-    excluded[stack.excluded.rows, stack.excluded.values] = True
+    cells = stack.dataset.excluded
+    excluded[cells.rows, cells.values] = True
     if not np.isneginf(scores[excluded]).all():
         raise CheckFailed(f"an excluded candidate has a score: {law}")
     if not np.isfinite(scores[~excluded]).all():
@@ -90,7 +90,7 @@ def _run_shape(subject: FuserSubject) -> None:
 
 @_battery.add("Law 1: permuting the gallery permutes the scores.")
 def _gallery_permutation(subject: FuserSubject) -> None:
-    if getattr(subject.fuser, "gallery_order_matters", False):
+    if subject.fuser.gallery_order_matters:
         raise NotApplicable("the fuser says that gallery_order_matters")
     order = np.random.default_rng(subject.seed).permutation(subject.n_gallery)
     permuted = subject.stack.take_gallery([subject.stack.gallery_ids[i] for i in order])
@@ -101,7 +101,7 @@ def _gallery_permutation(subject: FuserSubject) -> None:
 @_battery.add("Law 2: the order in which providers are added changes nothing.")
 def _provider_order(subject: FuserSubject) -> None:
     turned = subject.stack_of(dict(reversed(subject.matrices.items())))
-    got = subject.fresh().fit(turned, subject.dataset).fuse(turned).scores
+    got = subject.fresh().fit(turned).fuse(turned).scores
     if not np.array_equal(got, subject.scores):
         raise CheckFailed("scores changed with the order of providers")
 
@@ -120,14 +120,14 @@ def _row_scaling(subject: FuserSubject) -> None:
 
 @_battery.add("Law 4: same seed, same inputs, same bits.")
 def _deterministic(subject: FuserSubject) -> None:
-    again = subject.fresh().fit(subject.stack, subject.dataset)
+    again = subject.fresh().fit(subject.stack)
     if not np.array_equal(again.fuse(subject.stack).scores, subject.scores):
         raise CheckFailed("a second fit and fuse gave other scores")
 
 
 @_battery.add("Law 5: a query's row does not depend on the other queries of the tile.")
 def _tile_independence(subject: FuserSubject) -> None:
-    score = subject.fitted.checked_scorer(subject.stack)
+    score = subject.fitted.scorer(subject.stack)
     sizes = (1, 7, subject.n_queries)
     for size in sizes:
         rows = [score(tile) for _, tile in subject.stack.tiles(size)]
@@ -147,14 +147,14 @@ def _constant_rows(subject: FuserSubject) -> None:
     for names in (["good"], list(flat)):
         stack = subject.stack_of(subject.matrices | {name: flat[name] for name in names})
         _expect_defined(subject.fitted.fuse(stack).scores, stack, "constant rows when used")
-        fitted = subject.fresh().fit(stack, subject.dataset)
+        fitted = subject.fresh().fit(stack)
         _expect_defined(fitted.fuse(stack).scores, stack, "constant rows when fitted")
 
 
 @_battery.add("K = 1: one provider is fused to defined scores.")
 def _one_provider(subject: FuserSubject) -> None:
     stack = subject.stack.select(["good"])
-    scores = subject.fresh().fit(stack, subject.dataset).fuse(stack).scores
+    scores = subject.fresh().fit(stack).fuse(stack).scores
     _expect_defined(scores, stack, "one provider")
 
 
@@ -166,8 +166,8 @@ def _one_candidate(subject: FuserSubject) -> None:
 
 @_battery.add("A query with all candidates excluded but one, or all of them, is defined.")
 def _nearly_all_excluded(subject: FuserSubject) -> None:
-    every = np.arange(subject.n_gallery)
-    excluded = Ragged.from_rows([every[1:], every, *[[]] * (subject.n_queries - 2)])
+    every = list(subject.dataset.gallery_ids)
+    excluded = [every[1:], every, *[[]] * (subject.n_queries - 2)]
     stack = subject.stack_of(subject.matrices, excluded=excluded)
     _expect_defined(subject.fitted.fuse(stack).scores, stack, "nearly all excluded")
 
@@ -178,7 +178,7 @@ def _extreme_scales(subject: FuserSubject) -> None:
     pairs = zip(subject.matrices.items(), scales, strict=True)
     matrices = {name: (scores * scale).astype(np.float32) for (name, scores), scale in pairs}
     stack = subject.stack_of(matrices)
-    fitted = subject.fresh().fit(stack, subject.dataset)
+    fitted = subject.fresh().fit(stack)
     _expect_defined(fitted.fuse(stack).scores, stack, "extreme scales")
 
 
@@ -203,7 +203,7 @@ def _other_providers(subject: FuserSubject) -> None:
 
 @_battery.add("Queries whose targets fit used are kept, so that evaluating on them is refused.")
 def _fitted_queries(subject: FuserSubject) -> None:
-    kept = subject.fitted.fitted_query_ids_
+    kept = subject.fitted.record_.query_ids
     everything = frozenset(subject.dataset.query_ids)
     if kept != everything and (kept or subject.fuser.learns):
         raise CheckFailed(f"expected all {len(everything)} queries, got {len(kept)}")
@@ -217,8 +217,8 @@ def _state_round_trip(subject: FuserSubject) -> None:
             raise CheckFailed(f"state array {name!r} is a {type(array).__name__}")
     params = json.loads(json.dumps(subject.fuser.params()))
     restored = type(subject.fuser)(**params)
-    for name in ("provider_names_", "fitted_query_ids_", "passports_", "protocol_"):
-        setattr(restored, name, getattr(subject.fitted, name))
+    record = json.loads(json.dumps(subject.fitted.record_.to_json()))
+    restored.record_ = FitRecord.from_json(record)
     copied: dict[str, NDArray[Any]] = {name: array.copy() for name, array in arrays.items()}
     restored.set_state(copied, json.loads(json.dumps(values)))
     if not np.array_equal(restored.fuse(subject.stack).scores, subject.scores):

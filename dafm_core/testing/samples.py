@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.fusion.base import Fuser
-from dafm_core.ground.ragged import Ragged
+from dafm_core.ground.ids import Ids
 from dafm_core.store.stack import SimilarityStack
 
 PROTOCOL = "made-up"
@@ -103,7 +104,7 @@ class FuserSubject:
 
     def fresh(self) -> Fuser:
         """Return an unfitted fuser with the same parameters."""
-        return type(self.fuser)(**self.fuser.params())
+        return self.fuser.clone()
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -124,7 +125,7 @@ class FuserSubject:
                 }
             )
         return Dataset(
-            protocol=PROTOCOL, gallery_ids=tuple(gallery), queries=query_frame(rows, where=PROTOCOL)
+            protocol=PROTOCOL, gallery_ids=Ids(gallery), queries=query_frame(rows, where=PROTOCOL)
         )
 
     @cached_property
@@ -147,7 +148,7 @@ class FuserSubject:
     @cached_property
     def fitted(self) -> Fuser:
         """A fuser fitted on the whole stack."""
-        return self.fresh().fit(self.stack, self.dataset)
+        return self.fresh().fit(self.stack)
 
     @cached_property
     def scores(self) -> NDArray[np.float32]:
@@ -155,13 +156,18 @@ class FuserSubject:
         return self.fitted.fuse(self.stack).scores
 
     def stack_of(
-        self, matrices: Mapping[str, NDArray[np.float32]], *, excluded: Ragged | None = None
+        self,
+        matrices: Mapping[str, NDArray[np.float32]],
+        *,
+        excluded: Sequence[Sequence[str]] | None = None,
     ) -> SimilarityStack:
-        """Return a stack of other matrices for the same queries and gallery."""
-        return SimilarityStack.from_matrices(
-            matrices,
-            protocol=PROTOCOL,
-            query_ids=self.dataset.query_ids,
-            gallery_ids=self.dataset.gallery_ids,
-            excluded=self.dataset.excluded if excluded is None else excluded,
-        )
+        """Return a stack of other matrices for the same queries and gallery.
+
+        With ``excluded``, lists of images per query, no query has a target.
+        """
+        dataset = self.dataset
+        if excluded is not None:
+            nothing = pl.Series("targets", [[]] * self.n_queries, dtype=pl.List(pl.String))
+            lists = pl.Series("excluded", excluded, dtype=pl.List(pl.String))
+            dataset = replace(dataset, queries=dataset.queries.with_columns(nothing, lists))
+        return SimilarityStack.from_matrices(matrices, dataset)

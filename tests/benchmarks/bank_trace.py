@@ -22,7 +22,6 @@ from dafm_core.evaluation.crossfit import fold_splits
 from dafm_core.fusion.light.fuser import LightFusion
 from dafm_core.ground.statistics import Resampler
 from dafm_core.metrics.ranking import rank_targets
-from dafm_core.store.stack import SimilarityStack
 from dafm_core.store.store import SimilarityStore
 
 DEPTHS = (1, 5, 10, 50)
@@ -44,8 +43,8 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     arguments = parser.parse_args()
     store = SimilarityStore.open(arguments.store)
-    stack, dataset = SimilarityStack.from_store(store), store.dataset
-    foreign = SimilarityStack.from_store(SimilarityStore.open(arguments.bank))
+    stack, dataset = store.stack(), store.dataset
+    foreign = SimilarityStore.open(arguments.bank).stack()
     ranks: dict[str, list[NDArray[np.float64]]] = {}
     groups = []
     for train, test in fold_splits(dataset, arguments.folds):

@@ -20,9 +20,9 @@ import ranx
 
 from dafm_core.datasets.base import Dataset
 from dafm_core.evaluation.evaluate import evaluate, evaluate_run
-from dafm_core.fusion.base import Run
 from dafm_core.fusion.light.fuser import LightFusion
 from dafm_core.fusion.static import MeanFusion, VotingFusion, WeightedFusion
+from dafm_core.store.run import Run
 from dafm_core.store.stack import SimilarityStack
 from dafm_core.store.store import SimilarityStore
 
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--metric", default="recall@10", help="what ranx optimises")
     arguments = parser.parse_args()
     store = SimilarityStore.open(arguments.store)
-    stack, dataset = SimilarityStack.from_store(store), store.dataset
+    stack, dataset = store.stack(), store.dataset
     fit, held_out = dataset.split(test_size=0.5, seed=0)
     few = fit.take(fit.query_ids[:4])
     for method, norm in THEIRS:  # compiles, untimed

@@ -22,7 +22,7 @@ def problem(make_problem):
 def fusers(problem):
     dataset, stack = problem
     mean, vote = MeanFusion(normalize="zscore"), VotingFusion()
-    return {"mean": mean.fit(stack, dataset), "vote": vote.fit(stack, dataset)}
+    return {"mean": mean.fit(stack), "vote": vote.fit(stack)}
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_hits_agree_with_sorting_and_never_show_an_excluded_image(problem, cases
 def test_contributions_agree_with_a_naive_refusion(problem, fusers, cases):
     _, stack = problem
     tile = stack.tile(0, 1)
-    scorer = fusers["mean"].checked_scorer(stack)
+    scorer = fusers["mean"].scorer(stack)
     hits = cases.hits["mean"][0]
     parts = cases.breakdowns["mean"]
     for k in range(3):
@@ -73,12 +73,12 @@ class Tolerant(MeanFusion):
     """A mean that does without providers."""
 
     def _check_providers(self, stack):
-        assert set(stack.names) <= set(self.provider_names_)
+        assert set(stack.names) <= set(self.record_.providers)
 
 
 def test_a_fuser_that_can_do_without_a_provider_is_asked_to(problem):
     dataset, stack = problem
-    fuser = Tolerant(normalize="zscore").fit(stack, dataset)
+    fuser = Tolerant(normalize="zscore").fit(stack)
     cases = collect_cases(stack, dataset, {"mean": fuser}, depth=2)
     without = MeanFusion(normalize="zscore").fit(stack.select(stack.names[1:]), dataset)
     scores = without.fuse(stack.select(stack.names[1:])).scores
@@ -137,7 +137,7 @@ def test_find_orders_by_change_and_reads_text(cases):
 
 def test_a_gallery_smaller_than_the_depth(make_problem):
     dataset, stack = make_problem(n_queries=8, n_gallery=7)
-    mean = MeanFusion(normalize="zscore").fit(stack, dataset)
+    mean = MeanFusion(normalize="zscore").fit(stack)
     cases = collect_cases(stack, dataset, {"mean": mean}, depth=20)
     assert (cases.hits["mean"] >= 0).sum(axis=1).tolist() == [6] * 8
     assert all(np.isfinite(array).all() for array in vars(cases.breakdowns["mean"]).values())
@@ -155,8 +155,8 @@ def test_what_is_refused(problem, fusers, cases):
         cases.take_queries(["q99"])
     with pytest.raises(OptionError, match="no fuser 'meen'; did you mean 'mean'"):
         cases.frame("meen")
-    tuned = MeanFusion().fit(stack, dataset)
-    tuned.fitted_query_ids_ = frozenset(dataset.query_ids)
+    tuned = MeanFusion().fit(stack)
+    tuned.record_.query_ids = frozenset(dataset.query_ids)
     with pytest.raises(LeakageError):
         collect_cases(stack, dataset, {"mean": tuned})
 

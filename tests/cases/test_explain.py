@@ -19,9 +19,9 @@ def problem(make_problem):
 
 
 def weighted(stack, dataset, weights):
-    fuser = WeightedFusion(normalize="zscore").fit(stack, dataset)
+    fuser = WeightedFusion(normalize="zscore").fit(stack)
     fuser.weights_ = np.array([weights[name] for name in stack.names])
-    fuser.fitted_query_ids_ = frozenset()
+    fuser.record_.query_ids = frozenset()
     return fuser
 
 
@@ -35,14 +35,14 @@ def test_the_weights_of_a_weighted_sum_are_found_exactly(problem):
 
 def test_a_rule_that_is_not_linear_says_so(problem):
     dataset, stack = problem
-    found = effective_weights(MaxFusion(normalize="zscore").fit(stack, dataset), stack)
+    found = effective_weights(MaxFusion(normalize="zscore").fit(stack), stack)
     assert_allclose(np.abs(found.weights).sum(axis=1), 1)
     assert 0 < found.explained.mean() < 0.99
 
 
 def test_weights_by_query_type_are_means_over_its_queries(problem):
     dataset, stack = problem
-    weights = effective_weights(BestSingle().fit(stack, dataset), stack)
+    weights = effective_weights(BestSingle().fit(stack), stack)
     table = weights_by_query_type(weights, dataset)
     assert table["query_type"].to_list() == ["all", "count"]  # "text 12" holds a number
     assert table["n_queries"].to_list() == [80, 80]
@@ -63,7 +63,7 @@ def test_a_weighted_sum_responds_in_straight_lines(make_problem):
 
 def test_reliability_adds_up_to_the_hit_rate(problem):
     dataset, stack = problem
-    mean = MeanFusion(normalize="zscore").fit(stack, dataset)
+    mean = MeanFusion(normalize="zscore").fit(stack)
     bins = margin_reliability(mean, stack, dataset, n_bins=4)
     overall = evaluate(mean, stack, dataset, metrics=["hit@1"]).values["hit@1"]
     assert bins["n_queries"].sum() == dataset.n_queries
@@ -75,8 +75,8 @@ def test_reliability_adds_up_to_the_hit_rate(problem):
 
 def test_what_is_refused(problem):
     dataset, stack = problem
-    tuned = MeanFusion().fit(stack, dataset)
-    tuned.fitted_query_ids_ = frozenset(dataset.query_ids)
+    tuned = MeanFusion().fit(stack)
+    tuned.record_.query_ids = frozenset(dataset.query_ids)
     with pytest.raises(LeakageError):
         margin_reliability(tuned, stack, dataset)
     with pytest.raises(OptionError, match="n_bins >= 1, got 0"):

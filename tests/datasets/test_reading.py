@@ -7,7 +7,6 @@ from dafm_core.datasets.reading import (
     checked,
     checked_list,
     choose,
-    connected_groups,
     image_folder,
     images_by_stem,
     inside,

@@ -77,7 +77,7 @@ def test_tiles_do_not_matter(problem, monkeypatch):
 
 def test_a_run_scores_like_its_fuser(problem):
     dataset, stack = problem
-    fuser = Sum().fit(stack, dataset)
+    fuser = Sum().fit(stack)
     direct = evaluate(fuser, stack, dataset, allow_fitted=True)
     assert evaluate_run(fuser.fuse(stack), dataset).frame.equals(direct.frame)
 

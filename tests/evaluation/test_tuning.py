@@ -35,7 +35,7 @@ def test_it_chooses_as_a_loop_by_hand_and_fits_the_choice_on_everything(problem)
     assert selected.chosen_ == max(selected.quality_, key=selected.quality_.get) == "good"
     alone = LogisticFusion().fit(stack, fit)
     assert evaluate(selected, stack, held_out).values == evaluate(alone, stack, held_out).values
-    assert selected.fitted_query_ids_ == set(fit.query_ids)
+    assert selected.record_.query_ids == set(fit.query_ids)
     assert not hasattr(SHARP["good"], "weights_")  # what is given stays unfitted
 
 
@@ -63,7 +63,7 @@ def test_it_is_compared_like_any_fuser(problem):
 def test_one_candidate_or_one_group_leaves_nothing_to_choose(problem, caplog):
     dataset, stack = problem
     with caplog.at_level(logging.WARNING):
-        one = SelectedFusion(candidates={"only": LogisticFusion()}).fit(stack, dataset)
+        one = SelectedFusion(candidates={"only": LogisticFusion()}).fit(stack)
         few = SelectedFusion(candidates=SHARP).fit(stack, dataset.take(dataset.query_ids[:4]))
     assert (one.chosen_, few.chosen_) == ("only", "good")
     assert "nothing to choose by; good it is" in caplog.text

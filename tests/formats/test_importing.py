@@ -23,7 +23,6 @@ from dafm_core.errors import (
 from dafm_core.evaluation.evaluate import evaluate
 from dafm_core.formats.importing import import_features, import_scores
 from dafm_core.scoring.neighbours import nearest_neighbours
-from dafm_core.store.stack import SimilarityStack
 from dafm_core.store.store import SimilarityStore
 
 N_QUERIES, N_GALLERY = 7, 12
@@ -77,7 +76,7 @@ def test_a_matrix_in_the_stores_order(tmp_path, store, scores, suffix):
     import_scores(store, "ccin", save(tmp_path / f"m{suffix}", scores))
     assert_array_equal(store.scores("ccin"), scores)
     assert store.verify("ccin") == []
-    assert SimilarityStack.from_store(store).names == ("ccin",)
+    assert store.stack().names == ("ccin",)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".pt", ".safetensors", ".parquet"])
@@ -206,7 +205,7 @@ def test_recall_beyond_a_truncated_list_is_the_expectation(tmp_path, store, data
     (tmp_path / "s.json").write_text(json.dumps(content))
     import_scores(store, "m", tmp_path / "s.json")
     metrics = ["recall@2", "recall@3", "recall@6", "recall@12"]
-    frame = evaluate("m", SimilarityStack.from_store(store), dataset, metrics=metrics).frame
+    frame = evaluate("m", store.stack(), dataset, metrics=metrics).frame
     assert frame.row(0)[2:] == (1.0, 1.0, 1.0, 1.0)  # target g1 is listed second
     assert frame.row(4)[2:] == (0.0, 0.0, 3 / 9, 1.0)  # target g5 is not listed
     assert store.passport("m")["truncated_at"] == 3

@@ -14,7 +14,7 @@ from dafm_core.evaluation.score_file import score_submission
 from dafm_core.formats.lint import lint_submission
 from dafm_core.formats.lists import read_submission
 from dafm_core.formats.submission import rank, run_blocks, write_submission
-from dafm_core.fusion.base import Run
+from dafm_core.store.run import Run
 
 SHARED = Path(os.environ.get("DAFM_SHARED", "../shared")) / "data" / "cirr"
 needs_data = pytest.mark.skipif(

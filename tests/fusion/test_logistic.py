@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from dafm_core.fusion.channels.inputs import DEFAULT_INPUTS
 from sklearn.linear_model import LogisticRegression
 
 from dafm_core.errors import OptionError
 from dafm_core.evaluation.evaluate import evaluate, evaluate_providers
-from dafm_core.fusion.channels.inputs import DEFAULT_INPUTS
 from dafm_core.fusion.logistic import LogisticFusion
 from dafm_core.fusion.saving import load_fuser, save_fuser
 from dafm_core.ground.normalize import zscore_rows
@@ -15,7 +15,7 @@ from dafm_core.store.stack import SimilarityStack
 
 def test_all_cells_give_the_weights_of_scikit_learn_by_hand(make_problem):
     dataset, stack = make_problem()
-    fitted = LogisticFusion(inputs="rows", n_negatives=stack.n_gallery).fit(stack, dataset)
+    fitted = LogisticFusion(inputs="rows", n_negatives=stack.n_gallery).fit(stack)
     scores = zscore_rows(stack.tile(0, stack.n_queries))
     kept = np.isfinite(scores[:, 0])
     right = np.zeros(kept.shape, bool)
@@ -27,8 +27,8 @@ def test_all_cells_give_the_weights_of_scikit_learn_by_hand(make_problem):
 
 def test_sampled_negatives_stand_for_all(make_problem):
     dataset, stack = make_problem(n_queries=300, n_gallery=300)
-    every = LogisticFusion(inputs="rows", n_negatives=300).fit(stack, dataset).weights_
-    some = LogisticFusion(inputs="rows", n_negatives=60).fit(stack, dataset).weights_
+    every = LogisticFusion(inputs="rows", n_negatives=300).fit(stack).weights_
+    some = LogisticFusion(inputs="rows", n_negatives=60).fit(stack).weights_
     np.testing.assert_allclose(some, every, rtol=0.15)
 
 
@@ -49,8 +49,8 @@ def test_fitting_again_gives_the_same_bits_and_a_shuffled_gallery_the_same_weigh
 ):
     dataset, stack = make_problem(n_gallery=200)
     rows = {"inputs": "rows"}
-    fitted = LogisticFusion(**rows).fit(stack, dataset).weights_
-    np.testing.assert_array_equal(LogisticFusion(**rows).fit(stack, dataset).weights_, fitted)
+    fitted = LogisticFusion(**rows).fit(stack).weights_
+    np.testing.assert_array_equal(LogisticFusion(**rows).fit(stack).weights_, fitted)
     order = [stack.gallery_ids[j] for j in rng.permutation(200)]
     shuffled = LogisticFusion(**rows).fit(stack.take_gallery(order), dataset).weights_
     np.testing.assert_allclose(shuffled, fitted, rtol=1e-3)

@@ -21,7 +21,7 @@ def problem(make_problem):
 @pytest.fixture
 def saved(problem, tmp_path):
     dataset, stack = problem
-    return save_fuser(WeightedFusion().fit(stack, dataset), tmp_path / "m", infos=STATIC_FUSERS)
+    return save_fuser(WeightedFusion().fit(stack), tmp_path / "m", infos=STATIC_FUSERS)
 
 
 def edit(folder, **facts):
@@ -31,13 +31,13 @@ def edit(folder, **facts):
 
 def test_round_trip_gives_the_same_bits(static_fuser, problem, tmp_path):
     dataset, stack = problem
-    fitted = static_fuser.fit(stack, dataset)
+    fitted = static_fuser.fit(stack)
     loaded = load_fuser(
         save_fuser(fitted, tmp_path / "m", infos=STATIC_FUSERS), infos=STATIC_FUSERS
     )
     assert type(loaded) is type(fitted)
     assert loaded.params() == fitted.params()
-    assert loaded.fitted_query_ids_ == fitted.fitted_query_ids_
+    assert loaded.record_.query_ids == fitted.record_.query_ids
     np.testing.assert_array_equal(loaded.fuse(stack).scores, fitted.fuse(stack).scores)
 
 
@@ -50,7 +50,7 @@ def test_what_is_not_fitted_or_not_registered_cannot_be_saved(problem, tmp_path)
     with pytest.raises(FuserError, match="not fitted"):
         save_fuser(MeanFusion(), tmp_path / "m", infos=STATIC_FUSERS)
     with pytest.raises(FuserError, match="no registered fuser"):
-        save_fuser(Mine().fit(stack, dataset), tmp_path / "m", infos=STATIC_FUSERS)
+        save_fuser(Mine().fit(stack), tmp_path / "m", infos=STATIC_FUSERS)
 
 
 def test_a_missing_folder_says_what_was_expected(tmp_path):
@@ -89,7 +89,7 @@ def test_another_checkpoint_is_refused_when_used(problem, tmp_path):
     dataset, stack = problem
     passports = {name: {"fingerprint": {"checkpoint_sha256": "aa"}} for name in stack.names}
     stack = replace(stack, passports=passports)
-    folder = save_fuser(MeanFusion().fit(stack, dataset), tmp_path / "m", infos=STATIC_FUSERS)
+    folder = save_fuser(MeanFusion().fit(stack), tmp_path / "m", infos=STATIC_FUSERS)
     loaded = load_fuser(folder, infos=STATIC_FUSERS)
     loaded.fuse(stack)
     changed = passports | {"model-1": {"fingerprint": {"checkpoint_sha256": "bb"}}}

@@ -40,7 +40,7 @@ def test_fit_keeps_the_setting_that_ranks_training_queries_best(rule, problem):
     dataset, stack = problem
     metrics = tuning_metrics(dataset, None)
     values = measure_settings({"r": rule}, stack, dataset, metrics)["r"].mean(axis=(0, 2))
-    fitted = rule.fit(stack, dataset)
+    fitted = rule.fit(stack)
     assert values[fitted.settings(stack).index(fitted.setting_)] == values.max()
     direct = evaluate(fitted, stack, dataset, allow_fitted=True).per_query.mean()
     assert direct == pytest.approx(values.max())
@@ -50,7 +50,7 @@ def test_best_single_is_the_best_single(problem):
     dataset, stack = problem
     singles = evaluate_providers(stack, dataset)
     best = max(singles, key=lambda name: singles[name].values["recall@5"])
-    fitted = BestSingle(objective="recall@5").fit(stack, dataset)
+    fitted = BestSingle(objective="recall@5").fit(stack)
     assert fitted.provider_ == best
     np.testing.assert_array_equal(fitted.fuse(stack).scores, stack.select([best]).tile(0, 60)[:, 0])
 
@@ -72,7 +72,7 @@ def test_defaults_hold_before_fit_and_without_targets(problem):
         expected = explicit.fuse(stack).scores
         np.testing.assert_array_equal(rule.fuse(stack).scores, expected)
         np.testing.assert_array_equal(rule.fit(stack, blind).fuse(stack).scores, expected)
-        assert rule.fitted_query_ids_ == frozenset()
+        assert rule.record_.query_ids == frozenset()
     with pytest.raises(FuserError, match="not fitted"):
         BestSingle().fuse(stack)
     with pytest.raises(FuserError, match="no training query has a target"):
@@ -83,8 +83,8 @@ def test_defaults_hold_before_fit_and_without_targets(problem):
 
 def test_a_rule_with_nothing_to_choose_has_seen_nothing(problem):
     dataset, stack = problem
-    assert MeanFusion(normalize="rank").fit(stack, dataset).fitted_query_ids_ == frozenset()
-    assert MeanFusion().fit(stack, dataset).fitted_query_ids_ == frozenset(dataset.query_ids)
+    assert MeanFusion(normalize="rank").fit(stack).record_.query_ids == frozenset()
+    assert MeanFusion().fit(stack).record_.query_ids == frozenset(dataset.query_ids)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_weights_minimise_the_loss(make_problem, rng, n_targets):
 
 def test_weights_lie_on_the_simplex_and_leave_noise_out(make_problem):
     dataset, stack = make_problem(n_queries=200, noise=(1.0, 1.0, 60.0))
-    fitted = WeightedFusion().fit(stack, dataset)
+    fitted = WeightedFusion().fit(stack)
     assert fitted.weights_.sum() == pytest.approx(1)
     assert (fitted.weights_ >= 0).all()
     assert fitted.weights_[2] < 0.05

@@ -92,7 +92,7 @@ def test_other_tools_read_our_runs_and_agree(tmp_path, make_problem):
     import ranx
 
     dataset, stack = make_problem(n_queries=30, n_gallery=40)
-    mean = MeanFusion(normalize="zscore").fit(stack, dataset)
+    mean = MeanFusion(normalize="zscore").fit(stack)
     run = mean.fuse(stack)
     path = write_run(
         tmp_path / "run.trec",

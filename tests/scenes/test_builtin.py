@@ -38,7 +38,9 @@ def matrices(dataset):
     for name in NAMES:
         provider = make(name)
         wanted = provider.encode_queries(queries)
-        scores[name] = provider.similarity(wanted, provider.encode_gallery(dataset.gallery()))
+        scores[name] = provider.similarity(
+            wanted, provider.encode_gallery(dataset.gallery_images())
+        )
     return scores
 
 
@@ -51,7 +53,11 @@ def ranks(scores, dataset):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_are_float32_finite_and_independent_of_the_block(name, dataset, matrices):
-    provider, gallery, queries = make(name), dataset.gallery()[:90], dataset.iter_queries(0, 25)
+    provider, gallery, queries = (
+        make(name),
+        dataset.gallery_images()[:90],
+        dataset.iter_queries(0, 25),
+    )
     assert is_encoding(provider)
     whole = matrices[name]
     assert whole.dtype == np.float32

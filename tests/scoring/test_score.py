@@ -35,7 +35,7 @@ def scored_files(path):
 def test_the_stack_holds_what_the_provider_computes(tmp_path, dataset, make_provider):
     provider = make_provider()
     stack = score(dataset, {"dot": provider}, store=tmp_path / "s", block_rows=5)
-    gallery = provider.encode_gallery(dataset.gallery())
+    gallery = provider.encode_gallery(dataset.gallery_images())
     expected = provider.similarity(provider.encode_queries(dataset.iter_queries()), gallery)
     np.testing.assert_allclose(stack.matrices[0], expected, rtol=1e-6)
 

@@ -103,10 +103,10 @@ def test_passports_that_disagree_are_named(tmp_path, dataset, make_provider):
     path = tmp_path / "s" / "b" / "passport.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"queries_sha256": "0"}))
     with pytest.raises(AlignmentError, match=r"disagree in 'queries_sha256': a has .* b has '0'"):
-        SimilarityStack.from_store(SimilarityStore.open(tmp_path / "s"))
+        SimilarityStore.open(tmp_path / "s").stack()
 
 
 def test_an_empty_store_is_said(tmp_path, dataset):
     store = SimilarityStore.create(tmp_path / "s", dataset)
     with pytest.raises(AlignmentError, match="nothing is scored yet"):
-        SimilarityStack.from_store(store)
+        store.stack()

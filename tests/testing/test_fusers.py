@@ -74,7 +74,7 @@ class SmoothsAndSaysSo(SmoothsOverFileOrder):
 
 class TrustsTheFirst(Fuser):
     def fit(self, stack, dataset):
-        super().fit(stack, dataset)
+        super().fit(stack)
         self.first_ = next(iter(np.random.default_rng().permutation(stack.n_providers)))
         return self
 
@@ -113,14 +113,14 @@ class Unchecked(Mean):
 
 
 class UnfittedCrash(Shares):
-    def checked_scorer(self, stack):
+    def scorer(self, stack):
         return self.scorer(stack)
 
 
 class ForgetsQueries(Shares):
     def fit(self, stack, dataset):
-        super().fit(stack, dataset)
-        self.fitted_query_ids_ = frozenset()
+        super().fit(stack)
+        self.record_.query_ids = frozenset()
         return self
 
 

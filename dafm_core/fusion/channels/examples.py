@@ -9,20 +9,19 @@ a fusion to score the unseen tail high.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dafm_core.fusion.base import Tile
 from dafm_core.fusion.channels.bank import QueryBank, crossfitted_banks
-from dafm_core.fusion.channels.inputs import BANK_FAMILIES, Inputs
+from dafm_core.fusion.channels.families import BANK_FAMILIES
+from dafm_core.fusion.channels.layout import Layout
+from dafm_core.fusion.channels.view import ChannelReader
 from dafm_core.ground.ragged import Ragged
-
-if TYPE_CHECKING:
-    from dafm_core.datasets.base import Dataset
-    from dafm_core.fusion.base import Tile
-    from dafm_core.store.stack import SimilarityStack
+from dafm_core.store.stack import SimilarityStack
 
 N_BANK_FOLDS: Final = 5
 
@@ -33,6 +32,8 @@ class Examples:
 
     Parameters
     ----------
+    layout : Layout
+        Which channel is which.
     channels : ndarray of shape (E, C, W), float32
     context : ndarray of shape (E, D), float32
     target : ndarray of shape (E,), int64
@@ -46,6 +47,7 @@ class Examples:
     groups : ndarray of shape (E,)
     """
 
+    layout: Layout
     channels: NDArray[np.float32]
     context: NDArray[np.float32]
     target: NDArray[np.int64]
@@ -59,19 +61,30 @@ class Examples:
 
     def take(self, rows: NDArray[np.int64]) -> Examples:
         """Return some of the examples."""
-        return Examples(**{name: values[rows] for name, values in vars(self).items()})
+        return self._with({name: values[rows] for name, values in self._arrays().items()})
+
+    def of_families(self, families: tuple[str, ...]) -> Examples:
+        """Return the examples with the channels of some families only."""
+        layout = Layout(families, self.layout.providers)
+        channels = self.channels[:, self.layout.of_families(families)]
+        return replace(self, layout=layout, channels=channels)
 
     @classmethod
     def concatenate(cls, parts: list[Examples]) -> Examples:
         """Return the examples of all parts, in order."""
-        return cls(
-            **{name: np.concatenate([vars(p)[name] for p in parts]) for name in vars(parts[0])}
-        )
+        arrays = [part._arrays() for part in parts]
+        joined = {name: np.concatenate([a[name] for a in arrays]) for name in arrays[0]}
+        return parts[0]._with(joined)
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return {name: values for name, values in vars(self).items() if name != "layout"}
+
+    def _with(self, arrays: dict[str, NDArray[Any]]) -> Examples:
+        return Examples(layout=self.layout, **arrays)
 
 
 def make_examples(
     stack: SimilarityStack,
-    dataset: Dataset,
     families: tuple[str, ...],
     *,
     n_hard: int,
@@ -85,9 +98,9 @@ def make_examples(
     Parameters
     ----------
     stack : SimilarityStack
-        Holds exactly the dataset's queries, in its order.
+        Training queries.
     families : tuple of str
-        Channels, see ``inputs.py``.
+        Channels, see ``families.py``.
     n_hard : int
         Best candidates of each provider, and of their mean.
     n_uniform : int
@@ -97,41 +110,40 @@ def make_examples(
     bank : QueryBank, optional
         Of other queries, for all examples; by default one of the stack's for each fold.
     """
-    targets = _to_stack(dataset, stack, dataset.targets)
-    subsets = _to_stack(dataset, stack, dataset.subsets)
+    layout = Layout(families, stack.names)
+    targets, subsets = stack.dataset.targets, stack.dataset.subsets
     labelled = max(targets.counts, default=0) + max(subsets.counts, default=0)
     n_hard = min(n_hard, stack.n_gallery)
     width = n_hard * (stack.n_providers + 1) + int(labelled) + n_uniform
     draw = _Draw(stack.gallery_ids, n_hard, width, np.random.default_rng(seed))
-    parts, order = [], []
-    every = [(np.arange(stack.n_queries), bank)]
-    for rows, own_bank in every if bank else _banks(stack, dataset, families, n_bank_folds, seed):
-        part = stack.take_queries([stack.query_ids[row] for row in rows])
-        inputs = Inputs.of(part, families, own_bank)
-        for block, tile in part.tiles():
+    blocks: list[Examples] = []
+    order: list[NDArray[np.int64]] = []
+    for rows, fold_bank in _banks(stack, families, bank, n_folds=n_bank_folds, seed=seed):
+        fold = stack.take_queries([stack.query_ids[row] for row in rows])
+        reader = ChannelReader.of(fold.gallery, layout, fold_bank)
+        for block, tile in fold.tiles():
             here = rows[block]
-            own = targets.take(here)
-            parts.append(
-                _examples(tile, inputs, own, subsets.take(here), dataset.groups[here], draw)
-            )
-            order.append(here[own.rows])
-    examples = Examples.concatenate(parts)
+            right = targets.take(here)
+            groups = stack.dataset.groups[here]
+            blocks.append(_examples(tile, reader, right, subsets.take(here), groups, draw))
+            order.append(here[right.rows])
+    examples = Examples.concatenate(blocks)
     return examples.take(np.argsort(np.concatenate(order), kind="stable"))
 
 
 def _banks(
-    stack: SimilarityStack, dataset: Dataset, families: tuple[str, ...], n_folds: int, seed: int
+    stack: SimilarityStack,
+    families: tuple[str, ...],
+    bank: QueryBank | None,
+    *,
+    n_folds: int,
+    seed: int,
 ) -> Iterator[tuple[NDArray[np.int64], QueryBank | None]]:
-    if BANK_FAMILIES.isdisjoint(families):
-        yield np.arange(stack.n_queries), None
+    """Yield rows of training queries, and the bank that they are seen with."""
+    if bank is not None or BANK_FAMILIES.isdisjoint(families):
+        yield np.arange(stack.n_queries), bank
     else:
-        yield from crossfitted_banks(stack, dataset.groups, n_folds=n_folds, seed=seed)
-
-
-def _to_stack(dataset: Dataset, stack: SimilarityStack, columns: Ragged) -> Ragged:
-    """Return columns of the dataset's gallery as columns of the stack's."""
-    position = {image_id: j for j, image_id in enumerate(stack.gallery_ids)}
-    return columns.relabel(np.array([position.get(i, -1) for i in dataset.gallery_ids], np.int64))
+        yield from crossfitted_banks(stack, n_folds=n_folds, seed=seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,14 +190,19 @@ class _Draw:
 
 
 def _examples(
-    tile: Tile, inputs: Inputs, targets: Ragged, subsets: Ragged, groups: NDArray[Any], draw: _Draw
+    tile: Tile,
+    reader: ChannelReader,
+    targets: Ragged,
+    subsets: Ragged,
+    groups: NDArray[Any],
+    draw: _Draw,
 ) -> Examples:
     right = np.zeros((len(tile), tile.shape[2]), bool)
     right[targets.rows, targets.values] = True
     subset = np.zeros_like(right)
     subset[subsets.rows, subsets.values] = True
     kept = np.isfinite(tile[:, 0])
-    view = inputs.read(tile)
+    view = reader.read(tile)
     columns, log_weight = draw(view.evidence, right | subset, kept)
     channels = np.take_along_axis(view.channels(), columns[:, None], axis=2)
     rival = ~np.take_along_axis(right, columns, axis=1)
@@ -194,6 +211,7 @@ def _examples(
     at_target = columns[own] == targets.values[:, None]
     counted = rival[own] | at_target
     return Examples(
+        layout=reader.layout,
         channels=channels[own],
         context=view.context()[own],
         target=at_target.argmax(axis=1),

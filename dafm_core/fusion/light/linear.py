@@ -6,13 +6,13 @@ for fewer providers takes a tenth of a second, which is how a fusion does withou
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from dafm_core.fusion.channels.examples import Examples
+from dafm_core.fusion.channels.examples import Examples
+from dafm_core.fusion.light.options import LossWeights
 
 Vector = NDArray[np.float64]
 
@@ -23,19 +23,13 @@ TOLERANCE: Final = 1e-6
 """Decrease of the loss, in nats a query, that is not worth another step."""
 BLOCK: Final = 256
 """Examples whose products are held at a time."""
-EVIDENCE: Final = ("restandardized", "columns", "rows", "minmax", "ranks")
-"""The first of these that is among the inputs is what an unlearned fusion would average."""
 
 
-def fit_linear(
-    examples: Examples, *, gallery_weight: float, subset_weight: float, prior: Vector
-) -> Vector:
+def fit_linear(examples: Examples, loss_weights: LossWeights, *, prior: Vector) -> Vector:
     """Return the weights that minimise InfoNCE plus ``N_PRIOR |w - prior|^2 / (2 E)``.
 
     Parameters
     ----------
-    gallery_weight, subset_weight : float
-        Of the loss over all candidates, and over each query's subset.
     prior : ndarray of shape (n_channels,)
         What a handful of examples leaves in place.
     """
@@ -43,8 +37,11 @@ def fit_linear(
     subset = np.where(examples.in_subset, 0, -np.inf).astype(np.float32)
     with_subset: NDArray[np.bool_] = np.any(examples.in_subset, axis=1)
     terms = [
-        (gallery_weight * examples.weight, examples.log_weight),
-        (subset_weight * examples.weight * with_subset, np.where(with_subset[:, None], subset, 0)),
+        (loss_weights.gallery * examples.weight, examples.log_weight),
+        (
+            loss_weights.subset * examples.weight * with_subset,
+            np.where(with_subset[:, None], subset, 0),
+        ),
     ]
     used = [term for term in terms if term[0].any()]
 
@@ -69,14 +66,6 @@ def fit_linear(
     return weights
 
 
-def plain_mean(families: tuple[str, ...], n_providers: int) -> Vector:
-    """Return the mean of the evidence as weights (C,): what many examples replace."""
-    weights = np.zeros((len(families), n_providers))
-    evidence = next((name for name in EVIDENCE if name in families), families[0])
-    weights[families.index(evidence)] = 1 / n_providers
-    return weights.ravel()
-
-
 def provider_sets(n_providers: int) -> NDArray[np.bool_]:
     """Return all providers, then all but each, then each alone, (1 + K + K, K)."""
     if n_providers == 1:
@@ -85,12 +74,20 @@ def provider_sets(n_providers: int) -> NDArray[np.bool_]:
     return np.concatenate([np.full((1, n_providers), True), ~one, one])
 
 
-def smallest_holding(sets: NDArray[np.bool_], present: NDArray[np.int64]) -> int:
-    """Return which set has the fewest providers among those that hold all that are present."""
-    n_providers = sets.shape[1]
-    wanted = np.isin(np.arange(n_providers), present)
-    holds = (sets | ~wanted).all(axis=1)
-    return int(np.where(holds, sets.sum(axis=1), n_providers + 1).argmin())
+def smallest_holding(sets: NDArray[np.bool_], present: NDArray[np.bool_]) -> int:
+    """Return which set has the fewest providers among those that hold all that are present.
+
+    Examples
+    --------
+    Of all three providers, all but each, and each alone: the first two are held by the set that
+    lacks the third.
+
+    >>> sets = provider_sets(3)
+    >>> sets[smallest_holding(sets, np.array([True, True, False]))].tolist()
+    [True, True, False]
+    """
+    holds = (sets | ~present).all(axis=1)
+    return int(np.where(holds, sets.sum(axis=1), sets.shape[1] + 1).argmin())
 
 
 def _infonce(

@@ -70,7 +70,7 @@ class LightDW(nn.Module):
         return stack + mixed
 
 
-class PaperFusion(nn.Module):
+class PaperNetwork(nn.Module):
     """Equations 3 to 5: LightDW, then a 1x1 convolution over the model axis.
 
     Parameters
@@ -87,7 +87,7 @@ class PaperFusion(nn.Module):
         nn.init.constant_(self.weigh.weight, 1 / n_channels)  # starts as the mean of its inputs
         check_size(self)
 
-    def forward(self, channels: Tensor, context: Tensor) -> Tensor:
+    def forward(self, channels: Tensor, context: Tensor | None = None) -> Tensor:
         """Return (B, K, N) -> (B, N); the context is not part of the paper's network."""
         fused: Tensor = self.weigh(self.light(channels))
         return fused[:, 0]

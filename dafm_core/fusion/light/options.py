@@ -1,121 +1,92 @@
-"""LightFusion's options and their values in each preset."""
+"""Options of LightFusion and of the paper's network; imports nothing heavy.
+
+What each choice does to the result is measured in docs/explanation/ablation.md.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Any, Final, Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
 
-from dafm_core.errors import OptionError, closest
-from dafm_core.fusion.channels.inputs import DEFAULT_INPUTS, parse_families
-from dafm_core.fusion.light.temperature import RULES, TemperatureRule
+from dafm_core.contract.options import Options, option
+from dafm_core.fusion.channels.options import ChannelOptions
 
-Preset: TypeAlias = Literal["default", "paper"]
-Objective: TypeAlias = Literal["gallery", "subset", "weighted"]
+TemperatureRule: TypeAlias = Literal["paper", "adaptive", "learned", "fixed"]
 
-CHOICES: Final = {
-    "network": ("residual", "linear", "paper"),
-    "objective": ("weighted", "gallery", "subset"),
-    "candidates": ("sampled", "exact"),
-    "gallery_order": ("shuffled", "file"),
-    "temperature_rule": RULES,
-}
-AT_LEAST: Final = {
-    "subset_weight": 0.0,
-    "n_hard": 1,
-    "n_uniform": 1,
-    "n_hidden": 1,
-    "n_seeds": 1,
-    "n_epochs": 0,
-    "batch_size": 1,
-    "weight_decay": 0.0,
-    "provider_dropout": 0.0,
-}
+
+class LossWeights(NamedTuple):
+    """Weights of InfoNCE over all candidates, and over each query's subset."""
+
+    gallery: float
+    subset: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class LightOptions:
-    """Every choice LightFusion makes; see there."""
+class TrainingOptions(Options):
+    """How a network is trained."""
 
-    network: Literal["residual", "linear", "paper"] = "residual"
-    inputs: str = DEFAULT_INPUTS
-    objective: Objective = "weighted"
-    subset_weight: float = 0.3
-    candidates: Literal["sampled", "exact"] = "sampled"
-    n_hard: int = 30
-    n_uniform: int = 64
-    n_hidden: int = 32
-    n_seeds: int = 5
-    n_epochs: int = 30
-    batch_size: int = 64
-    learning_rate: float = 3e-3
-    weight_decay: float = 1e-2
-    temperature: float = 1.0
-    temperature_rule: TemperatureRule = "fixed"
-    temperature_scale: float = 100.0
-    provider_dropout: float = 0.1
-    gallery_order: Literal["shuffled", "file"] = "shuffled"
+    n_epochs: int = option(30, "passes over the examples, at most", at_least=0)
+    batch_size: int = option(64, "examples per step", at_least=1)
+    learning_rate: float = option(3e-3, "of AdamW", above=0)
+    weight_decay: float = option(1e-2, "of AdamW", at_least=0)
+    temperature: float = option(1.0, "where the temperature of the loss starts", above=0)
+    temperature_rule: TemperatureRule = option("fixed", "how the temperature reacts to the loss")
+    temperature_scale: float = option(100.0, "the factor s of equation 7, in nats", above=0)
+    patience: int = option(4, "epochs without a better validation loss before it ends", at_least=1)
 
-    def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices:
-                raise OptionError(f"LightFusion: no {name} {value!r}{closest(value, choices)}")
-        for name, least in AT_LEAST.items():
-            if not getattr(self, name) >= least:
-                raise OptionError(
-                    f"LightFusion: expected {name} >= {least}, got {getattr(self, name)}."
-                )
-        if not (self.learning_rate > 0 and self.temperature > 0 and self.temperature_scale > 0):
-            raise OptionError(
-                "LightFusion: expected learning_rate, temperature and temperature_scale > 0, got "
-                f"{self.learning_rate}, {self.temperature} and {self.temperature_scale}."
-            )
-        parse_families(self.inputs, where="LightFusion")
+
+@dataclass(frozen=True, kw_only=True)
+class LightOptions(ChannelOptions):
+    """Options of LightFusion."""
+
+    owner = "LightFusion"
+
+    network: Literal["residual", "linear"] = option(
+        "residual", "what is learned beyond linear weights"
+    )
+    objective: Literal["weighted", "gallery", "subset"] = option(
+        "weighted", "rank the gallery, the query's subset, or both"
+    )
+    subset_weight: float = option(0.3, "of the subset's loss, where both count", at_least=0)
+    candidates: Literal["sampled", "exact"] = option(
+        "sampled", "train on a sample of the candidates or on all"
+    )
+    n_hidden: int = option(32, "hidden units of a network", at_least=1)
+    n_seeds: int = option(5, "networks whose scores are averaged", at_least=1)
+    provider_dropout: float = option(
+        0.1, "share of examples that lose one provider in training", at_least=0, at_most=1
+    )
+    training: TrainingOptions = TrainingOptions()
 
     @property
-    def families(self) -> tuple[str, ...]:
-        """The channel families."""
-        return parse_families(self.inputs, where="LightFusion")
-
-    @property
-    def loss_weights(self) -> tuple[float, float]:
-        """Weights of the loss over the gallery and over the subset."""
+    def loss_weights(self) -> LossWeights:
+        """What counts how much in the loss."""
         return {
-            "gallery": (1.0, 0.0),
-            "subset": (0.0, 1.0),
-            "weighted": (1.0, self.subset_weight),
+            "gallery": LossWeights(1.0, 0.0),
+            "subset": LossWeights(0.0, 1.0),
+            "weighted": LossWeights(1.0, self.subset_weight),
         }[self.objective]
 
+    def n_others(self, n_gallery: int) -> int:
+        """Return how many candidates to draw besides the hard ones."""
+        return self.n_uniform if self.candidates == "sampled" else n_gallery
 
-PRESETS: Final[dict[str, LightOptions]] = {
-    "default": LightOptions(),
-    "paper": LightOptions(
-        network="paper",
-        inputs="minmax",
-        objective="gallery",
-        candidates="exact",
-        n_hidden=16,
-        n_seeds=1,
+
+@dataclass(frozen=True, kw_only=True)
+class PaperOptions(Options):
+    """Options of the network that the paper prints, with the paper's values (section 4.2)."""
+
+    owner = "PaperFusion"
+
+    n_hidden: int = option(16, "channels of the up-projection", at_least=1)
+    gallery_order: Literal["shuffled", "file"] = option(
+        "shuffled", "order of the candidates in training"
+    )
+    training: TrainingOptions = TrainingOptions(
         n_epochs=4,
         batch_size=512,
         learning_rate=2e-3,
         temperature=0.02,
         temperature_rule="paper",
-        provider_dropout=0.0,
-    ),
-}
-
-
-def resolve_options(preset: str, chosen: dict[str, Any]) -> LightOptions:
-    """Return a preset with those options replaced that are not None.
-
-    Raises
-    ------
-    OptionError
-        For an unknown preset, or a value out of range.
-    """
-    if preset not in PRESETS:
-        raise OptionError(f"LightFusion: no preset {preset!r}{closest(preset, PRESETS)}")
-    known = {field.name for field in fields(LightOptions)}
-    given = {name: value for name, value in chosen.items() if value is not None and name in known}
-    return replace(PRESETS[preset], **given)
+    )
+    seed: int = option(0, "seed of every random draw")

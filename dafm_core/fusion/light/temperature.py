@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, get_args
 
 import torch
 from torch import Tensor, nn
 
 from dafm_core.errors import OptionError, closest
+from dafm_core.fusion.light.options import TemperatureRule
 
-TemperatureRule: TypeAlias = Literal["paper", "adaptive", "learned", "fixed"]
 RULES: Final[tuple[str, ...]] = get_args(TemperatureRule)
 
 SPAN: Final = 10.0

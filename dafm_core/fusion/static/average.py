@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dafm_core.errors import OptionError, closest
-from dafm_core.fusion.static.tuning import Scores, TunedRule, Views
+from dafm_core.fusion.base import Scores
+from dafm_core.fusion.static.tuning import TunedRule, Views
 from dafm_core.ground.normalize import NORMALIZATIONS, Normalization
 
 if TYPE_CHECKING:
-    from dafm_core.store.stack import SimilarityStack
+    from dafm_core.store.gallery import Gallery
 
 TUNED_NORMALIZATIONS: tuple[Normalization, ...] = ("zscore", "minmax", "rank")
 """Those under which the scale of a model's scores changes nothing, the default first."""
@@ -24,6 +25,7 @@ class BestSingle(TunedRule[int]):
         Metric to choose by; the mean of the protocol's metrics by default.
     """
 
+    kind = "single"
     has_default = False
 
     def __init__(self, *, objective: str | None = None) -> None:
@@ -32,11 +34,11 @@ class BestSingle(TunedRule[int]):
     @property
     def provider_(self) -> str:
         """Name of the provider kept."""
-        return self.provider_names_[self.setting_]
+        return self.record_.providers[self.setting_]
 
-    def settings(self, stack: SimilarityStack) -> tuple[int, ...]:
+    def settings(self, gallery: Gallery) -> tuple[int, ...]:
         """Return the providers by position."""
-        return tuple(range(stack.n_providers))
+        return tuple(range(gallery.n_providers))
 
     def score(self, views: Views, setting: int) -> Scores:
         """Return one provider's scores."""
@@ -64,7 +66,7 @@ class MeanFusion(TunedRule[Normalization]):
         self.normalize = check_normalization(normalize)
         self.objective = objective
 
-    def settings(self, stack: SimilarityStack) -> tuple[Normalization, ...]:
+    def settings(self, gallery: Gallery) -> tuple[Normalization, ...]:
         """Return the normalisations to choose from."""
         return (self.normalize,) if self.normalize else TUNED_NORMALIZATIONS
 

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import OptionError
-from dafm_core.fusion.base import Tile
-from dafm_core.fusion.static.tuning import Scores, TunedRule, Views
+from dafm_core.fusion.base import Scores, Tile
+from dafm_core.fusion.static.tuning import TunedRule, Views
 
 if TYPE_CHECKING:
-    from dafm_core.store.stack import SimilarityStack
+    from dafm_core.store.gallery import Gallery
 
 SHARPNESS: Final = (1.0, 0.0, 0.25, 0.5, 2.0, 4.0, 8.0)
 """What ``fit`` chooses from, the default first; 0 is the plain mean of z-scores."""
@@ -43,7 +43,7 @@ class MarginFusion(TunedRule[float]):
         self.sharpness = sharpness
         self.objective = objective
 
-    def settings(self, stack: SimilarityStack) -> tuple[float, ...]:
+    def settings(self, gallery: Gallery) -> tuple[float, ...]:
         """Return the values of sharpness to choose from."""
         return SHARPNESS if self.sharpness is None else (self.sharpness,)
 

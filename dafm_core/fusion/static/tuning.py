@@ -9,24 +9,25 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import FuserError
-from dafm_core.fusion.base import Fuser, Tile, TileScorer
+from dafm_core.fusion.base import Fuser, Progress, Scores, Tile, TileScorer
 from dafm_core.ground.normalize import NORMALIZATIONS, Normalization, rank_rows
 from dafm_core.metrics.spec import Metric, parse_metrics
-from dafm_core.metrics.truth import Truth
+from dafm_core.metrics.truth import require_truth
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
+    from dafm_core.store.gallery import Gallery
     from dafm_core.store.stack import SimilarityStack
 
 Setting = TypeVar("Setting")
-Scores: TypeAlias = NDArray[np.float32]
 
 
 class Views:
@@ -74,27 +75,20 @@ class TunedRule(Fuser, Generic[Setting]):
     setting_: Setting
 
     @abstractmethod
-    def settings(self, stack: SimilarityStack) -> tuple[Setting, ...]:
+    def settings(self, gallery: Gallery) -> tuple[Setting, ...]:
         """Return what ``fit`` chooses from, the default first."""
 
     @abstractmethod
     def score(self, views: Views, setting: Setting) -> Scores:
         """Return fused scores (B, N) under one setting."""
 
-    def choose(self, stack: SimilarityStack, values: NDArray[np.float64]) -> None:
+    def as_rule(self) -> Self:
+        """Return the rule itself."""
+        return self
+
+    def choose(self, gallery: Gallery, values: NDArray[np.float64]) -> None:
         """Keep the setting with the highest mean of ``values`` (n_queries, n_settings)."""
-        self.setting_ = self.settings(stack)[int(values.mean(axis=0).argmax())]
-
-    def checked_scorer(self, stack: SimilarityStack) -> TileScorer:
-        """Return ``scorer(stack)``; before ``fit`` too, where the rule has a default."""
-        if hasattr(self, "provider_names_") or not self.has_default:
-            return super().checked_scorer(stack)
-        return self.scorer(stack)
-
-    def scorer(self, stack: SimilarityStack) -> TileScorer:
-        """Return the rule under the setting kept, or else under its default."""
-        setting = self.setting_ if hasattr(self, "setting_") else self.settings(stack)[0]
-        return lambda tile: self.score(Views(tile), setting)
+        self.setting_ = self.settings(gallery)[int(values.mean(axis=0).argmax())]
 
     def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the setting kept."""
@@ -104,27 +98,32 @@ class TunedRule(Fuser, Generic[Setting]):
         """Restore the setting."""
         self.setting_ = values["setting"]
 
-    def _fit(self, stack: SimilarityStack, dataset: Dataset) -> None:
-        settings = self.settings(stack)
-        labelled = labelled_part(dataset)
-        if len(settings) > 1 and labelled.n_queries:
-            metrics = tuning_metrics(dataset, self.objective)
-            values = measure_settings({"": self}, stack, labelled, metrics)[""]
-            self.choose(stack, values.mean(axis=2))
-            self.fitted_query_ids_ = frozenset(labelled.query_ids)
+    def _scorer(self, gallery: Gallery) -> TileScorer:
+        setting = self.setting_ if hasattr(self, "setting_") else self.settings(gallery)[0]
+        return lambda tile: self.score(Views(tile), setting)
+
+    def _fit(
+        self, stack: SimilarityStack, *, bank: SimilarityStack | None, progress: Progress | None
+    ) -> None:
+        settings = self.settings(stack.gallery)
+        has_target = stack.dataset.targets.counts > 0
+        if len(settings) > 1 and has_target.any():
+            labelled = stack.labelled()
+            metrics = tuning_metrics(stack.dataset, self.objective)
+            values = measure_settings({"": self}, labelled, metrics)[""]
+            self.choose(stack.gallery, values.mean(axis=2))
+            self.record_ = replace(self.record_, query_ids=frozenset(labelled.query_ids))
         elif self.has_default or len(settings) == 1:
             self.setting_ = settings[0]
         else:
             raise FuserError(
-                f"{type(self).__name__}.fit: no training query has a target. "
-                "Train on a split with targets."
+                f"{self.name}.fit: no training query has a target. Train on a split with targets."
             )
 
 
 def measure_settings(
     rules: Mapping[str, TunedRule[Any]],
     stack: SimilarityStack,
-    dataset: Dataset,
     metrics: Sequence[Metric],
 ) -> dict[str, NDArray[np.float64]]:
     """Measure every setting of every rule on every query, in one pass over the tiles.
@@ -134,26 +133,18 @@ def measure_settings(
     dict of str to ndarray of shape (n_queries, n_settings, n_metrics), float64
         In [0, 1].
     """
-    part = stack.take_queries(dataset.query_ids)
-    truth = Truth.of(dataset, part.gallery_ids, metrics)
-    settings = {name: rule.settings(part) for name, rule in rules.items()}
-    values = {name: np.empty((part.n_queries, len(settings[name]), len(metrics))) for name in rules}
-    for rows, tile in part.tiles():
-        views, right = Views(tile), truth.part(rows)
+    require_truth(stack.dataset, stack.truth, metrics)
+    settings = {name: rule.settings(stack.gallery) for name, rule in rules.items()}
+    shapes = {name: (stack.n_queries, len(settings[name]), len(metrics)) for name in rules}
+    values = {name: np.empty(shape) for name, shape in shapes.items()}
+    for rows, tile in stack.tiles():
+        views, truth = Views(tile), stack.truth.part(rows)
         for name, rule in rules.items():
             for s, setting in enumerate(settings[name]):
-                values[name][rows, s] = right.measure(rule.score(views, setting), metrics)
+                values[name][rows, s] = truth.measure(rule.score(views, setting), metrics)
     return values
 
 
 def tuning_metrics(dataset: Dataset, objective: str | None) -> tuple[Metric, ...]:
     """Return the metrics whose mean a rule is tuned for."""
     return parse_metrics([objective] if objective else dataset.metrics)
-
-
-def labelled_part(dataset: Dataset) -> Dataset:
-    """Return the dataset without queries that have no target in the gallery."""
-    if dataset.targets.counts.all():
-        return dataset
-    has_target = dataset.targets.counts > 0
-    return dataset.take([q for q, has in zip(dataset.query_ids, has_target, strict=True) if has])

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import numpy as np
 
 from dafm_core.errors import OptionError, closest
-from dafm_core.fusion.static.tuning import Scores, TunedRule, Views
+from dafm_core.fusion.base import Scores
+from dafm_core.fusion.static.tuning import TunedRule, Views
 
 if TYPE_CHECKING:
-    from dafm_core.store.stack import SimilarityStack
+    from dafm_core.store.gallery import Gallery
 
 Rule: TypeAlias = Literal["borda", "rrf", "majority"]
 
@@ -62,7 +63,7 @@ class VotingFusion(TunedRule[float]):
         self.constant = constant
         self.objective = objective
 
-    def settings(self, stack: SimilarityStack) -> tuple[float, ...]:
+    def settings(self, gallery: Gallery) -> tuple[float, ...]:
         """Return the constants to choose from."""
         return CONSTANTS[self.rule] if self.constant is None else (self.constant,)
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.fusion.base import Fuser, Tile, TileScorer
+from dafm_core.fusion.base import Fuser, Progress, Scores, Tile, TileScorer
 from dafm_core.fusion.static.average import check_normalization
-from dafm_core.fusion.static.tuning import Views, labelled_part, tuning_metrics
+from dafm_core.fusion.static.tuning import Views, tuning_metrics
 from dafm_core.ground.normalize import Normalization
 from dafm_core.ground.ragged import Ragged
-from dafm_core.metrics.truth import Truth
+from dafm_core.metrics.truth import require_truth
 
 if TYPE_CHECKING:
-    from dafm_core.datasets.base import Dataset
+    from dafm_core.store.gallery import Gallery
     from dafm_core.store.stack import SimilarityStack
 
 Weights = NDArray[np.float64]
@@ -47,7 +47,7 @@ class WeightedFusion(Fuser):
     Attributes
     ----------
     weights_ : ndarray of shape (n_providers,), float64
-        Not negative, sums to 1, in the order of ``provider_names_``.
+        Not negative, sums to 1, in the order of ``record_.providers``.
     normalize_ : str
     """
 
@@ -61,10 +61,6 @@ class WeightedFusion(Fuser):
         self.normalize = check_normalization(normalize)
         self.objective = objective
 
-    def scorer(self, stack: SimilarityStack) -> TileScorer:
-        """Return the weighted mean of normalised scores."""
-        return lambda tile: _weighted(Views(tile), self.normalize_, self.weights_)
-
     def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return weights and normalisation."""
         return {"weights": self.weights_}, {"normalize": self.normalize_}
@@ -73,20 +69,24 @@ class WeightedFusion(Fuser):
         """Restore weights and normalisation."""
         self.weights_, self.normalize_ = arrays["weights"], values["normalize"]
 
-    def _fit(self, stack: SimilarityStack, dataset: Dataset) -> None:
-        labelled = labelled_part(dataset)
-        part = stack.take_queries(labelled.query_ids)
-        metrics = tuning_metrics(dataset, self.objective)
-        truth = Truth.of(labelled, part.gallery_ids, metrics)
+    def _scorer(self, gallery: Gallery) -> TileScorer:
+        return lambda tile: _weighted(Views(tile), self.normalize_, self.weights_)
+
+    def _fit(
+        self, stack: SimilarityStack, *, bank: SimilarityStack | None, progress: Progress | None
+    ) -> None:
+        labelled = stack.labelled()
+        metrics = tuning_metrics(stack.dataset, self.objective)
+        require_truth(labelled.dataset, labelled.truth, metrics)
         learned = {
-            name: learn_weights(part, truth.targets, name)
+            name: learn_weights(labelled, labelled.truth.targets, name)
             for name in ((self.normalize,) if self.normalize else TUNED)
         }
         quality = dict.fromkeys(learned, 0.0)
-        for rows, tile in part.tiles():
-            views, right = Views(tile), truth.part(rows)
+        for rows, tile in labelled.tiles():
+            views, truth = Views(tile), labelled.truth.part(rows)
             for name, weights in learned.items():
-                quality[name] += right.measure(_weighted(views, name, weights), metrics).sum()
+                quality[name] += truth.measure(_weighted(views, name, weights), metrics).sum()
         self.normalize_ = max(quality, key=quality.__getitem__)
         self.weights_ = learned[self.normalize_]
 
@@ -121,7 +121,7 @@ def learn_weights(stack: SimilarityStack, targets: Ragged, normalize: Normalizat
     return scale / total if total > 0 else np.full(len(scale), 1 / len(scale))
 
 
-def _weighted(views: Views, normalize: Normalization, weights: Weights) -> NDArray[np.float32]:
+def _weighted(views: Views, normalize: Normalization, weights: Weights) -> Scores:
     evidence = np.where(views.excluded[:, None], np.float32(0), views[normalize])
     return views.without_excluded(weights.astype(np.float32) @ evidence)  # (B, K, N) -> (B, N)
 

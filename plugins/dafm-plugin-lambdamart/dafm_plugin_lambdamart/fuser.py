@@ -7,50 +7,36 @@ are compared with LightFusion on the same inputs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.errors import FuserError, OptionError
-from dafm_core.fusion.base import Fuser, Kind, Tile, TileScorer
-from dafm_core.fusion.channels.bank import QueryBank, bank_from_state, bank_state
-from dafm_core.fusion.channels.examples import make_examples
-from dafm_core.fusion.channels.inputs import DEFAULT_INPUTS, Inputs, parse_families, training_bank
+from dafm_core.errors import FuserError
+from dafm_core.fusion.base import Progress, Scores
+from dafm_core.fusion.channels.examples import Examples
+from dafm_core.fusion.channels.fuser import ChannelFusion, Learned, ViewScorer
+from dafm_core.fusion.channels.view import ChannelReader, TileView
+from dafm_plugin_lambdamart.options import LambdaMartOptions
 
 if TYPE_CHECKING:
     import lightgbm
-
-    from dafm_core.datasets.base import Dataset
-    from dafm_core.store.stack import SimilarityStack
 
 N_DECIMALS: Final = 3
 """Of a channel, in standard deviations of its row."""
 
 
-class LambdaMartFusion(Fuser):
+class LambdaMartFusion(ChannelFusion[LambdaMartOptions]):
     """Fuse by gradient-boosted trees with the LambdaRank objective (LightGBM).
 
     The trees see a candidate's channels and their mean, start from that mean, and learn from hard
     and from random candidates: on hard ones alone they would never see the tail that they rank
-    later. Scores are of the whole gallery. Where the training queries were not scored against
-    every candidate, columns are left as they are.
+    later. Scores are of the whole gallery.
 
     Parameters
     ----------
-    inputs : str
-        Channels, comma-separated, as ``dafm_core.fusion.channels.inputs.FAMILIES`` names them.
-    n_trees, n_leaves : int
-    learning_rate : float
-    min_leaf : int
-        Candidates in a leaf, at least.
-    n_hard, n_random : int
-        Candidates per training query: the best of each provider and of their mean, and others.
-    monotone : bool
-        Whether a higher score may only raise a candidate.
-    seed : int
-        Of the random candidates and of LightGBM.
+    **options
+        See :class:`LambdaMartOptions`.
 
     References
     ----------
@@ -58,49 +44,11 @@ class LambdaMartFusion(Fuser):
     2017. Trees start from the mean instead of zero, so that candidates in one leaf are not tied.
     """
 
-    kind: ClassVar[Kind] = "learned"
-    learns: ClassVar[bool] = True
+    options_type = LambdaMartOptions
 
-    model_text_: str
-    bank_: QueryBank | None
-
-    def __init__(
-        self,
-        *,
-        inputs: str = DEFAULT_INPUTS,
-        n_trees: int = 100,
-        n_leaves: int = 15,
-        learning_rate: float = 0.1,
-        min_leaf: int = 100,
-        n_hard: int = 30,
-        n_random: int = 100,
-        monotone: bool = True,
-        seed: int = 0,
-    ) -> None:
-        self.inputs = inputs
-        self.n_trees = n_trees
-        self.n_leaves = n_leaves
-        self.learning_rate = learning_rate
-        self.min_leaf = min_leaf
-        self.n_hard = n_hard
-        self.n_random = n_random
-        self.monotone = monotone
-        self.seed = seed
-
-    def _fit(self, stack: SimilarityStack, dataset: Dataset) -> None:
+    def _learn(self, examples: Examples, progress: Progress | None) -> Learned:
         import lightgbm
 
-        self._check_options()
-        self.bank_ = training_bank(stack, self._families(), self.bank_queries)
-        examples = make_examples(
-            stack,
-            dataset,
-            self._families(),
-            n_hard=self.n_hard,
-            n_uniform=self.n_random,
-            seed=self.seed,
-            bank=self.bank_ if self.bank_queries else None,
-        )
         drawn = np.isfinite(examples.log_weight)  # (E, W)
         features, start = _features(examples.channels)
         labels = np.arange(drawn.shape[1]) == examples.target[:, None]
@@ -111,61 +59,32 @@ class LambdaMartFusion(Fuser):
             init_score=start[drawn],
         )
         settings = self._settings(n_features=features.shape[2])
-        booster = lightgbm.train(settings, data, num_boost_round=self.n_trees)
-        self.model_text_ = booster.model_to_string()
+        booster = lightgbm.train(settings, data, num_boost_round=self.options.n_trees)
+        return Learned(notes={"model_text": booster.model_to_string()})
 
-    def scorer(self, stack: SimilarityStack) -> TileScorer:
-        """Return the trees over this stack's gallery."""
-        booster = _load(self.model_text_)
-        known = self.bank_ is not None and self.bank_.covers(stack)
-        inputs = Inputs.of(stack, self._families(), self.bank_ if known else None)
+    def _ready(self, learned: Learned, reader: ChannelReader) -> ViewScorer:
+        booster = _load(learned.notes["model_text"])
 
-        def score(tile: Tile) -> NDArray[np.float32]:
-            features, start = _features(inputs.channels(tile))
-            kept = np.isfinite(tile[:, 0])
-            fused = np.full(start.shape, -np.inf, np.float32)
-            if kept.any():
-                correction: Any = booster.predict(features[kept], raw_score=True)
-                fused[kept] = start[kept] + correction
+        def score(view: TileView) -> Scores:
+            features, start = _features(view.channels())
+            visible = np.isfinite(view.tile[:, 0])
+            fused = start.copy()
+            if visible.any():
+                correction: Any = booster.predict(features[visible], raw_score=True)
+                fused[visible] += correction
             return fused
 
         return score
 
-    def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Return the bank as arrays, the trees as text."""
-        arrays, values = bank_state(self.bank_) if self.bank_ is not None else ({}, {})
-        return arrays, values | {"model_text": self.model_text_}
-
-    def set_state(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
-        """Restore the bank and the trees."""
-        self.bank_ = bank_from_state(arrays, values) if "bank" in values else None
-        self.model_text_ = values["model_text"]
-
-    def _families(self) -> tuple[str, ...]:
-        return parse_families(self.inputs, where="lambdamart")
-
-    def _check_options(self) -> None:
-        sizes = {"n_trees": (1, 10_000), "n_leaves": (2, 10_000), "min_leaf": (1, 1_000_000)}
-        sizes |= {"n_hard": (1, 500), "n_random": (1, 5_000)}  # LightGBM: 10,000 rows a query
-        for name, (low, high) in sizes.items():
-            if not low <= getattr(self, name) <= high:
-                raise OptionError(
-                    f"lambdamart: expected {name} in [{low}, {high}], got {getattr(self, name)}."
-                )
-        if not self.learning_rate > 0:
-            raise OptionError(
-                f"lambdamart: expected learning_rate above 0, got {self.learning_rate}."
-            )
-
     def _settings(self, *, n_features: int) -> dict[str, Any]:
         return {
             "objective": "lambdarank",
-            "learning_rate": self.learning_rate,
-            "num_leaves": self.n_leaves,
-            "min_data_in_leaf": self.min_leaf,
+            "learning_rate": self.options.learning_rate,
+            "num_leaves": self.options.n_leaves,
+            "min_data_in_leaf": self.options.min_leaf,
             "lambdarank_truncation_level": 100,
-            "monotone_constraints": [1] * n_features if self.monotone else None,
-            "seed": self.seed,
+            "monotone_constraints": [1] * n_features if self.options.monotone else None,
+            "seed": self.options.seed,
             "deterministic": True,
             "force_row_wise": True,
             "verbosity": -1,

@@ -34,8 +34,8 @@ def test_it_learns_which_provider_to_trust(subject):
 
 def test_the_seed_decides_the_random_candidates(subject):
     few = {**SMALL, "n_hard": 2, "n_random": 5}
-    first = LambdaMartFusion(**few).fit(subject.stack, subject.dataset)
-    other = LambdaMartFusion(**few, seed=1).fit(subject.stack, subject.dataset)
+    first = LambdaMartFusion(**few).fit(subject.stack)
+    other = LambdaMartFusion(**few, seed=1).fit(subject.stack)
     assert first.model_text_ != other.model_text_
 
 
@@ -78,11 +78,11 @@ def test_a_gallery_the_bank_does_not_know_is_fused_by_rows(subject):
 )
 def test_options_out_of_range_are_one_line(options, subject):
     with pytest.raises(OptionError, match=next(iter(options))):
-        LambdaMartFusion(**options).fit(subject.stack, subject.dataset)
+        LambdaMartFusion(**options).fit(subject.stack)
 
 
 def test_damaged_trees_are_one_line(subject):
-    broken = subject.fresh().fit(subject.stack, subject.dataset)
+    broken = subject.fresh().fit(subject.stack)
     arrays, values = broken.get_state()
     broken.set_state(arrays, values | {"model_text": "no trees"})
     with pytest.raises(FuserError, match="Train again"):
@@ -102,7 +102,7 @@ def test_a_saved_fuser_gives_the_same_bits(subject, tmp_path):
     save_fuser(subject.fitted, tmp_path / "model", infos=infos)
     loaded = load_fuser(tmp_path / "model", infos=infos)
     np.testing.assert_array_equal(loaded.fuse(subject.stack).scores, subject.scores)
-    assert loaded.fitted_query_ids_ == subject.fitted.fitted_query_ids_
+    assert loaded.record_.query_ids == subject.fitted.record_.query_ids
     assert sorted(path.suffix for path in (tmp_path / "model").iterdir()) == [
         ".json",
         ".safetensors",

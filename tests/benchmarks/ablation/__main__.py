@@ -55,7 +55,7 @@ def main() -> None:
         if name in banks:
             bank = SimilarityStack.from_store(SimilarityStore.open(Path(banks[name])))
         Results.read(arguments.results / f"{name}.npz").measure(
-            SimilarityStack.from_store(store),
+            store.stack(),
             store.dataset,
             n_folds=arguments.folds,
             bank=bank,

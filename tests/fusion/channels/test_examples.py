@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from dafm_core.fusion.channels.inputs import Inputs
 
 from dafm_core.fusion.channels.examples import make_examples
-from dafm_core.fusion.channels.inputs import Inputs
 
 FAMILIES = ("rows",)
 

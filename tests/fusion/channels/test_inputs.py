@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from dafm_core.fusion.channels.inputs import FAMILIES, Inputs, parse_families
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dafm_core.errors import OptionError
 from dafm_core.fusion.channels.bank import QueryBank
-from dafm_core.fusion.channels.inputs import FAMILIES, Inputs, parse_families
 from dafm_core.ground.normalize import minmax_rows, rank_rows, zscore_rows
 from dafm_core.store.stack import SimilarityStack
 

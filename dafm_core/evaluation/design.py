@@ -1,0 +1,146 @@
+"""How training and held-out queries are separated: one value that splits and describes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from dafm_core.datasets.base import Dataset
+from dafm_core.store.stack import SimilarityStack
+
+
+class Part(NamedTuple):
+    """Held-out queries, and those to fit on for them; none where fusers are used as they are."""
+
+    train: SimilarityStack | None
+    test: SimilarityStack
+
+
+class Design(Protocol):
+    """A way to separate training and held-out queries.
+
+    Held-out parts are disjoint and make up the stack.
+    """
+
+    @property
+    def words(self) -> str:
+        """The design in words, for tables."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """The design with everything that decides it, for the count of trials."""
+        ...
+
+    def parts(self, stack: SimilarityStack) -> list[Part]:
+        """Return the parts of a stack."""
+        ...
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Every query is ranked by copies fitted on the other folds; no group is in two folds.
+
+    Parameters
+    ----------
+    n_folds : int, default=5
+    seed : int, default=0
+        Of the deal of groups.
+    """
+
+    n_folds: int = 5
+    seed: int = 0
+
+    @property
+    def words(self) -> str:
+        """The design in words."""
+        return f"cross-fitted on {self.n_folds} folds that share no group"
+
+    @property
+    def key(self) -> str:
+        """Words and seed."""
+        return f"{self.words}, seed {self.seed}"
+
+    def parts(self, stack: SimilarityStack) -> list[Part]:
+        """Return one part per fold; raises DatasetError where there are fewer groups than folds."""
+        return [Part(*pair) for pair in stack.folds(self.n_folds, seed=self.seed)]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Copies are fitted on other queries, and rank all queries compared on.
+
+    Parameters
+    ----------
+    stack : SimilarityStack
+        Training queries, of the same or of another protocol.
+    """
+
+    stack: SimilarityStack = field(repr=False)
+
+    @property
+    def words(self) -> str:
+        """The design in words."""
+        return f"fitted on {self.stack.n_queries} queries of {self.stack.protocol}"
+
+    @property
+    def key(self) -> str:
+        """The words."""
+        return self.words
+
+    def parts(self, stack: SimilarityStack) -> list[Part]:
+        """Return the one part."""
+        return [Part(self.stack, stack)]
+
+
+@dataclass(frozen=True)
+class AsGiven:
+    """Fusers are used as they are: fitted on other queries, or static rules with their defaults."""
+
+    @property
+    def words(self) -> str:
+        """The design in words."""
+        return "fusers as given: fitted on other queries, or static rules with their defaults"
+
+    @property
+    def key(self) -> str:
+        """The words."""
+        return self.words
+
+    def parts(self, stack: SimilarityStack) -> list[Part]:
+        """Return the one part, with nothing to fit on."""
+        return [Part(None, stack)]
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What held-out queries still share with the training part, as shares of them in [0, 1]."""
+
+    groups: float
+    targets: float
+    references: float
+
+
+def leakage(parts: Sequence[Part]) -> Leakage | None:
+    """Return the shares of held-out queries whose group, target or reference the fit part has.
+
+    None where nothing was fitted.
+    """
+    counts = np.zeros(3)
+    fitted = [part for part in parts if part.train is not None]
+    for train, test in fitted:
+        for column, name in enumerate(("group", "targets", "reference")):
+            seen = set().union(*_named(train.dataset, name)) if train is not None else set()
+            counts[column] += sum(bool(names & seen) for names in _named(test.dataset, name))
+    if not fitted:
+        return None
+    shares = counts / max(1, sum(part.test.n_queries for part in fitted))
+    return Leakage(*shares.tolist())
+
+
+def _named(dataset: Dataset, column: str) -> list[set[str]]:
+    values = dataset.queries[column].to_list()
+    return [set(value) if column == "targets" else {value} for value in values]

@@ -1,0 +1,43 @@
+"""Options that fusions over channels have; imports nothing heavy, so that they can be listed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dafm_core.contract.options import Options, option
+from dafm_core.fusion.channels.families import DEFAULT_INPUTS, FAMILIES, parse_families
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelOptions(Options):
+    """Options that every fusion over channels has."""
+
+    inputs: str = option(DEFAULT_INPUTS, f"comma-separated: {', '.join(FAMILIES)}")
+    n_hard: int = option(30, "best candidates of each provider to learn from", at_least=1)
+    n_uniform: int = option(64, "other candidates to learn from, at least", at_least=1)
+    seed: int = option(0, "seed of every random draw")
+
+    def check(self, owner: str) -> None:
+        """Check every value, and that the inputs are known."""
+        super().check(owner)
+        parse_families(self.inputs, where=owner)
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The channel families."""
+        return parse_families(self.inputs, where=self.owner)
+
+    def n_others(self, n_gallery: int) -> int:
+        """Return how many candidates to draw besides the hard ones."""
+        return self.n_uniform
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogisticOptions(ChannelOptions):
+    """Options of logistic stacking."""
+
+    owner = "LogisticFusion"
+
+    n_hard: int = option(10, "best candidates of each provider to learn from", at_least=1)
+    n_uniform: int = option(100, "other candidates to learn from, at least", at_least=1)
+    regularization: float = option(1.0, "scikit-learn's C", above=0)

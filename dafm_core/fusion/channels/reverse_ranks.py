@@ -1,0 +1,87 @@
+"""The search turned round: how many of a bank's queries score a candidate higher than this one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+SMALLEST_GAP: Final = 1e-3
+"""Difference of standardised scores below which two queries of the bank count as level."""
+LOWEST: Final = np.float32(-100)
+"""Below any standardised score that occurs; stands for an excluded cell."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReverseRanks:
+    """For each candidate, the scores that a few ranks among the bank's queries have.
+
+    A whole column of B scores would have to be kept to know every rank; ranks 1, 2, 3, 5, 9, ...
+    are enough, since only the logarithm of the rank is used and it changes slowly between them.
+
+    Parameters
+    ----------
+    ranks : ndarray of shape (T,), int64
+        Ascending from 1 to B, about geometric.
+    thresholds : ndarray of shape (T, K, N), float32
+        Each column's ``ranks``-highest scores.
+    """
+
+    ranks: NDArray[np.int64]
+    thresholds: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, scores: NDArray[np.float32]) -> ReverseRanks:
+        """Return the thresholds of a bank's row-standardised scores, (B, K, N)."""
+        ranks = geometric_ranks(len(scores))
+        visible = np.maximum(scores, LOWEST)  # an excluded query ranks below all
+        columns = np.sort(visible.transpose(1, 2, 0), axis=2)  # (B, K, N) -> (K, N, B)
+        return cls(ranks, np.ascontiguousarray(columns[:, :, -ranks].transpose(2, 0, 1)))
+
+    def take(self, providers: NDArray[np.int64], columns: NDArray[np.int64]) -> ReverseRanks:
+        """Return the thresholds of some providers and candidates, in this order."""
+        cells = np.ix_(np.arange(len(self.ranks)), providers, columns)
+        return ReverseRanks(self.ranks, np.ascontiguousarray(self.thresholds[cells]))
+
+    def log_ranks(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return ``log(B / (1 + n)) - 1`` for row-standardised scores (B', K, N).
+
+        n of the B queries of the bank score the candidate higher. Between two ranks that are kept
+        the logarithm is a straight line in the score, so that no step shows.
+
+        Examples
+        --------
+        A bank of three queries whose scores of the only candidate are 2, 1 and 0: nobody is above
+        a score of 2, two queries are above a score of 0, and 1.5 is half way between the first
+        two ranks.
+
+        >>> bank = np.array([2, 1, 0], np.float32).reshape(3, 1, 1)
+        >>> scores = np.array([2, 1.5, 0], np.float32).reshape(3, 1, 1)
+        >>> [round(float(r), 3) for r in ReverseRanks.of(bank).log_ranks(scores).ravel()]
+        [0.099, -0.248, -1.0]
+        >>> [round(float(np.log(3 / (1 + n)) - 1), 3) for n in (0, 2)]
+        [0.099, -1.0]
+        """
+        levels = np.log(self.ranks).astype(np.float32)  # at the r-th highest score, r - 1 higher
+        steps = np.diff(levels)
+        thresholds = self.thresholds.reshape(len(levels), -1)  # (T, K N)
+        slopes = 1 / np.maximum(thresholds[:-1] - thresholds[1:], SMALLEST_GAP)
+        out = np.empty_like(rows)
+        for row, ranked in zip(rows, out, strict=True):
+            below = (thresholds[:-1] - np.maximum(row, LOWEST).ravel()) * slopes
+            np.clip(below, 0, 1, out=below)  # how far from one kept rank to the next
+            ranked[:] = levels[-1] - 1 - (steps @ below).reshape(row.shape)
+        return out
+
+
+def geometric_ranks(n: int) -> NDArray[np.int64]:
+    """Return ranks 1, 2, 3, 5, 8, ... up to n, each about 1.7 times the last.
+
+    Examples
+    --------
+    >>> geometric_ranks(12).tolist()
+    [1, 2, 3, 5, 8, 12]
+    """
+    return np.unique(np.round(1.7 ** np.arange(40)).clip(1, n).astype(np.int64))

@@ -1,0 +1,71 @@
+"""What queries have in common: the main directions in which a bank's rows differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.ground.normalize import ColumnStatistics
+
+N_TOPICS: Final = 32
+"""Directions kept."""
+N_ITERATIONS: Final = 4
+"""Of the subspace iteration that finds them; the leading ones change no more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Topics:
+    """Orthonormal directions over the gallery, provider by provider.
+
+    Parameters
+    ----------
+    directions : ndarray of shape (K, H, N), float32
+    """
+
+    directions: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, scores: NDArray[np.float32], statistics: ColumnStatistics) -> Topics:
+        """Return the leading directions of a bank's column-standardised rows.
+
+        By subspace iteration (Halko et al., SIAM Review 2011) from a random mixture of queries,
+        not of candidates, so that the order of the gallery plays no part.
+
+        Parameters
+        ----------
+        scores : ndarray of shape (B, K, N), float32
+            Row-standardised.
+        statistics : ColumnStatistics of shape (K, N)
+        """
+        n_queries, n_providers, n_gallery = scores.shape
+        width = min(N_TOPICS, n_queries, n_gallery)
+        mixture = np.random.default_rng(0).normal(size=(n_queries, width)).astype(np.float32)
+        topics = np.empty((n_providers, width, n_gallery), np.float32)
+        for k in range(n_providers):
+            rows = (scores[:, k] - statistics.mean[k]) / statistics.std[k]
+            rows[~np.isfinite(rows)] = 0
+            directions = rows.T @ mixture  # (N, H)
+            for _ in range(N_ITERATIONS):
+                directions = rows.T @ (rows @ np.linalg.qr(directions)[0])
+            topics[k] = np.linalg.qr(directions)[0].T
+        return cls(topics)
+
+    def take(self, providers: NDArray[np.int64], columns: NDArray[np.int64]) -> Topics:
+        """Return the directions of some providers, over some candidates, in this order."""
+        return Topics(np.ascontiguousarray(self.directions[providers][:, :, columns]))
+
+    def project(self, columns: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return column-standardised rows (B, K, N) without what is theirs alone.
+
+        Each row is projected on the directions: what remains is what it has in common with
+        queries of the bank. Excluded cells stay -inf.
+        """
+        visible = np.isfinite(columns)
+        filled = np.where(visible, columns, np.float32(0)).transpose(1, 0, 2)  # (K, B, N)
+        shared: NDArray[np.float32] = (
+            filled @ self.directions.transpose(0, 2, 1)
+        ) @ self.directions
+        return np.where(visible, shared.transpose(1, 0, 2), np.float32(-np.inf))

@@ -1,0 +1,211 @@
+"""What a learned fusion sees of a candidate: channels made from a tile, a bank and neighbours.
+
+LightFusion, logistic stacking and any plugin that learns per candidate share these, so that they
+are compared on the same inputs. NumPy only; which candidates to learn from is ``examples.py``'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.fusion.base import Tile
+from dafm_core.fusion.channels.bank import QueryBank
+from dafm_core.fusion.channels.families import (
+    BANK_FAMILIES,
+    BANK_ONLY_FAMILIES,
+    CONTEXT_PER_PROVIDER,
+    NEIGHBOUR_FAMILIES,
+)
+from dafm_core.fusion.channels.layout import Layout
+from dafm_core.ground.normalize import minmax_rows, rank_rows, zscore_rows
+from dafm_core.store.gallery import Gallery
+
+N_NEIGHBOURS: Final = 8
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelReader:
+    """Makes channels of tiles of one gallery; what depends on the gallery alone is ready.
+
+    Parameters
+    ----------
+    layout : Layout
+        Families and providers; a provider that the gallery lacks gives zeros.
+    present : ndarray of int64
+        Where the gallery's providers stand among the layout's.
+    bank : QueryBank or None
+        Aligned with the gallery.
+    neighbours : ndarray of shape (M, N), int64, or None
+        Each candidate's nearest others; N stands for none.
+    """
+
+    layout: Layout
+    present: NDArray[np.int64]
+    bank: QueryBank | None
+    neighbours: NDArray[np.int64] | None
+
+    @classmethod
+    def of(cls, gallery: Gallery, layout: Layout, bank: QueryBank | None) -> ChannelReader:
+        """Return the reader of a gallery, with or without a bank."""
+        needs_bank = bank is not None and not BANK_FAMILIES.isdisjoint(layout.families)
+        needs_neighbours = not NEIGHBOUR_FAMILIES.isdisjoint(layout.families)
+        return cls(
+            layout=layout,
+            present=np.array([layout.providers.index(name) for name in gallery.names]),
+            bank=bank.aligned(gallery) if bank is not None and needs_bank else None,
+            neighbours=gallery_neighbours(gallery) if needs_neighbours else None,
+        )
+
+    @property
+    def present_mask(self) -> NDArray[np.bool_]:
+        """Which of the layout's providers the gallery has, (K,)."""
+        return np.isin(np.arange(len(self.layout.providers)), self.present)
+
+    @property
+    def available(self) -> NDArray[np.bool_]:
+        """Which channels say anything here, (C,)."""
+        silent = set(BANK_ONLY_FAMILIES if self.bank is None else ())
+        silent |= set(NEIGHBOUR_FAMILIES if self.neighbours is None else ())
+        return self.layout.of_providers(self.present_mask) & ~self.layout.of_families(silent)
+
+    def read(self, tile: Tile) -> TileView:
+        """Return what can be said of a tile of raw scores, each view made once, when asked for."""
+        return TileView(self, tile)
+
+
+class TileView:
+    """A tile (B, K, N) of raw scores as channels, evidence and context."""
+
+    def __init__(self, reader: ChannelReader, tile: Tile) -> None:
+        self.reader = reader
+        self.tile = tile
+
+    @cached_property
+    def rows(self) -> NDArray[np.float32]:
+        """Row-standardised scores, (B, K, N)."""
+        return zscore_rows(self.tile)
+
+    @cached_property
+    def silent(self) -> NDArray[np.bool_]:
+        """Which rows hold no evidence: all candidates are level, (B, K)."""
+        silent: NDArray[np.bool_] = ~np.any((self.rows != 0) & np.isfinite(self.rows), axis=2)
+        return silent
+
+    @cached_property
+    def columns(self) -> NDArray[np.float32]:
+        """Rows standardised over the bank; a row without evidence stays without."""
+        if self.reader.bank is None:
+            return self.rows
+        columns = self.reader.bank.statistics.apply(self.rows)
+        columns[self.silent] = self.rows[self.silent]
+        return columns
+
+    @cached_property
+    def evidence(self) -> NDArray[np.float32]:
+        """Comparable scores, by which hard candidates are chosen, (B, K, N)."""
+        return self.rows if self.reader.bank is None else zscore_rows(self.columns)
+
+    def channels(self) -> NDArray[np.float32]:
+        """Return the channels, (B, n_channels, N), 0 where excluded or not known."""
+        layout, (n_rows, _, n_gallery) = self.reader.layout, self.tile.shape
+        shape = (n_rows, len(layout.families), len(layout.providers), n_gallery)
+        out, kept = np.zeros(shape, np.float32), np.isfinite(self.tile)
+        for f, name in enumerate(layout.families):
+            scores = self._family(name)
+            if scores is not None:
+                out[:, f, self.reader.present] = np.where(kept, scores, np.float32(0))
+        return out.reshape(n_rows, -1, n_gallery)
+
+    def context(self) -> NDArray[np.float32]:
+        """Return what the shape of each row says about its query, (B, 5 K) float32.
+
+        Best score, its lead over the second and the tenth, the tenth's over the hundredth, and
+        the entropy of the row: classic predictors of how far a ranking can be trusted.
+        """
+        kept, last = np.isfinite(self.rows), self.tile.shape[2] - 1
+        lowest = self.rows.min(axis=2, keepdims=True, where=kept, initial=0.0)
+        rows = np.where(kept, self.rows, lowest)  # an excluded candidate is no evidence
+        top = -np.partition(-rows, sorted({min(i, last) for i in (0, 1, 9, 99)}), axis=2)
+        first, second, tenth, hundredth = (top[:, :, min(i, last)] for i in (0, 1, 9, 99))
+        chance = np.exp(rows - first[:, :, None])
+        chance /= chance.sum(axis=2, keepdims=True)
+        entropy = -(chance * np.log(np.maximum(chance, 1e-30))).sum(axis=2)
+        shape = np.stack([first, first - second, first - tenth, tenth - hundredth, entropy], 1)
+        out = np.zeros(
+            (len(rows), CONTEXT_PER_PROVIDER, len(self.reader.layout.providers)), np.float32
+        )
+        out[:, :, self.reader.present] = shape
+        return out.reshape(len(rows), -1)
+
+    def _family(self, name: str) -> NDArray[np.float32] | None:
+        """Return one family's scores, (B, K, N), or None where they are not known."""
+        bank, neighbours = self.reader.bank, self.reader.neighbours
+        match name:
+            case "minmax":
+                return minmax_rows(self.tile)
+            case "rows":
+                return self.rows
+            case "columns":
+                return self.columns
+            case "restandardized":
+                return self.evidence
+            case "ranks":
+                return _log_ranks(self.evidence)
+            case "reverse" if bank is not None:
+                return np.where(
+                    self.silent[:, :, None], np.float32(0), bank.reverse_ranks.log_ranks(self.rows)
+                )
+            case "topics" if bank is not None:
+                return zscore_rows(bank.topics.project(self.columns))
+            case "neighbours" if neighbours is not None:
+                return _mean_over_neighbours(self.evidence, neighbours)
+            case "neighbour-rows" if neighbours is not None:
+                return _mean_over_neighbours(self.rows, neighbours)
+        return None
+
+
+def gallery_neighbours(gallery: Gallery) -> NDArray[np.int64] | None:
+    """Return the pooled nearest neighbours of every provider that knows them, (M, N), or None."""
+    if not gallery.neighbours:
+        return None
+    n_each = min(N_NEIGHBOURS, max(2, 2 * N_NEIGHBOURS // len(gallery.neighbours)))
+    lists = [gallery.neighbours[name][:, :n_each] for name in sorted(gallery.neighbours)]
+    pooled = np.concatenate(lists, axis=1).T.astype(np.int64)
+    return np.where(pooled >= 0, pooled, gallery.n_candidates)
+
+
+def usable_families(gallery: Gallery, families: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the families that a gallery supports: all, or those without neighbours."""
+    known = bool(gallery.neighbours)
+    return tuple(name for name in families if known or name not in NEIGHBOUR_FAMILIES)
+
+
+def _log_ranks(evidence: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``-log(rank / n)``, centred: variance about 1 for any gallery; 0 if all are tied."""
+    ranks = rank_rows(evidence)
+    kept = np.isfinite(ranks)
+    n = np.maximum(np.count_nonzero(kept, axis=2, keepdims=True), 1)
+    logs = -np.log(np.where(kept, ranks, 1) / n.astype(np.float32))
+    mean = np.where(kept, logs, 0).sum(axis=2, keepdims=True, dtype=np.float32) / n
+    centred: NDArray[np.float32] = logs - mean.astype(np.float32)
+    return centred
+
+
+def _mean_over_neighbours(
+    evidence: NDArray[np.float32], neighbours: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    known = np.isfinite(evidence)
+    shape = (*evidence.shape[:2], evidence.shape[2] + 1)  # one more candidate, which is "none"
+    padded = np.zeros(shape, np.float32)
+    np.copyto(padded[:, :, :-1], evidence, where=known)
+    total = np.zeros(evidence.shape, np.float32)
+    for nearest in neighbours:
+        total += np.take(padded, nearest, axis=2)
+    n = np.maximum((neighbours < evidence.shape[2]).sum(axis=0), 1)
+    mean: NDArray[np.float32] = total / n.astype(np.float32)
+    return mean

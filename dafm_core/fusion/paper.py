@@ -1,0 +1,123 @@
+"""The paper's network as printed, as a fuser of its own: min-max scores, all candidates, 4 epochs.
+
+It mixes candidates that stand side by side in the gallery's file, so its scores depend on that
+order. What improves on it is LightFusion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator
+
+from dafm_core.fusion.base import Fuser, Progress, Scores, Tile, TileScorer
+from dafm_core.fusion.channels.examples import make_examples
+from dafm_core.fusion.light.network import PaperNetwork
+from dafm_core.fusion.light.options import LossWeights, PaperOptions
+from dafm_core.fusion.light.training import Batch, History, train
+from dafm_core.ground.normalize import minmax_rows
+from dafm_core.store.gallery import Gallery
+from dafm_core.store.stack import SimilarityStack
+
+
+class PaperFusion(Fuser):
+    """LightFusion as the paper prints it: equations 2 to 7, on row-wise min-max scores.
+
+    Parameters
+    ----------
+    **options
+        See :class:`PaperOptions`; those of training, by their own names.
+
+    Attributes
+    ----------
+    network_ : PaperNetwork
+    history_ : list
+        One list of records: loss and temperature per step.
+
+    References
+    ----------
+    arXiv 2511.05020, sections 3 and 4.2. Where the text is silent: docs/explanation/ablation.md.
+    """
+
+    kind = "learned"
+    learns = True
+    gallery_order_matters = True
+
+    network_: PaperNetwork
+    _history: list[History]
+
+    def __init__(self, **options: Any) -> None:
+        self.options = PaperOptions.of(options)
+
+    @property
+    def history_(self) -> list[list[dict[str, float]]]:
+        """What was recorded while fitting."""
+        return self._history
+
+    def params(self) -> dict[str, Any]:
+        """Return every option by name."""
+        return self.options.flat()
+
+    def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return the network's parameters and its history."""
+        state = self.network_.state_dict()
+        return {name: tensor.numpy() for name, tensor in state.items()}, {"history": self._history}
+
+    def set_state(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
+        """Restore the network's parameters and its history."""
+        self._history = values["history"]
+        self.network_ = self._new_network(len(self.record_.providers))
+        self.network_.load_state_dict(
+            {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+        )
+        self.network_.eval()
+
+    def _fit(
+        self, stack: SimilarityStack, *, bank: SimilarityStack | None, progress: Progress | None
+    ) -> None:
+        examples = make_examples(
+            stack, ("minmax",), n_hard=1, n_uniform=stack.n_gallery, seed=self.options.seed
+        )
+        shuffled = self.options.gallery_order == "shuffled"
+        self.network_ = self._new_network(stack.n_providers)
+        history = train(
+            self.network_,
+            examples,
+            self.options.training,
+            loss_weights=LossWeights(gallery=1.0, subset=0.0),
+            seed=self.options.seed,
+            change=_shuffle_candidates if shuffled else _leave_as_is,
+            progress=progress,
+            name="network",
+        )
+        self.network_.eval()
+        self._history = [history]
+
+    def _scorer(self, gallery: Gallery) -> TileScorer:
+        def score(tile: Tile) -> Scores:
+            visible = np.isfinite(tile)
+            scaled = np.where(visible, minmax_rows(tile), np.float32(0))
+            fused = np.empty((len(tile), tile.shape[2]), np.float32)
+            with torch.inference_mode():
+                for row in range(len(tile)):
+                    fused[row] = self.network_(torch.from_numpy(scaled[row : row + 1])).numpy()[0]
+            fused[~visible[:, 0]] = -np.inf
+            return fused
+
+        return score
+
+    def _new_network(self, n_providers: int) -> PaperNetwork:
+        generator = Generator().manual_seed(self.options.seed)
+        return PaperNetwork(n_providers, self.options.n_hidden, generator=generator)
+
+
+def _shuffle_candidates(batch: Batch, generator: Generator) -> Batch:
+    return batch.permuted(torch.randperm(batch.channels.shape[2], generator=generator))
+
+
+def _leave_as_is(batch: Batch, generator: Generator) -> Batch:
+    return batch

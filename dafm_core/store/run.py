@@ -1,0 +1,31 @@
+"""A run: the fused scores of some queries against a gallery, by ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.ground.ids import Ids
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A named result: one fused score per query and candidate.
+
+    Parameters
+    ----------
+    name : str
+    query_ids, gallery_ids : Ids
+    scores : ndarray of shape (n_queries, n_gallery), float32
+        Higher is better; -inf where the candidate is excluded for the query.
+    fitted_query_ids : frozenset of str
+        Queries whose targets the fuser was fitted on: their rows are not held out.
+    """
+
+    name: str
+    query_ids: Ids
+    gallery_ids: Ids
+    scores: NDArray[np.float32] = field(repr=False)
+    fitted_query_ids: frozenset[str] = field(default=frozenset(), repr=False)
