@@ -91,7 +91,7 @@ class Cases:
         single, fused = self.ranks[self.best_single], self.ranks[self._fuser(fuser)]
         ranked = np.isfinite(single) & np.isfinite(fused)
         change = np.log2(np.divide(single, fused, out=np.ones(len(single)), where=ranked))
-        return self.queries.select("query_id", "reference", "text", "group").with_columns(
+        return self.queries.select("query_id", "references", "text", "group").with_columns(
             pl.Series("outcome", self.outcomes(fuser), dtype=pl.String),
             pl.Series("change", change),
             *(pl.Series(f"rank {name}", self.ranks[name]) for name in self.columns),
@@ -149,7 +149,7 @@ class Cases:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values: per case and column the rank and the hits, per hit the reasons."""
-        facts = self.queries.select("query_id", "reference", "text", "targets").to_dicts()
+        facts = self.queries.select("query_id", "references", "text", "targets").to_dicts()
         return {
             "protocol": self.protocol,
             "depth": self.depth,

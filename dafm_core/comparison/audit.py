@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from dafm_core.evaluation.design import Leakage
 from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers, oracle
 from dafm_core.evaluation.trials import Trials
-from dafm_core.ground.ids import Ids
 from dafm_core.ground.normalize import rank_rows
 from dafm_core.ground.statistics import Resampler
 from dafm_core.metrics.ranking import TargetRanks
@@ -256,9 +255,9 @@ def _ties(ranks: TargetRanks) -> Ties:
 
 def _related(dataset: Dataset) -> list[NDArray[np.int64]]:
     """Return, for each query, the columns of its reference and subset without its targets."""
-    references = Ids(dataset.queries["reference"]).where_in(dataset.gallery_ids)
+    references = dataset.columns("references")
     rows = zip(dataset.columns("subset"), references, dataset.targets, strict=True)
-    return [np.setdiff1d(np.append(s, r), np.append(t, -1)) for s, r, t in rows]
+    return [np.setdiff1d(np.append(s, r), t) for s, r, t in rows]
 
 
 def _chance_adjacent(n: int, m: int) -> float:

@@ -34,11 +34,14 @@ def as_bank(queries_of: Dataset, gallery_of: Dataset, *, protocol: str) -> Datas
         With the images of both, the metrics of ``gallery_of`` and the options of ``queries_of``.
     """
     known = pl.Series(gallery_of.gallery_ids)
-    reference = pl.col("reference")
-    excluded = pl.when(reference.is_in(known.implode())).then(pl.concat_list(reference))
+    excluded = pl.col("references").list.set_intersection(known.implode())
     nothing = pl.lit([], dtype=pl.List(pl.String))
     queries = queries_of.queries.with_columns(
-        targets=nothing, subset=nothing, excluded=excluded.otherwise(nothing)
+        targets=nothing,
+        grades=pl.lit(None, dtype=pl.List(pl.Float64)),
+        subset=nothing,
+        excluded=excluded,
+        candidates=pl.lit(None, dtype=pl.List(pl.String)),
     )
     return replace(
         queries_of,

@@ -6,6 +6,7 @@ beside this one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,14 +24,22 @@ from dafm_core.ground.ragged import Ragged
 
 QUERY_SCHEMA: dict[str, Any] = {
     "query_id": pl.String,
-    "reference": pl.String,
+    "references": pl.List(pl.String),
     "text": pl.String,
     "group": pl.String,
     "targets": pl.List(pl.String),
+    "grades": pl.List(pl.Float64),
     "subset": pl.List(pl.String),
     "excluded": pl.List(pl.String),
+    "candidates": pl.List(pl.String),
 }
-"""Columns of a query frame: one row per query; ``queries.parquet`` of a store has exactly these."""
+"""Columns of a query frame: one row per query; ``queries.parquet`` of a store has exactly these.
+
+``grades`` go with the targets, > 0, and are null where all count the same. ``candidates`` are the
+only images that a query is ranked against, and null where that is the whole gallery.
+"""
+LISTS = ("references", "targets", "subset", "excluded", "candidates")
+"""Columns that list image ids."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,13 +139,29 @@ class Dataset:
     @cached_property
     def excluded(self) -> Ragged:
         """Gallery columns removed from each query's ranking; a target is never among them."""
-        rows = zip(self.columns("excluded"), self.targets, strict=True)
+        rows = zip(self._removed(), self.targets, strict=True)
         return Ragged.from_rows([np.setdiff1d(row, target) for row, target in rows])
+
+    def _removed(self) -> Ragged:
+        """Return the excluded columns, and all that are no candidates where a query has its own."""
+        excluded = self.columns("excluded")
+        listed = self.queries["candidates"].to_list()
+        if all(ids is None for ids in listed):
+            return excluded
+        every = np.arange(self.n_gallery)
+        candidates = self.columns("candidates")
+        rows = zip(excluded, candidates, listed, strict=True)
+        return Ragged.from_rows(
+            [
+                e if ids is None else np.union1d(e, np.setdiff1d(every, c, assume_unique=True))
+                for e, c, ids in rows
+            ]
+        )
 
     @cached_property
     def subsets(self) -> Ragged:
         """Gallery columns of each query's hard candidates: excluded ones out, its targets in."""
-        rows = zip(self.columns("subset"), self.columns("excluded"), self.targets, strict=True)
+        rows = zip(self.columns("subset"), self._removed(), self.targets, strict=True)
         return Ragged.from_rows(
             [np.union1d(np.setdiff1d(s, e), t) if len(s) else s for s, e, t in rows]
         )
@@ -144,8 +169,16 @@ class Dataset:
     @cached_property
     def queries_sha256(self) -> str:
         """Hash of ids, references and texts in order: what a provider sees of the queries."""
-        rows = self.queries.select("query_id", "reference", "text").iter_rows()
-        return hash_strings(text for row in rows for text in row)
+        rows = self.queries.select("query_id", "references", "text").iter_rows()
+        return hash_strings(json.dumps(row) for row in rows)
+
+    @cached_property
+    def truth_sha256(self) -> str:
+        """Hash of groups, targets, grades, subsets, exclusions and candidates: what evaluation
+        goes by.
+        """
+        columns = ("group", "targets", "grades", "subset", "excluded", "candidates")
+        return hash_strings(json.dumps(row) for row in self.queries.select(columns).iter_rows())
 
     @property
     def gallery_sha256(self) -> str:
@@ -163,8 +196,11 @@ class Dataset:
     def iter_queries(self, start: int = 0, stop: int | None = None) -> list[Query]:
         """Return queries ``start:stop`` with their reference images."""
         rows = self.queries.slice(start, None if stop is None else stop - start)
-        columns = rows.select("query_id", "reference", "text").iter_rows()
-        return [Query(id=i, references=(self.image(ref),), text=text) for i, ref, text in columns]
+        columns = rows.select("query_id", "references", "text").iter_rows()
+        return [
+            Query(id=query_id, references=tuple(map(self.image, ids)), text=text)
+            for query_id, ids, text in columns
+        ]
 
     def take(self, query_ids: Sequence[str]) -> Dataset:
         """Return the dataset with only these queries, in this order.
@@ -224,29 +260,44 @@ class Dataset:
         )
 
     def problems(self) -> list[str]:
-        """Return one line for each kind of id that is not in the gallery: how many, and which
-        first.
+        """Return one line for each kind of id that means nothing here: how many, and which first.
 
         A target outside the gallery counts as never retrieved; a reference outside it cannot be
-        excluded from a ranking; a subset member outside it is left out.
+        excluded from a ranking; a subset member, an exclusion or a candidate outside it is left
+        out. A target that is excluded for its own query stays in that ranking.
         """
         lines = []
-        for column in ("reference", "targets", "subset"):
-            ids = self.queries[column].explode() if column != "reference" else self.queries[column]
-            missing = sorted(set(ids.drop_nulls().to_list()) - self.gallery_ids.place.keys())
+        for column in LISTS:
+            ids = self.queries[column].explode().drop_nulls().unique().to_list()
+            missing = sorted(set(ids) - self.gallery_ids.place.keys())
             if missing:
-                shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
                 lines.append(
-                    f"{self.protocol}: {len(missing)} {column} ids are not in the gallery: {shown}"
+                    f"{self.protocol}: {len(missing)} of the images in {column!r} are not in the "
+                    f"gallery: {_some(missing)}"
                 )
+        both = pl.col("targets").list.set_intersection("excluded").list.len() > 0
+        torn = self.queries.filter(both)["query_id"].to_list()
+        if torn:
+            lines.append(
+                f"{self.protocol}: {len(torn)} queries exclude their own target, which stays in "
+                f"the ranking: {_some(torn)}"
+            )
+        has_target = self.targets.counts > 0
+        if has_target.any() and not has_target.all():
+            lacking = [self.query_ids[row] for row in np.flatnonzero(~has_target)]
+            lines.append(
+                f"{self.protocol}: {len(lacking)} of {self.n_queries} queries have no target in "
+                f"the gallery: {_some(lacking)}"
+            )
         return lines
 
 
 def query_frame(rows: Iterable[Mapping[str, Any]], *, where: str) -> pl.DataFrame:
-    """Return a query frame from rows with at least ``query_id, reference, text``.
+    """Return a query frame from rows with at least ``query_id, text`` and a reference.
 
-    A missing ``group`` becomes the query id (a group of its own); missing lists become empty.
-    ``where`` names the file.
+    ``reference`` names one image, ``references`` any number of them, none included. A missing
+    ``group`` becomes the query id (a group of its own); missing lists become empty, but a missing
+    ``candidates`` is the whole gallery. ``where`` names the file.
 
     Raises
     ------
@@ -255,19 +306,56 @@ def query_frame(rows: Iterable[Mapping[str, Any]], *, where: str) -> pl.DataFram
     """
     table: dict[str, list[Any]] = {name: [] for name in QUERY_SCHEMA}
     for number, row in enumerate(rows):
-        for name in ("query_id", "reference", "text"):
+        place = f"{where}: query {number}"
+        for name in ("query_id", "text"):
             if not isinstance(row.get(name), str):
-                raise DatasetError(
-                    f"{where}: query {number}: expected text in {name!r}, got {row.get(name)!r}."
-                )
+                raise DatasetError(f"{place}: expected text in {name!r}, got {row.get(name)!r}.")
             table[name].append(row[name])
         group = row.get("group")
         table["group"].append(str(row["query_id"]) if group is None else str(group))
+        table["references"].append(_references(row, place))
         for name in ("targets", "subset", "excluded"):
-            ids = row.get(name) or []
-            if isinstance(ids, str) or not all(isinstance(i, str) for i in ids):
-                raise DatasetError(
-                    f"{where}: query {number}: {name!r} must list image ids, got {ids!r}."
-                )
-            table[name].append(list(ids))
+            table[name].append(_ids(row.get(name) or [], name, place))
+        candidates = row.get("candidates")
+        table["candidates"].append(
+            None if candidates is None else _ids(candidates, "candidates", place)
+        )
+        table["grades"].append(_grades(row, place))
     return pl.DataFrame(table, schema=QUERY_SCHEMA)
+
+
+def _references(row: Mapping[str, Any], place: str) -> list[str]:
+    if row.get("references") is not None:
+        return _ids(row["references"], "references", place)
+    if not isinstance(row.get("reference"), str):
+        raise DatasetError(
+            f"{place}: expected text in 'reference', got {row.get('reference')!r}. List the images "
+            "in 'references' where there are none or several."
+        )
+    return [row["reference"]]
+
+
+def _ids(ids: Any, name: str, place: str) -> list[str]:
+    if isinstance(ids, str | Mapping) or not all(isinstance(i, str) for i in ids):
+        raise DatasetError(f"{place}: {name!r} must list image ids, got {ids!r}.")
+    return list(ids)
+
+
+def _grades(row: Mapping[str, Any], place: str) -> list[float] | None:
+    grades = row.get("grades")
+    if grades is None:
+        return None
+    n_targets = len(row.get("targets") or [])
+    valid = isinstance(grades, list | tuple) and all(
+        isinstance(g, int | float) and not isinstance(g, bool) and 0 < g < float("inf")
+        for g in grades
+    )
+    if not valid or len(grades) != n_targets:
+        raise DatasetError(
+            f"{place}: expected one grade above 0 per target ({n_targets}), got {grades!r}."
+        )
+    return [float(grade) for grade in grades]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

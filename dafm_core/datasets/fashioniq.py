@@ -190,7 +190,7 @@ def _of_queries(queries: pl.DataFrame, listed: Ids, protocol: str) -> Ids:
             f"{protocol}: the union gallery needs targets, which this split has not. "
             "Use gallery=original."
         )
-    used = {*queries["reference"].to_list(), *targets}
+    used = {*queries["references"].explode().to_list(), *targets}
     return Ids(image_id for image_id in listed if image_id in used)
 
 

@@ -1,15 +1,17 @@
 """A team's own dataset: a folder of images and a table of queries.
 
     DIR/images/                      any nesting
-    DIR/queries.{jsonl,csv,parquet}  query_id, reference, text; optionally targets, subset,
-                                     excluded, group; other columns are left alone
+    DIR/queries.{jsonl,csv,parquet}  query_id, text, reference (or references); optionally
+                                     targets, grades, subset, excluded, candidates, group;
+                                     other columns are left alone
     DIR/gallery.txt                  optional: image ids, one a line; else every image, sorted
 
 An image's id is its path below ``images/`` without extension (``shoes/042``), or with it where two
 files differ in the extension only; in the table an id may be written with the extension in any
-case. ``targets``, ``subset`` and ``excluded`` are lists of ids, in CSV separated by ``|``. The
-images may be absent where ``gallery.txt`` is there: scores made elsewhere can be evaluated without
-them.
+case. ``references`` (none, one or several), ``targets``, ``subset``, ``excluded`` and
+``candidates`` (the only images a query is ranked against) are lists of ids; ``grades`` are numbers
+above 0 that go with the targets. In CSV the members of a list are separated by ``|``. The images
+may be absent where ``gallery.txt`` is there: scores made elsewhere can be evaluated without them.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from dafm_core.datasets.base import QUERY_SCHEMA, Dataset, query_frame
+from dafm_core.datasets.base import LISTS, QUERY_SCHEMA, Dataset, query_frame
 from dafm_core.errors import DatasetError, closest
 from dafm_core.ground.files import read_ids
 from dafm_core.ground.ids import Ids
@@ -34,7 +36,6 @@ IMAGE_SUFFIXES: Final = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 )
 TABLES: Final = ("queries.jsonl", "queries.csv", "queries.parquet")
-LISTS: Final = ("targets", "subset", "excluded")
 
 
 def load(path: str | Path, *, split: str | None = None) -> Dataset:
@@ -113,7 +114,8 @@ def _rows(table: Path, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     for number, row in enumerate(_READERS[table.suffix](table)):
         _check_columns(row.keys(), where=f"{table}: query {number}")
         reference = row.get("reference")
-        row["reference"] = names.get(reference, reference) if isinstance(reference, str) else None
+        if isinstance(reference, str):
+            row["reference"] = names.get(reference, reference)
         for column in LISTS:
             if isinstance(row.get(column), list):
                 row[column] = [names.get(str(i), i) for i in row[column]]
@@ -122,8 +124,9 @@ def _rows(table: Path, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
 
 def _check_columns(names: Iterable[str], *, where: str) -> None:
     """Raise DatasetError for a column that looks like a misspelt one of ours."""
-    unread = QUERY_SCHEMA.keys() - set(names)
-    for name in sorted(set(names) - QUERY_SCHEMA.keys()):
+    known = QUERY_SCHEMA.keys() | {"reference"}
+    unread = known - set(names)
+    for name in sorted(set(names) - known):
         hint = closest(name, unread)
         if "did you mean" in hint:
             raise DatasetError(f"{where}: unknown column {name!r}{hint}")
@@ -154,14 +157,20 @@ def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
                     raise DatasetError(
                         f"{path}: query {row.get('query_id')!r}: expected as many cells as columns."
                     )
-                lists = {
-                    c: [i.strip() for i in row[c].split("|") if i.strip()]
-                    for c in LISTS
-                    if c in row
-                }
+                lists: dict[str, Any] = {name: _split(row[name]) for name in LISTS if name in row}
+                if not lists.get("candidates"):
+                    lists["candidates"] = None  # an empty cell is the whole gallery
+                grades = _split(row.get("grades") or "")
+                lists["grades"] = [float(grade) for grade in grades] or None
                 yield {**row, **lists, "group": row.get("group") or None}
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
+    except (OSError, csv.Error, ValueError) as error:
+        if isinstance(error, DatasetError):
+            raise
         raise DatasetError(f"{path}: expected a CSV table ({error}).") from None
+
+
+def _split(cell: str) -> list[str]:
+    return [member.strip() for member in cell.split("|") if member.strip()]
 
 
 def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:

@@ -132,7 +132,7 @@ def leakage(parts: Sequence[Part]) -> Leakage | None:
     counts = np.zeros(3)
     fitted = [part for part in parts if part.train is not None]
     for train, test in fitted:
-        for column, name in enumerate(("group", "targets", "reference")):
+        for column, name in enumerate(("group", "targets", "references")):
             seen = set().union(*_named(train.dataset, name)) if train is not None else set()
             counts[column] += sum(bool(names & seen) for names in _named(test.dataset, name))
     if not fitted:
@@ -143,4 +143,4 @@ def leakage(parts: Sequence[Part]) -> Leakage | None:
 
 def _named(dataset: Dataset, column: str) -> list[set[str]]:
     values = dataset.queries[column].to_list()
-    return [set(value) if column == "targets" else {value} for value in values]
+    return [{value} if column == "group" else set(value or ()) for value in values]

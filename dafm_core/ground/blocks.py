@@ -2,14 +2,16 @@
 and caches.
 
 ``NAME.npy`` appears only when it is complete. Until then ``NAME.partial.npy`` holds the rows and
-``NAME.progress.json`` says which blocks are in it, with a checksum each; a block is on disk before
-it is recorded, so a kill loses at most the block being written.
+``NAME.progress.jsonl`` is a log: a line that says what is being written, then a line with a
+checksum per block. A block is on disk before its line is, so a kill loses at most one block.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import StoreError
-from dafm_core.ground.files import write_json
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,10 @@ class BlockFile:
         self.block_rows = block_rows
         self.identity = json.loads(json.dumps(dict(identity)))
         self._partial = path.with_name(f"{path.stem}.partial.npy")
-        self._progress = path.with_name(f"{path.stem}.progress.json")
+        self._log = path.with_name(f"{path.stem}.progress.jsonl")
         self._blocks: dict[int, Block] = {}
-        self._array: NDArray[Any] | None = None
-        if self._progress.exists():
+        self._data_offset = 0
+        if self._log.exists():
             self._resume(restart)
 
     def pending(self) -> list[tuple[int, int]]:
@@ -78,15 +79,25 @@ class BlockFile:
         return [(s, min(s + self.block_rows, self.n_rows)) for s in starts if s not in self._blocks]
 
     def write(self, start: int, rows: NDArray[Any], **facts: Any) -> None:
-        """Put one block on disk, then record it."""
-        if self._array is None:
-            self._array = self._create(rows)
-        stop = start + len(rows)
-        self._array[start:stop] = rows
-        _sync(self._array)
-        self._blocks[start] = Block(start, stop, checksum(self._array[start:stop]), facts)
-        state = {"identity": self.identity, "blocks": [asdict(b) for b in self.blocks]}
-        write_json(self._progress, state)
+        """Put one block on disk, then record it.
+
+        Raises
+        ------
+        OSError
+            If there is no room; what was recorded stays.
+        """
+        rows = np.ascontiguousarray(rows)
+        if not self._data_offset:
+            self._create(rows)
+        with self._partial.open("r+b", buffering=0) as file:
+            file.seek(self._data_offset + start * rows[0].nbytes)
+            data = memoryview(rows.data).cast("B")
+            while data:  # an unbuffered write may take less than it is given
+                data = data[file.write(data) :]
+            os.fsync(file.fileno())
+        block = Block(start, start + len(rows), checksum(rows), facts)
+        self._append(asdict(block))
+        self._blocks[start] = block
 
     @property
     def blocks(self) -> list[Block]:
@@ -99,33 +110,57 @@ class BlockFile:
             raise StoreError(
                 f"{self.path}: {len(self.pending())} blocks are missing; cannot finish."
             )
-        self._array = None
         self._partial.replace(self.path)
 
     def forget(self) -> None:
         """Remove the record of blocks, once whatever depends on it is safe."""
-        self._progress.unlink(missing_ok=True)
+        self._log.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Remove what is unfinished."""
-        self._array = None
         self._blocks = {}
-        self._progress.unlink(missing_ok=True)
+        self._data_offset = 0
+        self._log.unlink(missing_ok=True)
         self._partial.unlink(missing_ok=True)
 
-    def _create(self, rows: NDArray[Any]) -> NDArray[Any]:
+    def _create(self, rows: NDArray[Any]) -> None:
+        """Make the file at its full size, so that a disk too small says so before the work."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         shape = (self.n_rows, *rows.shape[1:])
-        return np.lib.format.open_memmap(self._partial, mode="w+", dtype=rows.dtype, shape=shape)
+        header = {
+            "descr": np.lib.format.dtype_to_descr(rows.dtype),
+            "fortran_order": False,
+            "shape": shape,
+        }
+        with self._partial.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            file.flush()
+            offset = file.tell()
+            size = offset + math.prod(shape) * rows.dtype.itemsize
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+            os.fsync(file.fileno())
+        self._log.unlink(missing_ok=True)
+        self._append({"identity": self.identity})
+        self._data_offset = offset
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        with self._log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def _resume(self, restart: bool) -> None:
         try:
-            state = json.loads(self._progress.read_text())
-            begun, blocks = state["identity"], [Block(**b) for b in state["blocks"]]
+            records = _complete_lines(self._log)
+            begun, blocks = records[0]["identity"], [Block(**record) for record in records[1:]]
             if not self._partial.exists():
                 self.path.replace(self._partial)  # killed between commit() and forget()
-            array = np.lib.format.open_memmap(self._partial, mode="r+")
-        except (OSError, ValueError, KeyError, TypeError):
+            array = np.lib.format.open_memmap(self._partial, mode="r")
+            offset = self._partial.stat().st_size - array.nbytes
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
             self.discard()  # killed before anything was recorded
             return
         if begun != self.identity:
@@ -137,7 +172,7 @@ class BlockFile:
                 f"{self.path}: an interrupted write differs in {', '.join(sorted(keys))}. "
                 "Repeat it with the same settings to finish it, or start over with --overwrite."
             )
-        self._array = array
+        self._data_offset = offset
         intact = [b for b in blocks if checksum(array[b.start : b.stop]) == b.sha256]
         self._blocks = {block.start: block for block in intact}
 
@@ -147,6 +182,7 @@ def checksum(rows: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest()
 
 
-def _sync(array: NDArray[Any]) -> None:
-    if isinstance(array, np.memmap):
-        array.flush()
+def _complete_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a log; a last line that a kill cut short is passed over."""
+    text = path.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.split("\n")[:-1]]

@@ -34,7 +34,8 @@ from dafm_core.errors import DafmError, ImageError, ProviderError, SimilarityErr
 from dafm_core.scoring.feature_cache import cached_features
 from dafm_core.scoring.neighbours import nearest_neighbours
 from dafm_core.store.stack import SimilarityStack
-from dafm_core.store.store import ScoreWriter, SimilarityStore
+from dafm_core.store.store import SimilarityStore
+from dafm_core.store.writer import ScoreWriter
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +173,7 @@ def score_provider(
             name, passport=passport, dtype=dtype, block_rows=block_rows, overwrite=overwrite
         ) as writer,
     ):
-        if writer.pending():
+        if not writer.complete:
             _fill(writer, job, executor, progress)
     return opened
 
@@ -192,7 +193,7 @@ def _fill(writer: ScoreWriter, job: _Job, executor: Executor, progress: Progress
         progress("queries", done, n_queries)
     writer.add_cost(
         gallery_seconds=round(gallery_seconds, 3),
-        ms_per_query=round(1000 * (time.perf_counter() - started) / n_pending, 4),
+        ms_per_query=round(1000 * (time.perf_counter() - started) / max(1, n_pending), 4),
         peak_memory_gb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
     )
     if job.features is not None and not job.broken:
@@ -213,7 +214,7 @@ class _Job:
         self.images = [i for i in self.dataset.gallery_images() if i.id not in self.broken]
 
     def passport(self) -> dict[str, Any]:
-        references = set(self.dataset.queries["reference"].to_list())
+        references = set(self.dataset.queries["references"].explode().drop_nulls().to_list())
         return {
             "source": "scored",
             "fingerprint": dict(getattr(self.provider, "fingerprint", {})),
@@ -313,7 +314,8 @@ def _broken_images(
     if on_missing == "error":
         return frozenset()
     broken = set()
-    ids = list(dict.fromkeys([*dataset.gallery_ids, *dataset.queries["reference"].to_list()]))
+    references = dataset.queries["references"].explode().drop_nulls().to_list()
+    ids = list(dict.fromkeys([*dataset.gallery_ids, *references]))
     for done, image_id in enumerate(ids, start=1):
         try:
             dataset.image(image_id).open()

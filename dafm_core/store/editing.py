@@ -17,7 +17,7 @@ from dafm_core.store.store import SimilarityStore
 
 # Facts that the writer of a store adds itself; all others are carried over.
 _WRITTEN = ("provider", "protocol", "queries_sha256", "gallery_sha256", "dataset_options")
-_COUNTED = ("dtype", "block_rows", "tied_share", "blocks")
+_COUNTED = ("dtype", "block_rows", "tied_share", "blocks", "files", "format", "sha256")
 
 
 def split_store(

@@ -1,20 +1,20 @@
 """The similarity store: one portable folder with K frozen models' scores and what evaluation needs.
 
-    STORE/store.json           format version, protocol, hashes of ids and texts, metrics
-    STORE/queries.parquet      query_id, reference, text, group, targets, subset, excluded
+    STORE/store.json           manifest of the dataset part: protocol, hashes, metrics
+    STORE/queries.parquet      one row per query, see ``datasets.base.QUERY_SCHEMA``
     STORE/gallery.parquet      image_id
+    STORE/NAME/passport.json   manifest of one provider: where its scores come from, and hashes
     STORE/NAME/scores.npy      (n_queries, n_gallery) in C order, float32 or float16
-    STORE/NAME/passport.json   where the scores come from, and a checksum per block of rows
     STORE/NAME/neighbours.npy  optional: each candidate's nearest others, (n_gallery, M) int32
-    STORE/NAME/cost.json       optional: what scoring took here; not part of the passport
+    STORE/NAME/cost.json       optional: what scoring took here; in no manifest
 
-Everything is written atomically and read without unpickling. How scores come about is not known
-here: see ``scoring.py`` and ``importing.py``.
+A part is there when its manifest is, which is written last. Two processes may score two providers
+at the same time. How scores come about is not known here: see ``scoring/`` and ``formats/``; how a
+folder is written, ``writer.py``; stores of format 1, ``format1.py``.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,23 +28,38 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dafm_core.datasets.base import QUERY_SCHEMA, Dataset
-from dafm_core.errors import AlignmentError, SimilarityError, StoreError, closest
-from dafm_core.ground.blocks import BlockFile, checksum
-from dafm_core.ground.files import replacing, write_json
+from dafm_core.errors import AlignmentError, StoreError, closest
+from dafm_core.ground.blocks import checksum
+from dafm_core.ground.files import replacing, sha256_of, write_json
 from dafm_core.ground.ids import Ids
-from dafm_core.store.stack import SimilarityStack
-
-FORMAT_VERSION = 1
-AGREED_FIELDS = (
-    "protocol",
-    "queries_sha256",
-    "gallery_sha256",
-    "dataset_options",
-    "direction",
+from dafm_core.store import format1
+from dafm_core.store.locks import Visit, writing
+from dafm_core.store.manifest import (
+    read_manifest,
+    read_object,
+    sealed,
+    shared_facts,
+    store_facts,
 )
+from dafm_core.store.stack import SimilarityStack
+from dafm_core.store.writer import ScoreWriter
+
+AGREED_FIELDS = ("protocol", "queries_sha256", "gallery_sha256", "dataset_options", "direction")
 """Passport fields in which all providers of a stack must agree."""
 PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 SCORE_DTYPES = ("float32", "float16")
+REQUIRED = {
+    "format": int,
+    "protocol": str,
+    "queries_sha256": str,
+    "gallery_sha256": str,
+    "dataset_options": dict,
+    "n_queries": int,
+    "n_gallery": int,
+    "metrics": list,
+}
+"""Fields of ``store.json``, and their kinds."""
+PASSPORT_REQUIRED = {"provider": str, "protocol": str, "dtype": str, "blocks": list}
 
 
 class SimilarityStore:
@@ -58,7 +73,11 @@ class SimilarityStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._facts = self._read_facts()
+        if not (path / "store.json").exists():
+            raise StoreError(
+                f"{path}: not a similarity store (no store.json). Run dafm score first."
+            )
+        self._facts = read_manifest(path / "store.json", required=REQUIRED)
 
     @classmethod
     def open(cls, path: str | Path) -> SimilarityStore:
@@ -80,53 +99,74 @@ class SimilarityStore:
             store = cls(path)
             store.check_dataset(dataset)
             return store
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise StoreError(
-                f"{path}: expected an empty or new folder for a store. Choose another."
-            )
-        path.mkdir(parents=True, exist_ok=True)
-        _write_parquet(dataset.queries, path / "queries.parquet")
-        gallery = pl.DataFrame({"image_id": dataset.gallery_ids}, schema={"image_id": pl.String})
-        _write_parquet(gallery, path / "gallery.parquet")
-        facts: dict[str, Any] = {"format": FORMAT_VERSION, "metrics": list(dataset.metrics)}
-        facts |= {"n_queries": dataset.n_queries, "n_gallery": dataset.n_gallery}
-        write_json(path / "store.json", facts | _shared_facts(dataset))
-        return cls(path)
+        _check_folder(path)
+        with writing(path, "store.json", wait=True):
+            if not (path / "store.json").exists():  # nobody made it while this one waited
+                with replacing(path / "queries.parquet") as temporary:
+                    dataset.queries.write_parquet(temporary)
+                gallery = pl.DataFrame(
+                    {"image_id": list(dataset.gallery_ids)}, schema={"image_id": pl.String}
+                )
+                with replacing(path / "gallery.parquet") as temporary:
+                    gallery.write_parquet(temporary)
+                write_json(path / "store.json", sealed(store_facts(dataset)))
+        store = cls(path)
+        store.check_dataset(dataset)
+        return store
 
     @classmethod
     @contextmanager
     def filling(cls, path: str | Path, dataset: Dataset) -> Iterator[SimilarityStore]:
-        """As ``create``, but a store made here is removed again if nothing gets into it."""
-        new = not (Path(path) / "store.json").exists()
-        store = cls.create(path, dataset)
+        """As ``create``, but a store made here is removed again if nothing gets into it.
+
+        What another process has put into it meanwhile stays.
+        """
+        path = Path(path)
+        new = not (path / "store.json").exists()
+        _check_folder(path)
+        visit = Visit(path)
         try:
-            yield store
+            yield cls.create(path, dataset)
         finally:
-            if new and not any(entry.is_dir() for entry in store.path.iterdir()):
-                shutil.rmtree(store.path)
+            if new and visit.is_alone() and not any(p.is_dir() for p in path.iterdir()):
+                for file in path.iterdir():  # store.json, the two tables and locks
+                    file.unlink()
+                path.rmdir()
+            visit.end()
 
     def check_dataset(self, dataset: Dataset) -> None:
         """Raise StoreError unless the store was made for this protocol, gallery, and query list."""
-        for field, value in _shared_facts(dataset).items():
-            if self._facts[field] != value:
+        if self._facts["format"] == 1:
+            format1.refuse(self.path)
+        expected = {**shared_facts(dataset), "truth_sha256": dataset.truth_sha256}
+        for field, value in expected.items():
+            if self._facts.get(field) != value:
                 raise StoreError(
-                    f"{self.path}: the store's {field} is {self._facts[field]!r}, the dataset's "
-                    f"{value!r}. Use another store for another protocol."
+                    f"{self.path}: the store's {field} is {self._facts.get(field)!r}, the "
+                    f"dataset's {value!r}. Use another store for another protocol."
                 )
 
     @property
     def protocol(self) -> str:
         """Name of the protocol: dataset, split, gallery and exclusions."""
-        return str(self._facts["protocol"])
+        protocol = str(self._facts["protocol"])
+        return format1.protocol_of(protocol) if self._facts["format"] == 1 else protocol
 
     @cached_property
     def dataset(self) -> Dataset:
         """The queries, gallery and truth; without image paths."""
         try:
-            queries = pl.read_parquet(self.path / "queries.parquet").select(list(QUERY_SCHEMA))
+            queries = pl.read_parquet(self.path / "queries.parquet")
+            if self._facts["format"] == 1:
+                queries = format1.queries_of(queries)
+            queries = queries.select(list(QUERY_SCHEMA))
             gallery = pl.read_parquet(self.path / "gallery.parquet")["image_id"].to_list()
         except (OSError, pl.exceptions.PolarsError) as error:
             raise StoreError(f"{self.path}: queries or gallery cannot be read ({error}).") from None
+        except BaseException as error:  # polars raises its PanicException on damaged parquet
+            if type(error).__name__ != "PanicException":
+                raise
+            raise StoreError(f"{self.path}: queries or gallery cannot be read.") from None
         dataset = Dataset(
             protocol=self.protocol,
             gallery_ids=Ids(gallery),
@@ -134,11 +174,15 @@ class SimilarityStore:
             metrics=tuple(self._facts["metrics"]),
             options=self._facts["dataset_options"],
         )
-        for field in ("queries_sha256", "gallery_sha256"):
-            if getattr(dataset, field) != self._facts[field]:
+        if self._facts["format"] == 1:
+            format1.check(self.path, self._facts, dataset)
+            return dataset
+        for field in ("queries_sha256", "gallery_sha256", "truth_sha256"):
+            if getattr(dataset, field) != self._facts.get(field):
                 raise StoreError(
-                    f"{self.path}: {field} does not match store.json: the ids were changed after "
-                    "scoring. Restore the files, or score again into a new store."
+                    f"{self.path}: {field} does not match store.json: the ids, texts or targets "
+                    "were changed after scoring. Restore the files, or score again into a new "
+                    "store."
                 )
         return dataset
 
@@ -151,32 +195,65 @@ class SimilarityStore:
     @property
     def unfinished(self) -> tuple[str, ...]:
         """Names of the providers whose scoring was interrupted, sorted."""
-        return tuple(sorted(p.parent.name for p in self.path.glob("*/scores.progress.json")))
+        return tuple(sorted(p.parent.name for p in self.path.glob("*/scores.progress.jsonl")))
 
     def passport(self, name: str) -> dict[str, Any]:
-        """Return where a provider's matrix comes from."""
-        return self._read_json(self._folder(name) / "passport.json")
+        """Return where a provider's matrix comes from.
+
+        Raises
+        ------
+        StoreError
+            If it was edited, or belongs to another provider or to another store.
+        """
+        path = self._folder(name) / "passport.json"
+        passport = read_manifest(path, required=PASSPORT_REQUIRED)
+        if passport["provider"] != name:
+            raise StoreError(
+                f"{path}: expected the passport of {name!r}, got that of "
+                f"{passport['provider']!r}: the folder was renamed or swapped. Name it back."
+            )
+        for field in ("protocol", "queries_sha256", "gallery_sha256", "dataset_options"):
+            if passport.get(field) != self._facts[field]:
+                raise StoreError(
+                    f"{path}: expected the store's {field} {self._facts[field]!r}, got "
+                    f"{passport.get(field)!r}: the folder comes from another store. Score it again."
+                )
+        return passport
 
     def cost(self, name: str) -> dict[str, Any]:
         """Return what scoring took, or nothing where it is not known."""
         path = self._folder(name) / "cost.json"
-        return self._read_json(path) if path.exists() else {}
+        return read_object(path) if path.exists() else {}
 
     def scores(self, name: str) -> NDArray[Any]:
         """Return a provider's matrix, memory-mapped, (n_queries, n_gallery)."""
         matrix = self._load(self._folder(name) / "scores.npy")
         expected = (self._facts["n_queries"], self._facts["n_gallery"])
-        if matrix.shape != expected:
+        if matrix.shape != expected or str(matrix.dtype) not in SCORE_DTYPES:
             raise StoreError(
-                f"{self.path}: {name}/scores.npy: expected shape {expected}, got {matrix.shape}. "
-                "Score it again with --overwrite."
+                f"{self.path}: {name}/scores.npy: expected {' or '.join(SCORE_DTYPES)} of shape "
+                f"{expected}, got {matrix.dtype} of {matrix.shape}. Score it again with "
+                "--overwrite."
             )
         return matrix
 
     def neighbours(self, name: str) -> NDArray[np.int32] | None:
         """Return each candidate's nearest other candidates, (n_gallery, M), or None."""
         path = self._folder(name) / "neighbours.npy"
-        return np.asarray(self._load(path), dtype=np.int32) if path.exists() else None
+        files = self.passport(name).get("files", {})
+        if not path.exists():
+            if "neighbours.npy" in files:
+                raise StoreError(f"{path}: is missing. Score {name!r} again with --overwrite.")
+            return None
+        nearest = self._load(path)
+        n = self._facts["n_gallery"]
+        valid = nearest.ndim == 2 and len(nearest) == n and nearest.dtype.kind == "i"
+        if not valid or (nearest.size and not -1 <= nearest.min() <= nearest.max() < n):
+            raise StoreError(
+                f"{path}: expected {n} rows of candidates' numbers, got {nearest.dtype} of shape "
+                f"{nearest.shape}. Score {name!r} again with --overwrite."
+            )
+        return np.asarray(nearest, dtype=np.int32)
 
     def stack(self, names: Sequence[str] | None = None) -> SimilarityStack:
         """Return the store's dataset with the rows of its providers, memory-mapped.
@@ -214,18 +291,28 @@ class SimilarityStore:
         )
 
     def verify(self, name: str) -> list[str]:
-        """Return one line for each block of rows whose checksum does not match the passport."""
-        scores = self.scores(name)
-        return [
+        """Return one line for each block of rows, and each file, that differs from the passport."""
+        scores, passport = self.scores(name), self.passport(name)
+        lines = [
             f"{self.path}: {name}: rows {b['start']}:{b['stop']} do not match their checksum."
-            for b in self.passport(name)["blocks"]
+            for b in passport["blocks"]
             if checksum(scores[b["start"] : b["stop"]]) != b["sha256"]
         ]
+        covered = sum(b["stop"] - b["start"] for b in passport["blocks"])
+        if covered != len(scores):
+            lines.append(f"{self.path}: {name}: {len(scores) - covered} rows have no checksum.")
+        for file, expected in passport.get("files", {}).items():
+            path = self.path / name / file
+            if not path.exists() or sha256_of(path) != expected:
+                lines.append(f"{self.path}: {name}: {file} does not match its checksum.")
+        return lines
 
     def remove(self, name: str) -> None:
         """Delete one provider's folder."""
-        with self._locked(name):
-            shutil.rmtree(self._folder(name))
+        with writing(self.path, name):
+            folder = self._folder(name)
+            (folder / "passport.json").unlink()  # from here on it is not there
+            shutil.rmtree(folder)
 
     @contextmanager
     def writer(
@@ -263,208 +350,62 @@ class SimilarityStore:
             )
         if dtype not in SCORE_DTYPES:
             raise StoreError(f"{name}: dtype {dtype!r}{closest(dtype, SCORE_DTYPES)}")
-        with self._locked(name):
-            writer = ScoreWriter(self, name, passport, dtype, block_rows, overwrite)
+        if self._facts["format"] == 1:
+            format1.refuse(self.path)
+        with writing(self.path, name):
+            self._clear_damaged(name, overwrite)
+            writer = ScoreWriter(
+                self.path / name,
+                shape=(self._facts["n_queries"], self._facts["n_gallery"]),
+                excluded=self.dataset.excluded,
+                shared=shared_facts(self.dataset),
+                passport=passport,
+                existing=self.passport(name) if name in self.providers else None,
+                dtype=dtype,
+                block_rows=block_rows,
+                overwrite=overwrite,
+            )
             try:
                 yield writer
-            finally:
-                writer.close()
+            except BaseException:
+                writer.leave()
+                raise
+            writer.finish()
+
+    def _clear_damaged(self, name: str, overwrite: bool) -> None:
+        """Remove a passport that cannot be read, if it is to be replaced anyway."""
+        if overwrite and name in self.providers:
+            try:
+                self.passport(name)
+            except StoreError:
+                (self.path / name / "passport.json").unlink()
 
     def _folder(self, name: str) -> Path:
         if name not in self.providers:
             raise StoreError(f"{self.path}: no provider {name!r}{closest(name, self.providers)}")
         return self.path / name
 
-    def _read_facts(self) -> dict[str, Any]:
-        path = self.path / "store.json"
-        if not path.exists():
-            raise StoreError(
-                f"{self.path}: not a similarity store (no store.json). Run dafm score first."
-            )
-        facts = self._read_json(path)
-        version = facts.get("format")
-        if not isinstance(version, int) or version > FORMAT_VERSION:
-            raise StoreError(
-                f"{self.path}: store format {version!r} is newer than {FORMAT_VERSION}, the newest "
-                "this dafm reads. Upgrade dafm-core."
-            )
-        expected = ("protocol", "queries_sha256", "gallery_sha256", "dataset_options")
-        missing = [
-            key for key in (*expected, "n_queries", "n_gallery", "metrics") if key not in facts
-        ]
-        if missing:
-            raise StoreError(f"{path}: expected a field {missing[0]!r}. The file is damaged.")
-        return facts
-
-    def _read_json(self, path: Path) -> dict[str, Any]:
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"{path}: cannot be read ({error}). Score again into a new store."
-            ) from None
-        if not isinstance(value, dict):
-            raise StoreError(f"{path}: expected a JSON object. The file is damaged.")
-        return value
-
     def _load(self, path: Path) -> NDArray[Any]:
         try:
             array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise StoreError(
                 f"{path}: cannot be read ({error}). Score it again with --overwrite."
             ) from None
         return array
 
-    @contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        from filelock import FileLock, Timeout
 
-        lock = FileLock(self.path / f".{name}.lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise StoreError(
-                f"{self.path}: another process is writing {name!r}. Wait for it."
-            ) from None
-        try:
-            yield
-        finally:
-            lock.release()
+def _check_folder(path: Path) -> None:
+    """Make the folder of a store; raise StoreError where it cannot be one.
 
-
-class ScoreWriter:
-    """Writes one provider's matrix; made by :meth:`SimilarityStore.writer`."""
-
-    def __init__(
-        self,
-        store: SimilarityStore,
-        name: str,
-        passport: Mapping[str, Any],
-        dtype: str,
-        block_rows: int,
-        overwrite: bool,
-    ) -> None:
-        facts = store._facts
-        self._shape: tuple[int, int] = (facts["n_queries"], facts["n_gallery"])
-        self._name = name
-        self._folder = store.path / name
-        self._dtype = np.dtype(dtype)
-        shared = {key: facts[key] for key in ("protocol", "queries_sha256", "gallery_sha256")}
-        self._passport = {"provider": name, "direction": "similarity", **passport, **shared}
-        self._passport |= {"dtype": dtype, "block_rows": block_rows}
-        self._passport |= {"dataset_options": facts["dataset_options"]}
-        self._passport = json.loads(json.dumps(self._passport))
-        self.complete = name in store.providers and not overwrite
-        """Whether the same matrix is in the store already, and nothing is to be done."""
-        if self.complete:
-            self._check_same(store.passport(name))
-        self._file = BlockFile(
-            self._folder / "scores.npy",
-            n_rows=self._shape[0],
-            block_rows=block_rows,
-            identity=self._passport,
-            restart=overwrite,
-        )
-        self._neighbours: NDArray[np.int32] | None = None
-        self._cost: dict[str, Any] = {}
-
-    def pending(self) -> list[tuple[int, int]]:
-        """Return the (start, stop) rows of every block still to be written."""
-        return [] if self.complete else self._file.pending()
-
-    def write(self, start: int, scores: NDArray[Any]) -> None:
-        """Check one block of rows, then put it on disk.
-
-        Raises
-        ------
-        SimilarityError
-            For a wrong shape, a NaN or an infinite score, or a float16 overflow; names the provider
-            and the first row. Nothing of the block is written.
-        """
-        stop = min(start + self._file.block_rows, self._shape[0])
-        expected = (stop - start, self._shape[1])
-        if scores.shape != expected:
-            raise SimilarityError(
-                f"provider {self._name!r}: expected similarity of shape {expected} for queries "
-                f"{start}:{stop}, got {scores.shape}. Rows follow queries, columns the gallery."
-            )
-        with np.errstate(over="ignore"):
-            rows = np.asarray(scores).astype(self._dtype)
-        if not np.isfinite(rows).all():
-            row, column = (int(i[0]) for i in np.nonzero(~np.isfinite(rows)))
-            raise SimilarityError(
-                f"provider {self._name!r}: expected finite {self._dtype} scores, got "
-                f"{rows[row, column]} for query {start + row}, candidate {column} (from 0). "
-                "Repair the model, or leave the query out."
-            )
-        self._file.write(start, rows, tied_cells=_count_tied(rows))
-
-    def add_neighbours(self, neighbours: NDArray[np.int32] | None) -> None:
-        """Keep each candidate's nearest other candidates beside the matrix, (n_gallery, M)."""
-        self._neighbours = neighbours
-
-    def add_cost(self, **cost: Any) -> None:
-        """Keep what scoring took beside the matrix."""
-        self._cost |= cost
-
-    def close(self) -> None:
-        """Finish if every block is there, else leave what can be resumed."""
-        if self.complete:
-            return
-        if self._file.pending():
-            if not self._file.blocks and self._folder.exists() and not any(self._folder.iterdir()):
-                self._folder.rmdir()
-            return
-        # Without a passport the folder counts as unfinished, until it is written again below.
-        (self._folder / "passport.json").unlink(missing_ok=True)
-        self._file.commit()
-        if self._neighbours is None:
-            (self._folder / "neighbours.npy").unlink(missing_ok=True)
-        else:
-            with replacing(self._folder / "neighbours.npy") as temporary:
-                np.save(temporary, self._neighbours)
-        if self._cost:
-            write_json(self._folder / "cost.json", self._cost)
-        blocks = [
-            {"start": block.start, "stop": block.stop, "sha256": block.sha256, **block.facts}
-            for block in self._file.blocks
-        ]
-        tied = sum(block["tied_cells"] for block in blocks) / (self._shape[0] * self._shape[1])
-        passport = {**self._passport, "tied_share": round(tied, 6), "blocks": blocks}
-        write_json(self._folder / "passport.json", passport)
-        self._file.forget()
-
-    def _check_same(self, passport: Mapping[str, Any]) -> None:
-        mine = {k: v for k, v in self._passport.items() if k != "block_rows"}
-        differ = [k for k, value in mine.items() if passport.get(k) != value]
-        if differ:
-            raise StoreError(
-                f"{self._folder.parent}: provider {self._name!r} is there with another "
-                f"{', '.join(sorted(differ))}. Store this one under --as NAME, or replace it with "
-                "--overwrite."
-            )
-
-
-def _shared_facts(dataset: Dataset) -> dict[str, Any]:
-    return {
-        "protocol": dataset.protocol,
-        "queries_sha256": dataset.queries_sha256,
-        "gallery_sha256": dataset.gallery_sha256,
-        "dataset_options": dict(dataset.options),
-    }
-
-
-def _count_tied(rows: NDArray[Any]) -> int:
-    """Count cells that share their score with another cell of their row."""
-    if rows.shape[1] < 2:
-        return 0
-    ordered = np.sort(rows, axis=1)
-    same = ordered[:, 1:] == ordered[:, :-1]  # (B, N - 1)
-    edge = np.zeros((len(rows), 1), bool)
-    return int((np.hstack([edge, same]) | np.hstack([same, edge])).sum())
-
-
-def _write_parquet(frame: pl.DataFrame, path: Path) -> None:
-    with replacing(path) as temporary:
-        frame.write_parquet(temporary)
+    Files that an interrupted start has left are no obstacle: they are written again.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be made a store ({error.strerror}). Choose another folder."
+        ) from None
+    if "store.json" not in names and names - {"queries.parquet", "gallery.parquet"}:
+        raise StoreError(f"{path}: expected an empty or new folder for a store. Choose another.")

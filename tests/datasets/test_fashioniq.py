@@ -198,7 +198,10 @@ def test_published_groups_share_no_image():
     dataset = fashioniq.load(SHARED, category="dress")
     fit, held_out = dataset.split(seed=1)
     images = [
-        {*part.queries["reference"].to_list(), *part.queries["targets"].explode().to_list()}
+        {
+            *part.queries["references"].explode().to_list(),
+            *part.queries["targets"].explode().to_list(),
+        }
         for part in (fit, held_out)
     ]
     assert not images[0] & images[1]

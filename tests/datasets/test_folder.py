@@ -66,7 +66,7 @@ def test_ids_are_written_with_extension_where_ambiguous(own):
     write_jsonl(own, [{"query_id": "q", "reference": "a.jpg", "text": "t", "targets": ["c.webp"]}])
     dataset = folder.load(own)
     assert dataset.gallery_ids == ("a.jpg", "a.png", "c", "shoes/b")
-    assert dataset.queries["reference"].to_list() == ["a.jpg"]
+    assert dataset.queries["references"].to_list() == [["a.jpg"]]
     assert dataset.queries["targets"].to_list() == [["c"]]
     assert dataset.problems() == []
 

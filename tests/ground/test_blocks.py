@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dafm_core.errors import StoreError
-from dafm_core.ground.blocks import BlockFile, checksum, write_json
+from dafm_core.ground.blocks import BlockFile, checksum
+from dafm_core.ground.files import write_json
 
 ROWS = np.arange(20, dtype=np.float32).reshape(10, 2)
 
@@ -72,8 +73,17 @@ def test_another_identity_is_refused_and_replaced_only_on_request(tmp_path):
 
 def test_an_unreadable_record_means_starting_over(tmp_path):
     make(tmp_path / "x.npy").write(0, ROWS[:4])
-    (tmp_path / "x.progress.json").write_text("{")
+    (tmp_path / "x.progress.jsonl").write_text("{")
     assert len(make(tmp_path / "x.npy").pending()) == 3
+
+
+def test_a_line_cut_short_by_a_kill_loses_that_block_only(tmp_path):
+    file = make(tmp_path / "x.npy")
+    file.write(0, ROWS[:4])
+    file.write(4, ROWS[4:8])
+    log = tmp_path / "x.progress.jsonl"
+    log.write_bytes(log.read_bytes()[:-7])
+    assert make(tmp_path / "x.npy").pending() == [(4, 8), (8, 10)]
 
 
 def test_an_incomplete_file_cannot_take_its_name(tmp_path):

@@ -50,10 +50,10 @@ def test_ids_targets_subsets_and_exclusions_agree(dataset):
     assert dataset.problems() == []
     for row in dataset.queries.iter_rows(named=True):
         (target,) = row["targets"]
-        assert row["excluded"] == [row["reference"]]
-        assert target != row["reference"]
+        assert row["excluded"] == [row["references"][0]]
+        assert target != row["references"][0]
         assert len(row["subset"]) == FAMILY_SIZE
-        assert {target, row["reference"]} <= set(row["subset"])
+        assert {target, row["references"][0]} <= set(row["subset"])
     assert set(dataset.targets.counts) == {1}
     assert set(dataset.subsets.counts) == {FAMILY_SIZE - 1}
 

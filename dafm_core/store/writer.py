@@ -1,0 +1,195 @@
+"""Writing one provider's folder of a store: block by block, resumable, whole when its passport is.
+
+The passport is the manifest: it is written last, and hashes every file beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.errors import SimilarityError, StoreError
+from dafm_core.ground.blocks import BlockFile
+from dafm_core.ground.files import replacing, sha256_of, write_json
+from dafm_core.ground.ragged import Ragged
+from dafm_core.store.manifest import FORMAT_VERSION, sealed
+
+
+class ScoreWriter:
+    """Writes one provider's matrix; made by ``SimilarityStore.writer``.
+
+    Parameters
+    ----------
+    folder : Path
+        The provider's; its name is the provider's.
+    shape : (int, int)
+        Queries and candidates.
+    excluded : Ragged of n_queries rows
+        Cells in which a score may be -inf, since the protocol removes them.
+    shared : mapping
+        What ties the folder to its store: protocol and hashes.
+    passport : mapping
+        JSON values that say where the scores come from.
+    existing : mapping or None
+        Passport of a finished matrix of that name.
+    dtype, block_rows, overwrite
+        As for ``SimilarityStore.writer``.
+
+    Attributes
+    ----------
+    complete : bool
+        Whether the same matrix is in the store already, and nothing is to be done.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        shape: tuple[int, int],
+        excluded: Ragged,
+        shared: Mapping[str, Any],
+        passport: Mapping[str, Any],
+        existing: Mapping[str, Any] | None,
+        dtype: str,
+        block_rows: int,
+        overwrite: bool,
+    ) -> None:
+        self._folder = folder
+        self._name = folder.name
+        self._shape = shape
+        self._excluded = excluded
+        self._dtype = np.dtype(dtype)
+        self._passport: dict[str, Any] = {
+            "format": FORMAT_VERSION,
+            "provider": self._name,
+            "direction": "similarity",
+            **passport,
+            **shared,
+            "dtype": dtype,
+            "block_rows": block_rows,
+        }
+        self._passport = json.loads(json.dumps(self._passport))
+        self._neighbours: NDArray[np.int32] | None = None
+        self._cost: dict[str, Any] = {}
+        self.complete = existing is not None and not overwrite
+        if existing is not None and not overwrite:
+            self._check_same(existing)
+        log, partial = folder / "scores.progress.jsonl", folder / "scores.partial.npy"
+        if existing is not None and not partial.exists():
+            log.unlink(missing_ok=True)  # killed after the passport was written
+        self._file = BlockFile(
+            folder / "scores.npy",
+            n_rows=shape[0],
+            block_rows=block_rows,
+            identity=self._passport,
+            restart=overwrite,
+        )
+
+    def pending(self) -> list[tuple[int, int]]:
+        """Return the (start, stop) rows of every block still to be written."""
+        return [] if self.complete else self._file.pending()
+
+    def write(self, start: int, scores: NDArray[Any]) -> None:
+        """Check one block of rows, then put it on disk.
+
+        Raises
+        ------
+        SimilarityError
+            For a wrong shape, a NaN or an infinite score (but -inf where the protocol excludes the
+            candidate), or a float16 overflow; names the provider and the first cell. Nothing of
+            the block is written.
+        StoreError
+            If there is no room on the disk; finished blocks are kept.
+        """
+        stop = min(start + self._file.block_rows, self._shape[0])
+        expected = (stop - start, self._shape[1])
+        if scores.shape != expected:
+            raise SimilarityError(
+                f"provider {self._name!r}: expected similarity of shape {expected} for queries "
+                f"{start}:{stop}, got {scores.shape}. Rows follow queries, columns the gallery."
+            )
+        with np.errstate(over="ignore"):
+            rows = np.asarray(scores).astype(self._dtype)
+        wrong = ~np.isfinite(rows)
+        cells = self._excluded.part(slice(start, stop))
+        wrong[cells.rows, cells.values] &= ~np.isneginf(rows[cells.rows, cells.values])
+        if wrong.any():
+            row, column = (int(i[0]) for i in np.nonzero(wrong))
+            raise SimilarityError(
+                f"provider {self._name!r}: expected finite {self._dtype} scores, got "
+                f"{rows[row, column]} for query {start + row}, candidate {column} (from 0). "
+                "Repair the model, or leave the query out."
+            )
+        try:
+            self._file.write(start, rows, tied_cells=count_tied(rows))
+        except OSError as error:
+            raise StoreError(
+                f"{self._folder}: cannot be written ({error.strerror or error}). Finished blocks "
+                "are kept: make room and repeat the command to resume."
+            ) from None
+
+    def add_neighbours(self, neighbours: NDArray[np.int32] | None) -> None:
+        """Keep each candidate's nearest other candidates beside the matrix, (n_gallery, M)."""
+        self._neighbours = neighbours
+
+    def add_cost(self, **cost: Any) -> None:
+        """Keep what scoring took beside the matrix."""
+        self._cost |= cost
+
+    def finish(self) -> None:
+        """Give everything its name if every block is there, else leave what can be resumed."""
+        if self.complete:
+            return
+        if self._file.pending():
+            self.leave()
+            return
+        # Without a passport the folder counts as unfinished, until it is written again below.
+        (self._folder / "passport.json").unlink(missing_ok=True)
+        self._file.commit()
+        files = {}
+        if self._neighbours is None:
+            (self._folder / "neighbours.npy").unlink(missing_ok=True)
+        else:
+            with replacing(self._folder / "neighbours.npy") as temporary:
+                np.save(temporary, self._neighbours)
+            files["neighbours.npy"] = sha256_of(self._folder / "neighbours.npy")
+        if self._cost:
+            write_json(self._folder / "cost.json", self._cost)
+        blocks = [
+            {"start": block.start, "stop": block.stop, "sha256": block.sha256, **block.facts}
+            for block in self._file.blocks
+        ]
+        tied = sum(block["tied_cells"] for block in blocks) / (self._shape[0] * self._shape[1])
+        passport = {**self._passport, "tied_share": round(tied, 6), "files": files}
+        write_json(self._folder / "passport.json", sealed({**passport, "blocks": blocks}))
+        self._file.forget()
+
+    def leave(self) -> None:
+        """Remove a folder in which nothing was recorded; leave any other as it is."""
+        if not self._file.blocks and self._folder.exists() and not any(self._folder.iterdir()):
+            self._folder.rmdir()
+
+    def _check_same(self, passport: Mapping[str, Any]) -> None:
+        mine = {k: v for k, v in self._passport.items() if k not in ("block_rows", "format")}
+        differ = [k for k, value in mine.items() if passport.get(k) != value]
+        if differ:
+            raise StoreError(
+                f"{self._folder.parent}: provider {self._name!r} is there with another "
+                f"{', '.join(sorted(differ))}. Store this one under --as NAME, or replace it with "
+                "--overwrite."
+            )
+
+
+def count_tied(rows: NDArray[Any]) -> int:
+    """Count cells that share their score with another cell of their row."""
+    if rows.shape[1] < 2:
+        return 0
+    ordered = np.sort(rows, axis=1)
+    same = ordered[:, 1:] == ordered[:, :-1]  # (B, N - 1)
+    edge = np.zeros((len(rows), 1), bool)
+    return int((np.hstack([edge, same]) | np.hstack([same, edge])).sum())
