@@ -94,7 +94,7 @@ FASHIONIQ = DatasetInfo(
 )
 CIRCO = DatasetInfo(
     name="circo",
-    summary="COCO photographs with several targets; the reference is excluded",
+    summary="COCO photographs with several targets; the reference stays in the ranking",
     factory="dafm_core.datasets.circo:load",
     splits=("val", "test"),
     citation="Baldrati et al., ICCV 2023",
@@ -105,6 +105,12 @@ CIRCO = DatasetInfo(
             summary="the relative caption, or 'CONCEPT that CAPTION'",
             default="caption",
             choices=("caption", "concept"),
+        ),
+        Option(
+            name="reference",
+            summary="whether it stays in the ranking; exclude is a protocol of its own",
+            default="keep",
+            choices=("keep", "exclude"),
         ),
         _IMAGES,
         _bank("val", "test"),

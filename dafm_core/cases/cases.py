@@ -337,7 +337,7 @@ def _hits(scores: NDArray[np.float32], places: NDArray[np.int64], depth: int) ->
 
 def _first_rank(scores: NDArray[np.float32], truth: Truth) -> NDArray[np.float64]:
     """Return the expected rank of each query's best-scored target."""
-    places = truth.places(scores, with_subset=False).gallery
+    places = truth.places(scores, only=()).gallery
     best = np.flatnonzero(places.targets_greater == 0)
     rank = np.full(places.n_queries, np.inf)
     spread = (places.tied[best] + 1) / (places.targets_tied[best] + 1)  # first of r among t places

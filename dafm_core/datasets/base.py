@@ -32,11 +32,13 @@ QUERY_SCHEMA: dict[str, Any] = {
     "subset": pl.List(pl.String),
     "excluded": pl.List(pl.String),
     "candidates": pl.List(pl.String),
+    "tags": pl.List(pl.String),
 }
 """Columns of a query frame: one row per query; ``queries.parquet`` of a store has exactly these.
 
 ``grades`` go with the targets, > 0, and are null where all count the same. ``candidates`` are the
-only images that a query is ranked against, and null where that is the whole gallery.
+only images that a query is ranked against, and null where that is the whole gallery. ``tags`` are
+what a benchmark breaks its results down by, e.g. CIRCO's semantic aspects.
 """
 LISTS = ("references", "targets", "subset", "excluded", "candidates")
 """Columns that list image ids."""
@@ -177,7 +179,7 @@ class Dataset:
         """Hash of groups, targets, grades, subsets, exclusions and candidates: what evaluation
         goes by.
         """
-        columns = ("group", "targets", "grades", "subset", "excluded", "candidates")
+        columns = ("group", "targets", "grades", "subset", "excluded", "candidates", "tags")
         return hash_strings(json.dumps(row) for row in self.queries.select(columns).iter_rows())
 
     @property
@@ -314,7 +316,7 @@ def query_frame(rows: Iterable[Mapping[str, Any]], *, where: str) -> pl.DataFram
         group = row.get("group")
         table["group"].append(str(row["query_id"]) if group is None else str(group))
         table["references"].append(_references(row, place))
-        for name in ("targets", "subset", "excluded"):
+        for name in ("targets", "subset", "excluded", "tags"):
             table[name].append(_ids(row.get(name) or [], name, place))
         candidates = row.get("candidates")
         table["candidates"].append(
@@ -337,7 +339,7 @@ def _references(row: Mapping[str, Any], place: str) -> list[str]:
 
 def _ids(ids: Any, name: str, place: str) -> list[str]:
     if isinstance(ids, str | Mapping) or not all(isinstance(i, str) for i in ids):
-        raise DatasetError(f"{place}: {name!r} must list image ids, got {ids!r}.")
+        raise DatasetError(f"{place}: {name!r} must list texts, got {ids!r}.")
     return list(ids)
 
 

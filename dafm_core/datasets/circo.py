@@ -2,8 +2,9 @@
 
 Reads the published files (``annotations/SPLIT.json`` and COCO's own list of unlabeled images) as
 they are. The gallery is all unlabeled images of COCO 2017 in the order of that list; image ids are
-its numbers as strings; the reference is excluded. The first target is the image the caption was
-written for, which is the only one CIRCO's own Recall@K counts; mAP@K counts all.
+its numbers as strings. The reference stays in the ranking, as in CIRCO's own evaluation and in all
+published results; leaving it out is a protocol of its own. The first target is the image the
+caption was written for, the only one that CIRCO's Recall@K counts (``first@K``); mAP@K counts all.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from dafm_core.ground.ids import Ids
 SPLITS: Final = ("val", "test")
 METRICS: Final = (
     *(f"map@{k}" for k in (5, 10, 25, 50)),
-    *(f"recall@{k}" for k in (1, 5, 10, 50)),
+    *(f"first@{k}" for k in (5, 10, 25, 50)),
 )
+REFERENCES: Final = ("keep", "exclude")
 TEXTS: Final[Mapping[str, Callable[[str, str], str]]] = MappingProxyType(
     {
         "caption": lambda concept, caption: caption,
@@ -46,6 +48,7 @@ def load(
     *,
     split: str = "val",
     text: str = "caption",
+    reference: str = "keep",
     images: str | Path | None = None,
     bank: str | None = None,
 ) -> Dataset:
@@ -59,6 +62,8 @@ def load(
         test has no targets: they are with the test server.
     text : {"caption", "concept"}
         See :data:`TEXTS`; recorded in every passport.
+    reference : {"keep", "exclude"}
+        Whether the reference stays in the ranking; results of the two are not comparable.
     images : path, optional
         Folder of the image files; by default ``COCO2017_unlabeled/unlabeled2017`` where there is
         one.
@@ -68,7 +73,7 @@ def load(
     Returns
     -------
     Dataset
-        Protocol ``circo-SPLIT``, or ``circo-SPLIT-bank-BANK``.
+        Protocol ``circo-SPLIT``, ``circo-SPLIT-exclude``, or ``circo-SPLIT-bank-BANK``.
 
     Raises
     ------
@@ -83,6 +88,7 @@ def load(
     """
     choose(split, SPLITS, where="circo: split")
     choose(text, tuple(TEXTS), where="circo: option 'text'")
+    choose(reference, REFERENCES, where="circo: option 'reference'")
     folder = Path(path)
     files = _gallery(
         folder / "COCO2017_unlabeled" / "annotations" / "image_info_unlabeled2017.json"
@@ -93,9 +99,9 @@ def load(
     def read(name: str) -> Dataset:
         annotations = folder / "annotations" / f"{name}.json"
         return Dataset(
-            protocol=f"circo-{name}",
+            protocol=f"circo-{name}" + ("" if reference == "keep" else "-exclude"),
             gallery_ids=Ids(files),
-            queries=query_frame(_rows(annotations, name, text), where=str(annotations)),
+            queries=query_frame(_rows(annotations, name, text, reference), where=str(annotations)),
             images={} if root is None else {i: root / file for i, file in files.items()},
             metrics=METRICS,
             options={"text": text},
@@ -120,9 +126,9 @@ def _gallery(path: Path) -> dict[str, Path]:
     return files
 
 
-def _rows(path: Path, split: str, text: str) -> list[dict[str, Any]]:
+def _rows(path: Path, split: str, text: str, reference: str) -> list[dict[str, Any]]:
     rows = [
-        _row(record, text=text, labelled=split == "val", where=f"{path}: query {number}")
+        _row(record, text, reference, labelled=split == "val", where=f"{path}: query {number}")
         for number, record in enumerate(read_json(path, list))
     ]
     groups = connected_groups([[row["reference"], *row["targets"]] for row in rows])
@@ -131,17 +137,25 @@ def _rows(path: Path, split: str, text: str) -> list[dict[str, Any]]:
     ]
 
 
-def _row(record: Any, *, text: str, labelled: bool, where: str) -> dict[str, Any]:
-    reference = str(checked(record, "reference_img_id", int, where=where))
+def _row(record: Any, text: str, reference: str, *, labelled: bool, where: str) -> dict[str, Any]:
+    image = str(checked(record, "reference_img_id", int, where=where))
     concept = checked(record, "shared_concept", str, where=where)
     caption = checked(record, "relative_caption", str, where=where)
     return {
         "query_id": str(checked(record, "id", int, where=where)),
-        "reference": reference,
+        "reference": image,
         "text": TEXTS[text](concept, caption),
         "targets": _targets(record, where=where) if labelled else [],
-        "excluded": [reference],
+        "excluded": [image] if reference == "exclude" else [],
+        "tags": _aspects(record, where=where),
     }
+
+
+def _aspects(record: Any, *, where: str) -> list[str]:
+    """Return the semantic aspects, a field that older copies and the test split lack."""
+    if "semantic_aspects" not in record:
+        return []
+    return checked_list(record, "semantic_aspects", str, where=where)
 
 
 def _targets(record: Any, *, where: str) -> list[str]:

@@ -18,7 +18,7 @@ from dafm_core.datasets.base import Dataset
 from dafm_core.errors import AlignmentError
 from dafm_core.fusion.base import Fuser, refuse_fitted
 from dafm_core.ground.ids import Ids
-from dafm_core.metrics.spec import parse_metrics
+from dafm_core.metrics.spec import measure, parse_metrics
 from dafm_core.metrics.truth import Truth, require_truth
 from dafm_core.store.run import Run
 from dafm_core.store.stack import SimilarityStack
@@ -122,7 +122,7 @@ def evaluate_providers(
     require_truth(stack.dataset, stack.truth, chosen)
     names = [metric.name for metric in chosen]
     return {
-        name: Evaluation.of(name, stack.dataset, names, places.measure(chosen))
+        name: Evaluation.of(name, stack.dataset, names, measure(places, chosen))
         for name, places in stack.single_places.items()
     }
 

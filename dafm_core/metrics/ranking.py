@@ -67,6 +67,35 @@ class TargetRanks:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where the targets of some queries stand: in the gallery, in each query's subset, and the
+    first-named target alone.
+
+    Parameters
+    ----------
+    gallery : TargetRanks
+    subset : TargetRanks or None
+        None where a query has no subset, or nobody asked.
+    first : TargetRanks
+        The same as ``gallery`` where no query has several targets.
+    """
+
+    gallery: TargetRanks
+    subset: TargetRanks | None
+    first: TargetRanks
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Places]) -> Places:
+        """Return the places of several tiles, in their order."""
+        subsets = [part.subset for part in parts if part.subset is not None]
+        return cls(
+            TargetRanks.concatenate([part.gallery for part in parts]),
+            TargetRanks.concatenate(subsets) if len(subsets) == len(parts) else None,
+            TargetRanks.concatenate([part.first for part in parts]),
+        )
+
+
 def rank_targets(
     scores: NDArray[Any],
     targets: Ragged,

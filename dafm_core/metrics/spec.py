@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dafm_core.errors import OptionError, closest
+from dafm_core.errors import DatasetError, OptionError, closest
 from dafm_core.metrics import functional
 from dafm_core.metrics.functional import PerQuery
-from dafm_core.metrics.ranking import TargetRanks
+from dafm_core.metrics.ranking import Places, TargetRanks
+
+Needs: TypeAlias = Literal["subset", "first"]
+"""What a metric looks at besides the ranks in the gallery."""
 
 _AT_K: Final[dict[str, Callable[..., PerQuery]]] = {
     "recall": functional.recall,
+    "first": functional.recall,
     "rsubset": functional.recall,
     "hit": functional.hit,
     "map": functional.average_precision,
@@ -26,6 +31,7 @@ _MEANS: Final[dict[str, tuple[str, ...]]] = {
 EXAMPLES: Final = (
     *(f"{family}@{k}" for family in ("recall", "hit", "map") for k in (1, 5, 10, 25, 50)),
     *(f"rsubset@{k}" for k in (1, 2, 3)),
+    *(f"first@{k}" for k in (1, 5, 10)),
     "mrr",
     *_MEANS,
 )
@@ -39,20 +45,21 @@ class Metric:
     Parameters
     ----------
     name : str
-        ``recall@K``, ``rsubset@K``, ``hit@K``, ``map@K``, ``mrr``, ``rmean`` (CIRR: the mean of
-        recall@5 and rsubset@1) or ``rmean-fashioniq`` (the mean of recall@10 and recall@50; the
-        mean over the three categories is FashionIQ's Rmean).
-    needs_subset : bool
-        Whether it ranks the query's subset.
+        ``recall@K``, ``rsubset@K``, ``hit@K``, ``map@K``, ``mrr``, ``first@K`` (CIRCO's Recall@K:
+        whether the first-named target is among the first K), ``rmean`` (CIRR: the mean of recall@5
+        and rsubset@1) or ``rmean-fashioniq`` (the mean of recall@10 and recall@50; the mean over
+        the three categories is FashionIQ's Rmean).
+    needs : tuple of {"subset", "first"}
+        What it looks at besides the ranks in the gallery.
     """
 
     name: str
-    needs_subset: bool
-    compute: Callable[[TargetRanks, TargetRanks | None], PerQuery]
+    needs: tuple[Needs, ...] = ()
+    compute: Callable[[Places], PerQuery]
 
-    def __call__(self, ranks: TargetRanks, subset_ranks: TargetRanks | None = None) -> PerQuery:
+    def __call__(self, places: Places) -> PerQuery:
         """Return one value per query, in [0, 1], shape (n_queries,)."""
-        return self.compute(ranks, subset_ranks)
+        return self.compute(places)
 
 
 def parse_metric(name: str) -> Metric:
@@ -72,16 +79,16 @@ def parse_metric(name: str) -> Metric:
     if name in _MEANS:
         return _mean_of(name, [parse_metric(part) for part in _MEANS[name]])
     if name == "mrr":
-        return Metric(
-            name=name, needs_subset=False, compute=lambda r, _: functional.reciprocal_rank(r)
-        )
+        return Metric(name=name, compute=lambda places: functional.reciprocal_rank(places.gallery))
     family, _, depth = name.partition("@")
     if family not in _AT_K or not depth.isdecimal() or int(depth) < 1:
         raise OptionError(f"metrics: unknown metric {name!r}{closest(name, EXAMPLES)}")
     compute, k = _AT_K[family], int(depth)
     if family == "rsubset":
-        return Metric(name=name, needs_subset=True, compute=lambda _, s: compute(s, k=k))
-    return Metric(name=name, needs_subset=False, compute=lambda r, _: compute(r, k=k))
+        return Metric(name=name, needs=("subset",), compute=lambda p: compute(_subset(p), k=k))
+    if family == "first":
+        return Metric(name=name, needs=("first",), compute=lambda p: compute(p.first, k=k))
+    return Metric(name=name, compute=lambda p: compute(p.gallery, k=k))
 
 
 def parse_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
@@ -97,9 +104,21 @@ def parse_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
     return tuple({metric.name: metric for metric in map(parse_metric, names)}.values())
 
 
+def measure(places: Places, metrics: Sequence[Metric]) -> NDArray[np.float64]:
+    """Return every metric of every query, (n_queries, n_metrics), in [0, 1]."""
+    return np.stack([metric(places) for metric in metrics], axis=1)
+
+
+def _subset(places: Places) -> TargetRanks:
+    if places.subset is None:
+        raise DatasetError("metrics: a query has no subset to rank. Choose other metrics.")
+    return places.subset
+
+
 def _mean_of(name: str, parts: list[Metric]) -> Metric:
-    def compute(ranks: TargetRanks, subset_ranks: TargetRanks | None) -> PerQuery:
-        total: PerQuery = np.sum([part(ranks, subset_ranks) for part in parts], axis=0)
+    def compute(places: Places) -> PerQuery:
+        total: PerQuery = np.sum([part(places) for part in parts], axis=0)
         return total / len(parts)
 
-    return Metric(name=name, needs_subset=any(p.needs_subset for p in parts), compute=compute)
+    needs = tuple(dict.fromkeys(need for part in parts for need in part.needs))
+    return Metric(name=name, needs=needs, compute=compute)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,36 +12,8 @@ from numpy.typing import NDArray
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import DatasetError
 from dafm_core.ground.ragged import Ragged
-from dafm_core.metrics.ranking import TargetRanks, rank_targets
-from dafm_core.metrics.spec import Metric
-
-
-@dataclass(frozen=True, eq=False)
-class Places:
-    """Where the targets of some queries stand: in the gallery, and in each query's subset.
-
-    Parameters
-    ----------
-    gallery : TargetRanks
-    subset : TargetRanks or None
-        None where a query has no subset.
-    """
-
-    gallery: TargetRanks
-    subset: TargetRanks | None
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[Places]) -> Places:
-        """Return the places of several tiles, in their order."""
-        subsets = [part.subset for part in parts if part.subset is not None]
-        return cls(
-            TargetRanks.concatenate([part.gallery for part in parts]),
-            TargetRanks.concatenate(subsets) if len(subsets) == len(parts) else None,
-        )
-
-    def measure(self, metrics: Sequence[Metric]) -> NDArray[np.float64]:
-        """Return every metric of every query, (n_queries, n_metrics), in [0, 1]."""
-        return np.stack([metric(self.gallery, self.subset) for metric in metrics], axis=1)
+from dafm_core.metrics.ranking import Places, rank_targets
+from dafm_core.metrics.spec import Metric, Needs, measure
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +23,8 @@ class Truth:
     Parameters
     ----------
     targets, subsets, excluded : Ragged of n_queries rows
+    first : Ragged of n_queries rows
+        The target that a query names first, or nothing where that is not in the gallery.
     n_targets : ndarray of shape (n_queries,), int64
         Distinct targets named by the dataset, in the gallery or not.
     """
@@ -58,6 +32,7 @@ class Truth:
     targets: Ragged
     subsets: Ragged
     excluded: Ragged
+    first: Ragged
     n_targets: NDArray[np.int64]
 
     @classmethod
@@ -67,7 +42,14 @@ class Truth:
         named = dataset.queries["targets"].list.n_unique().fill_null(0).to_numpy()
         if targets.counts.sum() and (targets.counts > named).any():  # an id stands twice
             targets = Ragged.from_rows([np.unique(row) for row in targets])
-        return cls(targets, dataset.subsets, dataset.excluded, named.astype(np.int64))
+        first = [ids[:1] for ids in dataset.queries["targets"].fill_null([]).to_list()]
+        return cls(
+            targets=targets,
+            subsets=dataset.subsets,
+            excluded=dataset.excluded,
+            first=Ragged.from_ids(first, dataset.gallery_ids.place),
+            n_targets=named.astype(np.int64),
+        )
 
     def part(self, rows: slice) -> Truth:
         """Return the truth of consecutive queries."""
@@ -75,18 +57,19 @@ class Truth:
             self.targets.part(rows),
             self.subsets.part(rows),
             self.excluded.part(rows),
+            self.first.part(rows),
             self.n_targets[rows],
         )
 
-    def places(self, scores: NDArray[Any], *, with_subset: bool = True) -> Places:
+    def places(self, scores: NDArray[Any], *, only: Collection[Needs] | None = None) -> Places:
         """Return where the targets stand under some scores.
 
         Parameters
         ----------
         scores : ndarray of shape (n_queries, n_gallery)
             Excluded cells need not be marked; they are removed here.
-        with_subset : bool
-            Whether to look at the subsets too, where every query has one.
+        only : collection of {"subset", "first"}, optional
+            What to look at besides the gallery; by default everything that there is.
 
         Raises
         ------
@@ -99,18 +82,24 @@ class Truth:
         if not np.isneginf(scores[cells]).all():
             scores = scores.copy()
             scores[cells] = -np.inf
-        ranks = rank_targets(scores, self.targets, n_targets=self.n_targets)
-        if not (with_subset and self.subsets.counts.all()):
-            return Places(ranks, None)
-        within = rank_targets(scores, self.targets, within=self.subsets, n_targets=self.n_targets)
-        return Places(ranks, within)
+        wanted = {"subset", "first"} if only is None else set(only)
+        gallery = rank_targets(scores, self.targets, n_targets=self.n_targets)
+        first = gallery
+        if "first" in wanted and (self.n_targets > 1).any():
+            first = rank_targets(scores, self.first, n_targets=np.minimum(self.n_targets, 1))
+        subset = None
+        if "subset" in wanted and self.subsets.counts.all():
+            subset = rank_targets(
+                scores, self.targets, within=self.subsets, n_targets=self.n_targets
+            )
+        return Places(gallery, subset, first)
 
     def measure(self, scores: NDArray[Any], metrics: Sequence[Metric]) -> NDArray[np.float64]:
         """Return every metric of every query, (n_queries, n_metrics), in [0, 1]; errors as
         :meth:`places`.
         """
-        with_subset = any(metric.needs_subset for metric in metrics)
-        return self.places(scores, with_subset=with_subset).measure(metrics)
+        only = {need for metric in metrics for need in metric.needs}
+        return measure(self.places(scores, only=only), metrics)
 
 
 def require_truth(dataset: Dataset, truth: Truth, metrics: Sequence[Metric]) -> None:
@@ -119,7 +108,7 @@ def require_truth(dataset: Dataset, truth: Truth, metrics: Sequence[Metric]) -> 
     """
     _require(dataset, truth.n_targets > 0, "has no target. Evaluate a split with targets")
     for metric in metrics:
-        if metric.needs_subset:
+        if "subset" in metric.needs:
             what = f"has no subset, which {metric.name} ranks. Choose other metrics"
             _require(dataset, truth.subsets.counts > 0, what)
 

@@ -42,6 +42,7 @@ def queries_of(frame: pl.DataFrame) -> pl.DataFrame:
         references=pl.concat_list("reference"),
         grades=pl.lit(None, dtype=QUERY_SCHEMA["grades"]),
         candidates=pl.lit(None, dtype=QUERY_SCHEMA["candidates"]),
+        tags=pl.lit([], dtype=QUERY_SCHEMA["tags"]),
     )
 
 

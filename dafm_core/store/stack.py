@@ -17,7 +17,8 @@ from dafm_core.datasets.base import Dataset
 from dafm_core.errors import AlignmentError, SimilarityError
 from dafm_core.ground.groups import grouped_folds
 from dafm_core.ground.ids import Ids
-from dafm_core.metrics.truth import Places, Truth
+from dafm_core.metrics.ranking import Places
+from dafm_core.metrics.truth import Truth
 from dafm_core.store.gallery import Gallery
 
 TILE_BYTES = 32 << 20
