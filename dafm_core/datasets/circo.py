@@ -31,7 +31,7 @@ from dafm_core.ground.ids import Ids
 SPLITS: Final = ("val", "test")
 METRICS: Final = (
     *(f"map@{k}" for k in (5, 10, 25, 50)),
-    *(f"first@{k}" for k in (5, 10, 25, 50)),
+    *(f"first@{k}" for k in (1, 5, 10, 25, 50)),
 )
 REFERENCES: Final = ("keep", "exclude")
 TEXTS: Final[Mapping[str, Callable[[str, str], str]]] = MappingProxyType(

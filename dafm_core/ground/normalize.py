@@ -15,6 +15,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+SMALLEST_SPAN = 4 * float(np.finfo(np.float32).eps)
+"""Spread of a row, relative to its largest score, that is rounding: the row is constant."""
+
 Normalization: TypeAlias = Literal["zscore", "minmax", "rank", "none"]
 
 
@@ -33,15 +36,22 @@ def zscore_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
     """
     kept = np.isfinite(scores)
     n = np.maximum(np.count_nonzero(kept, axis=-1, keepdims=True), 1)
-    filled = np.where(kept, scores, np.float32(0))
-    mean = filled.sum(-1, keepdims=True, dtype=np.float64) / n
-    centred = np.where(kept, filled - mean.astype(filled.dtype), np.float32(0))
+    # Counted from the best score: near a large offset (1000.0003) the difference of two float32
+    # numbers is exact where the numbers themselves are coarse, and squares of tiny ones survive.
+    best = np.max(scores, axis=-1, keepdims=True, where=kept, initial=-np.inf)
+    worst = np.min(scores, axis=-1, keepdims=True, where=kept, initial=np.inf)
+    best, worst = (np.where(np.isfinite(edge), edge, 0) for edge in (best, worst))
+    span = best - worst
+    informative = span > SMALLEST_SPAN * np.maximum(np.abs(best), np.abs(worst))
+    below = np.where(kept, scores - best, 0)
+    unit = np.divide(below, np.where(informative, span, 1)).astype(np.float32, copy=False)
+    mean = unit.sum(-1, keepdims=True, dtype=np.float64) / n  # in [-1, 0]
+    centred = np.where(kept, unit - mean.astype(np.float32), np.float32(0))
     squares = np.einsum("...n,...n->...", centred, centred, dtype=np.float64)[..., None]
     std = np.sqrt(squares / n).astype(np.float32)
-    informative = std > 1e-6 * np.maximum(np.abs(mean), 1e-30)
-    scaled = np.divide(centred, std, out=np.zeros_like(centred), where=informative)
+    scaled = np.divide(centred, std, out=np.zeros_like(centred), where=informative & (std > 0))
     scaled[~kept] = -np.inf
-    result: NDArray[np.float32] = scaled.astype(np.float32, copy=False)
+    result: NDArray[np.float32] = scaled
     return result
 
 
