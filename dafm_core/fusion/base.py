@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dafm_core.contract.descriptions import Kind
 from dafm_core.errors import AlignmentError, FuserError, LeakageError, OptionError
+from dafm_core.fusion.completing import complete, completed
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.run import Run
 from dafm_core.store.stack import SimilarityStack
@@ -239,7 +240,8 @@ class Fuser(ABC):
         if bank is not None:
             record.check(bank.gallery, who=f"{self.name}: bank", may_lack=True)
         self.record_ = record
-        self._fit(stack, bank=bank, progress=progress)
+        whole_bank = None if bank is None else completed(bank)
+        self._fit(completed(stack), bank=whole_bank, progress=progress)
         return self
 
     def fuse(self, stack: SimilarityStack, *, name: str | None = None) -> Run:
@@ -271,7 +273,7 @@ class Fuser(ABC):
         gallery = target.gallery if isinstance(target, SimilarityStack) else target
         if not self.is_fitted:
             if self.has_default:
-                return self._scorer(gallery)
+                return self._whole_scorer(gallery)
             raise FuserError(f"{self.name} is not fitted. Call fit(stack) first.")
         queries = target.query_ids if isinstance(target, SimilarityStack) else ()
         lacking = self.record_.check(
@@ -283,7 +285,14 @@ class Fuser(ABC):
                 "the best ranking.",
                 *(self.name, ", ".join(lacking)),
             )
-        return self._scorer(gallery)
+        return self._whole_scorer(gallery)
+
+    def _whole_scorer(self, gallery: Gallery) -> TileScorer:
+        """Return a scorer that completes shortlists first."""
+        score = self._scorer(gallery)
+        if not gallery.unknown:
+            return score
+        return lambda tile: score(complete(tile, gallery))
 
     @property
     def name(self) -> str:

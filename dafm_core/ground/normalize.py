@@ -1,7 +1,8 @@
 """Put scores of different models on one scale: pure functions over the last axis, and over a
 bank's columns.
 
-Excluded cells are -inf on the way in and on the way out and take no part in any statistic. A
+Excluded cells are -inf on the way in and on the way out, unknown ones NaN; neither takes part in
+any statistic. A
 constant row, or a row with one candidate, has no evidence in it and becomes zeros (ranks: the
 middle). Nothing here knows about providers, files or fusers.
 """
@@ -50,8 +51,7 @@ def zscore_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
     squares = np.einsum("...n,...n->...", centred, centred, dtype=np.float64)[..., None]
     std = np.sqrt(squares / n).astype(np.float32)
     scaled = np.divide(centred, std, out=np.zeros_like(centred), where=informative & (std > 0))
-    scaled[~kept] = -np.inf
-    result: NDArray[np.float32] = scaled
+    result: NDArray[np.float32] = np.where(kept, scaled, _not_scored(scores))
     return result
 
 
@@ -64,20 +64,23 @@ def minmax_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
     high = np.where(kept, scores, -np.inf).max(-1, keepdims=True, initial=-np.inf)
     span = np.where(high > low, high - low, 1).astype(np.float64)
     scaled = (np.where(kept, scores, 0) - np.where(np.isfinite(low), low, 0)) / span
-    return np.where(kept, scaled, -np.inf).astype(np.float32)
+    return np.where(kept, scaled, _not_scored(scores)).astype(np.float32)
 
 
 def rank_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
     """Return each cell's 1-based rank in its row, best = 1, ties sharing their mean rank.
 
-    Excluded cells rank +inf, whatever their number; the others rank among themselves.
+    Excluded cells rank +inf, whatever their number, and unknown ones NaN; the others rank among
+    themselves.
 
     Returns
     -------
     ndarray of shape (..., N), float32
         In [1, N], multiples of 0.5; +inf where excluded.
     """
-    flat = np.ascontiguousarray(scores).reshape(-1, scores.shape[-1])
+    unknown = np.isnan(scores)
+    ordered_last = np.where(unknown, np.float32(-np.inf), scores) if unknown.any() else scores
+    flat = np.ascontiguousarray(ordered_last).reshape(-1, scores.shape[-1])
     ranks = np.empty(flat.shape, np.float32)
     for row, out in zip(flat, ranks, strict=True):
         order = np.argsort(-row)  # ties in any order: they share their mean rank
@@ -86,7 +89,8 @@ def rank_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
         ends = np.append(starts[1:], len(row))  # a run of equal scores is starts[i]:ends[i]
         mean_rank = (starts + ends + 1) / 2
         out[order] = np.repeat(mean_rank, ends - starts)
-    return np.where(np.isneginf(scores), np.float32(np.inf), ranks.reshape(scores.shape))
+    ranks = np.where(np.isneginf(scores), np.float32(np.inf), ranks.reshape(scores.shape))
+    return np.where(unknown, np.float32(np.nan), ranks)
 
 
 def unit_rank_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
@@ -96,7 +100,12 @@ def unit_rank_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
     n = kept.sum(-1, keepdims=True)
     unit = (n - np.where(kept, ranks, 0)) / np.maximum(n - 1, 1)
     unit = np.where(n > 1, unit, 0.5)
-    return np.where(kept, unit, -np.inf).astype(np.float32)
+    return np.where(kept, unit, _not_scored(scores)).astype(np.float32)
+
+
+def _not_scored(scores: NDArray[Any]) -> NDArray[np.float32]:
+    """Return what stands where there is no score: NaN where it is unknown, else -inf."""
+    return np.where(np.isnan(scores), np.float32(np.nan), np.float32(-np.inf))
 
 
 def identity_rows(scores: NDArray[Any]) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dafm_core.errors import AlignmentError, closest
 from dafm_core.ground.ids import Ids
+from dafm_core.store.shortlist import Unknown
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,12 +32,15 @@ class Gallery:
     neighbours : mapping of str to ndarray of shape (n_gallery, M), int32
         For providers that know them: each candidate's nearest other candidates, nearest first; -1
         where a neighbour is not in this gallery.
+    unknown : mapping of str to {"below", "not-asked"}
+        For providers with shortlists: what a candidate is that they do not list (NaN in a tile).
     """
 
     names: tuple[str, ...]
     ids: Ids = field(repr=False)
     passports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     neighbours: Mapping[str, NDArray[np.int32]] = field(default_factory=dict, repr=False)
+    unknown: Mapping[str, Unknown] = field(default_factory=dict)
 
     @property
     def n_providers(self) -> int:
@@ -67,6 +71,7 @@ class Gallery:
             names=tuple(name for name in self.names if name in chosen),
             passports={name: p for name, p in self.passports.items() if name in chosen},
             neighbours={name: n for name, n in self.neighbours.items() if name in chosen},
+            unknown={name: kind for name, kind in self.unknown.items() if name in chosen},
         )
 
     def take(self, ids: Sequence[str]) -> Gallery:

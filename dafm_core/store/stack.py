@@ -20,6 +20,7 @@ from dafm_core.ground.ids import Ids
 from dafm_core.metrics.ranking import Places
 from dafm_core.metrics.truth import Truth
 from dafm_core.store.gallery import Gallery
+from dafm_core.store.shortlist import Shortlist, Unknown
 
 TILE_BYTES = 32 << 20
 """Memory of one tile of raw scores; a fuser's own channels multiply it."""
@@ -35,7 +36,7 @@ class SimilarityStack:
         Its queries are the rows of every tile, its gallery the columns.
     gallery : Gallery
         Providers, candidates, passports and neighbours.
-    matrices : tuple of ndarray of shape (>= n_queries, >= n_gallery)
+    matrices : tuple of ndarray or Shortlist of shape (>= n_queries, >= n_gallery)
         One per name, float16 or float32; may be memory maps.
     rows, columns : ndarray of int64
         Where the stack's queries and candidates stand in the matrices.
@@ -43,22 +44,25 @@ class SimilarityStack:
 
     dataset: Dataset
     gallery: Gallery
-    matrices: tuple[NDArray[Any], ...] = field(repr=False)
+    matrices: tuple[NDArray[Any] | Shortlist, ...] = field(repr=False)
     rows: NDArray[np.int64] = field(repr=False)
     columns: NDArray[np.int64] = field(repr=False)
 
     @classmethod
     def from_matrices(
         cls,
-        matrices: Mapping[str, ArrayLike],
+        matrices: Mapping[str, ArrayLike | Shortlist],
         dataset: Dataset,
         *,
         passports: Mapping[str, Mapping[str, Any]] | None = None,
         neighbours: Mapping[str, NDArray[np.int32]] | None = None,
+        unknown: Mapping[str, Unknown] | None = None,
     ) -> SimilarityStack:
         """Return a stack of in-memory or memory-mapped matrices of shape (n_queries, n_gallery).
 
-        Rows follow the dataset's queries, columns its gallery.
+        Rows follow the dataset's queries, columns its gallery. Of a provider with shortlists,
+        ``unknown`` says what an unlisted candidate is: ``"below"`` the last listed score, or
+        ``"not-asked"`` about; below where nothing is said.
 
         Raises
         ------
@@ -73,7 +77,11 @@ class SimilarityStack:
             )
         shape = (dataset.n_queries, dataset.n_gallery)
         names = tuple(sorted(matrices))
-        arrays = tuple(np.asanyarray(matrices[name]) for name in names)
+        arrays = tuple(
+            array if isinstance(array, Shortlist) else np.asanyarray(array)
+            for array in (matrices[name] for name in names)
+        )
+        lists = [n for n, array in zip(names, arrays, strict=True) if isinstance(array, Shortlist)]
         for name, array in zip(names, arrays, strict=True):
             if array.shape != shape:
                 raise SimilarityError(
@@ -85,6 +93,7 @@ class SimilarityStack:
             ids=dataset.gallery_ids,
             passports=passports or {},
             neighbours=neighbours or {},
+            unknown={name: (unknown or {}).get(name, "below") for name in lists},
         )
         return cls(
             dataset=dataset,
@@ -227,7 +236,10 @@ class SimilarityStack:
         ]
 
     def tile(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Return raw scores of queries ``start:stop``, (B, K, N) float32, -inf where excluded."""
+        """Return raw scores of queries ``start:stop``, (B, K, N) float32.
+
+        -inf where excluded; NaN where a provider's shortlist leaves a candidate out.
+        """
         rows = self.rows[start:stop]
         tile = np.empty((len(rows), self.n_providers, self.n_gallery), np.float32)
         for k, matrix in enumerate(self.matrices):

@@ -5,6 +5,7 @@
     STORE/gallery.parquet      image_id
     STORE/NAME/passport.json   manifest of one provider: where its scores come from, and hashes
     STORE/NAME/scores.npy      (n_queries, n_gallery) in C order, float32 or float16
+    STORE/NAME/shortlist.parquet  instead: query, candidate, score of the candidates listed
     STORE/NAME/neighbours.npy  optional: each candidate's nearest others, (n_gallery, M) int32
     STORE/NAME/cost.json       optional: what scoring took here; in no manifest
 
@@ -41,8 +42,15 @@ from dafm_core.store.manifest import (
     shared_facts,
     store_facts,
 )
+from dafm_core.store.shortlist import (
+    Shortlist,
+    Unknown,
+    read_shortlist,
+    unknown_of,
+    write_shortlist,
+)
 from dafm_core.store.stack import SimilarityStack
-from dafm_core.store.writer import ScoreWriter
+from dafm_core.store.writer import ScoreWriter, check_same, shortlist_passport
 
 AGREED_FIELDS = ("protocol", "queries_sha256", "gallery_sha256", "dataset_options", "direction")
 """Passport fields in which all providers of a stack must agree."""
@@ -189,8 +197,9 @@ class SimilarityStore:
     @property
     def providers(self) -> tuple[str, ...]:
         """Names of the providers whose matrices are complete, sorted."""
-        found = (p.parent for p in self.path.glob("*/scores.npy"))
-        return tuple(sorted(p.name for p in found if (p / "passport.json").exists()))
+        found = (p.parent for p in self.path.glob("*/passport.json"))
+        data = ("scores.npy", "shortlist.parquet")
+        return tuple(sorted(p.name for p in found if any((p / name).exists() for name in data)))
 
     @property
     def unfinished(self) -> tuple[str, ...]:
@@ -225,8 +234,14 @@ class SimilarityStore:
         path = self._folder(name) / "cost.json"
         return read_object(path) if path.exists() else {}
 
-    def scores(self, name: str) -> NDArray[Any]:
-        """Return a provider's matrix, memory-mapped, (n_queries, n_gallery)."""
+    def scores(self, name: str) -> NDArray[Any] | Shortlist:
+        """Return a provider's matrix, memory-mapped, (n_queries, n_gallery), or its shortlists."""
+        if self.passport(name).get("kind") == "shortlist":
+            return read_shortlist(self._folder(name) / "shortlist.parquet", self.dataset)
+        return self.matrix(name)
+
+    def matrix(self, name: str) -> NDArray[Any]:
+        """Return a dense provider's matrix, memory-mapped, (n_queries, n_gallery)."""
         matrix = self._load(self._folder(name) / "scores.npy")
         expected = (self._facts["n_queries"], self._facts["n_gallery"])
         if matrix.shape != expected or str(matrix.dtype) not in SCORE_DTYPES:
@@ -288,11 +303,19 @@ class SimilarityStore:
             self.dataset,
             passports=passports,
             neighbours={name: ids for name, ids in neighbours.items() if ids is not None},
+            unknown={
+                name: kind
+                for name, passport in passports.items()
+                if (kind := unknown_of(passport)) is not None
+            },
         )
 
     def verify(self, name: str) -> list[str]:
         """Return one line for each block of rows, and each file, that differs from the passport."""
-        scores, passport = self.scores(name), self.passport(name)
+        passport = self.passport(name)
+        if passport.get("kind") == "shortlist":
+            return self._verify_files(name, passport)
+        scores = self.matrix(name)
         lines = [
             f"{self.path}: {name}: rows {b['start']}:{b['stop']} do not match their checksum."
             for b in passport["blocks"]
@@ -301,6 +324,10 @@ class SimilarityStore:
         covered = sum(b["stop"] - b["start"] for b in passport["blocks"])
         if covered != len(scores):
             lines.append(f"{self.path}: {name}: {len(scores) - covered} rows have no checksum.")
+        return lines + self._verify_files(name, passport)
+
+    def _verify_files(self, name: str, passport: Mapping[str, Any]) -> list[str]:
+        lines = []
         for file, expected in passport.get("files", {}).items():
             path = self.path / name / file
             if not path.exists() or sha256_of(path) != expected:
@@ -344,14 +371,9 @@ class SimilarityStore:
         StoreError
             If the name is taken or malformed, or another process is writing it.
         """
-        if not PROVIDER_NAME.fullmatch(name):
-            raise StoreError(
-                f"provider name {name!r}: expected lower-case letters, digits and '-'."
-            )
+        self._check_name(name)
         if dtype not in SCORE_DTYPES:
             raise StoreError(f"{name}: dtype {dtype!r}{closest(dtype, SCORE_DTYPES)}")
-        if self._facts["format"] == 1:
-            format1.refuse(self.path)
         with writing(self.path, name):
             self._clear_damaged(name, overwrite)
             writer = ScoreWriter(
@@ -371,6 +393,41 @@ class SimilarityStore:
                 writer.leave()
                 raise
             writer.finish()
+
+    def write_shortlist(
+        self,
+        name: str,
+        shortlist: Shortlist,
+        *,
+        passport: Mapping[str, Any],
+        unknown: Unknown,
+        overwrite: bool = False,
+        cost: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Put shortlists into the store as the provider ``name``; errors as :meth:`writer`."""
+        self._check_name(name)
+        with writing(self.path, name):
+            self._clear_damaged(name, overwrite)
+            facts = shortlist_passport(name, shortlist, unknown, passport, self.dataset)
+            if name in self.providers and not overwrite:
+                check_same(self.path, name, facts, self.passport(name))
+                return
+            folder = self.path / name
+            (folder / "passport.json").unlink(missing_ok=True)
+            write_shortlist(folder / "shortlist.parquet", shortlist, self.dataset)
+            (folder / "scores.npy").unlink(missing_ok=True)
+            if cost:
+                write_json(folder / "cost.json", dict(cost))
+            files = {"shortlist.parquet": sha256_of(folder / "shortlist.parquet")}
+            write_json(folder / "passport.json", sealed({**facts, "files": files}))
+
+    def _check_name(self, name: str) -> None:
+        if not PROVIDER_NAME.fullmatch(name):
+            raise StoreError(
+                f"provider name {name!r}: expected lower-case letters, digits and '-'."
+            )
+        if self._facts["format"] == 1:
+            format1.refuse(self.path)
 
     def _clear_damaged(self, name: str, overwrite: bool) -> None:
         """Remove a passport that cannot be read, if it is to be replaced anyway."""

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dafm_core.datasets.base import Dataset
 from dafm_core.errors import SimilarityError, StoreError
-from dafm_core.ground.blocks import BlockFile
+from dafm_core.ground.blocks import BlockFile, checksum
 from dafm_core.ground.files import replacing, sha256_of, write_json
 from dafm_core.ground.ragged import Ragged
-from dafm_core.store.manifest import FORMAT_VERSION, sealed
+from dafm_core.store.manifest import FORMAT_VERSION, sealed, shared_facts
+from dafm_core.store.shortlist import Shortlist, Unknown
 
 
 class ScoreWriter:
@@ -78,7 +80,7 @@ class ScoreWriter:
         self._cost: dict[str, Any] = {}
         self.complete = existing is not None and not overwrite
         if existing is not None and not overwrite:
-            self._check_same(existing)
+            check_same(folder.parent, self._name, self._passport, existing)
         log, partial = folder / "scores.progress.jsonl", folder / "scores.partial.npy"
         if existing is not None and not partial.exists():
             log.unlink(missing_ok=True)  # killed after the passport was written
@@ -174,15 +176,50 @@ class ScoreWriter:
         if not self._file.blocks and self._folder.exists() and not any(self._folder.iterdir()):
             self._folder.rmdir()
 
-    def _check_same(self, passport: Mapping[str, Any]) -> None:
-        mine = {k: v for k, v in self._passport.items() if k not in ("block_rows", "format")}
-        differ = [k for k, value in mine.items() if passport.get(k) != value]
-        if differ:
-            raise StoreError(
-                f"{self._folder.parent}: provider {self._name!r} is there with another "
-                f"{', '.join(sorted(differ))}. Store this one under --as NAME, or replace it with "
-                "--overwrite."
-            )
+
+def check_same(
+    store: Path, name: str, mine: Mapping[str, Any], existing: Mapping[str, Any]
+) -> None:
+    """Raise StoreError if a finished provider's passport differs in what was to be written."""
+    differ = [
+        key
+        for key, value in mine.items()
+        if key not in ("block_rows", "format") and existing.get(key) != value
+    ]
+    if differ:
+        raise StoreError(
+            f"{store}: provider {name!r} is there with another {', '.join(sorted(differ))}. "
+            "Store this one under --as NAME, or replace it with --overwrite."
+        )
+
+
+def shortlist_passport(
+    name: str,
+    shortlist: Shortlist,
+    unknown: Unknown,
+    passport: Mapping[str, Any],
+    dataset: Dataset,
+) -> dict[str, Any]:
+    """Return the passport of a provider with shortlists, without files and seal."""
+    counts = shortlist.counts
+    facts = {
+        "format": FORMAT_VERSION,
+        "provider": name,
+        "direction": "similarity",
+        **passport,
+        **shared_facts(dataset),
+        "kind": "shortlist",
+        "unknown": unknown,
+        "dtype": "float32",
+        "n_listed": int(counts.sum()),
+        "shortest": int(counts.min(initial=0)) if len(counts) else 0,
+        "tied_share": 0.0,
+        "scores_sha256": checksum(shortlist.scores),
+        "columns_sha256": checksum(shortlist.columns),
+        "blocks": [],
+    }
+    known: dict[str, Any] = json.loads(json.dumps(facts))
+    return known
 
 
 def count_tied(rows: NDArray[Any]) -> int:
