@@ -21,6 +21,7 @@ from dafm_core.evaluation.crossfit import Split, fit_and_evaluate, splits_of, tu
 from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers
 from dafm_core.fusion.static.tuning import TunedRule
 from dafm_core.ground.statistics import Resampler
+from dafm_core.metrics.spec import metric_label
 from dafm_core.store.stack import SimilarityStack
 
 if TYPE_CHECKING:
@@ -90,22 +91,23 @@ class Incremental:
 
     def monotone(self, metric: str) -> str:
         """Say in one sentence whether adding providers ever lowers a metric, over all orders."""
+        label = metric_label(metric)
         steps = [step for order in self.orders for step in self.path(order)]
         if not steps:
-            return f"{metric}: one provider, nothing to add."
+            return f"{label}: one provider, nothing to add."
         worst = min(steps, key=lambda step: step.change[metric].value)
         change = worst.change[metric]
         where = f"{worst.added} joining {' + '.join(worst.to)}: {100 * change.value:+.2f}"
         if change.value >= 0:
             says = "rises at every" if change.value > 0 else "does not fall at any"
-            return f"{metric} {says} step of any order (least: {where})."
+            return f"{label} {says} step of any order (least: {where})."
         if not any(step.falls(metric) for step in steps):
             return (
-                f"{metric} never falls by more than the half-width of its interval (worst: {where} "
+                f"{label} never falls by more than the half-width of its interval (worst: {where} "
                 f"[{100 * change.low:+.2f}, {100 * change.high:+.2f}])."
             )
         falling = {(step.added, step.to) for step in steps if step.falls(metric)}
-        return f"{metric} falls clearly at {len(falling)} steps (worst: {where})."
+        return f"{label} falls clearly at {len(falling)} steps (worst: {where})."
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, metrics in percent."""
@@ -136,6 +138,7 @@ def incremental(
     dataset: Dataset,
     fuser: Fuser,
     *,
+    name: str | None = None,
     folds: int | None = 5,
     train: Dataset | None = None,
     train_stack: SimilarityStack | None = None,
@@ -149,6 +152,8 @@ def incremental(
 
     Parameters
     ----------
+    name : str, optional
+        What tables call the fuser; by default its class.
     base : str, optional
         Provider that every order starts with; all orders where left out.
     stack, dataset, folds, train, train_stack, metrics, n_resamples, seed, progress
@@ -189,7 +194,7 @@ def incremental(
     steps = _intervals({pair: gain for pair, gain in gains.items() if pair[0]}, columns, resampler)
     return Incremental(
         protocol=dataset.protocol,
-        fuser=type(fuser).__name__,
+        fuser=name or type(fuser).__name__,
         base=base,
         n_queries=dataset.n_queries,
         n_groups=resampler.n_groups,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from dafm_core.metrics.spec import metric_label
+
 if TYPE_CHECKING:
     from dafm_core.comparison.compare import Comparison
     from dafm_core.comparison.rows import Difference
@@ -84,4 +86,4 @@ def _ahead(hurdles: list[Difference]) -> str:
 
 
 def _label(metric: str) -> str:
-    return "the mean of the metrics" if metric == "mean" else metric
+    return "the mean of the metrics" if metric == "mean" else metric_label(metric)

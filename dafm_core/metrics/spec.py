@@ -35,7 +35,7 @@ _LABELS: Final = {
     "mean": "Mean",
     "mrr": "MRR",
 }
-"""Family or whole name -> what tables and sentences call it; ``mean`` is that of a table's metrics."""
+"""What tables and sentences call a family or a metric; ``mean`` is that of a table's metrics."""
 _FAMILIES: Final = {_LABELS[family].lower(): family for family in _AT_K}
 EXAMPLES: Final = (
     *(f"{family}@{k}" for family in ("recall", "hit", "map") for k in (1, 5, 10, 25, 50)),
