@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Fit, save, and compare on what was held out."""
     from dafm_core.catalog import PluginCatalog
-    from dafm_core.reporting.terminal import progress_bars
+    from dafm_core.reporting.terminal import progress_bars, say
     from dafm_core.store.stack import SimilarityStack
     from dafm_core.store.store import SimilarityStore
 
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
         fuser.on_progress = progress
         fuser.fit(stack, dataset)
     fuser = _save(fuser, args.out, reason)
-    print(f"{args.out}: {name} fitted on {dataset.n_queries} queries of {dataset.protocol}")
+    say(f"{args.out}: {name} fitted on {dataset.n_queries} queries of {dataset.protocol}")
     if held_out is not None:
         _report(args, {name: fuser}, stack, dataset, held_out, catalog)
 
@@ -89,18 +89,19 @@ def _save(fuser: Fuser, out: Path, gate: dict[str, str] | None) -> Fuser:
     from dafm_core.evaluation.tuning import SelectedFusion
     from dafm_core.fusion.saving import save_fuser
     from dafm_core.ground.blocks import write_json
+    from dafm_core.reporting.terminal import say
 
     if isinstance(fuser, SelectedFusion):
         save_fuser(fuser.best_, out)
         facts = {"chosen": fuser.chosen_, "quality": fuser.quality_}
         write_json(out / "selection.json", facts)
-        print(f"chosen by cross-fitting within the training queries: {fuser.chosen_}")
+        say(f"chosen by cross-fitting within the training queries: {fuser.chosen_}")
         fuser = fuser.best_
     else:
         save_fuser(fuser, out)
     if gate is not None:
         write_json(out / "gate.json", gate)
-        print(gate["reason"])
+        say(gate["reason"])
     return fuser
 
 
@@ -116,12 +117,12 @@ def _report(
     from dafm_core.comparison.compare import compare
     from dafm_core.evaluation.crossfit import leakage
     from dafm_core.evaluation.trials import TrialLog
-    from dafm_core.reporting.terminal import print_comparison
+    from dafm_core.reporting.summaries import print_comparison
 
     rules = {name: rule.fit(stack, dataset) for name, rule in _rules(catalog).items()}
     found = compare(stack, held_out, rules | fitted, trials=TrialLog(args.store), seed=args.seed)
     audits = replace(found.audits, leakage=leakage([(dataset, held_out)]))
-    print_comparison(replace(found, audits=audits).to_json())
+    print_comparison(replace(found, audits=audits))
 
 
 def _rules(catalog: PluginCatalog) -> dict[str, Fuser]:

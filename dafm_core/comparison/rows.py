@@ -77,8 +77,8 @@ class Row:
         return self.vs_best_single, self.vs_best_static
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values: metrics and differences in percent, p-values and counts as they are."""
-        tables = {
+        """Return JSON values: metrics and differences in percent, p-values and counts as is."""
+        tables: dict[str, Mapping[str, Interval] | Mapping[str, Difference]] = {
             "metrics": self.metrics,
             "vs_best_single": self.vs_best_single,
             "vs_best_static": self.vs_best_static,
