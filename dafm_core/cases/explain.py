@@ -1,19 +1,21 @@
 """What a fusion learned, seen from outside: every fuser, static, learned or third-party, is asked
 the same questions through its scores.
 
-* Which provider does it follow, and for which kind of query?      ``effective_weights``
+* Which provider does it follow, and for which kind of query?       ``effective_weights``
 * How does a candidate's fused score answer to a provider's score?  ``response_curves``
 * When it is sure, is it right?                                     ``margin_reliability``
 
 What a fit itself records (loss, temperature, recall per step) is the fuser's own ``history_``.
+``learned`` asks all three and keeps the history beside the answers; charts of them are made in
+``reporting``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from dafm_core.cases.query_types import query_types
@@ -28,6 +30,8 @@ from dafm_core.store.stack import SimilarityStack
 
 POOL = 100
 """Candidates per provider that effective weights are fitted on: where rankings are decided."""
+WEIGHED = 500
+"""Queries whose weights ``learned`` finds: more would say the same."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,45 +72,78 @@ def effective_weights(fuser: Fuser, stack: SimilarityStack) -> EffectiveWeights:
     return EffectiveWeights(names=stack.names, weights=weights, explained=explained)
 
 
-def weights_by_query_type(weights: EffectiveWeights, dataset: Dataset) -> pl.DataFrame:
-    """Return the mean weight of each provider over all queries and over each query type.
+@dataclass(frozen=True)
+class TypeWeights:
+    """Effective weights, averaged over the queries of one type.
 
-    Returns
-    -------
-    polars.DataFrame
-        ``query_type, n_queries, explained`` and one column per provider, ``all`` first; types that
-        no query is of are left out.
+    Parameters
+    ----------
+    query_type : str
+        One of ``query_types``, or ``all``.
+    n_queries : int
+    explained : float
+        Mean of ``EffectiveWeights.explained``.
+    weights : mapping of provider to float
+        Mean of ``EffectiveWeights.weights``.
+    """
+
+    query_type: str
+    n_queries: int
+    explained: float
+    weights: Mapping[str, float]
+
+
+def weights_by_query_type(weights: EffectiveWeights, dataset: Dataset) -> tuple[TypeWeights, ...]:
+    """Return the mean weights over all queries and over each query type, all queries first.
+
+    Types that no query is of are left out.
     """
     types = {"all": np.ones(dataset.n_queries, bool)}
     types |= query_types(dataset.queries["text"].to_list())
-    return pl.DataFrame(
-        [
-            {
-                "query_type": name,
-                "n_queries": int(of_type.sum()),
-                "explained": float(weights.explained[of_type].mean()),
-                **dict(zip(weights.names, weights.weights[of_type].mean(axis=0), strict=True)),
-            }
-            for name, of_type in types.items()
-            if of_type.any()
-        ]
+    return tuple(
+        TypeWeights(
+            query_type=name,
+            n_queries=int(of_type.sum()),
+            explained=float(weights.explained[of_type].mean()),
+            weights=dict(
+                zip(weights.names, weights.weights[of_type].mean(axis=0).tolist(), strict=True)
+            ),
+        )
+        for name, of_type in types.items()
+        if of_type.any()
     )
+
+
+@dataclass(frozen=True)
+class Response:
+    """How a candidate's fused score answers to its score under one provider.
+
+    Parameters
+    ----------
+    provider : str
+    standardised : tuple of float
+        The provider's score of the candidate, in standard deviations of the provider's row.
+    median, low, high : tuple of float
+        Over queries, the median change of the fused score since a provider score of 0, in standard
+        deviations of the fused row, and its quartiles; one value for each of ``standardised``.
+    """
+
+    provider: str
+    standardised: tuple[float, ...]
+    median: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
 
 
 def response_curves(
     fuser: Fuser, stack: SimilarityStack, *, n_queries: int = 16, seed: int = 0
-) -> pl.DataFrame:
-    """Move one candidate along one provider's scores and watch its fused score.
+) -> tuple[Response, ...]:
+    """Move one candidate along one provider's scores and watch its fused score; one response for
+    each provider.
 
     For some queries, a candidate is drawn from those some provider ranks among its first
     ``POOL``; its score under one provider goes from -2 to 6 standard deviations of the row while
     everything else stays.
-
-    Returns
-    -------
-    polars.DataFrame
-        ``provider, standardised, response, low, high``: the median change of the fused score since
-        a provider score of 0, in standard deviations of the fused row, and its quartiles.
     """
     score = fuser.scorer(stack)
     rng = np.random.default_rng(seed)
@@ -118,17 +155,33 @@ def response_curves(
         candidate = int(rng.choice(_pool(zscore_rows(tile)[0])))
         for k in range(stack.n_providers):
             curves[i, k] = _respond(score, tile, k, candidate, steps)
-    middle, low, high = (np.quantile(curves, q, axis=0) for q in (0.5, 0.25, 0.75))
-    return pl.DataFrame(
-        {
-            "provider": np.repeat(np.array(stack.names, dtype=object), len(steps)),
-            "standardised": np.tile(steps.astype(np.float64), stack.n_providers),
-            "response": middle.ravel(),
-            "low": low.ravel(),
-            "high": high.ravel(),
-        },
-        schema_overrides={"provider": pl.String},
+    middle, low, high = (np.quantile(curves, q, axis=0).tolist() for q in (0.5, 0.25, 0.75))
+    return tuple(
+        Response(name, tuple(steps.tolist()), tuple(middle[k]), tuple(low[k]), tuple(high[k]))
+        for k, name in enumerate(stack.names)
     )
+
+
+@dataclass(frozen=True)
+class MarginBin:
+    """Queries whose first candidate stands about equally far above the second.
+
+    Parameters
+    ----------
+    n_queries : int
+    margin : float
+        Mean distance of the first two candidates, in standard deviations of the fused row.
+    right : float
+        Share of the queries whose first candidate is a target, in [0, 1]; ties by expectation.
+    low, high : float
+        95 % interval of ``right``, groups drawn whole.
+    """
+
+    n_queries: int
+    margin: float
+    right: float
+    low: float
+    high: float
 
 
 def margin_reliability(
@@ -137,15 +190,9 @@ def margin_reliability(
     *,
     n_bins: int = 8,
     allow_fitted: bool = False,
-) -> pl.DataFrame:
-    """Return how often the first candidate is right, by how far it stands above the second.
-
-    Returns
-    -------
-    polars.DataFrame
-        One row per bin of about equally many queries, by ascending margin: ``n_queries``, the
-        mean ``margin`` in standard deviations of the fused row, the share ``right`` (in [0, 1],
-        ties counted by expectation) and its 95 % interval ``low, high``, groups drawn whole.
+) -> tuple[MarginBin, ...]:
+    """Return how often the first candidate is right, by how far it stands above the second: bins of
+    about equally many queries, by ascending margin.
 
     Raises
     ------
@@ -169,20 +216,59 @@ def margin_reliability(
             margin[rows] = np.where(np.isfinite(best[:, 0]), best[:, 1] - best[:, 0], 0)
         right[rows] = stack.truth.part(rows).measure(fused, metrics)[:, 0]
     bins = np.array_split(np.argsort(margin, kind="stable"), min(n_bins, stack.n_queries))
-    return pl.DataFrame([_bin(margin[b], right[b], stack.dataset.groups[b]) for b in bins])
+    return tuple(_bin(margin[b], right[b], stack.dataset.groups[b]) for b in bins)
 
 
 def _bin(
     margin: NDArray[np.float64], right: NDArray[np.float64], groups: NDArray[np.str_]
-) -> dict[str, float]:
+) -> MarginBin:
     low, high, _ = Resampler(groups, n_resamples=2000).summary(right[:, None])
-    return {
-        "n_queries": len(margin),
-        "margin": float(margin.mean()),
-        "right": float(right.mean()),
-        "low": float(low[0]),
-        "high": float(high[0]),
-    }
+    return MarginBin(
+        len(margin), float(margin.mean()), float(right.mean()), float(low[0]), float(high[0])
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """What is known of one fitted fusion; every answer is of queries it was not fitted on.
+
+    Parameters
+    ----------
+    name : str
+    weights : tuple of TypeWeights
+    responses : tuple of Response
+    reliability : tuple of MarginBin
+    history : sequence of sequences of mapping
+        What was recorded while fitting: for each network, numbers by name at each step.
+    """
+
+    name: str
+    weights: tuple[TypeWeights, ...]
+    responses: tuple[Response, ...]
+    reliability: tuple[MarginBin, ...]
+    history: Sequence[Sequence[Mapping[str, float]]] = ()
+
+
+def learned(name: str, fuser: Fuser, held_out: SimilarityStack) -> Learned:
+    """Ask a fitted fuser everything above, on queries it has not seen.
+
+    Reliability is of all held-out queries; weights are of ``WEIGHED`` drawn from them.
+
+    Raises
+    ------
+    LeakageError, FuserError, AlignmentError, DatasetError
+        As :func:`dafm_core.evaluation.evaluate.evaluate`.
+    """
+    drawn = np.random.default_rng(0).permutation(held_out.n_queries)[:WEIGHED]
+    some = held_out.take_queries([held_out.query_ids[i] for i in np.sort(drawn)])
+    weights = effective_weights(fuser, some)
+    return Learned(
+        name=name,
+        reliability=margin_reliability(fuser, held_out),
+        weights=weights_by_query_type(weights, some.dataset),
+        responses=response_curves(fuser, held_out),
+        history=fuser.history_,
+    )
 
 
 def _pool(standing: NDArray[np.float32]) -> NDArray[np.int64]:

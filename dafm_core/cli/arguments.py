@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
     from dafm_core.comparison.compare import Comparison
-    from dafm_core.reporting.tables import Table
+    from dafm_core.reporting.cells import Table
     from dafm_core.store.stack import SimilarityStack
 
 
@@ -129,28 +129,30 @@ def add_exports(parser: argparse.ArgumentParser) -> None:
 def write_exports(
     args: argparse.Namespace,
     comparisons: Sequence[Comparison],
-    records: Sequence[Mapping[str, Any]],
     table: Table,
 ) -> None:
     """Write every file that was asked for, and say so."""
     import polars as pl
 
     from dafm_core.reporting import exports
+    from dafm_core.reporting.terminal import say
 
-    one = records[0] if len(records) == 1 else {"comparisons": records}
+    if args.json:
+        records = [comparison.to_json() for comparison in comparisons]
+        one = records[0] if len(records) == 1 else {"comparisons": records}
+        say(str(exports.write_json(args.json, one)))
     texts: dict[Path | None, Callable[[], str]] = {
-        args.json: lambda: exports.to_json(one),
-        args.csv: lambda: exports.to_csv(*records),
+        args.csv: lambda: exports.to_csv(*comparisons),
         args.markdown: lambda: exports.to_markdown(table),
         args.latex: lambda: exports.to_latex(table),
     }
     for path, text in texts.items():
         if path is not None:
-            print(exports.write_text(path, text()))
+            say(str(exports.write_text(path, text())))
     if args.per_query:
         frames = [c.frame.with_columns(protocol=pl.lit(c.protocol)) for c in comparisons]
-        print(exports.write_per_query(args.per_query, pl.concat(frames, how="diagonal")))
+        say(str(exports.write_per_query(args.per_query, pl.concat(frames, how="diagonal"))))
     if args.report:
         from dafm_core.reporting.html import write_comparison_page
 
-        print(write_comparison_page(args.report, records))
+        say(str(write_comparison_page(args.report, comparisons)))

@@ -54,16 +54,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Collect, filter, then print or write."""
-    from dafm_core.reporting.exports import write_text
+    from dafm_core.reporting.exports import csv_text, write_text
+    from dafm_core.reporting.terminal import print_json, say
 
     cases, fuser = _filtered(args)
     frame = cases.frame(fuser)
     if args.csv:
-        print(write_text(args.csv, frame.write_csv()))
+        say(str(write_text(args.csv, csv_text(frame))))
     if args.report:
-        print(_write_page(args, cases))
+        say(str(_write_page(args, cases)))
     if args.json:
-        print(json.dumps(cases.to_json(), ensure_ascii=False, allow_nan=False))
+        print_json(cases.to_json(), indent=None)
     elif not (args.csv or args.report):
         _print(cases, fuser)
 
@@ -130,7 +131,7 @@ def _read_captions(path: Path) -> dict[str, str]:
 
 def _print(cases: Cases, fuser: str) -> None:
     from dafm_core.reporting.cases_section import hits_table, list_table, reasons_table
-    from dafm_core.reporting.terminal import print_table
+    from dafm_core.reporting.terminal import print_table, say
 
     if len(cases) > SHOWN_IN_FULL:
         print_table(list_table(cases, fuser, limit=LISTED))
@@ -138,4 +139,4 @@ def _print(cases: Cases, fuser: str) -> None:
     for row in range(len(cases)):
         print_table(hits_table(cases, row))
         print_table(reasons_table(cases, fuser, row))
-        print()
+        say()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Check, print every law with its outcome, fail if one does."""
     from dafm_core.catalog import PluginCatalog
-    from dafm_core.reporting.terminal import print_records
+    from dafm_core.reporting.terminal import print_json, print_records, say
     from dafm_core.testing import ProviderSample, check_fuser, check_provider, summarize
 
     catalog = PluginCatalog.discover()
@@ -44,10 +43,10 @@ def run(args: argparse.Namespace) -> None:
         raise OptionError(f"no provider or fuser {args.name!r}{closest(args.name, known)}")
     records = [asdict(result) for result in results]
     if args.json:
-        print(json.dumps(records, indent=1, ensure_ascii=False))
+        print_json(records)
     else:
         print_records(args.name, records)
-        print(summarize(results))
+        say(summarize(results))
     failed = [result.name for result in results if result.outcome == "failed"]
     if failed:
         raise ProviderError(f"{args.name}: {len(failed)} checks failed: {', '.join(failed)}.")

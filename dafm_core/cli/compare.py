@@ -66,8 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Compare each store, print, export."""
     from dafm_core.catalog import PluginCatalog
-    from dafm_core.reporting.tables import comparison_table, fashioniq_table
-    from dafm_core.reporting.terminal import print_comparison, print_table, progress_bars
+    from dafm_core.reporting.summaries import print_comparison
+    from dafm_core.reporting.tables import comparison_table, families_table
+    from dafm_core.reporting.terminal import print_table, progress_bars
 
     alone = (args.queries, args.train_queries, args.train_store, args.bank)
     if len(args.stores) > 1 and any(alone):
@@ -75,14 +76,13 @@ def run(args: argparse.Namespace) -> None:
     fusers = load_fusers(args, PluginCatalog.discover())
     with progress_bars() as progress:
         comparisons = [_compare(args, store, fusers, progress) for store in args.stores]
-    records = [comparison.to_json() for comparison in comparisons]
-    for record in records:
-        print_comparison(record)
-    table = comparison_table(records[0])
-    if len(records) > 1:
-        table = fashioniq_table(records)
+    for comparison in comparisons:
+        print_comparison(comparison)
+    table = comparison_table(comparisons[0])
+    if len(comparisons) > 1:
+        table = families_table(comparisons)
         print_table(table)
-    write_exports(args, comparisons, records, table)
+    write_exports(args, comparisons, table)
 
 
 def load_fusers(args: argparse.Namespace, catalog: PluginCatalog) -> dict[str, Fuser]:

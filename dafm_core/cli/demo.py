@@ -25,18 +25,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Score, inspect, fit on half of the groups, compare on the other half, report."""
     from dafm_core.cases.cases import collect_cases
+    from dafm_core.cases.explain import learned
     from dafm_core.catalog import PluginCatalog
-    from dafm_core.cli.inspect import describe
-    from dafm_core.comparison.audit import audit
     from dafm_core.comparison.compare import compare
     from dafm_core.comparison.incremental import incremental
+    from dafm_core.comparison.inspection import Cost, inspect_store
     from dafm_core.core_plugin import FUSERS
     from dafm_core.evaluation.design import Train
     from dafm_core.fusion.saving import save_fuser
-    from dafm_core.reporting.exports import to_json, write_text
+    from dafm_core.reporting.exports import write_json
     from dafm_core.reporting.html import write_report
-    from dafm_core.reporting.learned_section import Learned
-    from dafm_core.reporting.terminal import print_comparison, print_inspection, progress_bars
+    from dafm_core.reporting.summaries import print_comparison, print_inspection
+    from dafm_core.reporting.terminal import progress_bars, say
     from dafm_core.scoring.score import score
     from dafm_core.store.store import SimilarityStore
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
             dataset, PROVIDERS, store=args.out / "store", catalog=catalog, progress=progress
         )
     store = SimilarityStore.open(args.out / "store")
-    print_inspection(describe(store) | {"damage": None, "audits": audit(stack).to_json()})
+    print_inspection(inspect_store(store))
 
     fit, held_out = stack.split(test_size=0.5, seed=0)
     with progress_bars() as progress:
@@ -58,22 +58,23 @@ def run(args: argparse.Namespace) -> None:
             progress("fit", done, len(FUSERS))
         comparison = compare(held_out, fusers, progress=progress)
         rule = catalog.load_fuser("weighted")
-        subsets = incremental(held_out, rule, design=Train(fit), progress=progress)
-    print_comparison(comparison.to_json())
+        subsets = incremental(held_out, rule, name="weighted", design=Train(fit), progress=progress)
+    print_comparison(comparison)
 
     light = fusers["light"]
     save_fuser(light, args.out / "light")
-    write_text(args.out / "comparison.json", to_json(comparison.to_json()))
+    write_json(args.out / "comparison.json", comparison.to_json())
     cases = collect_cases(held_out, {"light": light}, reasons=False)
     cases = cases.find("light", limit=N_CASES)
     page = write_report(
         args.out / "report.html",
         "DAFM on scenes",
-        comparison=comparison.to_json(),
-        learned=Learned.of("light", light, held_out.take_queries(held_out.query_ids[:N_ASKED])),
+        comparison=comparison,
+        learned=learned("light", light, held_out.take_queries(held_out.query_ids[:N_ASKED])),
         result=subsets,
-        costs={name: store.cost(name) for name in store.providers},
+        costs={name: Cost.read(store, name) for name in store.providers},
         cases=cases.with_reasons(held_out, {"light": light}),
         images=dataset.images,
     )
-    print(f"\n{time.perf_counter() - started:.0f} s in all. Look at {page}")
+    say()
+    say(f"{time.perf_counter() - started:.0f} s in all. Look at {page}")

@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.cli.models import open_model
     from dafm_core.formats.runs import write_run
     from dafm_core.formats.submission import fuser_blocks
+    from dafm_core.reporting.terminal import say
 
     fuser, stack = open_model(args.store, args.model, args.bank)
     if args.queries:
@@ -44,4 +45,4 @@ def run(args: argparse.Namespace) -> None:
         name=args.model.name,
         depth=args.depth,
     )
-    print(f"{path}: {stack.n_queries} queries x {stack.n_gallery} images, fused by {args.model}")
+    say(f"{path}: {stack.n_queries} queries x {stack.n_gallery} images, fused by {args.model}")

@@ -43,36 +43,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Fuse every subset, print, export."""
     from dafm_core.comparison.audit import redundancy
+    from dafm_core.comparison.inspection import Cost
     from dafm_core.reporting import exports
     from dafm_core.reporting.html import write_incremental_page
-    from dafm_core.reporting.incremental_section import shapley_table, subset_table
-    from dafm_core.reporting.terminal import print_table
+    from dafm_core.reporting.incremental_section import (
+        monotone_words,
+        shapley_table,
+        subset_table,
+    )
+    from dafm_core.reporting.terminal import print_table, say
     from dafm_core.store.store import SimilarityStore
 
     store = SimilarityStore.open(args.store)
     stack = open_stack(args.store, providers=args.providers, queries=args.queries)
     result = _measure(args, stack)
-    record = result.to_json()
-    costs = {name: store.cost(name) for name in result.shapley}
-    known = costs if all("ms_per_query" in cost for cost in costs.values()) else {}
-    table = subset_table(record, known)
+    costs = {name: Cost.read(store, name) for name in result.shapley}
+    table = subset_table(result, costs)
     print_table(table)
-    print()
-    print_table(shapley_table(record))
-    print()
-    for sentence in record["monotone"].values():
-        print(sentence)
+    say()
+    print_table(shapley_table(result))
+    say()
+    for sentence in monotone_words(result):
+        say(sentence)
+    if args.json:
+        recorded = {name: store.cost(name) for name in costs}
+        say(str(exports.write_json(args.json, result.to_json() | {"costs": recorded})))
     texts: dict[Path | None, Callable[[], str]] = {
-        args.json: lambda: exports.to_json(record | {"costs": costs}),
         args.markdown: lambda: exports.to_markdown(table),
         args.latex: lambda: exports.to_latex(table, label="tab:subsets"),
     }
     for path, text in texts.items():
         if path is not None:
-            print(exports.write_text(path, text()))
+            say(str(exports.write_text(path, text())))
     if args.report:
         pairs = redundancy(stack)
-        print(write_incremental_page(args.report, result, costs=costs, redundancy=pairs))
+        say(str(write_incremental_page(args.report, result, costs=costs, redundancy=pairs)))
 
 
 def _measure(args: argparse.Namespace, stack: SimilarityStack) -> Incremental:
@@ -92,6 +97,7 @@ def _measure(args: argparse.Namespace, stack: SimilarityStack) -> Incremental:
         return incremental(
             stack,
             fuser,
+            name=args.fuser,
             design=design,
             base=args.base,
             metrics=read_names(args.metrics),

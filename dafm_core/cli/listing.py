@@ -5,7 +5,6 @@ any of it.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, TypeAlias
@@ -50,11 +49,11 @@ def run(args: argparse.Namespace) -> None:
         if args.name not in names:
             raise OptionError(f"no {args.command[:-1]} {args.name!r}{closest(args.name, names)}")
         records = [records[names.index(args.name)]]
-    if args.json:
-        print(json.dumps(records, indent=1, ensure_ascii=False))
-        return
-    from dafm_core.reporting.terminal import print_record, print_records
+    from dafm_core.reporting.terminal import print_json, print_record, print_records, say
 
+    if args.json:
+        print_json(records)
+        return
     if args.name:
         options = records[0].pop("options", [])
         print_record({key: _cell(value) for key, value in records[0].items()})
@@ -64,7 +63,8 @@ def run(args: argparse.Namespace) -> None:
     print_records(args.command, [{key: _cell(record[key]) for key in shown} for record in records])
     failed = [r["name"] for r in records if r.get("status", "ok") not in {"ok", "disabled"}]
     if failed:
-        print(f"\n{', '.join(failed)} did not load; dafm plugins NAME shows the whole reason.")
+        say()
+        say(f"{', '.join(failed)} did not load; dafm plugins NAME shows the whole reason.")
 
 
 def _records(command: str, catalog: PluginCatalog) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from dafm_core.errors import DafmError, OptionError, closest
+from dafm_core.ground.printable import printable
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "run the whole pipeline on the embedded dataset, ending in a report"),
@@ -57,13 +58,22 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"unknown option {option}{closest(option, known)}")
 
 
+class _PrintableFormatter(logging.Formatter):
+    """Warnings may name ids of other people's files: nothing hidden in them reaches a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(printable, super().format(record).split("\n")))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    logging.basicConfig(format="dafm: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_PrintableFormatter("dafm: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except DafmError as error:
-        print(f"dafm: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"dafm: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("dafm: interrupted; repeat the command to resume.", file=sys.stderr)

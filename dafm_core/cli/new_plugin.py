@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the package and say what to do next."""
+    from dafm_core.reporting.terminal import say
     from dafm_core.scaffold import write_plugin
 
     folder = write_plugin(args.name, args.out)
-    print(f"{folder}: written. Next: pip install -e {folder} && dafm check {args.name}")
+    say(f"{folder}: written. Next: pip install -e {folder} && dafm check {args.name}")

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Score, with progress on standard error."""
     from dafm_core.catalog import PluginCatalog
-    from dafm_core.reporting.terminal import progress_bars
+    from dafm_core.reporting.terminal import progress_bars, say
     from dafm_core.scoring.executors import load_executor
     from dafm_core.scoring.score import load_with_options, score_provider
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
         options=read_settings(args.dataset_set, flag="--dataset-set"),
     )
     for problem in dataset.problems():
-        print(f"note: {problem}")
+        say(f"note: {problem}")
     provider, recorded = load_with_options(catalog, args.provider, read_settings(args.set))
     name = args.name or args.provider
     with progress_bars() as progress:
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
             progress=progress,
         )
     passport = store.passport(name)
-    print(
+    say(
         f"{store.path}: {name}: {dataset.n_queries} queries x {dataset.n_gallery} images, "
         f"{store.protocol}, {passport['dtype']}, {100 * passport['tied_share']:.2f} % of cells tied"
     )

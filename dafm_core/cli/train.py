@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Fit, save, and compare on what was held out."""
     from dafm_core.catalog import PluginCatalog
-    from dafm_core.reporting.terminal import progress_bars
+    from dafm_core.reporting.terminal import progress_bars, say
 
     stack = open_stack(args.store, providers=args.providers, queries=args.queries)
     bank = open_stack(args.bank, providers=args.providers) if args.bank else None
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
     with progress_bars() as progress:
         fuser.fit(stack, bank=bank, progress=progress)
     _save(fuser, args.out, reason)
-    print(f"{args.out}: {name} fitted on {stack.n_queries} queries of {stack.protocol}")
+    say(f"{args.out}: {name} fitted on {stack.n_queries} queries of {stack.protocol}")
     if held_out is not None:
         _report(args, {name: fuser}, stack, held_out, catalog)
 
@@ -79,14 +79,15 @@ def _save(fuser: Fuser, out: Path, gate: dict[str, str] | None) -> None:
     """Write the fitted fuser, and why it is this one."""
     from dafm_core.fusion.saving import save_fuser
     from dafm_core.ground.files import write_json
+    from dafm_core.reporting.terminal import say
 
     save_fuser(fuser, out)
     if fuser.choice_ is not None:
         write_json(out / "selection.json", fuser.choice_)
-        print(f"chosen by cross-fitting within the training queries: {fuser.choice_['chosen']}")
+        say(f"chosen by cross-fitting within the training queries: {fuser.choice_['chosen']}")
     if gate is not None:
         write_json(out / "gate.json", gate)
-        print(gate["reason"])
+        say(gate["reason"])
 
 
 def _report(
@@ -100,12 +101,12 @@ def _report(
     from dafm_core.comparison.compare import compare
     from dafm_core.evaluation.design import Part, leakage
     from dafm_core.evaluation.trials import TrialLog
-    from dafm_core.reporting.terminal import print_comparison
+    from dafm_core.reporting.summaries import print_comparison
 
     rules = {name: rule.fit(stack) for name, rule in _rules(catalog).items()}
     found = compare(held_out, rules | fitted, trials=TrialLog(args.store), seed=args.seed)
     audits = replace(found.audits, leakage=leakage([Part(stack, held_out)]))
-    print_comparison(replace(found, audits=audits).to_json())
+    print_comparison(replace(found, audits=audits))
 
 
 def _rules(catalog: PluginCatalog) -> dict[str, Fuser]:

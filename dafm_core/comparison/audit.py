@@ -20,6 +20,7 @@ from dafm_core.evaluation.trials import Trials
 from dafm_core.ground.normalize import rank_rows
 from dafm_core.ground.statistics import Resampler
 from dafm_core.metrics.ranking import TargetRanks
+from dafm_core.metrics.spec import metric_label
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
@@ -102,8 +103,8 @@ class Order:
         for name, change in self.changes.items():
             metric, value = max(change.items(), key=lambda item: abs(item[1]))
             lines.append(
-                f"{name} depends on the order: {100 * value:+.2f} points of {metric} vanish when "
-                "the gallery is shuffled."
+                f"{name} depends on the order: {100 * value:+.2f} points of "
+                f"{metric_label(metric)} vanish when the gallery is shuffled."
                 if abs(value) > 1e-4
                 else f"{name} does not depend on the order: shuffling the gallery changes nothing."
             )
@@ -118,17 +119,19 @@ class Resolution:
     ----------
     half_width : float
         Of the 95 % interval of a difference if 10 % of the queries flip, independently.
-    design_effect : float
+    design_effect : float or None
         How much the variance grows because queries of one group go together, as measured on the
-        difference of the two best models on the headline metric.
-    clustered_half_width : float
+        difference of the two best models on the headline metric; None where it cannot be measured:
+        there is one model, or the two answer every query alike.
+    clustered_half_width : float or None
+        ``half_width`` with the design effect; None where that is.
     """
 
     n_queries: int
     n_groups: int
     half_width: float
-    design_effect: float
-    clustered_half_width: float
+    design_effect: float | None
+    clustered_half_width: float | None
 
 
 @dataclass(frozen=True)
@@ -231,14 +234,14 @@ def resolution(singles: Mapping[str, Evaluation], dataset: Dataset) -> Resolutio
     best = sorted(singles.values(), key=lambda e: -e.values[metric])[:2]
     columns = [e.frame[metric].to_numpy() for e in best]
     resampler = Resampler(dataset.groups)
-    effect = resampler.design_effect(columns[0] - columns[-1])
+    effect = resampler.design_effect(columns[0] - columns[1]) if len(columns) == 2 else None
     half_width = 1.96 * np.sqrt(FLIPPED / dataset.n_queries)
     return Resolution(
         n_queries=dataset.n_queries,
         n_groups=resampler.n_groups,
         half_width=float(half_width),
         design_effect=effect,
-        clustered_half_width=float(half_width * np.sqrt(effect)),
+        clustered_half_width=None if effect is None else float(half_width * np.sqrt(effect)),
     )
 
 

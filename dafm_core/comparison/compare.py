@@ -85,8 +85,8 @@ class Comparison:
             "n_groups": self.n_groups,
             "design": self.design,
             "metrics": list(self.metrics),
-            "rows": [_row_to_json(row) for row in self.rows],
-            "oracle": _row_to_json(self.oracle),
+            "rows": [row.to_json() for row in self.rows],
+            "oracle": self.oracle.to_json(),
             "verdict": asdict(self.verdict),
             "audits": self.audits.to_json(),
         }
@@ -240,15 +240,3 @@ def _check_names(fusers: Iterable[str], stack: SimilarityStack) -> None:
 def _shuffled(stack: SimilarityStack, seed: int) -> list[str]:
     order = np.random.default_rng(seed).permutation(stack.n_gallery)
     return [stack.gallery_ids[column] for column in order]
-
-
-def _row_to_json(row: Row) -> dict[str, Any]:
-    def percent(values: Mapping[str, Any]) -> dict[str, Any]:
-        scaled = ("value", "low", "high", "detectable")
-        return {k: 100 * v if k in scaled else v for k, v in values.items()}
-
-    tables = ("metrics", "vs_best_single", "vs_best_static")
-    return {"name": row.name, "kind": row.kind} | {
-        table: {metric: percent(asdict(cell)) for metric, cell in getattr(row, table).items()}
-        for table in tables
-    }

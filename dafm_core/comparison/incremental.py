@@ -22,6 +22,7 @@ from dafm_core.evaluation.design import Folds, Part, Train
 from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers
 from dafm_core.fusion.base import Fuser, Progress
 from dafm_core.ground.statistics import Resampler
+from dafm_core.metrics.spec import metric_label
 from dafm_core.store.stack import SimilarityStack
 
 MAX_PROVIDERS: Final = 6
@@ -87,22 +88,23 @@ class Incremental:
 
     def monotone(self, metric: str) -> str:
         """Say in one sentence whether adding providers ever lowers a metric, over all orders."""
+        label = metric_label(metric)
         steps = [step for order in self.orders for step in self.path(order)]
         if not steps:
-            return f"{metric}: one provider, nothing to add."
+            return f"{label}: one provider, nothing to add."
         worst = min(steps, key=lambda step: step.change[metric].value)
         change = worst.change[metric]
         where = f"{worst.added} joining {' + '.join(worst.to)}: {100 * change.value:+.2f}"
         if change.value >= 0:
             says = "rises at every" if change.value > 0 else "does not fall at any"
-            return f"{metric} {says} step of any order (least: {where})."
+            return f"{label} {says} step of any order (least: {where})."
         if not any(step.falls(metric) for step in steps):
             return (
-                f"{metric} never falls by more than the half-width of its interval (worst: {where} "
+                f"{label} never falls by more than the half-width of its interval (worst: {where} "
                 f"[{100 * change.low:+.2f}, {100 * change.high:+.2f}])."
             )
         falling = {(step.added, step.to) for step in steps if step.falls(metric)}
-        return f"{metric} falls clearly at {len(falling)} steps (worst: {where})."
+        return f"{label} falls clearly at {len(falling)} steps (worst: {where})."
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, metrics in percent."""
@@ -132,6 +134,7 @@ def incremental(
     stack: SimilarityStack,
     fuser: Fuser,
     *,
+    name: str | None = None,
     design: Folds | Train | None = None,
     base: str | None = None,
     metrics: Sequence[str] | None = None,
@@ -143,6 +146,8 @@ def incremental(
 
     Parameters
     ----------
+    name : str, optional
+        What tables call the fuser; by default its class.
     design : Folds or Train, default=Folds(5)
     base : str, optional
         Provider that every order starts with; all orders where left out.
@@ -180,7 +185,7 @@ def incremental(
     steps = _intervals({pair: gain for pair, gain in gains.items() if pair[0]}, columns, resampler)
     return Incremental(
         protocol=stack.protocol,
-        fuser=type(fuser).__name__,
+        fuser=name or fuser.name,
         base=base,
         n_queries=stack.n_queries,
         n_groups=resampler.n_groups,

@@ -6,8 +6,8 @@ Which rows there are, and on which queries, is ``comparison.py``'s.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,23 @@ class Row:
     vs_best_single: Mapping[str, Difference] = field(default_factory=dict)
     vs_best_static: Mapping[str, Difference] = field(default_factory=dict)
 
+    @property
+    def against(self) -> tuple[Mapping[str, Difference], ...]:
+        """Differences to the best single model, then those to the best static rule, by metric."""
+        return self.vs_best_single, self.vs_best_static
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values: metrics and differences in percent, p-values and counts as is."""
+        tables: dict[str, Mapping[str, Interval] | Mapping[str, Difference]] = {
+            "metrics": self.metrics,
+            "vs_best_single": self.vs_best_single,
+            "vs_best_static": self.vs_best_static,
+        }
+        return {"name": self.name, "kind": self.kind} | {
+            table: {metric: _percent(asdict(cell)) for metric, cell in cells.items()}
+            for table, cells in tables.items()
+        }
+
 
 def summarise(
     evaluations: Mapping[str, Evaluation], kinds: Mapping[str, RowKind], resampler: Resampler
@@ -100,6 +117,11 @@ def summarise(
         )
         for r, name in enumerate(names)
     )
+
+
+def _percent(values: dict[str, Any]) -> dict[str, Any]:
+    shares = ("value", "low", "high", "detectable")
+    return {key: 100 * value if key in shares else value for key, value in values.items()}
 
 
 def _differences(

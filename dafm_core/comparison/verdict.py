@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from dafm_core.comparison.rows import Difference, Row
+from dafm_core.metrics.spec import metric_label
 
 ALPHA: Final = 0.05
 
@@ -84,4 +85,4 @@ def _ahead(hurdles: list[Difference]) -> str:
 
 
 def _label(metric: str) -> str:
-    return "the mean of the metrics" if metric == "mean" else metric
+    return "the mean of the metrics" if metric == "mean" else metric_label(metric)

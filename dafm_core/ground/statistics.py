@@ -92,13 +92,14 @@ class Resampler:
             as_extreme += (np.abs(signs @ sums) >= observed - slack).sum(axis=0)
         return np.asarray((1 + as_extreme) / (1 + self.n_resamples))
 
-    def design_effect(self, differences: NDArray[np.float64]) -> float:
-        """Return how much larger the variance of a mean is than for independent queries, >= 0."""
-        n = len(differences)
+    def design_effect(self, differences: NDArray[np.float64]) -> float | None:
+        """Return how much larger the variance of a mean is than for independent queries, >= 0; None
+        where all differences are equal, which tells nothing about groups.
+        """
         centred = differences - differences.mean()
         independent = float((centred**2).sum())
         clustered = float((self._group_sums(centred[:, None]) ** 2).sum())
-        return clustered / independent if independent > 0 and n > 1 else 1.0
+        return clustered / independent if independent > 0 else None
 
     def _group_sums(self, values: Columns) -> Columns:
         sums = np.zeros((self.n_groups, values.shape[1]))

@@ -1,4 +1,6 @@
-"""Metrics by name: ``recall@10`` on a command line or in a dataset becomes something to compute."""
+"""Metrics by name: ``recall@10`` on a command line or in a dataset becomes something to compute,
+and ``R@10`` where people read it.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +30,18 @@ _MEANS: Final[dict[str, tuple[str, ...]]] = {
     "rmean": ("recall@5", "rsubset@1"),
     "rmean-fashioniq": ("recall@10", "recall@50"),
 }
+_LABELS: Final = {
+    "recall": "R",
+    "rsubset": "Rs",
+    "hit": "Hit",
+    "map": "mAP",
+    "rmean": "Rmean",
+    "rmean-fashioniq": "Rmean",
+    "mean": "Mean",
+    "mrr": "MRR",
+}
+"""What tables and sentences call a family or a metric; ``mean`` is that of a table's metrics."""
+_FAMILIES: Final = {_LABELS[family].lower(): family for family in _AT_K}
 EXAMPLES: Final = (
     *(f"{family}@{k}" for family in ("recall", "hit", "map") for k in (1, 5, 10, 25, 50)),
     *(f"rsubset@{k}" for k in (1, 2, 3)),
@@ -63,7 +77,10 @@ class Metric:
 
 
 def parse_metric(name: str) -> Metric:
-    """Return the metric called ``name``.
+    """Return the metric called ``name``, written in full or as tables print it.
+
+    ``Rmean`` is CIRR's; FashionIQ's has to be written ``rmean-fashioniq``, because tables of both
+    benchmarks print ``Rmean``.
 
     Raises
     ------
@@ -72,8 +89,8 @@ def parse_metric(name: str) -> Metric:
 
     Examples
     --------
-    >>> parse_metric("Recall@10").name
-    'recall@10'
+    >>> [parse_metric(name).name for name in ("Recall@10", "R@10", "Rs@1")]
+    ['recall@10', 'recall@10', 'rsubset@1']
     """
     name = name.strip().lower()
     if name in _MEANS:
@@ -81,14 +98,28 @@ def parse_metric(name: str) -> Metric:
     if name == "mrr":
         return Metric(name=name, compute=lambda places: functional.reciprocal_rank(places.gallery))
     family, _, depth = name.partition("@")
+    family = _FAMILIES.get(family, family)
     if family not in _AT_K or not depth.isdecimal() or int(depth) < 1:
         raise OptionError(f"metrics: unknown metric {name!r}{closest(name, EXAMPLES)}")
     compute, k = _AT_K[family], int(depth)
+    name = f"{family}@{k}"
     if family == "rsubset":
         return Metric(name=name, needs=("subset",), compute=lambda p: compute(_subset(p), k=k))
     if family == "first":
         return Metric(name=name, needs=("first",), compute=lambda p: compute(p.first, k=k))
     return Metric(name=name, compute=lambda p: compute(p.gallery, k=k))
+
+
+def metric_label(name: str) -> str:
+    """Return a metric's name as tables and sentences show it.
+
+    Examples
+    --------
+    >>> [metric_label(name) for name in ("recall@10", "rsubset@1", "rmean")]
+    ['R@10', 'Rs@1', 'Rmean']
+    """
+    family, at, depth = name.partition("@")
+    return f"{_LABELS.get(family, family)}{at}{depth}"
 
 
 def parse_metrics(names: Sequence[str]) -> tuple[Metric, ...]:

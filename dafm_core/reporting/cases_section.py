@@ -1,4 +1,5 @@
-"""Cases on a page: compact arrays that ``cases.js`` turns into a list and one case at a time.
+"""Cases: on a page as compact arrays that ``cases.js`` turns into a list and one case at a time,
+on a terminal as tables.
 
 A page of thousands of queries stays quick because only what is looked at becomes elements.
 """
@@ -6,6 +7,7 @@ A page of thousands of queries stays quick because only what is looked at become
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,24 @@ from numpy.typing import NDArray
 
 from dafm_core.cases.cases import OUTCOMES, Cases
 from dafm_core.cases.query_types import query_types
+from dafm_core.reporting.cells import (
+    Cell,
+    Table,
+    number_cell,
+    rank_cell,
+    table,
+    text_cell,
+)
 from dafm_core.reporting.page import Section
-from dafm_core.reporting.tables import Cell, Table, text_cell
 from dafm_core.reporting.thumbnails import Thumbnails, embed_thumbnails
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What the template shows; ``payload`` is the JSON that ``cases.js`` reads."""
+
+    note: str
+    payload: dict[str, Any]
 
 
 def cases_section(
@@ -41,35 +58,35 @@ def cases_section(
     """
     shown = _shown_ids(cases)
     pictures = embed_thumbnails(shown, images or {}, budget=thumbnail_budget if images else 0)
-    context = {
-        "n_cases": cases.queries.height,
-        "note": _thumbnail_note(pictures, len(shown), thumbnail_budget) if images else "",
-        "payload": _payload(cases, shown, pictures.uris, captions or {}),
-    }
-    return Section(id="cases", title="Cases", context=context, scripts=("cases.js",))
+    view = View(
+        note=_thumbnail_note(pictures, len(shown), thumbnail_budget) if images else "",
+        payload=_payload(cases, shown, pictures.uris, captions or {}),
+    )
+    return Section(id="cases", title="Cases", view=view, scripts=("cases.js",))
 
 
 def list_table(cases: Cases, fuser: str, *, limit: int) -> Table:
     """Return the first cases, a line each: outcome, change, and the target's rank by column."""
     frame = cases.frame(fuser)
-    rows = [
-        (
-            text_cell(case["query_id"]),
-            text_cell(case["text"]),
-            text_cell(case["outcome"]),
-            Cell(f"{case['change']:+.2f}", case["change"]),
-            *(_rank_cell(case[f"rank {name}"], cases.depth) for name in cases.columns),
-        )
-        for case in frame.head(limit).to_dicts()
-    ]
-    counts = dict(frame["outcome"].value_counts().sort("outcome").iter_rows())
-    said = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
-    return Table(
-        caption=f"{cases.protocol}: {len(cases)} queries under {fuser} ({said}); rank of the "
-        f"target, bold among the first {cases.depth}; the first {len(rows)} are shown.",
-        columns=("Query", "Text", "Outcome", "Change", *cases.columns),
-        rows=tuple(rows),
-        kinds=("",) * len(rows),
+    ids, texts, outcomes = (frame[name].to_list() for name in ("query_id", "text", "outcome"))
+    changes: list[float] = frame["change"].to_list()
+    n_shown = min(limit, len(cases))
+    counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted({*outcomes}))
+    return table(
+        f"{cases.protocol}: {len(cases)} queries under {fuser} ({counts}); rank of the "
+        f"target, bold among the first {cases.depth}; the first {n_shown} are shown.",
+        ("Query", "Text", "Outcome", "Change", *cases.columns),
+        [
+            (
+                text_cell(ids[row]),
+                text_cell(texts[row]),
+                text_cell(outcomes[row]),
+                number_cell(changes[row], signed=True),
+                *(rank_cell(float(cases.ranks[name][row]), cases.depth) for name in cases.columns),
+            )
+            for row in range(n_shown)
+        ],
+        essential=(fuser, cases.best_single),
     )
 
 
@@ -83,49 +100,47 @@ def hits_table(cases: Cases, row: int) -> Table:
         image = cases.gallery_ids[hit] if hit >= 0 else ""
         return Cell(image, image, mark="best" if image in targets else "")
 
-    ranks = tuple(_rank_cell(cases.ranks[name][row], cases.depth) for name in cases.columns)
-    rows = [
+    ranks = [rank_cell(float(cases.ranks[name][row]), cases.depth) for name in cases.columns]
+    hits = [
         (text_cell(str(place + 1)), *(cell(name, place) for name in cases.columns))
         for place in range(cases.depth)
     ]
-    return Table(
-        caption=f"query {query['query_id']}: {query['text']!r}\n"
+    return table(
+        f"query {query['query_id']}: {query['text']!r}\n"
         f"reference {query['reference']}, target {', '.join(sorted(targets))}",
-        columns=("Place", *cases.columns),
-        rows=((text_cell("target at"), *ranks), *rows),
-        kinds=("ranks", *("hit" for _ in rows)),
+        ("Place", *cases.columns),
+        [(text_cell("target at"), *ranks), *hits],
+        kinds=["ranks", *("hit" for _ in hits)],
+        essential=cases.fusers,
     )
 
 
 def reasons_table(cases: Cases, fuser: str, row: int) -> Table:
     """Return why a fuser's hits stand where they do, a line per hit and provider."""
+    reasons = cases.breakdowns[fuser]
     rows, kinds = [], []
     for place, hit in enumerate(cases.hits[fuser][row].tolist()):
         for k, provider in enumerate(cases.providers if hit >= 0 else ()):
-            why = cases.breakdowns[fuser].at(row, place, k)
+            at = row, place, k
+            score = float(reasons.score[at])
             rows.append(
                 (
                     text_cell(f"{place + 1} {cases.gallery_ids[hit]}"),
                     text_cell(provider),
-                    Cell(f"{why['score']:.4g}", why["score"]),
-                    Cell(f"{why['standardised']:+.2f}", why["standardised"]),
-                    Cell(f"{why['rank']:g}", why["rank"]),
-                    Cell(f"{why['contribution']:+.2f}", why["contribution"]),
-                    Cell(f"{why['rank_without']:g}", why["rank_without"]),
+                    Cell(f"{score:.4g}", score),
+                    number_cell(float(reasons.standardised[at]), signed=True),
+                    rank_cell(float(reasons.rank[at])),
+                    number_cell(float(reasons.contribution[at]), signed=True),
+                    rank_cell(float(reasons.rank_without[at])),
                 )
             )
             kinds.append(str(place))
-    return Table(
-        caption=f"Why {fuser} puts them there (scores and contributions in SD of the row)",
-        columns=("Hit", "Model", "Score", "SD", "Its rank", "Contribution", "Rank without it"),
-        rows=tuple(rows),
-        kinds=tuple(kinds),
+    return table(
+        f"Why {fuser} puts them there (scores and contributions in SD of the row)",
+        ("Hit", "Model", "Score", "SD", "Its rank", "Contribution", "Rank without it"),
+        rows,
+        kinds=kinds,
     )
-
-
-def _rank_cell(rank: float, depth: int) -> Cell:
-    text = f"{rank:g}" if rank < float("inf") else "-"
-    return Cell(text, rank, mark="best" if rank <= depth else "")
 
 
 def _shown_ids(cases: Cases) -> list[str]:

@@ -11,9 +11,12 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
+
+from dafm_core.reporting.cells import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -142,8 +145,10 @@ def heat_map(
     values: Sequence[Sequence[float | None]],
     *,
     title: str,
+    as_percent: bool = False,
 ) -> Markup:
     """Return a grid of values in [-1, 1]: ink grows with size, and each cell says its number."""
+    show = partial(percent, digits=0) if as_percent else "{:.2f}".format
 
     def draw(axes: Axes) -> None:
         for r, row in enumerate(values):
@@ -154,7 +159,7 @@ def heat_map(
                 box: Any = (c - 0.48, c + 0.48, c + 0.48, c - 0.48)
                 edge: Any = (r - 0.46, r - 0.46, r + 0.46, r + 0.46)
                 axes.fill(box, edge, color=colour, alpha=0.05 + 0.55 * abs(value), lw=0)
-                axes.text(c, r, f"{value:.2f}", ha="center", va="center")
+                axes.text(c, r, show(value), ha="center", va="center")
         axes.set_xticks(range(len(columns)), columns)
         axes.set_yticks(range(len(rows)), rows)
         axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)

@@ -1,74 +1,96 @@
-"""The comparison on a page: verdict, results, differences, audits; all from the JSON."""
+"""The comparison on a page: verdict, results, differences, audits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Final
 
 from markupsafe import Markup
 
+from dafm_core.comparison.compare import Comparison
+from dafm_core.comparison.rows import MEAN
+from dafm_core.reporting.cells import Table, in_percent
 from dafm_core.reporting.charts import Span, interval_chart, redundancy_map
 from dafm_core.reporting.findings import findings, singles_table
 from dafm_core.reporting.page import Section
-from dafm_core.reporting.tables import (
-    Json,
-    comparison_table,
-    difference_table,
-    fashioniq_table,
-)
+from dafm_core.reporting.tables import comparison_table, difference_table, families_table
 
-_ACTIONS = {
+_ACTIONS: Final = {
     "deploy-learned": "Deploy the learned fusion",
     "deploy-rule": "Deploy a static rule",
     "stay": "Stay with one model",
 }
 
 
-def comparison_section(records: Sequence[Json]) -> Section:
-    """Return the section of one comparison, or of FashionIQ's three with their averages.
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One comparison as the template shows it; ``forest`` is None where nothing was fused."""
 
-    Parameters
-    ----------
-    records : sequence of mapping
-        ``Comparison.to_json()`` of each protocol.
+    comparison: Comparison
+    action: str
+    table: Table
+    forest: Markup | None
+    differences: Table
+    all_differences: Table
+    findings: list[str]
+    singles: Table
+    redundancy: Markup | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What the template shows; ``families`` only where there are several comparisons."""
+
+    parts: list[Part]
+    families: Table | None
+
+
+def comparison_section(comparisons: Sequence[Comparison]) -> Section:
+    """Return the section of one comparison, or of those of a benchmark's families with averages.
 
     Raises
     ------
     OptionError
-        If several comparisons are not FashionIQ's categories under one protocol.
+        If several comparisons are not of the families of one benchmark.
     """
-    context: dict[str, Any] = {"parts": [_part(record) for record in records]}
-    context["fashioniq"] = fashioniq_table(records) if len(records) > 1 else None
-    return Section(id="comparison", title="Comparison", context=context)
+    view = View(
+        parts=[_part(comparison) for comparison in comparisons],
+        families=families_table(comparisons) if len(comparisons) > 1 else None,
+    )
+    return Section(id="comparison", title="Comparison", view=view)
 
 
-def _part(record: Json) -> dict[str, Any]:
-    return {
-        "record": record,
-        "action": _ACTIONS[record["verdict"]["action"]] + ": " + record["verdict"]["name"],
-        "table": comparison_table(record),
-        "forest": _forest(record),
-        "differences": difference_table(record, ["mean"]),
-        "all_differences": difference_table(record, [*record["metrics"], "mean"]),
-        "findings": findings(record["audits"]),
-        "singles": singles_table(record["audits"]),
-        "redundancy": redundancy_map(record["audits"]["redundancy"], record["protocol"]),
-    }
+def _part(comparison: Comparison) -> Part:
+    verdict, audits, rows = comparison.verdict, comparison.audits, comparison.rows
+    return Part(
+        comparison=comparison,
+        action=f"{_ACTIONS[verdict.action]}: {verdict.name}",
+        table=comparison_table(comparison),
+        forest=_forest(comparison),
+        differences=difference_table(rows, [MEAN]),
+        all_differences=difference_table(rows, [*comparison.metrics, MEAN]),
+        findings=findings(audits),
+        singles=singles_table(audits),
+        redundancy=redundancy_map(audits.redundancy, comparison.protocol),
+    )
 
 
-def _forest(record: Json) -> Markup | None:
-    against = {"vs_best_single": "minus best single", "vs_best_static": "minus best static"}
+def _forest(comparison: Comparison) -> Markup | None:
+    groups = ("minus best single", "minus best static")
     spans = [
         Span(
-            label=row["name"],
+            label=row.name,
             group=group,
-            **{key: row[name]["mean"][key] for key in ("value", "low", "high")},
+            value=in_percent(against[MEAN].value),
+            low=in_percent(against[MEAN].low),
+            high=in_percent(against[MEAN].high),
         )
-        for row in record["rows"]
-        for name, group in against.items()
-        if "mean" in row[name]
+        for row in comparison.rows
+        for against, group in zip(row.against, groups, strict=True)
+        if MEAN in against
     ]
     if not spans:
         return None
-    title = f"Differences in the mean of the metrics, {record['protocol']}"
+    title = f"Differences in the mean of the metrics, {comparison.protocol}"
     return interval_chart(spans, title=title, x_label="points (95 % interval)")

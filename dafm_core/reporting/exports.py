@@ -1,25 +1,29 @@
 """Tables as CSV, Markdown and LaTeX, values as JSON, per-query results as parquet: for papers,
 spreadsheets and other programs.
 
-Runs for other retrieval tools are ``run_files``'.
+Runs for other retrieval tools are written in ``formats/runs.py``.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from dafm_core.errors import OptionError
+from dafm_core.ground import files
 
 if TYPE_CHECKING:
-    from dafm_core.reporting.tables import Cell, Json, Table
+    from dafm_core.comparison.compare import Comparison
+    from dafm_core.comparison.rows import Row
+    from dafm_core.reporting.cells import Cell, Table
 
+_FORMULA = r"^[=+\-@\t\r]"
+"""How a text begins that a spreadsheet would compute."""
 _LATEX = {c: rf"\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -29,26 +33,32 @@ _LATEX = {c: rf"\{c}" for c in "&%$#_{}"} | {
 }
 
 
-def to_json(value: Json) -> str:
-    """Return readable JSON; a NaN or an infinity is an error, not a file nobody can read."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def to_csv(*records: Json) -> str:
+def to_csv(*comparisons: Comparison) -> str:
     """Return comparisons in long form: one line per row and metric, with both differences."""
     lines = [
-        {"protocol": record["protocol"], "row": row["name"], "kind": row["kind"], "metric": metric}
-        | dict(cell)
-        | {
-            f"{against}_{key}": value
-            for against in ("vs_best_single", "vs_best_static")
-            for key, value in row[against].get(metric, {}).items()
-        }
-        for record in records
-        for row in (*record["rows"], record["oracle"])
-        for metric, cell in row["metrics"].items()
+        {"protocol": comparison.protocol, **line}
+        for comparison in comparisons
+        for row in (*comparison.rows, comparison.oracle)
+        for line in _lines(row)
     ]
-    return pl.DataFrame(lines, infer_schema_length=None).write_csv()
+    return csv_text(pl.DataFrame(lines, infer_schema_length=None))
+
+
+def csv_text(frame: pl.DataFrame) -> str:
+    """Return a frame as CSV that a spreadsheet does not compute.
+
+    A text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return gets an
+    apostrophe in front, which spreadsheets take for "this is text". Numbers stay as they are.
+    """
+    texts = [name for name, kind in frame.schema.items() if kind == pl.String]
+    quoted = [
+        pl.when(pl.col(name).str.contains(_FORMULA))
+        .then(pl.lit("'") + pl.col(name))
+        .otherwise(pl.col(name))
+        .alias(name)
+        for name in texts
+    ]
+    return frame.with_columns(quoted).write_csv()
 
 
 def to_markdown(table: Table) -> str:
@@ -59,8 +69,7 @@ def to_markdown(table: Table) -> str:
         return {"best": f"**{text}**", "second": f"*{text}*", "": text}[cell.mark]
 
     lines = [list(table.columns)] + [[show(cell) for cell in row] for row in table.rows]
-    numeric = [isinstance(cell.value, float | int) for cell in table.rows[0]]
-    rule = "|".join("---:" if number else "---" for number in numeric)
+    rule = "|".join("---:" if number else "---" for number in table.numeric)
     body = ["| " + " | ".join(line) + " |" for line in lines]
     return "\n".join([body[0], f"|{rule}|", *body[1:], "", table.caption, ""])
 
@@ -74,14 +83,13 @@ def to_latex(table: Table, *, label: str = "tab:dafm") -> str:
             cell.mark
         ]
 
-    numeric = [isinstance(cell.value, float | int) for cell in table.rows[0]]
     lines = [
         "% needs \\usepackage{booktabs}",
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{_latex(table.caption)}}}",
         rf"\label{{{label}}}",
-        rf"\begin{{tabular}}{{{''.join('r' if number else 'l' for number in numeric)}}}",
+        rf"\begin{{tabular}}{{{''.join('r' if number else 'l' for number in table.numeric)}}}",
         r"\toprule",
         " & ".join(map(_latex, table.columns)) + r" \\",
         r"\midrule",
@@ -94,40 +102,54 @@ def to_latex(table: Table, *, label: str = "tab:dafm") -> str:
 
 
 def write_per_query(path: str | Path, frame: pl.DataFrame) -> Path:
-    """Write per-query results as parquet, whole or not at all.
+    """Write per-query results as parquet, whole or not at all; return the path.
 
     Raises
     ------
     OptionError
         If the file cannot be written.
     """
-    path = Path(path)
-    return _replace(path, lambda temporary: frame.write_parquet(temporary))
+    with _one_line(path), files.replacing(path) as temporary:
+        frame.write_parquet(temporary)
+    return Path(path)
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write a text file as UTF-8, whole or not at all; return its path.
+    """Write a text file as UTF-8, whole or not at all; errors as :func:`write_per_query`."""
+    with _one_line(path):
+        return files.write_text(path, text)
 
-    Raises
-    ------
-    OptionError
-        If it cannot be written.
+
+def write_json(path: str | Path, value: Any) -> Path:
+    """Write readable JSON, whole or not at all; errors as :func:`write_per_query`.
+
+    A NaN or an infinity is a ValueError, not a file that other programs cannot read.
     """
-    return _replace(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    with _one_line(path):
+        files.write_json(path, value)
+    return Path(path)
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+@contextmanager
+def _one_line(path: str | Path) -> Iterator[None]:
+    """Turn what the system says of a file that cannot be written into an error of one line."""
+    if not Path(path).name:
+        raise OptionError(f"{path}: expected the name of a file, got a folder. Add a name.")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            write(temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        yield
     except OSError as error:
         raise OptionError(f"{path}: cannot be written ({error}). Choose another file.") from None
-    return path
+
+
+def _lines(row: Row) -> Iterator[dict[str, Any]]:
+    """Return a line of the long form for each metric, with the numbers of the JSON."""
+    values = row.to_json()
+    for metric, cell in values["metrics"].items():
+        yield {"row": row.name, "kind": row.kind, "metric": metric, **cell} | {
+            f"{against}_{key}": value
+            for against in ("vs_best_single", "vs_best_static")
+            for key, value in values[against].get(metric, {}).items()
+        }
 
 
 def _latex(text: str) -> str:

@@ -1,74 +1,100 @@
-"""What the audits found, in words and as a table: the same on a page and on the terminal."""
+"""What the audits found, in words and as tables: the same on a page and on the terminal."""
 
 from __future__ import annotations
 
-from dafm_core.reporting.tables import Cell, Json, Table, frame_table, metric_label, text_cell
+from typing import Final
+
+from dafm_core.comparison.audit import Audits, Headroom, Resolution
+from dafm_core.metrics.spec import metric_label
+from dafm_core.reporting.cells import Table, percent, percent_cell, table, text_cell
+
+_SINGLES_COLUMNS: Final = (
+    "Model",
+    "Only it solves, %",
+    "Targets tied, %",
+    "R@1 if ties lose",
+    "R@1 as reported",
+    "R@1 if ties win",
+)
 
 
-def findings(audits: Json) -> list[str]:
+def findings(audits: Audits) -> list[str]:
     """Return what the audits found, a sentence or two each."""
-    resolution, leakage = audits["resolution"], audits["leakage"]
     lines = [
-        *_shared_errors(audits["headroom"]),
-        audits["order"]["words"],
-        (
-            f"A difference below {100 * resolution['clustered_half_width']:.2f} points cannot be "
-            f"told from noise if 10 % of the queries flip ({resolution['n_queries']} queries, "
-            f"{resolution['n_groups']} groups, design effect {resolution['design_effect']:.2f})."
-        ),
+        *_shared_errors(audits.headroom),
+        audits.order.words,
+        _resolution(audits.resolution),
     ]
-    if leakage:
+    if leakage := audits.leakage:
         lines.append(
-            f"Of the held-out queries {100 * leakage['groups']:.1f} % share their group, "
-            f"{100 * leakage['targets']:.1f} % a target and {100 * leakage['references']:.1f} % "
-            "the reference image with the queries the fusion was fitted on."
+            f"Of the held-out queries {percent(leakage.groups, digits=1)} % share their group, "
+            f"{percent(leakage.targets, digits=1)} % a target and "
+            f"{percent(leakage.references, digits=1)} % the reference image with the queries the "
+            "fusion was fitted on."
         )
-    if audits["trials"]:
-        lines.append(audits["trials"]["words"])
+    if audits.trials:
+        lines.append(audits.trials.words)
     return lines
 
 
-def _shared_errors(headroom: Json) -> list[str]:
+def _shared_errors(headroom: Headroom) -> list[str]:
     """Return how many failures two models share, at least and at most; nothing for one model."""
-    overlap = headroom["error_overlap"]
+    overlap = headroom.error_overlap
     if not overlap:
         return []
     pairs = sorted(overlap, key=overlap.__getitem__)
     ends = dict.fromkeys((pairs[0], pairs[-1]))  # one, where there are two models only
-    shares = " to ".join(f"{100 * overlap[pair]:.0f} % ({pair})" for pair in ends)
-    metric = metric_label(headroom["solved_metric"])
+    shares = " to ".join(f"{percent(overlap[pair], digits=0)} % ({pair})" for pair in ends)
+    metric = metric_label(headroom.solved_metric)
     return [f"Of the queries that either of two models fails ({metric}), both fail {shares}."]
 
 
-def singles_table(audits: Json) -> Table:
+def _resolution(resolution: Resolution) -> str:
+    counts = f"{resolution.n_queries} queries, {resolution.n_groups} groups"
+    if resolution.design_effect is None or resolution.clustered_half_width is None:
+        bound = resolution.half_width
+        effect = (
+            "a design effect is not measured: that takes two models whose answers differ; if "
+            "queries of one group go together, the bound is larger"
+        )
+    else:
+        bound = resolution.clustered_half_width
+        effect = f"design effect {resolution.design_effect:.2f}"
+    return (
+        f"A difference below {percent(bound)} points cannot be told from noise if 10 % of the "
+        f"queries flip ({counts}, {effect})."
+    )
+
+
+def singles_table(audits: Audits) -> Table:
     """Return what each single model adds, and what its ties are worth."""
-    headroom = audits["headroom"]
-    rows = [
-        {
-            "Model": name,
-            "Only it solves, %": 100 * headroom["unique_solves"][name],
-            "Targets tied, %": 100 * ties["tied_share"],
-            "R@1 if ties lose": 100 * ties["strict"],
-            "R@1 as reported": 100 * ties["expected"],
-            "R@1 if ties win": 100 * ties["lenient"],
-        }
-        for name, ties in audits["ties"].items()
-    ]
-    metric = metric_label(headroom["solved_metric"])
-    return frame_table(rows, f"Single models: what each adds ({metric}), and what ties are worth.")
+    headroom = audits.headroom
+    rows = []
+    for name, ties in audits.ties.items():
+        shares = (
+            headroom.unique_solves[name],
+            ties.tied_share,
+            ties.strict,
+            ties.expected,
+            ties.lenient,
+        )
+        rows.append([text_cell(name), *map(percent_cell, shares)])
+    metric = metric_label(headroom.solved_metric)
+    return table(
+        f"Single models: what each adds ({metric}), and what ties are worth.",
+        _SINGLES_COLUMNS,
+        rows,
+    )
 
 
-def headroom_table(audits: Json) -> Table:
+def headroom_table(audits: Audits) -> Table:
     """Return the singles' metrics with the oracle, the best choice of a single model per query."""
-    headroom = audits["headroom"]
-    values = {**headroom["singles"], "oracle": headroom["oracle"]}
-    metrics = list(headroom["oracle"])
-    return Table(
-        caption="Single models, and the best of them per query",
-        columns=("Model", *map(metric_label, metrics)),
-        rows=tuple(
-            (text_cell(name), *(Cell(f"{100 * row[m]:.2f}", 100 * row[m]) for m in metrics))
-            for name, row in values.items()
-        ),
-        kinds=(*("single" for _ in headroom["singles"]), "oracle"),
+    headroom = audits.headroom
+    metrics = list(headroom.oracle)
+    values = {**headroom.singles, "oracle": headroom.oracle}
+    return table(
+        "Single models, and the best of them per query",
+        ("Model", *map(metric_label, metrics)),
+        [[text_cell(n), *(percent_cell(row[m]) for m in metrics)] for n, row in values.items()],
+        kinds=[*("single" for _ in headroom.singles), "oracle"],
     )

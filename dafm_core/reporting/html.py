@@ -10,34 +10,35 @@ from dafm_core.reporting.page import Section, write_page
 
 if TYPE_CHECKING:
     from dafm_core.cases.cases import Cases
+    from dafm_core.cases.explain import Learned
+    from dafm_core.comparison.compare import Comparison
     from dafm_core.comparison.incremental import Incremental
     from dafm_core.reporting.incremental_section import Costs
-    from dafm_core.reporting.learned_section import Learned
-    from dafm_core.reporting.tables import Json
 
 THUMBNAIL_BUDGET = 6_000_000
 """Bytes of thumbnails on a page, by default."""
 
 
-def write_comparison_page(path: str | Path, records: Sequence[Json]) -> Path:
-    """Write one comparison, or FashionIQ's three with their averages.
+def write_comparison_page(path: str | Path, comparisons: Sequence[Comparison]) -> Path:
+    """Write one comparison, or those of a benchmark's families with their averages.
+
+    The page also holds ``to_json()`` of each comparison, where every number shown is found.
 
     Parameters
     ----------
     path : path
-    records : sequence of mapping
-        ``Comparison.to_json()`` of each protocol; every number on the page is in there.
+    comparisons : sequence of Comparison
 
     Raises
     ------
     OptionError
-        If several comparisons are not FashionIQ's categories under one protocol, or the file
-        cannot be written.
+        If several comparisons are not of the families of one benchmark, or the file cannot be
+        written.
     """
     from dafm_core.reporting.comparison_section import comparison_section
 
-    protocols = ", ".join(record["protocol"] for record in records)
-    return write_page(path, f"Fusion compared on {protocols}", [comparison_section(records)])
+    protocols = ", ".join(comparison.protocol for comparison in comparisons)
+    return write_page(path, f"Fusion compared on {protocols}", [comparison_section(comparisons)])
 
 
 def write_incremental_page(
@@ -53,8 +54,8 @@ def write_incremental_page(
     ----------
     path : path
     result : Incremental
-    costs : mapping of provider to mapping, optional
-        ``store.cost(name)`` of each; quality is set against cost where all are known.
+    costs : mapping of provider to Cost, optional
+        What scoring took; quality is set against cost where all are known.
     redundancy : mapping of "a & b" to float, optional
         Mean rank correlations, as ``audit.redundancy`` has them.
     """
@@ -100,7 +101,7 @@ def write_report(
     path: str | Path,
     title: str,
     *,
-    comparison: Json | None = None,
+    comparison: Comparison | None = None,
     learned: Learned | None = None,
     result: Incremental | None = None,
     costs: Costs | None = None,

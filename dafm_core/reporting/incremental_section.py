@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from markupsafe import Markup
 
-from dafm_core.comparison.incremental import pareto
+from dafm_core.comparison.incremental import Incremental, Names, pareto
+from dafm_core.comparison.inspection import Cost
+from dafm_core.comparison.rows import MEAN
+from dafm_core.metrics.spec import metric_label
+from dafm_core.reporting.cells import (
+    Cell,
+    Table,
+    count_cell,
+    in_percent,
+    interval_cell,
+    number_cell,
+    table,
+    text_cell,
+)
 from dafm_core.reporting.charts import (
     Line,
     Span,
@@ -17,13 +31,25 @@ from dafm_core.reporting.charts import (
     scatter_chart,
 )
 from dafm_core.reporting.page import Section
-from dafm_core.reporting.tables import Cell, Json, Table, metric_label, text_cell
 
-if TYPE_CHECKING:
-    from dafm_core.comparison.incremental import Incremental
+Costs: TypeAlias = Mapping[str, Cost]
+"""What scoring took, by provider."""
 
-Costs = Mapping[str, Mapping[str, float]]
-"""``ms_per_query`` and ``peak_memory_gb`` by provider, as ``SimilarityStore.cost`` has them."""
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What the template shows; ``front`` is None where a cost is missing."""
+
+    result: Incremental
+    base: str
+    paths: list[Markup]
+    words: list[str]
+    all_words: list[str]
+    shapley: Markup
+    shapley_table: Table
+    subsets: Table
+    redundancy: Markup | None
+    front: Markup | None
 
 
 def incremental_section(
@@ -37,91 +63,103 @@ def incremental_section(
     Parameters
     ----------
     result : Incremental
-    costs : mapping of provider to mapping, optional
-        Quality is set against cost where every provider has one.
+    costs : mapping of provider to Cost, optional
+        Quality is set against cost where every provider's time is known.
     redundancy : mapping of "a & b" to float, optional
         Mean rank correlations, as ``audit.redundancy`` has them.
     """
-    record = result.to_json()
-    shown = _shown_metrics(record["metrics"])
-    known = {name: cost for name, cost in (costs or {}).items() if "ms_per_query" in cost}
-    complete = known if set(record["shapley"]) <= set(known) else {}
-    context = {
-        "record": record,
-        "base": _base(record, shown[0]),
-        "paths": [_paths(record, metric) for metric in shown],
-        "words": [record["monotone"][metric] for metric in shown],
-        "all_words": list(record["monotone"].values()),
-        "shapley": _shapley_chart(record, shown),
-        "shapley_table": shapley_table(record),
-        "subsets": subset_table(record, complete),
-        "redundancy": redundancy_map(redundancy or {}, record["protocol"]),
-        "front": _front(result, complete, shown[0]) if complete else None,
-    }
-    return Section(id="incremental", title="What each model is worth", context=context)
+    shown = _shown_metrics(result.metrics)
+    milliseconds = _milliseconds(result, costs or {})
+    view = View(
+        result=result,
+        base=_base(result, shown[0]),
+        paths=[_paths(result, metric) for metric in shown],
+        words=[result.monotone(metric) for metric in shown],
+        all_words=monotone_words(result),
+        shapley=_shapley_chart(result, shown),
+        shapley_table=shapley_table(result),
+        subsets=subset_table(result, costs or {}),
+        redundancy=redundancy_map(redundancy or {}, result.protocol),
+        front=_front(result, milliseconds, shown[0]) if milliseconds else None,
+    )
+    return Section(id="incremental", title="What each model is worth", view=view)
 
 
-def subset_table(record: Json, costs: Costs) -> Table:
-    """Return every subset of providers with its values, and its cost where it is known."""
-    metrics = [*record["metrics"], "mean"]
-    cost_columns = ("ms per query", "GB") if costs else ()
-    rows = []
-    for subset in record["subsets"]:
-        names = subset["providers"]
-        row = [text_cell(" + ".join(names)), Cell(str(len(names)), len(names))]
-        row += [_value(subset["metrics"][metric]) for metric in metrics]
-        if costs:
-            ms = sum(costs[name]["ms_per_query"] for name in names)
-            memory = sum(costs[name].get("peak_memory_gb", 0.0) for name in names)
-            row += [Cell(f"{ms:.2f}", ms), Cell(f"{memory:.2f}", memory)]
-        rows.append(tuple(row))
-    return Table(
-        caption=f"{record['protocol']}: every subset of models, fused with {record['fuser']}; "
-        f"{record['n_queries']} queries in {record['n_groups']} groups, 95 % intervals.",
-        columns=("Models", "Number", *map(metric_label, metrics), *cost_columns),
-        rows=tuple(rows),
-        kinds=("",) * len(rows),
+def monotone_words(result: Incremental) -> list[str]:
+    """Return a sentence for each metric: whether adding models ever lowers it."""
+    return [result.monotone(metric) for metric in (*result.metrics, MEAN)]
+
+
+def subset_table(result: Incremental, costs: Costs) -> Table:
+    """Return every subset of providers with its values, and its cost where all are known."""
+    metrics = (*result.metrics, MEAN)
+    milliseconds = _milliseconds(result, costs)
+
+    def line(names: Names) -> list[Cell]:
+        cells = [text_cell(" + ".join(names)), count_cell(len(names))]
+        cells += [interval_cell(result.subsets[names][metric]) for metric in metrics]
+        if milliseconds:
+            cells.append(number_cell(sum(milliseconds[name] for name in names)))
+            cells.append(number_cell(sum(costs[name].peak_memory_gb or 0.0 for name in names)))
+        return cells
+
+    return table(
+        f"{result.protocol}: every subset of models, fused with {result.fuser}; "
+        f"{result.n_queries} queries in {result.n_groups} groups, 95 % intervals.",
+        ("Models", "Number", *map(metric_label, metrics))
+        + (("ms per query", "GB") if milliseconds else ()),
+        map(line, result.subsets),
+        essential=(metric_label(MEAN),),
     )
 
 
-def shapley_table(record: Json) -> Table:
+def shapley_table(result: Incremental) -> Table:
     """Return what each provider adds, averaged over all orders."""
-    metrics = [*record["metrics"], "mean"]
-    rows = tuple(
-        (text_cell(name), *(_value(cells[metric]) for metric in metrics))
-        for name, cells in record["shapley"].items()
-    )
-    return Table(
-        caption="Shapley values in points: what a model adds, averaged over all orders, starting "
+    metrics = (*result.metrics, MEAN)
+    return table(
+        "Shapley values in points: what a model adds, averaged over all orders, starting "
         "at chance; with 95 % intervals.",
-        columns=("Model", *map(metric_label, metrics)),
-        rows=rows,
-        kinds=("",) * len(rows),
+        ("Model", *map(metric_label, metrics)),
+        [
+            (text_cell(name), *(interval_cell(cells[metric]) for metric in metrics))
+            for name, cells in result.shapley.items()
+        ],
+        essential=(metric_label(MEAN),),
     )
 
 
-def _shown_metrics(metrics: list[str]) -> list[str]:
+def _milliseconds(result: Incremental, costs: Costs) -> dict[str, float]:
+    """Return each provider's time per query; nothing unless it is known for every one."""
+    known = {
+        name: cost.ms_per_query for name, cost in costs.items() if cost.ms_per_query is not None
+    }
+    return known if known.keys() >= result.shapley.keys() else {}
+
+
+def _shown_metrics(metrics: Sequence[str]) -> tuple[str, str]:
     """Return the two metrics of the paper's Fig. 3, or what comes closest."""
-    mean = next((m for m in ("rmean", "rmean-fashioniq") if m in metrics), "mean")
-    return [mean, "recall@10" if "recall@10" in metrics else metrics[0]]
+    mean = next((m for m in ("rmean", "rmean-fashioniq") if m in metrics), MEAN)
+    return mean, "recall@10" if "recall@10" in metrics else metrics[0]
 
 
-def _base(record: Json, metric: str) -> str:
+def _base(result: Incremental, metric: str) -> str:
     """Return the provider the drawn orders start with: the one asked for, or the best alone."""
-    singles = [s for s in record["subsets"] if len(s["providers"]) == 1]
-    best = max(singles, key=lambda s: s["metrics"][metric]["value"])
-    return str(record["base"] or best["providers"][0])
+    singles = [names for names in result.subsets if len(names) == 1]
+    (best,) = max(singles, key=lambda names: result.subsets[names][metric].value)
+    return result.base or best
 
 
-def _paths(record: Json, metric: str) -> Markup:
-    base = _base(record, metric if record["base"] else _shown_metrics(record["metrics"])[0])
-    values = {frozenset(s["providers"]): s["metrics"][metric]["value"] for s in record["subsets"]}
-    orders = [order for order in record["orders"] if order[0] == base]
+def _paths(result: Incremental, metric: str) -> Markup:
+    base = _base(result, _shown_metrics(result.metrics)[0])
+    orders = [order for order in result.orders if order[0] == base]
     lines = [
         Line(
             name=" → ".join(order[1:]) or base,
             x=range(len(order)),
-            y=[values[frozenset(order[: i + 1])] for i in range(len(order))],
+            y=[
+                in_percent(result.subsets[tuple(sorted(order[: i + 1]))][metric].value)
+                for i in range(len(order))
+            ],
         )
         for order in orders
     ]
@@ -135,23 +173,28 @@ def _paths(record: Json, metric: str) -> Markup:
     )
 
 
-def _shapley_chart(record: Json, metrics: list[str]) -> Markup:
+def _shapley_chart(result: Incremental, metrics: Sequence[str]) -> Markup:
     spans = [
-        Span(label=name, group=metric_label(metric), **cells[metric])
+        Span(
+            label=name,
+            group=metric_label(metric),
+            value=in_percent(cells[metric].value),
+            low=in_percent(cells[metric].low),
+            high=in_percent(cells[metric].high),
+        )
         for metric in metrics
-        for name, cells in record["shapley"].items()
+        for name, cells in result.shapley.items()
     ]
     return interval_chart(spans, title="Shapley value of each model", x_label="points (95 %)")
 
 
-def _front(result: Incremental, costs: Costs, metric: str) -> Markup:
-    ms = {name: cost["ms_per_query"] for name, cost in costs.items()}
-    front = {names for names, _, _ in pareto(result, ms, metric=metric)}
+def _front(result: Incremental, milliseconds: Mapping[str, float], metric: str) -> Markup:
+    front = {names for names, _, _ in pareto(result, milliseconds, metric=metric)}
     points = [
         (
             " + ".join(names),
-            sum(ms[name] for name in names),
-            100 * cells[metric].value,
+            sum(milliseconds[name] for name in names),
+            in_percent(cells[metric].value),
             names in front,
         )
         for names, cells in result.subsets.items()
@@ -162,8 +205,3 @@ def _front(result: Incremental, costs: Costs, metric: str) -> Markup:
         x_label="milliseconds per query, summed over models",
         y_label=f"{metric_label(metric)}, %",
     )
-
-
-def _value(cell: Mapping[str, Any]) -> Cell:
-    interval = f"[{cell['low']:.2f}, {cell['high']:.2f}]"
-    return Cell(f"{cell['value']:.2f}", cell["value"], interval)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -38,15 +38,15 @@ class Section:
     id : str
         Anchor, and the name of the template ``ID.html``.
     title : str
-    context : mapping
-        What the template shows.
+    view : dataclass
+        What the template shows, by attribute.
     scripts : tuple of str
         Template files that make it interactive.
     """
 
     id: str
     title: str
-    context: Mapping[str, Any] = field(repr=False)
+    view: object = field(repr=False)
     scripts: tuple[str, ...] = ("tables.js",)
 
 

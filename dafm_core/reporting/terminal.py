@@ -1,65 +1,95 @@
-"""Tables and progress bars on the terminal, with rich; nothing is computed here.
+"""Tables, sentences, JSON and progress bars on the terminal, with rich.
 
-Tables come from ``tables.py``, so the terminal shows what a page or a LaTeX file shows.
+Which of them a command prints is said in the command, or in ``summaries.py``.
+
+Tables are the values of ``cells.py``, so the terminal shows what a page or a LaTeX file shows.
+Every text goes through ``printable`` and is taken as it is, never as rich's markup.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dafm_core.reporting.findings import findings, headroom_table, singles_table
-from dafm_core.reporting.tables import Cell, Json, comparison_table, difference_table
-from dafm_core.reporting.tables import Table as Cells
+from dafm_core.ground.printable import printable, printable_json
+from dafm_core.reporting import cells
+from dafm_core.reporting.layout import GAP, fold, lay_out
 
 if TYPE_CHECKING:
     from dafm_core.scoring.score import Progress
 
-_STYLES = {"best": "bold", "second": "underline", "": ""}
-_PIPE_WIDTH = 180
+_STYLES: Final = {"best": "bold", "second": "underline", "": ""}
+_PIPE_WIDTH: Final = 180
 """Columns where there is no terminal to ask."""
 
 
-def print_table(cells: Cells) -> None:
-    """Print a table: the best bold, the runner-up underlined, a line between kinds of rows.
+def say(text: str = "", *, style: str = "") -> None:
+    """Print a sentence or a path on one line; the terminal folds it where it must."""
+    _console().print(Text(printable(text), style=style), soft_wrap=True)
 
-    What stands smaller beside a value, e.g. its interval, is shown below it where the terminal is
-    wide enough for that.
+
+def say_all(sentences: Sequence[str], *, style: str = "") -> None:
+    """Print sentences, each folded between words at the width of the terminal."""
+    for sentence in sentences:
+        _console().print(Text(printable(sentence), style=style))
+
+
+def print_json(value: Any, *, indent: int | None = 1) -> None:
+    """Print JSON; a NaN or an infinity is a ValueError, because other programs cannot read it."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    _console().print(Text(printable_json(text)), soft_wrap=True)
+
+
+def print_table(table: cells.Table, *, width: int | None = None) -> None:
+    """Print a table: the best bold, the runner-up underlined, intervals below their values.
+
+    No number is shortened: on a narrow terminal names are folded, then intervals and columns are
+    left out, and a line below the table says which.
+
+    Parameters
+    ----------
+    table : Table
+    width : int, optional
+        Places in a line; by default those of the terminal.
     """
-    console = _console()
-    table = _lay_out(cells, notes=True)
-    if table.__rich_measure__(console, console.options).maximum > console.width:
-        table = _lay_out(cells, notes=False)
-    console.print(table)
+    console = _console(width)
+    layout = lay_out(table, console.width)
+    for line in table.caption.split("\n"):
+        console.print(Text(printable(line), style="italic"))
+    grid = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+    shown = list(zip(layout.columns, layout.widths, strict=True))
+    for column, places in shown:
+        grid.add_column(
+            Text(fold(printable(table.columns[column]), places)),
+            justify="right" if table.numeric[column] else "left",
+            overflow="fold",
+            width=places,
+        )
+    for row in table.rows:
+        grid.add_row(*(_text(row[column], places, layout.with_notes) for column, places in shown))
+    console.print(grid)
+    if layout.left_out:
+        left_out = ", ".join(layout.left_out)
+        line = f"Left out at {console.width} columns: {left_out}. A wider terminal shows them."
+        console.print(Text(line, style="dim"))
 
 
-def _lay_out(cells: Cells, *, notes: bool) -> Table:
-    table = Table(title=cells.caption, title_justify="left", box=None, pad_edge=False)
-    for number, name in enumerate(cells.columns):
-        numeric = all(not isinstance(row[number].value, str) for row in cells.rows)
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
-    following = [*cells.kinds[1:], *cells.kinds[-1:]]
-    for row, kind, after in zip(cells.rows, cells.kinds, following, strict=True):
-        table.add_row(*(_text(cell, notes) for cell in row), end_section=kind != after)
-    return table
-
-
-def _text(cell: Cell, notes: bool) -> Text:
-    text = Text(cell.text, style=_STYLES[cell.mark])
-    if notes and cell.note:
-        text.append(f"\n{cell.note}", style="dim not bold not underline")
+def _text(cell: cells.Cell, places: int, with_note: bool) -> Text:
+    text = Text(fold(printable(cell.text), places), style=_STYLES[cell.mark])
+    if with_note and cell.note:
+        text.append(f"\n{printable(cell.note)}", style="dim not bold not underline")
     return text
 
 
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_PIPE_WIDTH)
+def _console(width: int | None = None) -> Console:
+    console = Console(width=width)
+    return console if width or console.is_terminal else Console(width=_PIPE_WIDTH)
 
 
 def print_records(title: str, records: Sequence[Mapping[str, str]]) -> None:
@@ -68,70 +98,17 @@ def print_records(title: str, records: Sequence[Mapping[str, str]]) -> None:
     """
     console = _console()
     if not records:
-        console.print(f"no {title}")
+        say(f"no {title}")
         return
     shown = [key for key in records[0] if any(record[key] for record in records)]
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(
+        title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False
+    )
     for key in shown:
-        table.add_column(key, overflow="fold", no_wrap=key == "name")
+        table.add_column(Text(key), overflow="fold", no_wrap=key == "name")
     for record in records:
-        table.add_row(*(Text(record[key]) for key in shown))
+        table.add_row(*(Text(printable(record[key])) for key in shown))
     console.print(table)
-
-
-def print_comparison(record: Json) -> None:
-    """Print a comparison: all rows, what learned fusers gain on the best rule, audits, verdict."""
-    console = _console()
-    print_table(comparison_table(record))
-    learned = {row["name"] for row in record["rows"] if row["kind"] == "learned"}
-    if learned:
-        differences = difference_table(record, [*record["metrics"], "mean"])
-        rows = tuple(row for row in differences.rows if row[0].text in learned)
-        console.print()
-        print_table(replace(differences, rows=rows, kinds=tuple(row[0].text for row in rows)))
-    console.print()
-    print_table(singles_table(record["audits"]))
-    console.print()
-    for line in findings(record["audits"]):
-        console.print(line, highlight=False)
-    console.print()
-    console.print(Text(record["verdict"]["reason"], style="bold"))
-
-
-def print_inspection(record: Json) -> None:
-    """Print what ``dafm inspect`` found."""
-    console = _console()
-    counts = f"{record['n_queries']} queries in {record['n_groups']} groups x {record['n_gallery']}"
-    console.print(f"{record['store']}: {record['protocol']}, {counts} images", highlight=False)
-    for line in (*record["problems"], *(f"unfinished: {name}" for name in record["unfinished"])):
-        console.print(line, highlight=False)
-    print_records("providers", [_passport_cells(passport) for passport in record["providers"]])
-    if record["damage"] is not None:
-        console.print(f"checksums: {len(record['damage'])} damaged blocks")
-    if record["audits"] is None:
-        console.print("no targets: nothing can be measured here")
-        return
-    console.print()
-    print_table(headroom_table(record["audits"]))
-    console.print()
-    print_table(singles_table(record["audits"]))
-    console.print()
-    for line in findings(record["audits"]):
-        console.print(line, highlight=False)
-
-
-def _passport_cells(passport: Json) -> dict[str, str]:
-    fingerprint = {key: str(value)[:12] for key, value in passport["fingerprint"].items()}
-    cost = passport["cost"]
-    return {
-        "name": passport["provider"],
-        "source": passport["source"],
-        "dtype": passport["dtype"],
-        "cells tied": f"{100 * passport['tied_share']:.2f} %",
-        "missing": str(len(passport.get("missing_images", [])) or ""),
-        "ms/query": f"{cost['ms_per_query']:.2f}" if "ms_per_query" in cost else "",
-        "fingerprint": "  ".join(f"{key}={value}" for key, value in fingerprint.items()),
-    }
 
 
 def print_record(record: Mapping[str, str]) -> None:
@@ -141,7 +118,7 @@ def print_record(record: Mapping[str, str]) -> None:
     table.add_column(overflow="fold")
     for key, value in record.items():
         if value:
-            table.add_row(key, Text(value))
+            table.add_row(Text(key), Text(printable(value)))
     _console().print(table)
 
 
@@ -152,7 +129,7 @@ def progress_bars() -> Iterator[Progress]:
     from rich.progress import Progress as Bars
 
     columns = [
-        TextColumn("{task.description:>12}"),
+        TextColumn("{task.description:>12}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -163,7 +140,7 @@ def progress_bars() -> Iterator[Progress]:
 
         def report(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total, completed=done, rate="")
+                tasks[stage] = bars.add_task(printable(stage), total=total, completed=done, rate="")
             task = bars.tasks[bars.task_ids.index(tasks[stage])]
             rate = f"{task.speed:,.0f}/s" if task.speed and task.speed >= 1 else ""
             bars.update(tasks[stage], completed=done, total=total, rate=rate)

@@ -4,6 +4,7 @@ from numpy.testing import assert_allclose
 
 from dafm_core.cases.explain import (
     effective_weights,
+    learned,
     margin_reliability,
     response_curves,
     weights_by_query_type,
@@ -42,23 +43,23 @@ def test_a_rule_that_is_not_linear_says_so(problem):
 
 def test_weights_by_query_type_are_means_over_its_queries(problem):
     dataset, stack = problem
-    weights = effective_weights(BestSingle().fit(stack), stack)
-    table = weights_by_query_type(weights, dataset)
-    assert table["query_type"].to_list() == ["all", "count"]  # "text 12" holds a number
-    assert table["n_queries"].to_list() == [80, 80]
-    assert_allclose(table.select(stack.names).to_numpy()[0], [1, 0, 0], atol=1e-6)
+    weights = effective_weights(BestSingle().fit(stack, dataset), stack)
+    found = weights_by_query_type(weights, dataset)
+    assert [w.query_type for w in found] == ["all", "count"]  # "text 12" holds a number
+    assert [w.n_queries for w in found] == [80, 80]
+    assert_allclose([found[0].weights[name] for name in stack.names], [1, 0, 0], atol=1e-6)
 
 
 def test_a_weighted_sum_responds_in_straight_lines(make_problem):
     dataset, stack = make_problem(n_queries=10, n_gallery=2000)  # one score hardly moves its row
     fuser = weighted(stack, dataset, {"model-0": 0.6, "model-1": 0.4, "model-2": 0.0})
     curves = response_curves(fuser, stack, n_queries=6)
-    for name in stack.names:
-        part = curves.filter(provider=name)
-        slope = part["response"].to_numpy()[-1] / 6
-        assert_allclose(part["response"], slope * part["standardised"], atol=0.2)
-        assert (slope > 0.3) == (name != "model-2")
-    assert curves.equals(response_curves(fuser, stack, n_queries=6))
+    assert tuple(curve.provider for curve in curves) == stack.names
+    for curve in curves:
+        slope = curve.median[-1] / 6
+        assert_allclose(curve.median, slope * np.array(curve.standardised), atol=0.2)
+        assert (slope > 0.3) == (curve.provider != "model-2")
+    assert curves == response_curves(fuser, stack, n_queries=6)
 
 
 def test_reliability_adds_up_to_the_hit_rate(problem):
@@ -66,11 +67,24 @@ def test_reliability_adds_up_to_the_hit_rate(problem):
     mean = MeanFusion(normalize="zscore").fit(stack)
     bins = margin_reliability(mean, stack, dataset, n_bins=4)
     overall = evaluate(mean, stack, dataset, metrics=["hit@1"]).values["hit@1"]
-    assert bins["n_queries"].sum() == dataset.n_queries
-    assert_allclose((bins["right"] * bins["n_queries"]).sum() / dataset.n_queries, overall)
-    assert bins["margin"].is_sorted()
-    assert ((bins["low"] <= bins["right"]) & (bins["right"] <= bins["high"])).all()
-    assert bins["right"][-1] > bins["right"][0]  # a sure fusion is right more often
+    assert sum(b.n_queries for b in bins) == dataset.n_queries
+    assert_allclose(sum(b.right * b.n_queries for b in bins) / dataset.n_queries, overall)
+    assert [b.margin for b in bins] == sorted(b.margin for b in bins)
+    assert all(b.low <= b.right <= b.high for b in bins)
+    assert bins[-1].right > bins[0].right  # a sure fusion is right more often
+
+
+def test_all_answers_are_of_held_out_queries(problem):
+    dataset, stack = problem
+    fit, held_out = dataset.split(seed=0)
+    fuser = MeanFusion().fit(stack, fit)
+    found = learned("mean", fuser, stack, held_out)
+    assert found.reliability == margin_reliability(fuser, stack, held_out)
+    assert found.weights[0].n_queries == held_out.n_queries
+    assert tuple(curve.provider for curve in found.responses) == stack.names
+    assert found.history == ()
+    with pytest.raises(LeakageError):
+        learned("mean", fuser, stack, dataset)
 
 
 def test_what_is_refused(problem):

@@ -170,6 +170,23 @@ def test_an_image_that_is_no_image_is_named(folder, capsys):
     assert not (folder / "new").exists()
 
 
+def test_an_error_hides_nothing_from_who_reads_it(capsys, folder):
+    hidden = "\x1b[2J\u202e\x9b"
+    assert main(["inspect", f"{folder}/{hidden}"]) == 2
+    err = capsys.readouterr().err
+    assert not set(hidden[:1] + hidden[-2:]) & set(err)
+    assert r"\x1b[2J\u202e\x9b" in err
+
+
+@pytest.mark.parametrize("flag", ["--json", "--csv", "--markdown", "--latex", "--report"])
+def test_a_file_that_cannot_be_written_is_one_line(folder, capsys, flag):
+    argv = f"compare DIR/store --fusers mean --folds 2 --resamples 99 {flag} DIR/ids.txt/file"
+    code, err = run(argv, capsys, folder)
+    assert code == 2
+    last = err.strip().splitlines()[-1]
+    assert last.startswith(f"dafm: {folder}/ids.txt/file: cannot be written")
+
+
 def test_queries_without_targets_cannot_be_compared(folder, capsys):
     blind = [{**QUERY, "query_id": f"q{i}", "targets": []} for i in range(4)]
     write_queries(folder / "ds", blind)

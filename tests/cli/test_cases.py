@@ -102,7 +102,8 @@ def test_incremental_prints_and_exports(store, capsys, tmp_path):
     assert run(*argv, "--resamples", "200", *(part for pair in flags for part in pair)) == 0
     text = capsys.readouterr().out
     record = json.loads(files[1].read_text())
-    assert record["base"] == "model-0"
+    assert (record["base"], record["fuser"]) == ("model-0", "mean")
+    assert "fused with mean;" in text
     assert all(sentence in text for sentence in record["monotone"].values())
     assert all(file.stat().st_size for file in files)
     assert run(*argv, "--base", "model-9") == 2

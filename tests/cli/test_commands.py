@@ -1,6 +1,7 @@
 """Commands end to end on a small folder dataset, as a user types them."""
 
 import json
+import shutil
 
 import numpy as np
 import polars as pl
@@ -65,6 +66,29 @@ def test_inspect_shows_singles_headroom_and_audits(folder, capsys):
         "scenes-layout",
         "scenes-words",
     ]
+
+
+def test_one_model_measures_no_design_effect(folder, capsys):
+    store = SimilarityStore.open(folder / "store")
+    split_store(store, store.dataset.query_ids[:60], folder / "alone")
+    for name in ("scenes-layout", "scenes-words"):
+        shutil.rmtree(folder / "alone" / name)
+    assert run("inspect DIR/alone --json", folder) == 0
+    resolution = json.loads(capsys.readouterr().out)["audits"]["resolution"]
+    assert resolution["design_effect"] is resolution["clustered_half_width"] is None
+    assert run("inspect DIR/alone", folder) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "a design effect is not measured" in text
+    assert "design effect 1.00" not in text
+
+
+def test_metrics_are_understood_as_tables_print_them(folder, capsys):
+    argv = "compare DIR/store --fusers mean --folds 2 --resamples 99 --metrics {} --json DIR/{}"
+    assert run(argv.format("R@1,mAP@5,Hit@10", "labels.json"), folder) == 0
+    assert "Hit@10" in capsys.readouterr().out
+    assert run(argv.format("recall@1,map@5,hit@10", "names.json"), folder) == 0
+    labels, names = (json.loads((folder / f"{n}.json").read_text()) for n in ("labels", "names"))
+    assert labels["rows"] == names["rows"]
 
 
 def test_compare_prints_a_verdict_and_writes_every_export(folder, capsys):

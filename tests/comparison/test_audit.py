@@ -66,7 +66,7 @@ def test_chance_of_adjacency_is_what_shuffling_gives(problem, rng):
 
 def test_order_changes_are_put_into_words():
     words = Order(0.5, 0.01, {"paper": {"recall@1": 0.001, "recall@10": 0.021}}).words
-    assert "paper depends on the order: +2.10 points of recall@10 vanish" in words
+    assert "paper depends on the order: +2.10 points of R@10 vanish" in words
     assert "light does not depend" in Order(0.5, 0.01, {"light": {"recall@1": 0.0}}).words
 
 
@@ -116,6 +116,13 @@ def test_resolution_matches_the_textbook(problem):
     assert found.clustered_half_width == pytest.approx(found.half_width * found.design_effect**0.5)
 
 
+def test_models_that_agree_on_every_query_measure_no_design_effect(problem):
+    dataset, stack = problem
+    same = np.asarray(stack.matrices[0])
+    twins = evaluate_providers(stack_of(stack, {"a": same, "b": same.copy()}), dataset)
+    assert resolution(twins, dataset).design_effect is None
+
+
 def test_one_provider_without_subsets_is_defined(problem):
     dataset, stack = problem
     queries = dataset.queries.to_dicts()
@@ -125,4 +132,7 @@ def test_one_provider_without_subsets_is_defined(problem):
     found = audit(stack.select(["model-0"]), bare, metrics=["recall@1"])
     assert found.redundancy == {}
     assert found.headroom.error_overlap == {}
+    assert found.resolution.design_effect is None  # it takes two models to measure one
+    assert found.resolution.clustered_half_width is None
+    assert found.resolution.half_width > 0
     json.dumps(found.to_json(), allow_nan=False)

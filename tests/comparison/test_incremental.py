@@ -97,10 +97,10 @@ def test_orders_start_with_the_base(problem, result):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (Interval(0.02, 0.01, 0.03), "recall@1 rises at every step of any order"),
-        (Interval(0.0, -0.01, 0.01), "recall@1 does not fall at any step of any order"),
+        (Interval(0.02, 0.01, 0.03), "R@1 rises at every step of any order"),
+        (Interval(0.0, -0.01, 0.01), "R@1 does not fall at any step of any order"),
         (Interval(-0.01, -0.03, 0.01), "never falls by more than the half-width of its interval"),
-        (Interval(-0.05, -0.07, -0.03), "recall@1 falls clearly at 1 steps"),
+        (Interval(-0.05, -0.07, -0.03), "R@1 falls clearly at 1 steps"),
     ],
 )
 def test_monotone_is_said_in_words(result, change, words):
@@ -116,7 +116,7 @@ def test_monotone_is_said_in_words(result, change, words):
 def test_one_provider_has_no_steps(problem):
     dataset, stack = problem
     alone = incremental(stack.select(["model-0"]), dataset, MeanFusion(), **OPTIONS)
-    assert alone.monotone("recall@1") == "recall@1: one provider, nothing to add."
+    assert alone.monotone("recall@1") == "R@1: one provider, nothing to add."
     assert list(alone.subsets) == [("model-0",)]
 
 
@@ -143,6 +143,13 @@ def test_a_training_part_may_replace_the_folds(problem):
     train, test = dataset.split(seed=0)
     found = incremental(stack, test, WeightedFusion(), folds=None, train=train, n_resamples=50)
     assert found.n_queries == test.n_queries
+    assert found.fuser == "WeightedFusion"
+
+
+def test_the_fuser_is_called_what_its_user_called_it(problem):
+    dataset, stack = problem
+    found = incremental(stack, dataset, MeanFusion(), name="mean", **OPTIONS)
+    assert found.fuser == found.to_json()["fuser"] == "mean"
 
 
 def test_what_makes_no_sense_is_refused(problem):

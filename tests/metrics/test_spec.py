@@ -6,7 +6,7 @@ import pytest
 from dafm_core.errors import OptionError
 from dafm_core.ground.ragged import Ragged
 from dafm_core.metrics.ranking import rank_targets
-from dafm_core.metrics.spec import parse_metric, parse_metrics
+from dafm_core.metrics.spec import EXAMPLES, metric_label, parse_metric, parse_metrics
 
 
 @pytest.fixture
@@ -54,6 +54,16 @@ def test_only_subset_metrics_need_a_subset():
 def test_unknown_names_offer_the_closest(name, hint):
     with pytest.raises(OptionError, match=f"unknown metric.*{hint}"):
         parse_metric(name)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_what_tables_print_names_the_same_metric(name):
+    same = "rmean" if name == "rmean-fashioniq" else name  # both are printed as Rmean
+    assert parse_metric(metric_label(name)).name == same
+
+
+def test_one_metric_has_one_name_however_it_is_written():
+    assert {parse_metric(name).name for name in ("recall@5", "R@5", "r@05")} == {"recall@5"}
 
 
 def test_names_are_kept_in_order_once():

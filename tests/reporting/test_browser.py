@@ -44,8 +44,8 @@ def column(browser, table, number):
 
 def test_comparison_sorts_and_filters_by_keyboard(browser, tmp_path, problem):
     dataset, stack, fusers = problem
-    record = compare(stack, dataset, fusers, folds=3, n_resamples=200).to_json()
-    path = write_comparison_page(tmp_path / "page.html", [record])
+    comparison = compare(stack, dataset, fusers, folds=3, n_resamples=200)
+    path = write_comparison_page(tmp_path / "page.html", [comparison])
     browser.open(path)
     given = column(browser, "results-1", 1)
     browser.run("document.querySelector('#results-1 thead th:nth-child(2) button').focus()")
@@ -127,9 +127,9 @@ def test_reasons_on_the_page_are_those_of_the_cases(browser, tmp_path, problem):
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_phone_scrolls_tables_not_the_page(browser, tmp_path, problem, dark):
     dataset, stack, fusers = problem
-    record = compare(stack, dataset, fusers, folds=3, n_resamples=200).to_json()
+    comparison = compare(stack, dataset, fusers, folds=3, n_resamples=200)
     cases = collect_cases(stack, dataset, fusers, folds=3)
-    path = write_report(tmp_path / "page.html", "All", comparison=record, cases=cases)
+    path = write_report(tmp_path / "page.html", "All", comparison=comparison, cases=cases)
     browser.open(path, width=390, height=844, mobile=True, dark=dark)
     assert browser.run("document.documentElement.scrollWidth") == 390
     lightness = browser.run("getComputedStyle(document.body).backgroundColor")

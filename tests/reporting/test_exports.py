@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 
 import ir_measures
 import polars as pl
@@ -9,25 +10,21 @@ import pytest
 from numpy.testing import assert_allclose
 
 from dafm_core.comparison.compare import compare
+from dafm_core.comparison.rows import Interval, Row
 from dafm_core.errors import OptionError
 from dafm_core.formats.runs import write_run
 from dafm_core.fusion.static import MeanFusion, VotingFusion
+from dafm_core.reporting.cells import Cell, Table, percent_cell
 from dafm_core.reporting.exports import (
+    csv_text,
     to_csv,
-    to_json,
     to_latex,
     to_markdown,
+    write_json,
     write_per_query,
+    write_text,
 )
-from dafm_core.reporting.tables import (
-    Cell,
-    Table,
-    comparison_table,
-    difference_table,
-    fashioniq_table,
-    metric_label,
-    p_text,
-)
+from dafm_core.reporting.tables import comparison_table, difference_table, families_table
 
 
 @pytest.fixture
@@ -42,8 +39,8 @@ def record(comparison):
     return comparison.to_json()
 
 
-def test_csv_has_every_value_of_the_json(record):
-    lines = list(csv.DictReader(io.StringIO(to_csv(record))))
+def test_csv_has_every_value_of_the_json(comparison, record):
+    lines = list(csv.DictReader(io.StringIO(to_csv(comparison))))
     rows = [*record["rows"], record["oracle"]]
     assert len(lines) == sum(len(row["metrics"]) for row in rows)
     for line in lines:
@@ -52,32 +49,54 @@ def test_csv_has_every_value_of_the_json(record):
         difference = row["vs_best_single"].get(line["metric"])
         shown = line["vs_best_single_value"]
         assert (float(shown) if shown else None) == (difference and difference["value"])
-    assert len(to_csv(record, record).splitlines()) == 2 * len(lines) + 1  # one heading
+    assert len(to_csv(comparison, comparison).splitlines()) == 2 * len(lines) + 1  # one heading
 
 
-def test_markdown_has_a_cell_for_every_column(record):
-    lines = to_markdown(comparison_table(record)).splitlines()
+def test_markdown_has_a_cell_for_every_column(comparison):
+    lines = to_markdown(comparison_table(comparison)).splitlines()
     table = [line for line in lines if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {len(record["metrics"]) + 3}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {len(comparison.metrics) + 3}
     assert r"a\_b & c\|d" in table[6]
-    best = max(row["metrics"]["mean"]["value"] for row in record["rows"])
-    assert f"**{best:.2f}**" in to_markdown(comparison_table(record))
+    best = max(row.metrics["mean"].value for row in comparison.rows)
+    assert f"**{100 * best:.2f}**" in to_markdown(comparison_table(comparison))
 
 
-def test_latex_is_balanced_escaped_and_ruled(record):
-    text = to_latex(comparison_table(record), label="tab:one")
+def test_latex_is_balanced_escaped_and_ruled(comparison):
+    text = to_latex(comparison_table(comparison), label="tab:one")
     assert r"a\_b \& c|d & " in text
     assert text.count(r"\midrule") == 3  # under the head, before statics, before the oracle
     assert text.count("{") == text.count("}")
     for line in text.splitlines():
         if line.endswith(r"\\"):
-            assert len(re.findall(r"(?<!\\)&", line)) == len(record["metrics"]) + 1
+            assert len(re.findall(r"(?<!\\)&", line)) == len(comparison.metrics) + 1
 
 
-def test_json_reads_back_and_refuses_nan(record):
-    assert json.loads(to_json(record)) == record
+def test_json_reads_back_and_refuses_nan(tmp_path, record):
+    path = write_json(tmp_path / "new" / "c.json", record)
+    assert json.loads(path.read_text()) == record
     with pytest.raises(ValueError, match="JSON compliant"):
-        to_json({"value": float("inf")})
+        write_json(path, {"value": float("inf")})
+    assert json.loads(path.read_text()) == record  # what was there is still there
+
+
+@pytest.mark.parametrize("write", [write_text, write_json, write_per_query])
+@pytest.mark.parametrize("goal", ["taken/file", "folder", "."])
+def test_what_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, write, goal):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("")
+    (tmp_path / "folder").mkdir()
+    content = pl.DataFrame({"a": [1]}) if write is write_per_query else "text"
+    with pytest.raises(OptionError, match=r"cannot be written|expected the name of a file"):
+        write(goal, content)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder", "taken"]
+
+
+def test_a_spreadsheet_computes_nothing(tmp_path):
+    texts = ["=1+1", "+1", "-more red", "@a", "\t=1", "'quoted", "a=b", ""]
+    frame = pl.DataFrame({"text": texts, "change": [-1.5 + i for i in range(8)]})
+    read = list(csv.DictReader(io.StringIO(csv_text(frame), newline="")))
+    assert [line["text"] for line in read] == [f"'{text}" for text in texts[:5]] + texts[5:]
+    assert [float(line["change"]) for line in read] == frame["change"].to_list()
 
 
 def test_per_query_parquet_averages_to_the_table(tmp_path, comparison):
@@ -115,42 +134,64 @@ def test_other_tools_read_our_runs_and_agree(tmp_path, make_problem):
     assert_allclose([with_ranx["recall@5"], with_ranx["mrr"]], expected)
 
 
-def category(name, values):
-    cells = dict(zip(("recall@10", "recall@50", "mean"), values, strict=True))
-    metrics = {m: {"value": v, "low": v - 1, "high": v + 1} for m, v in cells.items()}
-    row = {"name": "light", "kind": "learned", "metrics": metrics}
-    shared = {"n_queries": 9, "n_groups": 9, "design": "as given", "rows": [row]}
-    return {"protocol": f"fashioniq-{name}-val-original"} | shared
+@pytest.fixture
+def category(comparison):
+    """Return a function that makes the comparison of one FashionIQ category with one row."""
+
+    def make(name, *percents, metrics=("recall@10", "recall@50")):
+        cells = {m: Interval(p / 100, 0.0, 1.0) for m, p in zip(metrics, percents, strict=True)}
+        row = Row("light", "learned", cells)
+        protocol = f"fashioniq-{name}-val-original"
+        return replace(comparison, protocol=protocol, metrics=metrics, rows=(row,))
+
+    return make
 
 
-def test_fashioniq_averages_are_the_papers():
+def test_fashioniq_averages_are_the_papers(category):
     """DAFM's row of Table 3."""
-    records = [
-        category("dress", (52.80, 75.81, 64.3)),
-        category("shirt", (58.34, 76.55, 67.4)),
-        category("toptee", (60.94, 80.42, 70.7)),
-    ]
-    row = [cell.text for cell in fashioniq_table(records).rows[0]]
+    table = families_table(
+        [
+            category("dress", 52.80, 75.81),
+            category("shirt", 58.34, 76.55),
+            category("toptee", 60.94, 80.42),
+        ]
+    )
+    row = [cell.text for cell in table.rows[0]]
+    assert table.columns[1:3] == ("dress R@10", "dress R@50")
+    assert table.columns[-1] == "Rmean"
     assert row[1:7] == ["52.80", "75.81", "58.34", "76.55", "60.94", "80.42"]
     assert row[7:] == ["57.36", "77.59", "67.48"]
 
 
-def test_only_categories_of_one_protocol_share_a_table(record):
+def test_only_families_of_one_benchmark_share_a_table(comparison, category):
     with pytest.raises(OptionError, match="Compare alike"):
-        fashioniq_table([category("dress", (1, 2, 1.5)), category("dress", (1, 2, 1.5))])
+        families_table([category("dress", 1, 2), category("dress", 1, 2)])
     with pytest.raises(OptionError, match="Compare alike"):
-        fashioniq_table([record, category("dress", (1, 2, 1.5))])
+        families_table([comparison, category("dress", 1, 2)])
+    with pytest.raises(OptionError, match="Compare alike"):
+        families_table([comparison, replace(comparison, protocol="toy-two")])
 
 
-def test_differences_are_listed_for_fused_rows_only(record):
-    table = difference_table(record, ["mean"])
+def test_families_without_the_metrics_to_average_are_refused(category):
+    names = ("dress", "shirt")
+    with pytest.raises(OptionError, match=r"got no recall@50\."):
+        families_table([category(name, 1, metrics=("recall@10",)) for name in names])
+
+
+def test_differences_are_listed_for_fused_rows_only(comparison):
+    table = difference_table(comparison.rows, ["mean"])
     assert {row[0].text for row in table.rows} <= {"mean", "a_b & c|d"}
     assert all(row[1].text != row[0].text for row in table.rows)
 
 
-def test_names_and_small_p_values():
-    assert [metric_label(name) for name in ("recall@10", "map@5")] == ["R@10", "mAP@5"]
-    assert (p_text(0.0004), p_text(0.0412)) == ("<0.001", "0.041")
+def test_a_share_is_shown_in_percent_and_sorted_unrounded():
+    cell = percent_cell(0.123456, (0.1, 0.2))
+    assert (cell.text, cell.note) == ("12.35", "[10.00, 20.00]")
+    assert cell.value == pytest.approx(12.3456)
+    assert percent_cell(-0.01, (-0.02, 0.0), signed=True).note == "[-2.00, +0.00]"
+
+
+def test_marks_are_shown_in_every_format():
     one = Table("c", ("a", "b"), ((Cell("x", "x"), Cell("1.00", 1.0, mark="second")),), ("",))
     assert r"\underline{1.00}" in to_latex(one)
     assert "*1.00*" in to_markdown(one)

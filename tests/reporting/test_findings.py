@@ -2,19 +2,19 @@
 
 import pytest
 
+from dafm_core.comparison.audit import Audits, Headroom, Order, Resolution
 from dafm_core.reporting.findings import findings
 
-AUDITS = {
-    "order": {"words": "Order."},
-    "resolution": {
-        "clustered_half_width": 0.01,
-        "n_queries": 9,
-        "n_groups": 3,
-        "design_effect": 1.0,
-    },
-    "leakage": None,
-    "trials": None,
-}
+
+def audits(overlap, *, design_effect=1.5):
+    width = 0.02 if design_effect is not None else None
+    return Audits(
+        headroom=Headroom({}, {}, "recall@1", {}, overlap),
+        redundancy={},
+        ties={},
+        order=Order(0.0, 0.0),
+        resolution=Resolution(9, 3, 0.01, design_effect, width),
+    )
 
 
 @pytest.mark.parametrize(
@@ -25,11 +25,18 @@ AUDITS = {
     ],
 )
 def test_shared_errors_name_the_least_and_the_most(overlap, shares):
-    headroom = {"error_overlap": overlap, "solved_metric": "recall@1"}
-    first, *_ = findings(AUDITS | {"headroom": headroom})
+    first, *_ = findings(audits(overlap))
     assert first == f"Of the queries that either of two models fails (R@1), {shares}"
 
 
 def test_one_model_shares_no_errors():
-    headroom = {"error_overlap": {}, "solved_metric": "recall@1"}
-    assert findings(AUDITS | {"headroom": headroom})[0] == "Order."
+    assert findings(audits({}))[0].startswith("Gallery order does not tell")
+
+
+def test_a_design_effect_is_said_only_where_it_was_measured():
+    measured = findings(audits({}))[-1]
+    assert "below 2.00 points" in measured
+    assert "design effect 1.50" in measured
+    not_measured = findings(audits({}, design_effect=None))[-1]
+    assert "below 1.00 points" in not_measured
+    assert "not measured" in not_measured

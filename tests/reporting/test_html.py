@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from dafm_core.cases.cases import collect_cases
+from dafm_core.cases.explain import learned
 from dafm_core.comparison.compare import compare
 from dafm_core.comparison.incremental import incremental
+from dafm_core.comparison.inspection import Cost
 from dafm_core.errors import OptionError
 from dafm_core.fusion.static import MeanFusion, VotingFusion, WeightedFusion
 from dafm_core.reporting.html import (
@@ -19,7 +21,6 @@ from dafm_core.reporting.html import (
     write_incremental_page,
     write_report,
 )
-from dafm_core.reporting.learned_section import Learned
 from dafm_core.reporting.page import embed
 
 NASTY = (
@@ -88,9 +89,14 @@ def vars_of(dataset):
 
 
 @pytest.fixture
-def record(problem, fusers):
+def comparison(problem, fusers):
     dataset, stack = problem
-    return compare(stack, dataset, fusers, folds=3, n_resamples=200).to_json()
+    return compare(stack, dataset, fusers, folds=3, n_resamples=200)
+
+
+@pytest.fixture
+def record(comparison):
+    return comparison.to_json()
 
 
 def assert_self_contained(page):
@@ -103,8 +109,8 @@ def assert_self_contained(page):
     assert not re.search(r"https?://|@import|url\((?!#)", page.source)
 
 
-def test_every_number_of_the_comparison_is_the_jsons(tmp_path, record):
-    page = Page(write_comparison_page(tmp_path / "page.html", [record]))
+def test_every_number_of_the_comparison_is_the_jsons(tmp_path, comparison, record):
+    page = Page(write_comparison_page(tmp_path / "page.html", [comparison]))
     assert_self_contained(page)
     assert page.json["comparison-1"] == json.loads(json.dumps(record))
     rows = [*record["rows"], record["oracle"]]
@@ -126,10 +132,10 @@ def test_every_number_of_the_comparison_is_the_jsons(tmp_path, record):
     assert record["verdict"]["reason"].split(":")[0] in page.source
 
 
-def test_best_and_second_best_are_marked_per_column_without_the_oracle(tmp_path, record):
-    page = Page(write_comparison_page(tmp_path / "page.html", [record]))
+def test_best_and_second_best_are_marked_per_column_without_the_oracle(tmp_path, comparison):
+    page = Page(write_comparison_page(tmp_path / "page.html", [comparison]))
     rows = page.tables["results-1"][1:-1]
-    for column in range(1, len(record["metrics"]) + 2):
+    for column in range(1, len(comparison.metrics) + 2):
         cells = [row[column] for row in rows]
         levels = sorted({float(cell["text"]) for cell in cells}, reverse=True)
         for cell in cells:
@@ -138,9 +144,9 @@ def test_best_and_second_best_are_marked_per_column_without_the_oracle(tmp_path,
     assert not any("best" in cell["class"] for cell in page.tables["results-1"][-1][1:])
 
 
-def test_names_and_texts_stay_text(tmp_path, problem, record, fusers):
+def test_names_and_texts_stay_text(tmp_path, problem, comparison, fusers):
     dataset, stack = problem
-    page = Page(write_comparison_page(tmp_path / "page.html", [record]))
+    page = Page(write_comparison_page(tmp_path / "page.html", [comparison]))
     assert "<i>" not in page.source
     cases = collect_cases(stack, dataset, fusers, folds=3)
     page = Page(write_cases_page(tmp_path / "cases.html", cases, captions={"img0": NASTY[0]}))
@@ -163,7 +169,7 @@ def test_embedded_json_cannot_end_its_element_and_reads_back():
 def test_the_incremental_page_has_every_subset_and_sentence(tmp_path, problem):
     dataset, stack = problem
     result = incremental(stack, dataset, MeanFusion(), folds=3, base="model-0", n_resamples=200)
-    costs = {name: {"ms_per_query": 2.0, "peak_memory_gb": 0.5} for name in stack.names}
+    costs = {name: Cost(ms_per_query=2.0, peak_memory_gb=0.5) for name in stack.names}
     page = Page(write_incremental_page(tmp_path / "page.html", result, costs=costs))
     assert_self_contained(page)
     record = page.json["incremental-json"]
@@ -182,26 +188,41 @@ def test_the_incremental_page_has_every_subset_and_sentence(tmp_path, problem):
     page = Page(write_incremental_page(tmp_path / "page.html", result))
     assert page.source.count("<svg") == 3
     assert "No cost is known" in page.source
+    unknown = costs | {stack.names[0]: Cost(peak_memory_gb=0.5)}
+    page = Page(write_incremental_page(tmp_path / "page.html", result, costs=unknown))
+    assert "No cost is known" in page.source
+    assert page.tables["subsets"][0][-1]["text"] == "Mean"
 
 
-def test_one_page_of_everything_is_the_same_bytes_each_time(tmp_path, problem, record, fusers):
+def test_one_page_of_everything_is_the_same_bytes_each_time(tmp_path, problem, comparison):
     dataset, stack = problem
     train, held_out = dataset.split()
     fuser = WeightedFusion().fit(stack, train)
-    fuser.history_ = [[{"epoch": i, "loss": 1 / (i + 1)} for i in range(4)]]
-    learned = Learned.of("weighted", fuser, stack, held_out)
+    fuser.history_ = [[{"epoch": i, "loss": 1 / (i + 1), "recall@1": 0.2} for i in range(4)]]
+    explained = learned("weighted", fuser, stack, held_out)
+    result = incremental(stack, held_out, fuser, name="weighted", folds=3, n_resamples=99)
     cases = collect_cases(stack, held_out, {"weighted": fuser})
     paths = [tmp_path / "a.html", tmp_path / "b.html"]
     for path in paths:
-        write_report(path, "All & more", comparison=record, learned=learned, cases=cases)
+        write_report(
+            path,
+            "All & more",
+            comparison=comparison,
+            learned=explained,
+            result=result,
+            cases=cases,
+        )
     page = Page(paths[0])
     assert_self_contained(page)
     assert page.source == paths[1].read_text(encoding="utf-8")
     ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
     sections = [attrs["id"] for tag, attrs in page.tags if tag == "section"]
-    assert sections == ["comparison", "learned", "cases"]
+    assert sections == ["comparison", "learned", "incremental", "cases"]
     assert len(set(ids)) == len(ids)
     assert "loss while weighted was fitted" in page.source
+    shown = re.sub(r"<(script|style)[^>]*>.*?</\1>", "", page.source, flags=re.DOTALL)
+    for name in ("recall@", "rsubset@", "WeightedFusion"):  # R@1, Rs@1, weighted everywhere
+        assert name not in shown
 
 
 def test_thumbnails_keep_to_their_budget_and_the_page_says_so(tmp_path, problem):
@@ -221,8 +242,8 @@ def test_thumbnails_keep_to_their_budget_and_the_page_says_so(tmp_path, problem)
     assert all(uri.startswith("data:image/jpeg;base64,/9j/") for uri in pictures.values())
 
 
-def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path, record):
+def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path, comparison):
     (tmp_path / "taken").write_text("")
     with pytest.raises(OptionError, match="cannot be written"):
-        write_comparison_page(tmp_path / "taken" / "page.html", [record])
+        write_comparison_page(tmp_path / "taken" / "page.html", [comparison])
     assert [p.name for p in tmp_path.iterdir()] == ["taken"]

@@ -1,0 +1,175 @@
+"""What is in a store: counts, problems, each provider's passport and cost, and the audits.
+
+Measuring is done in ``audit.py``; reading files in ``store``; showing the result in ``reporting``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from dafm_core.comparison.audit import Audits, audit
+
+if TYPE_CHECKING:
+    from dafm_core.store.store import SimilarityStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one provider took when it was scored on one machine; None where it is not known.
+
+    Parameters
+    ----------
+    ms_per_query : float or None
+        Milliseconds.
+    peak_memory_gb : float or None
+        Gibibytes of main memory of the whole process.
+    """
+
+    ms_per_query: float | None = None
+    peak_memory_gb: float | None = None
+
+    @classmethod
+    def read(cls, store: SimilarityStore, name: str) -> Self:
+        """Return the cost that a store holds for one provider."""
+        recorded = store.cost(name)
+        return cls(
+            ms_per_query=recorded.get("ms_per_query"),
+            peak_memory_gb=recorded.get("peak_memory_gb"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredProvider:
+    """One provider's matrix in a store.
+
+    Parameters
+    ----------
+    name, source, dtype : str
+        ``source`` says whether the matrix was scored here or imported.
+    fingerprint : mapping of str to str
+        What decides the scores, e.g. the checksum of a checkpoint.
+    tied_share : float
+        Share of cells, in [0, 1], whose value stands more than once in their row.
+    missing_images : tuple of str
+        Ids of gallery images that could not be read.
+    cost : Cost
+    passport, recorded_cost : mapping
+        As the store's files have them, the checksums of blocks left out.
+    """
+
+    name: str
+    source: str
+    dtype: str
+    fingerprint: Mapping[str, str]
+    tied_share: float
+    missing_images: tuple[str, ...]
+    cost: Cost
+    passport: Mapping[str, Any] = field(repr=False)
+    recorded_cost: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def read(cls, store: SimilarityStore, name: str) -> Self:
+        """Return what a store holds of one provider."""
+        passport = {key: value for key, value in store.passport(name).items() if key != "blocks"}
+        return cls(
+            name=name,
+            source=str(passport.get("source", "")),
+            dtype=str(passport.get("dtype", "")),
+            fingerprint={k: str(v) for k, v in passport.get("fingerprint", {}).items()},
+            tied_share=float(passport.get("tied_share", 0.0)),
+            missing_images=tuple(passport.get("missing_images", ())),
+            cost=Cost.read(store, name),
+            passport=passport,
+            recorded_cost=store.cost(name),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the passport with the cost."""
+        return {**self.passport, "cost": dict(self.recorded_cost)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What ``inspect_store`` returns.
+
+    Parameters
+    ----------
+    store : str
+        Path of the folder.
+    protocol : str
+    n_queries, n_gallery, n_groups : int
+    problems : tuple of str
+        One line for each kind of id that is not in the gallery.
+    unfinished : tuple of str
+        Providers whose scoring was interrupted.
+    providers : tuple of StoredProvider
+    audits : Audits or None
+        None where no matrix is complete, or a query has no target.
+    damage : tuple of str or None
+        One line for each block of rows that does not match its checksum; None where checksums were
+        not asked for.
+    """
+
+    store: str
+    protocol: str
+    n_queries: int
+    n_gallery: int
+    n_groups: int
+    problems: tuple[str, ...]
+    unfinished: tuple[str, ...]
+    providers: tuple[StoredProvider, ...]
+    audits: Audits | None
+    damage: tuple[str, ...] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values; the audits' shares and scores in [0, 1]."""
+        return {
+            "store": self.store,
+            "protocol": self.protocol,
+            "n_queries": self.n_queries,
+            "n_gallery": self.n_gallery,
+            "n_groups": self.n_groups,
+            "problems": list(self.problems),
+            "unfinished": list(self.unfinished),
+            "providers": [provider.to_json() for provider in self.providers],
+            "audits": None if self.audits is None else self.audits.to_json(),
+            "damage": None if self.damage is None else list(self.damage),
+        }
+
+
+def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection:
+    """Inspect a store, and audit its single models where every query has a target.
+
+    Parameters
+    ----------
+    store : SimilarityStore
+    verify : bool, default=False
+        Whether to compare every block of rows with its checksum, which reads all of them.
+
+    Raises
+    ------
+    StoreError
+        If a file of the store cannot be read.
+    """
+    dataset = store.dataset
+    audits = None
+    if store.providers and dataset.targets.counts.all():
+        audits = audit(store.stack())
+    return Inspection(
+        store=str(store.path),
+        protocol=store.protocol,
+        n_queries=dataset.n_queries,
+        n_gallery=dataset.n_gallery,
+        n_groups=len(set(dataset.groups.tolist())),
+        problems=tuple(dataset.problems()),
+        unfinished=store.unfinished,
+        providers=tuple(StoredProvider.read(store, name) for name in store.providers),
+        audits=audits,
+        damage=_damage(store, store.providers) if verify else None,
+    )
+
+
+def _damage(store: SimilarityStore, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(line for name in names for line in store.verify(name))

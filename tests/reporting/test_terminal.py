@@ -1,0 +1,204 @@
+"""What reaches a terminal: whole numbers at every width, and nothing that a reader cannot see."""
+
+import contextlib
+import io
+import json
+import re
+import string
+import unicodedata
+
+import polars as pl
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from dafm_core.cases.cases import collect_cases
+from dafm_core.comparison.compare import compare
+from dafm_core.comparison.inspection import inspect_store
+from dafm_core.fusion.static import MeanFusion
+from dafm_core.reporting import summaries, terminal
+from dafm_core.reporting.cases_section import hits_table, list_table, reasons_table
+from dafm_core.reporting.cells import Cell, Table, percent_cell, text_cell
+from dafm_core.reporting.layout import GAP, lay_out
+from dafm_core.store.store import SimilarityStore
+
+WIDTHS = (60, 80, 120, 200)
+HOSTILE = (
+    "[/bold]",
+    "[red]x[/red]",
+    "[link=http://example.org]",
+    ":smile:",
+    "\x1b[2J\x1b]0;title\x07",
+    "a\rb\nc\td",
+    "\u202egpj.exe",
+    "\x9b31m",
+    "\ud800",
+)
+
+
+def shown(print_something):
+    """Return what a call prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        print_something()
+    return printed.getvalue()
+
+
+names = st.text(string.ascii_letters + string.digits + "-_[]/:", min_size=1, max_size=45)
+numbers = st.integers(0, 10**9) | st.floats(-1e6, 1e6).map(lambda x: round(x, 2))
+
+
+@st.composite
+def tables(draw):
+    kinds = ["name", *draw(st.lists(st.sampled_from(["name", "number", "span"]), max_size=14))]
+    titles = draw(st.lists(names, min_size=len(kinds), max_size=len(kinds), unique=True))
+
+    def cell(kind):
+        if kind == "name":
+            return text_cell(draw(names))
+        value = draw(numbers)
+        note = f"[{value - 1:.2f}, {value + 1:.2f}]" if kind == "span" else ""
+        return Cell(f"{value:+.2f}" if kind == "span" else str(value), value, note)
+
+    n_rows = draw(st.integers(1, 4))
+    rows = tuple(tuple(cell(kind) for kind in kinds) for _ in range(n_rows))
+    essential = tuple(draw(st.lists(st.sampled_from(titles), max_size=2)))
+    return Table("A caption.", tuple(titles), rows, ("",) * n_rows, essential)
+
+
+WIDE = Table(
+    "Comparison",
+    ("Method", *(f"recall@{k}" for k in range(1, 9)), "Mean"),
+    tuple(
+        (text_cell(f"captions-sentence-transformer-{i}"), *[percent_cell(1.0, (0.9, 1.0))] * 9)
+        for i in range(3)
+    ),
+    ("single",) * 3,
+    ("Mean",),
+)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@settings(max_examples=60, deadline=None)
+@given(table=tables())
+@example(table=WIDE)
+def test_every_number_and_name_of_a_shown_column_is_whole(width, table):
+    layout = lay_out(table, width)
+    printed = shown(lambda: terminal.print_table(table, width=width))
+    body = printed.splitlines()[1:]
+    assert all(len(line) <= width for line in body)
+    start = 0
+    for column, places in zip(layout.columns, layout.widths, strict=True):
+        strip = [line[start : start + places].strip() for line in body]
+        start += places + GAP
+        cells = [row[column] for row in table.rows]
+        if table.numeric[column]:
+            missing = [cell.text for cell in cells if cell.text not in strip]
+            assert missing == []
+            if layout.with_notes:
+                assert [cell.note for cell in cells if cell.note not in strip] == []
+        else:
+            assert "".join(cell.text for cell in cells) in "".join(strip)
+    gone = set(table.columns) - {table.columns[column] for column in layout.columns}
+    said = " ".join(printed[printed.find("Left out at") :].split()) if layout.left_out else ""
+    assert set(layout.left_out) - {"intervals"} == gone
+    assert all(re.sub(r"\s", "", title) in re.sub(r"\s", "", said) for title in gone)
+
+
+@settings(max_examples=60, deadline=None)
+@given(table=tables(), width=st.integers(60, 200))
+def test_nothing_is_left_out_that_would_fit(table, width):
+    layout = lay_out(table, width)
+    wider = lay_out(table, width + 1)
+    assert set(layout.columns) <= set(wider.columns) or layout.with_notes < wider.with_notes
+    if not layout.left_out:
+        assert layout.columns == tuple(range(len(table.columns)))
+    assert layout.columns[0] == 0
+    assert sum(layout.widths) + GAP * (len(layout.widths) - 1) <= width
+
+
+def test_the_column_that_decides_is_left_out_last():
+    layout = lay_out(WIDE, 36)
+    assert [WIDE.columns[c] for c in layout.columns] == ["Method", "recall@1", "Mean"]
+    assert layout.left_out == (*(f"recall@{k}" for k in range(2, 9)), "intervals")
+
+
+def assert_nothing_hidden(text):
+    hidden = {c for c in text if unicodedata.category(c) in {"Cc", "Cs"} or c == "\u202e"}
+    assert hidden <= {"\n"}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_texts_of_others_are_shown_as_they_are_and_hide_nothing(name):
+    table = Table(name, ("Name", name), ((text_cell(name), text_cell(name)),), ("",))
+    calls = [
+        lambda: terminal.print_table(table),
+        lambda: terminal.print_table(table, width=60),
+        lambda: terminal.say(name),
+        lambda: terminal.print_records("plugins", [{"name": name, "why": name}]),
+        lambda: terminal.print_record({"name": name}),
+    ]
+    for call in calls:
+        text = shown(call)
+        assert_nothing_hidden(text)
+        assert all(piece in text for piece in re.split(r"[^ -~]", name))
+    printed = shown(lambda: terminal.print_json({"name": name}))
+    assert json.loads(printed) == {"name": name}
+    assert_nothing_hidden(printed)
+
+
+@pytest.fixture
+def hostile_problem(make_problem):
+    """Queries with hostile ids and texts, in a gallery of hostile ids."""
+    dataset, stack = make_problem(n_queries=40, n_gallery=30)
+    bad = [name for name in HOSTILE if name != "\ud800"]  # polars keeps UTF-8 only
+    renamed = {id_: f"{bad[i % len(bad)]}{id_}" for i, id_ in enumerate(dataset.gallery_ids)}
+    rows = dataset.queries.to_dicts()
+    for i, row in enumerate(rows):
+        row["query_id"] = row["text"] = f"{bad[i % len(bad)]}{i}"
+        row["reference"] = renamed[row["reference"]]
+        for column in ("targets", "subset", "excluded"):
+            row[column] = [renamed[id_] for id_ in row[column]]
+    queries = pl.DataFrame(rows, schema=dataset.queries.schema)
+    gallery_ids = tuple(renamed[id_] for id_ in dataset.gallery_ids)
+    dataset = type(dataset)(
+        protocol="[/toy]\x1b", gallery_ids=gallery_ids, queries=queries, metrics=("recall@1",)
+    )
+    stack = type(stack).from_matrices(
+        dict(zip(stack.names, stack.matrices, strict=True)),
+        protocol=dataset.protocol,
+        query_ids=dataset.query_ids,
+        gallery_ids=gallery_ids,
+        excluded=dataset.excluded,
+    )
+    return dataset, stack
+
+
+def test_a_hostile_dataset_is_compared_inspected_and_shown(hostile_problem, tmp_path):
+    dataset, stack = hostile_problem
+    fusers = {"[/red]\u202emean": MeanFusion()}
+    comparison = compare(stack, dataset, fusers, folds=2, n_resamples=99)
+    cases = collect_cases(stack, dataset, fusers, folds=2)
+    store = SimilarityStore.create(tmp_path / "store", dataset)
+    for name, matrix in zip(stack.names, stack.matrices, strict=True):
+        passport = {"source": "[/test]\x1b", "fingerprint": {"[a]": "\x1b[0m"}}
+        with store.writer(name, passport=passport, block_rows=40) as writer:
+            writer.write(0, matrix)
+    (name,) = fusers
+    calls = [
+        lambda: summaries.print_comparison(comparison),
+        lambda: summaries.print_inspection(inspect_store(store)),
+        *(lambda i=i: terminal.print_table(hits_table(cases, i)) for i in range(8)),
+        *(lambda i=i: terminal.print_table(reasons_table(cases, name, i)) for i in range(8)),
+        lambda: terminal.print_table(list_table(cases, name, limit=20), width=80),
+    ]
+    for call in calls:
+        text = shown(call)
+        assert text.strip()
+        assert_nothing_hidden(text)
+
+
+def test_a_store_says_what_it_has_not(tmp_path, dataset):
+    store = SimilarityStore.create(tmp_path / "store", dataset)
+    text = shown(lambda: summaries.print_inspection(inspect_store(store, verify=True)))
+    assert "no providers" in text
+    assert "checksums: 0 damaged" in text
