@@ -52,6 +52,17 @@ def test_designs_describe_themselves(stack):
     assert repr(Train(train)) == "Train()"  # a stack is too long to be read
 
 
+def test_the_key_tells_everything_that_decides_a_design_apart(stack):
+    """Trials are counted by it: two training parts of one size are two designs."""
+    train = stack.take_queries(stack.query_ids[:20])
+    other = stack.take_queries(stack.query_ids[-20:])
+    designs = [Folds(3), Folds(3, seed=1), Folds(4), Train(train), Train(other), AsGiven()]
+    assert len({design.key for design in designs}) == len(designs)
+    assert Train(train).words == Train(other).words
+    moved = train.take_queries(train.query_ids[::-1])
+    assert Train(moved).key == Train(train).key  # the order of queries decides nothing
+
+
 def test_leakage_counts_what_held_out_queries_share(make_problem):
     _, stack = make_problem(n_queries=16)
     parts = Folds(4).parts(stack)
