@@ -211,7 +211,7 @@ class Fuser(ABC):
         bank: SimilarityStack | None = None,
         progress: Progress | None = None,
     ) -> Self:
-        """Learn from the queries of a stack.
+        """Learn from the queries of a stack; a fit that fails leaves the fuser unfitted.
 
         Parameters
         ----------
@@ -239,7 +239,11 @@ class Fuser(ABC):
         if bank is not None:
             record.check(bank.gallery, who=f"{self.name}: bank", may_lack=True)
         self.record_ = record
-        self._fit(stack, bank=bank, progress=progress)
+        try:
+            self._fit(stack, bank=bank, progress=progress)
+        except BaseException:
+            del self.record_  # it would stand beside nothing, or beside what an earlier fit learned
+            raise
         return self
 
     def fuse(self, stack: SimilarityStack, *, name: str | None = None) -> Run:
