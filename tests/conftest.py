@@ -7,11 +7,15 @@ os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # ranx, an oracle: 2 s on small
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.store.stack import SimilarityStack
 
 ROOT = Path(__file__).parent.parent
+
+settings.register_profile("dafm", deadline=None)  # how long a law takes says nothing about it
+settings.load_profile("dafm")
 
 
 @pytest.fixture

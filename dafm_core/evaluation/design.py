@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from dafm_core.datasets.base import Dataset
+from dafm_core.ground.ids import hash_strings
 from dafm_core.store.stack import SimilarityStack
 
 
@@ -88,8 +89,8 @@ class Train:
 
     @property
     def key(self) -> str:
-        """The words."""
-        return self.words
+        """Words and a hash of the training queries, in any order."""
+        return f"{self.words}, {hash_strings(sorted(self.stack.query_ids))[:12]}"
 
     def parts(self, stack: SimilarityStack) -> list[Part]:
         """Return the one part."""

@@ -212,7 +212,7 @@ class Fuser(ABC):
         bank: SimilarityStack | None = None,
         progress: Progress | None = None,
     ) -> Self:
-        """Learn from the queries of a stack.
+        """Learn from the queries of a stack; a fit that fails leaves the fuser unfitted.
 
         Parameters
         ----------
@@ -241,7 +241,11 @@ class Fuser(ABC):
             record.check(bank.gallery, who=f"{self.name}: bank", may_lack=True)
         self.record_ = record
         whole_bank = None if bank is None else completed(bank)
-        self._fit(completed(stack), bank=whole_bank, progress=progress)
+        try:
+            self._fit(completed(stack), bank=whole_bank, progress=progress)
+        except BaseException:
+            del self.record_  # it would stand beside nothing, or beside what an earlier fit learned
+            raise
         return self
 
     def fuse(self, stack: SimilarityStack, *, name: str | None = None) -> Run:

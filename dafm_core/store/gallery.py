@@ -26,7 +26,7 @@ class Gallery:
     names : tuple of str
         Provider names, sorted: the order of the K axis of every tile.
     ids : Ids
-        Candidates, in the order of the N axis.
+        Candidates, in the order of the N axis; made of any sequence of distinct ids.
     passports : mapping of str to mapping
         Where each provider's scores come from, as far as it is known.
     neighbours : mapping of str to ndarray of shape (n_gallery, M), int32
@@ -34,6 +34,11 @@ class Gallery:
         where a neighbour is not in this gallery.
     unknown : mapping of str to {"below", "not-asked"}
         For providers with shortlists: what a candidate is that they do not list (NaN in a tile).
+
+    Raises
+    ------
+    DatasetError
+        If an id stands twice.
     """
 
     names: tuple[str, ...]
@@ -41,6 +46,9 @@ class Gallery:
     passports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     neighbours: Mapping[str, NDArray[np.int32]] = field(default_factory=dict, repr=False)
     unknown: Mapping[str, Unknown] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", Ids.distinct(self.ids, where="gallery"))
 
     @property
     def n_providers(self) -> int:
@@ -81,13 +89,16 @@ class Gallery:
         ------
         AlignmentError
             If an image is not in the gallery.
+        DatasetError
+            If one is given twice.
         """
-        columns = self.ids.positions(ids, where="stack", what="gallery image")
+        taken = Ids.distinct(ids, where="gallery")
+        columns = self.ids.positions(taken, where="stack", what="gallery image")
         new = np.full(self.n_candidates, -1, np.int64)
         new[columns] = np.arange(len(columns))
         return replace(
             self,
-            ids=Ids(ids),
+            ids=taken,
             neighbours={
                 name: np.where(nearest >= 0, new[nearest], -1).astype(np.int32)[columns]
                 for name, nearest in self.neighbours.items()

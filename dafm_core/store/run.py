@@ -18,6 +18,7 @@ class Run:
     ----------
     name : str
     query_ids, gallery_ids : Ids
+        Made of any sequence of ids.
     scores : ndarray of shape (n_queries, n_gallery), float32
         Higher is better; -inf where the candidate is excluded for the query.
     fitted_query_ids : frozenset of str
@@ -29,3 +30,9 @@ class Run:
     gallery_ids: Ids
     scores: NDArray[np.float32] = field(repr=False)
     fitted_query_ids: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("query_ids", "gallery_ids"):
+            ids = getattr(self, name)
+            if not isinstance(ids, Ids):
+                object.__setattr__(self, name, Ids(ids))

@@ -13,7 +13,6 @@ from dafm_core.comparison.audit import (
     headroom,
     redundancy,
     resolution,
-    ties,
 )
 from dafm_core.evaluation.evaluate import evaluate_providers
 from dafm_core.store.stack import SimilarityStack
@@ -22,16 +21,6 @@ from dafm_core.store.stack import SimilarityStack
 @pytest.fixture
 def problem(make_problem):
     return make_problem(n_queries=120)
-
-
-def stack_of(stack, matrices):
-    return SimilarityStack.from_matrices(
-        matrices,
-        protocol=stack.protocol,
-        query_ids=stack.query_ids,
-        gallery_ids=stack.gallery_ids,
-        excluded=stack.excluded,
-    )
 
 
 def with_gallery(dataset, ids):
@@ -71,8 +60,8 @@ def test_order_changes_are_put_into_words():
 
 
 def test_headroom_counts_unique_solves_and_shared_errors(problem):
-    dataset, stack = problem
-    singles = evaluate_providers(stack, dataset)
+    _, stack = problem
+    singles = evaluate_providers(stack)
     found = headroom(singles)
     solved = {name: e.frame["recall@1"].to_numpy() == 1 for name, e in singles.items()}
     others = solved["model-1"] | solved["model-2"]
@@ -86,12 +75,13 @@ def test_headroom_counts_unique_solves_and_shared_errors(problem):
 def test_a_copy_is_redundant_and_leaves_no_headroom(problem):
     dataset, stack = problem
     first = np.asarray(stack.matrices[0])
-    twins = stack_of(stack, {"a": first, "b": 2 * first + 1, "c": -first, "d": 0 * first})
+    matrices = {"a": first, "b": 2 * first + 1, "c": -first, "d": 0 * first}
+    twins = SimilarityStack.from_matrices(matrices, dataset)
     pairs = redundancy(twins)
     assert pairs["a & b"] == pytest.approx(1)
     assert pairs["a & c"] == pytest.approx(-1)
     assert pairs["a & d"] == pytest.approx(0)
-    found = headroom(evaluate_providers(twins.select(["a", "b"]), dataset))
+    found = headroom(evaluate_providers(twins.select(["a", "b"])))
     assert found.error_overlap["a & b"] == 1.0
     assert found.unique_solves == {"a": 0.0, "b": 0.0}
 
@@ -99,7 +89,8 @@ def test_a_copy_is_redundant_and_leaves_no_headroom(problem):
 def test_ties_show_what_the_rule_is_worth(problem):
     dataset, stack = problem
     first = np.asarray(stack.matrices[0])
-    found = ties(stack_of(stack, {"flat": 0 * first, "fine": first}), dataset)
+    matrices = {"flat": 0 * first, "fine": first}
+    found = audit(SimilarityStack.from_matrices(matrices, dataset)).ties
     n = dataset.n_gallery - 1
     assert found["flat"].tied_share == found["flat"].lenient == 1.0
     assert found["flat"].strict == 0.0
@@ -110,7 +101,7 @@ def test_ties_show_what_the_rule_is_worth(problem):
 
 def test_resolution_matches_the_textbook(problem):
     dataset, stack = problem
-    found = resolution(evaluate_providers(stack, dataset), dataset)
+    found = resolution(evaluate_providers(stack), dataset)
     assert found.half_width == pytest.approx(1.96 * np.sqrt(0.1 / 120))
     assert found.n_groups == 30
     assert found.clustered_half_width == pytest.approx(found.half_width * found.design_effect**0.5)
@@ -129,7 +120,8 @@ def test_one_provider_without_subsets_is_defined(problem):
     for row in queries:
         row |= {"subset": [], "excluded": []}
     bare = replace(dataset, queries=type(dataset.queries)(queries, schema=dataset.queries.schema))
-    found = audit(stack.select(["model-0"]), bare, metrics=["recall@1"])
+    alone = SimilarityStack.from_matrices({"model-0": stack.matrices[0]}, bare)
+    found = audit(alone, metrics=["recall@1"])
     assert found.redundancy == {}
     assert found.headroom.error_overlap == {}
     assert found.resolution.design_effect is None  # it takes two models to measure one

@@ -10,8 +10,10 @@ import pytest
 from dafm_core.comparison.compare import compare
 from dafm_core.comparison.verdict import verdict
 from dafm_core.errors import DatasetError, FuserError, LeakageError, OptionError
+from dafm_core.evaluation.design import Folds, Train
 from dafm_core.fusion.base import Fuser
 from dafm_core.fusion.static import BestSingle, MeanFusion, VotingFusion, WeightedFusion
+from dafm_core.metrics import truth as truth_module
 
 
 class Memorizer(Fuser):
@@ -20,13 +22,13 @@ class Memorizer(Fuser):
     kind = "learned"
     learns = True
 
-    def _fit(self, stack, dataset):
+    def _fit(self, stack, *, bank, progress):
         self.known_ = {
             stack.tile(row, row + 1).tobytes(): targets
-            for row, targets in enumerate(dataset.targets)
+            for row, targets in enumerate(stack.truth.targets)
         }
 
-    def scorer(self, stack):
+    def _scorer(self, gallery):
         def score(tile):
             fused = np.where(np.isneginf(tile[:, 0]), -np.inf, 0).astype(np.float32)
             for row, scores in zip(fused, tile, strict=True):
@@ -41,7 +43,7 @@ class NeighbourFilter(Fuser):
 
     kind = "learned"
 
-    def scorer(self, stack):
+    def _scorer(self, gallery):
         return lambda tile: tile.mean(1) + 0.5 * np.roll(tile.mean(1), 1, axis=1)
 
 
@@ -60,8 +62,8 @@ def problem(make_problem):
 
 @pytest.fixture
 def comparison(problem):
-    dataset, stack = problem
-    return compare(stack, dataset, FUSERS, folds=4, n_resamples=500)
+    _, stack = problem
+    return compare(stack, FUSERS, design=Folds(4), n_resamples=500)
 
 
 def test_rows_come_in_order_of_kind(comparison):
@@ -108,87 +110,86 @@ def test_differences_are_paired_with_the_best_of_the_table(comparison):
 def test_fusing_helps_here_and_the_gate_says_so(comparison):
     assert comparison.verdict.action == "deploy-rule"
     assert comparison.verdict.reason.startswith("Deploy the rule")
-    assert verdict(comparison, metric="recall@1").metric == "recall@1"
+    assert verdict(comparison.rows, metric="recall@1").metric == "recall@1"
 
 
 def test_nothing_learned_by_heart_survives_the_folds(problem):
     dataset, stack = problem
-    row = compare(stack, dataset, {"parrot": Memorizer()}, folds=4, n_resamples=50).row("parrot")
+    design = Folds(4)
+    row = compare(stack, {"parrot": Memorizer()}, design=design, n_resamples=50).row("parrot")
     assert row.metrics["recall@1"].value == pytest.approx(1 / (dataset.n_gallery - 1), rel=0.01)
 
 
 def test_a_training_part_is_used_and_kept_apart(problem):
-    dataset, stack = problem
-    train, test = dataset.split(test_size=0.4, seed=2)
-    result = compare(stack, test, FUSERS, train=train, n_resamples=50)
+    _, stack = problem
+    train, test = stack.split(test_size=0.4, seed=2)
+    result = compare(test, FUSERS, design=Train(train), n_resamples=50)
     assert result.n_queries == test.n_queries
     assert result.audits.leakage.groups == 0.0
     with pytest.raises(LeakageError):
-        compare(stack, dataset, FUSERS, train=train, n_resamples=50)
+        compare(stack, FUSERS, design=Train(train), n_resamples=50)
 
 
 def test_fusers_are_used_as_given_without_a_training_part(problem):
-    dataset, stack = problem
-    train, test = dataset.split(seed=0)
-    fitted = WeightedFusion().fit(stack, train)
+    _, stack = problem
+    train, test = stack.split(seed=0)
+    fitted = WeightedFusion().fit(train)
     fusers = {"weights": fitted, "mean": MeanFusion(), "rrf": VotingFusion("rrf")}
-    assert "as given" in compare(stack, test, fusers, n_resamples=50).design
+    result = compare(test, fusers, n_resamples=50)
+    assert "as given" in result.design
+    assert result.audits.leakage is None  # nothing was fitted here
     with pytest.raises(LeakageError):
-        compare(stack, dataset, fusers, n_resamples=50)
+        compare(stack, fusers, n_resamples=50)
     with pytest.raises(FuserError, match="not fitted"):
-        compare(stack, test, {"weights": WeightedFusion()}, n_resamples=50)
+        compare(test, {"weights": WeightedFusion()}, n_resamples=50)
 
 
 def test_fusers_are_also_taken_by_name(problem):
-    dataset, stack = problem
-    named = compare(stack, dataset, ["mean", "voting-rrf"], folds=3, n_resamples=50)
+    _, stack = problem
+    named = compare(stack, ["mean", "voting-rrf"], design=Folds(3), n_resamples=50)
     assert [row.name for row in named.rows][-2:] == ["mean", "voting-rrf"]
     with pytest.raises(OptionError, match="did you mean 'mean'"):
-        compare(stack, dataset, ["meam"], folds=3)
+        compare(stack, ["meam"], design=Folds(3))
 
 
 def test_the_order_audit_names_who_looks_at_the_file_order(problem):
     dataset, stack = problem
-    column = dataset.gallery_index
+    column = dataset.gallery_ids.place
     neighbours = [dataset.gallery_ids[(column[t] - 1) % 40] for (t,) in dataset.queries["targets"]]
     boost = np.array(stack.matrices[0])
     boost[np.arange(200), [column[i] for i in neighbours]] += 6.0
     matrices = dict(zip(stack.names, (boost, *stack.matrices[1:]), strict=True))
-    told = type(stack).from_matrices(
-        matrices,
-        protocol=stack.protocol,
-        query_ids=stack.query_ids,
-        gallery_ids=stack.gallery_ids,
-        excluded=stack.excluded,
-    )
+    told = type(stack).from_matrices(matrices, dataset)
+    options = {"design": Folds(2), "n_resamples": 50}
     with np.errstate(invalid="ignore"):
-        result = compare(told, dataset, {"filter": NeighbourFilter()}, folds=2, n_resamples=50)
+        result = compare(told, {"filter": NeighbourFilter()}, **options)
     assert result.audits.order.changes["filter"]["recall@1"] > 0.05
     assert "filter depends on the order" in result.audits.order.words
-    honest = compare(stack, dataset, {"parrot": Memorizer()}, folds=2, n_resamples=50)
+    honest = compare(stack, {"parrot": Memorizer()}, **options)
     assert "parrot does not depend on the order" in honest.audits.order.words
 
 
 def test_progress_counts_the_folds_of_every_row_and_reaches_the_end(problem):
-    dataset, stack = problem
+    _, stack = problem
     seen = {}
     compare(
         stack,
-        dataset,
-        FUSERS,
-        folds=2,
+        FUSERS | {"parrot": Memorizer()},
+        design=Folds(2),
         n_resamples=50,
-        progress=lambda what, done, total: seen.update({what: (done, total)}),
+        progress=lambda what, done, total: seen.setdefault(what, []).append((done, total)),
     )
-    learned = {name for name, fuser in FUSERS.items() if fuser.kind == "learned"}
-    assert learned | {"tuned rules", "intervals and tests"} <= seen.keys()
-    assert all(seen[name] == (2, 2) for name in learned)
-    assert all(done == total for done, total in seen.values())
+    for fitted_by_fold in ("parrot", "weights"):
+        assert seen.pop(fitted_by_fold) == [(0, 2), (1, 2), (2, 2)]
+    assert seen == {
+        "tuned rules": [(0, 3), (3, 3)],  # of the other rows, measured in one pass
+        "intervals and tests": [(0, 1), (1, 1)],
+    }
 
 
 def test_same_seed_same_table(problem, comparison):
-    dataset, stack = problem
-    again = compare(stack, dataset, FUSERS, folds=4, n_resamples=500)
+    _, stack = problem
+    again = compare(stack, FUSERS, design=Folds(4), n_resamples=500)
     assert again.to_json() == comparison.to_json()
 
 
@@ -215,26 +216,61 @@ def test_it_prints_as_a_table(comparison):
 
 def test_what_makes_no_sense_is_refused(problem):
     dataset, stack = problem
-    with pytest.raises(OptionError, match="got both"):
-        compare(stack, dataset, FUSERS, folds=3, train=dataset)
     with pytest.raises(OptionError, match="'model-0' is taken"):
-        compare(stack, dataset, {"model-0": MeanFusion()}, folds=3)
+        compare(stack, {"model-0": MeanFusion()}, design=Folds(3))
     with pytest.raises(OptionError, match="unknown metric"):
-        compare(stack, dataset, FUSERS, folds=3, metrics=["recal@1"])
+        compare(stack, FUSERS, design=Folds(3), metrics=["recal@1"])
     with pytest.raises(DatasetError, match="number of groups"):
-        compare(stack, replace(dataset, queries=dataset.queries.head(4)), FUSERS, folds=3)
+        compare(stack.take_queries(dataset.query_ids[:4]), FUSERS, design=Folds(3))
 
 
 def test_one_provider_is_a_comparison_too(problem):
-    dataset, stack = problem
-    result = compare(stack.select(["model-0"]), dataset, FUSERS, folds=2, n_resamples=50)
+    _, stack = problem
+    result = compare(stack.select(["model-0"]), FUSERS, design=Folds(2), n_resamples=50)
     assert result.verdict.action == "stay"
     single = result.evaluations["model-0"].frame
     assert all(evaluation.frame.equals(single) for evaluation in result.evaluations.values())
 
 
 def test_singles_alone_are_a_comparison_too(problem):
-    dataset, stack = problem
-    result = compare(stack, dataset, {}, n_resamples=50)
+    _, stack = problem
+    result = compare(stack, {}, n_resamples=50)
     assert result.verdict.action == "stay"
     assert result.verdict.name in stack.names
+
+
+def test_every_single_is_ranked_once(problem, monkeypatch):
+    """Rows, oracle, headroom and ties all read the same ranks."""
+    _, stack = problem
+    ranked = []
+    rank_targets = truth_module.rank_targets
+
+    def spy(scores, targets, *, within=None, n_targets=None):
+        ranked.append((np.array(scores), within is not None))
+        return rank_targets(scores, targets, within=within, n_targets=n_targets)
+
+    monkeypatch.setattr(truth_module, "rank_targets", spy)
+    compare(stack, {"mean": MeanFusion(), "parrot": Memorizer()}, design=Folds(2), n_resamples=50)
+    tile = stack.tile(0, stack.n_queries)
+    for k in range(stack.n_providers):
+        times = [within for scores, within in ranked if np.array_equal(scores, tile[:, k])]
+        assert times == [False, True]  # once in the gallery, once in the subset
+    ranked.clear()
+    compare(replace(stack), {}, n_resamples=50)
+    assert len(ranked) == 2 * stack.n_providers
+
+
+def test_unlabelled_queries_are_handed_to_every_fit(problem):
+    banks = []
+
+    class Banked(Memorizer):
+        def _fit(self, stack, *, bank, progress):
+            banks.append(bank)
+            super()._fit(stack, bank=bank, progress=progress)
+
+    _, stack = problem
+    bank, rest = stack.split(seed=0)
+    compare(rest, {"banked": Banked()}, design=Folds(3), bank=bank, n_resamples=50)
+    assert banks == [bank] * 3
+    with pytest.raises(LeakageError, match="the bank holds"):
+        compare(stack, {"banked": Banked()}, design=Folds(3), bank=bank, n_resamples=50)

@@ -10,12 +10,13 @@ import pytest
 from dafm_core.comparison.compare import compare
 from dafm_core.comparison.incremental import incremental, pareto
 from dafm_core.comparison.rows import Interval
-from dafm_core.errors import OptionError
-from dafm_core.evaluation.evaluate import evaluate_providers
+from dafm_core.errors import LeakageError, OptionError
+from dafm_core.evaluation.design import Folds, Train
+from dafm_core.evaluation.evaluate import evaluate, evaluate_providers
 from dafm_core.fusion.static import MeanFusion, WeightedFusion
 from dafm_core.store.stack import SimilarityStack
 
-OPTIONS = {"folds": 3, "n_resamples": 200}
+OPTIONS = {"design": Folds(3), "n_resamples": 200}
 
 
 @pytest.fixture
@@ -25,28 +26,24 @@ def problem(make_problem):
 
 @pytest.fixture
 def result(problem):
-    dataset, stack = problem
-    return incremental(stack, dataset, WeightedFusion(), **OPTIONS)
+    _, stack = problem
+    return incremental(stack, WeightedFusion(), **OPTIONS)
 
 
 def with_twin_and_flat(stack):
     first = np.asarray(stack.matrices[0])
     return SimilarityStack.from_matrices(
-        {"a": first, "b": first, "flat": np.zeros_like(first)},
-        protocol=stack.protocol,
-        query_ids=stack.query_ids,
-        gallery_ids=stack.gallery_ids,
-        excluded=stack.excluded,
+        {"a": first, "b": first, "flat": np.zeros_like(first)}, stack.dataset
     )
 
 
 def test_every_subset_is_there_and_the_full_one_is_the_comparison(problem, result):
-    dataset, stack = problem
+    _, stack = problem
     assert len(result.subsets) == 7
-    table = compare(stack, dataset, {"weights": WeightedFusion()}, **OPTIONS)
+    table = compare(stack, {"weights": WeightedFusion()}, **OPTIONS)
     for metric, cell in table.row("weights").metrics.items():
         assert result.subsets[stack.names][metric].value == pytest.approx(cell.value)
-    for name, evaluation in evaluate_providers(stack, dataset).items():
+    for name, evaluation in evaluate_providers(stack).items():
         assert result.subsets[name,]["recall@1"].value == evaluation.values["recall@1"]
 
 
@@ -71,17 +68,17 @@ def test_shapley_is_the_mean_gain_over_all_orders(result):
 
 
 def test_twins_are_worth_the_same_and_a_constant_provider_nothing(problem):
-    dataset, stack = problem
+    _, stack = problem
     fuser = MeanFusion(normalize="zscore")
-    worth = incremental(with_twin_and_flat(stack), dataset, fuser, **OPTIONS).shapley
+    worth = incremental(with_twin_and_flat(stack), fuser, **OPTIONS).shapley
     assert worth["a"]["recall@1"].value == pytest.approx(worth["b"]["recall@1"].value)
     assert worth["flat"]["recall@1"].value == pytest.approx(0, abs=1e-9)
 
 
 def test_orders_start_with_the_base(problem, result):
-    dataset, stack = problem
+    _, stack = problem
     assert len(result.orders) == factorial(3)
-    based = incremental(stack, dataset, MeanFusion(), base="model-1", **OPTIONS)
+    based = incremental(stack, MeanFusion(), base="model-1", **OPTIONS)
     assert based.orders == [("model-1", "model-0", "model-2"), ("model-1", "model-2", "model-0")]
     steps = based.path(based.orders[0])
     assert [(step.added, step.to) for step in steps] == [
@@ -114,8 +111,8 @@ def test_monotone_is_said_in_words(result, change, words):
 
 
 def test_one_provider_has_no_steps(problem):
-    dataset, stack = problem
-    alone = incremental(stack.select(["model-0"]), dataset, MeanFusion(), **OPTIONS)
+    _, stack = problem
+    alone = incremental(stack.select(["model-0"]), MeanFusion(), **OPTIONS)
     assert alone.monotone("recall@1") == "R@1: one provider, nothing to add."
     assert list(alone.subsets) == [("model-0",)]
 
@@ -139,30 +136,30 @@ def test_json_is_json_in_percent(result):
 
 
 def test_a_training_part_may_replace_the_folds(problem):
-    dataset, stack = problem
-    train, test = dataset.split(seed=0)
-    found = incremental(stack, test, WeightedFusion(), folds=None, train=train, n_resamples=50)
+    _, stack = problem
+    train, test = stack.split(seed=0)
+    fuser = WeightedFusion()
+    found = incremental(test, fuser, design=Train(train), n_resamples=50)
     assert found.n_queries == test.n_queries
     assert found.fuser == "WeightedFusion"
+    pair = ("model-0", "model-2")
+    by_hand = evaluate(fuser.clone().fit(train.select(pair)), test.select(pair)).values
+    assert found.subsets[pair]["recall@5"].value == pytest.approx(by_hand["recall@5"])
 
 
 def test_the_fuser_is_called_what_its_user_called_it(problem):
-    dataset, stack = problem
-    found = incremental(stack, dataset, MeanFusion(), name="mean", **OPTIONS)
+    _, stack = problem
+    found = incremental(stack, MeanFusion(), name="mean", **OPTIONS)
     assert found.fuser == found.to_json()["fuser"] == "mean"
 
 
 def test_what_makes_no_sense_is_refused(problem):
-    dataset, stack = problem
+    _, stack = problem
     with pytest.raises(OptionError, match="did you mean 'model-0'"):
-        incremental(stack, dataset, MeanFusion(), base="model0")
-    with pytest.raises(OptionError, match="got neither"):
-        incremental(stack, dataset, MeanFusion(), folds=None)
-    with pytest.raises(OptionError, match="got both"):
-        incremental(stack, dataset, MeanFusion(), train=dataset)
+        incremental(stack, MeanFusion(), base="model0")
+    with pytest.raises(LeakageError):
+        incremental(stack, WeightedFusion(), design=Train(stack))
     many = {f"m{i}": stack.matrices[0] for i in range(7)}
-    big = SimilarityStack.from_matrices(
-        many, protocol=stack.protocol, query_ids=stack.query_ids, gallery_ids=stack.gallery_ids
-    )
+    big = SimilarityStack.from_matrices(many, stack.dataset)
     with pytest.raises(OptionError, match="at most 6"):
-        incremental(big, dataset, MeanFusion())
+        incremental(big, MeanFusion())

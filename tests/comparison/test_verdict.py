@@ -1,21 +1,19 @@
 """Every verdict, from differences made for it."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from dafm_core.comparison.rows import Difference, Interval, Row
 from dafm_core.comparison.verdict import verdict
 
 
-def difference(reference, value, half_width, p=0.001):
+def difference(reference, value, half_width, p=0.001, p_holm=None):
     return Difference(
         reference=reference,
         value=value,
         low=value - half_width,
         high=value + half_width,
         p_value=p,
-        p_holm=p,
+        p_holm=p if p_holm is None else p_holm,
         wins=0,
         ties=0,
         losses=0,
@@ -23,13 +21,13 @@ def difference(reference, value, half_width, p=0.001):
     )
 
 
-def table(*, rule, learned, half_width=0.01, p=0.001):
-    """Return a comparison whose single model is at 0.3, with a rule and a learned fuser."""
+def table(*, rule, learned, half_width=0.01, p=0.001, p_holm=None):
+    """Return rows of a comparison: a single model at 0.3, with a rule and a learned fuser."""
 
     def row(name, kind, value, **against):
         return Row(name, kind, {"mean": Interval(value, value, value)}, **against)
 
-    over = lambda name, base, value: {"mean": difference(name, value - base, half_width, p)}  # noqa: E731
+    over = lambda name, base, value: {"mean": difference(name, value - base, half_width, p, p_holm)}  # noqa: E731
     rows = [row("model", "single", 0.3)]
     if rule is not None:
         rows.append(row("rrf", "static", rule, vs_best_single=over("model", 0.3, rule)))
@@ -38,7 +36,7 @@ def table(*, rule, learned, half_width=0.01, p=0.001):
         if rule is not None:
             against["vs_best_static"] = over("rrf", rule, learned)
         rows.append(row("light", "learned", learned, **against))
-    return SimpleNamespace(rows=tuple(rows))
+    return tuple(rows)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +66,11 @@ def test_verdict(rule, learned, action, name):
 
 def test_an_interval_above_zero_is_not_enough_where_groups_are_few():
     assert verdict(table(rule=0.35, learned=0.40, p=0.06)).action == "stay"
+
+
+def test_the_gate_goes_by_the_p_value_that_is_adjusted_for_all_rows():
+    assert verdict(table(rule=0.35, learned=0.40, p=0.01, p_holm=0.06)).action == "stay"
+    assert verdict(table(rule=0.35, learned=0.40, p=0.01, p_holm=0.04)).action == "deploy-learned"
 
 
 def test_the_reason_gives_the_numbers():

@@ -166,5 +166,5 @@ def test_bad_galleries(tmp_path):
     with pytest.raises(DatasetError, match="'a' stands twice"):
         folder.load(tmp_path)
     (tmp_path / "gallery.txt").write_bytes(b"\xff\n")
-    with pytest.raises(DatasetError, match="one image id a line"):
+    with pytest.raises(DatasetError, match="expected a text file of ids, one a line"):
         folder.load(tmp_path)

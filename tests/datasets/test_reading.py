@@ -91,19 +91,6 @@ def test_images_by_stem_reads_any_extension(tmp_path):
     assert {k: v.name for k, v in found.items()} == {"a": "a.jpg", "b": "b.png", "c.d": "c.d.jpg"}
 
 
-def test_connected_groups_agree_with_a_search(rng):
-    rows = [list(map(int, rng.integers(0, 60, size=2))) for _ in range(50)]
-    reached = []
-    for start in range(len(rows)):
-        names, before = set(rows[start]), set()
-        while names != before:
-            before = set(names)
-            names |= {name for row in rows if names & set(row) for name in row}
-        reached.append(min(i for i, row in enumerate(rows) if names & set(row)))
-    assert connected_groups(rows) == reached
-    assert len(set(reached)) > 3
-
-
 def test_json_of_any_text_round_trips(tmp_path):
     path = tmp_path / "file.json"
     content = [{"caption": "ééñ 日本 \u2028 \x00"}]

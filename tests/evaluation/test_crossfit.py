@@ -1,64 +1,84 @@
-"""Folds that share no group, leakage counted, and the shortcut for tuned rules."""
+"""Held-out evaluation against a loop by hand, and the shortcut for tuned rules."""
 
-from dataclasses import replace
-
-import numpy as np
-import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from dafm_core.errors import DatasetError, OptionError
-from dafm_core.evaluation.crossfit import (
-    clone,
-    fit_and_evaluate,
-    fold_splits,
-    grouped_folds,
-    leakage,
-    splits_of,
-    tune_and_evaluate,
+from dafm_core.evaluation.crossfit import fit_and_evaluate, tune_and_evaluate
+from dafm_core.evaluation.design import AsGiven, Folds, Train
+from dafm_core.evaluation.evaluate import combine, evaluate
+from dafm_core.fusion.static import (
+    BestSingle,
+    MarginFusion,
+    MeanFusion,
+    VotingFusion,
+    WeightedFusion,
 )
-from dafm_core.fusion.static import BestSingle, MarginFusion, MeanFusion, VotingFusion
+
+METRICS = ["recall@1", "rsubset@1"]
 
 
-@given(
-    st.lists(st.integers(0, 12), min_size=15, max_size=80).filter(lambda g: len(set(g)) >= 4),
-    st.integers(2, 4),
-    st.integers(0, 5),
-)
-def test_folds_part_the_groups(groups, n_folds, seed):
-    fold = grouped_folds(groups, n_folds, seed=seed)
-    assert set(fold) == set(range(n_folds))
-    assert all(len(set(fold[np.array(groups) == g])) == 1 for g in set(groups))
-    assert (fold == grouped_folds(groups, n_folds, seed=seed)).all()
+@pytest.fixture
+def stack(make_problem):
+    return make_problem()[1]
 
 
-def test_folds_are_of_about_equal_size():
-    fold = grouped_folds(np.repeat(np.arange(100), 7), 5)
-    assert np.bincount(fold).tolist() == [140] * 5
+def test_every_part_is_ranked_by_a_copy_fitted_on_its_training_part(stack):
+    parts = Folds(3, seed=1).parts(stack)
+    fuser = WeightedFusion()
+    (found,) = fit_and_evaluate(fuser, stack, parts, metrics=METRICS, name="weights")
+    by_hand = [evaluate(fuser.clone().fit(train), test, metrics=METRICS) for train, test in parts]
+    assert found.frame.equals(combine("weights", by_hand, stack.dataset).frame)
+    assert found.name == "weights"
+    assert found.frame["query_id"].to_list() == list(stack.query_ids)
+    assert not fuser.is_fitted
 
 
-@pytest.mark.parametrize("n_folds", [0, 1, 4])
-def test_impossible_folds_are_refused(n_folds):
-    with pytest.raises(DatasetError, match="expected between 2 and 3"):
-        grouped_folds(["a", "b", "c"], n_folds)
+def test_orders_of_the_gallery_are_ranked_by_the_same_fits(stack, rng):
+    parts = Folds(2).parts(stack)
+    order = rng.permutation(stack.gallery_ids).tolist()
+    fits = []
+
+    class Counted(WeightedFusion):
+        def _fit(self, stack, *, bank, progress):
+            fits.append(stack.query_ids)
+            super()._fit(stack, bank=bank, progress=progress)
+
+        def _scorer(self, gallery):
+            score = super()._scorer(gallery)
+            first = gallery.ids.positions([min(gallery.ids)])
+            ordered = gallery.ids == tuple(order)
+
+            def tell(tile):  # puts one image first, in one of the orders only
+                fused = score(tile)
+                if ordered:
+                    fused[:, first] = 99.0
+                return fused
+
+            return tell
+
+    given, shuffled = fit_and_evaluate(Counted(), stack, parts, orders=(None, order))
+    assert fits == [train.query_ids for train, _ in parts]
+    assert given.frame.equals(fit_and_evaluate(WeightedFusion(), stack, parts)[0].frame)
+    assert shuffled.values["recall@1"] < given.values["recall@1"]
 
 
-def test_leakage_counts_what_held_out_queries_share(make_problem):
-    dataset, _ = make_problem(n_queries=16)
-    splits = fold_splits(dataset, 4)
-    shares = leakage(splits)
-    assert shares.groups == 0.0
-    expected = np.mean(
-        [
-            target in {t for ts in train.queries["targets"] for t in ts}
-            for train, test in splits
-            for (target,) in test.queries["targets"].to_list()
-        ]
+def test_without_a_training_part_a_fuser_is_used_as_it_is(stack):
+    train, test = stack.split(seed=0)
+    fitted = WeightedFusion().fit(train)
+    (found,) = fit_and_evaluate(fitted, test, AsGiven().parts(test))
+    assert found.frame.equals(evaluate(fitted, test).frame)
+    (copied,) = fit_and_evaluate(WeightedFusion(), test, Train(train).parts(test))
+    assert copied.frame.equals(found.frame)
+
+
+def test_progress_is_told_each_part(stack):
+    seen = []
+    fit_and_evaluate(
+        MeanFusion(),
+        stack,
+        Folds(3).parts(stack),
+        progress=lambda *step: seen.append(step),
     )
-    assert shares.targets == pytest.approx(expected)
-    one = replace(dataset, queries=dataset.queries.with_columns(group=pl.lit("same")))
-    assert leakage([(one, one)]).groups == leakage([(one, one)]).references == 1.0
+    assert seen == [("MeanFusion", done, 3) for done in range(4)]
 
 
 @pytest.mark.parametrize(
@@ -72,27 +92,16 @@ def test_leakage_counts_what_held_out_queries_share(make_problem):
     ],
     ids=lambda rule: type(rule).__name__,
 )
-def test_measuring_once_gives_what_fitting_each_fold_gives(make_problem, rule):
-    dataset, stack = make_problem()
-    splits = fold_splits(dataset, 3)
-    options = {"metrics": ["recall@1", "rsubset@1"]}
-    (slow,) = fit_and_evaluate(rule, [stack], dataset, splits, train_stack=stack, **options)
-    fast = tune_and_evaluate({"rule": rule}, stack, dataset, splits, **options)["rule"]
+def test_measuring_once_gives_what_fitting_each_fold_gives(stack, rule):
+    parts = Folds(3).parts(stack)
+    (slow,) = fit_and_evaluate(rule, stack, parts, metrics=METRICS)
+    fast = tune_and_evaluate({"rule": rule}, stack, parts, metrics=METRICS)["rule"]
     assert fast.frame.equals(slow.frame)
 
 
-def test_a_clone_is_new_and_alike():
-    rule = VotingFusion("rrf", constant=3)
-    assert clone(rule) is not rule
-    assert clone(rule).params() == rule.params()
-
-
-def test_splits_follow_what_is_asked_for(make_problem):
-    dataset, _ = make_problem()
-    train, test = dataset.split(seed=0)
-    assert splits_of(test, None, train, 0) == [(train, test)]
-    assert splits_of(dataset, None, None, 0) == []
-    folds = splits_of(dataset, 3, None, 0)
-    assert sorted(q for _, part in folds for q in part.query_ids) == sorted(dataset.query_ids)
-    with pytest.raises(OptionError, match="got both"):
-        splits_of(test, 3, train, 0)
+def test_a_clone_is_new_alike_and_unfitted(stack):
+    rule = VotingFusion("rrf", constant=3).fit(stack)
+    assert rule.clone() is not rule
+    assert rule.clone().params() == rule.params()
+    assert rule.is_fitted
+    assert not rule.clone().is_fitted

@@ -15,7 +15,9 @@ from dafm_core.evaluation.evaluate import (
     mean_over_protocols,
     oracle,
 )
-from dafm_core.fusion.base import Fuser, Run
+from dafm_core.fusion.base import Fuser
+from dafm_core.fusion.static import MeanFusion
+from dafm_core.store.run import Run
 
 
 class Sum(Fuser):
@@ -23,13 +25,22 @@ class Sum(Fuser):
 
     learns = True
 
-    def scorer(self, stack):
+    def _scorer(self, gallery):
         return lambda tile: tile.sum(1)
 
 
 @pytest.fixture
 def problem(make_problem):
     return make_problem()
+
+
+def with_lists(stack, name, row, ids):
+    """Return the stack with another list of ids for one query."""
+    lists = stack.dataset.queries[name].to_list()
+    lists[row] = ids
+    series = pl.Series(name, lists, dtype=pl.List(pl.String))
+    queries = stack.dataset.queries.with_columns(series)
+    return replace(stack, dataset=replace(stack.dataset, queries=queries))
 
 
 def naive_recall(dataset, scores, k):
@@ -43,7 +54,7 @@ def naive_recall(dataset, scores, k):
 
 def test_singles_equal_a_naive_loop(problem):
     dataset, stack = problem
-    evaluations = evaluate_providers(stack, dataset, metrics=["recall@1", "recall@5"])
+    evaluations = evaluate_providers(stack, metrics=["recall@1", "recall@5"])
     for name, matrix in zip(stack.names, stack.matrices, strict=True):
         assert evaluations[name].values == {
             "recall@1": pytest.approx(naive_recall(dataset, matrix, 1)),
@@ -53,7 +64,7 @@ def test_singles_equal_a_naive_loop(problem):
 
 def test_frame_has_ids_groups_and_a_float_column_per_metric(problem):
     dataset, stack = problem
-    frame = evaluate("model-0", stack, dataset).frame
+    frame = evaluate("model-0", stack).frame
     assert frame.columns == ["query_id", "group", *dataset.metrics]
     assert frame["query_id"].to_list() == list(dataset.query_ids)
     assert all(frame[m].dtype == pl.Float64 for m in dataset.metrics)
@@ -63,23 +74,50 @@ def test_alignment_is_by_id(problem, rng):
     dataset, stack = problem
     moved = stack.take_gallery(rng.permutation(stack.gallery_ids).tolist())
     moved = moved.take_queries(rng.permutation(stack.query_ids).tolist())
-    assert evaluate("model-1", moved, dataset).frame.equals(
-        evaluate("model-1", stack, dataset).frame
-    )
+    found = evaluate("model-1", moved)
+    assert found.frame["query_id"].to_list() == list(moved.query_ids)
+    whole = evaluate("model-1", stack)
+    assert combine("model-1", [found], dataset).frame.equals(whole.frame)
+
+
+def test_a_name_alone_is_what_all_providers_together_give(problem):
+    _, stack = problem
+    together = evaluate_providers(stack)
+    assert list(together) == list(stack.names)
+    for name in stack.names:
+        assert evaluate(name, stack).frame.equals(together[name].frame)
 
 
 def test_tiles_do_not_matter(problem, monkeypatch):
-    dataset, stack = problem
-    whole = evaluate("model-0", stack, dataset).frame
+    _, stack = problem
+    whole = evaluate("model-0", stack).frame
+    fused = evaluate(MeanFusion(), stack).frame
     monkeypatch.setattr("dafm_core.store.stack.TILE_BYTES", 1)
-    assert evaluate("model-0", stack, dataset).frame.equals(whole)
+    assert evaluate("model-0", replace(stack)).frame.equals(whole)
+    assert evaluate(MeanFusion(), stack).frame.equals(fused)
 
 
 def test_a_run_scores_like_its_fuser(problem):
     dataset, stack = problem
     fuser = Sum().fit(stack)
-    direct = evaluate(fuser, stack, dataset, allow_fitted=True)
-    assert evaluate_run(fuser.fuse(stack), dataset).frame.equals(direct.frame)
+    direct = evaluate(fuser, stack, allow_fitted=True)
+    run = fuser.fuse(stack)
+    assert evaluate_run(run, dataset, allow_fitted=True).frame.equals(direct.frame)
+
+
+def test_a_run_is_read_by_id(problem, rng):
+    dataset, stack = problem
+    run = MeanFusion().fuse(stack)
+    rows, columns = rng.permutation(60), rng.permutation(40)
+    moved = Run(
+        "moved",
+        [run.query_ids[row] for row in rows],
+        [run.gallery_ids[column] for column in columns],
+        run.scores[np.ix_(rows, columns)],
+    )
+    part = dataset.take(dataset.query_ids[5:20])
+    expected = evaluate(MeanFusion(), stack.take_queries(part.query_ids))
+    assert evaluate_run(moved, part).frame.equals(expected.frame)
 
 
 def test_exclusions_hold_even_where_a_run_does_not_mark_them(problem):
@@ -87,73 +125,89 @@ def test_exclusions_hold_even_where_a_run_does_not_mark_them(problem):
     matrix = np.array(stack.matrices[0])
     matrix[dataset.excluded.rows, dataset.excluded.values] = 99.0
     run = Run("loud", stack.query_ids, stack.gallery_ids, matrix)
-    assert evaluate_run(run, dataset).frame.equals(evaluate("model-0", stack, dataset).frame)
+    assert evaluate_run(run, dataset).frame.equals(evaluate("model-0", stack).frame)
     assert (matrix[dataset.excluded.rows, dataset.excluded.values] == 99.0).all()
 
 
 def test_fitted_queries_are_refused_unless_asked_for(problem):
+    _, stack = problem
+    fit, held_out = stack.split(test_size=0.5, seed=0)
+    fuser = Sum().fit(fit)
+    said = rf"Sum: .* got {fit.n_queries} of 60 that it was, e\.g\."
+    with pytest.raises(LeakageError, match=said):
+        evaluate(fuser, stack)
+    assert evaluate(fuser, held_out).frame.height == held_out.n_queries
+    assert evaluate(fuser, stack, allow_fitted=True).frame.height == 60
+
+
+def test_a_run_refuses_queries_its_fuser_was_fitted_on_unless_asked_for(problem):
     dataset, stack = problem
-    fit, held_out = dataset.split(test_size=0.5, seed=0)
-    fuser = Sum().fit(stack, fit)
-    with pytest.raises(LeakageError, match=r"that it was, e\.g\."):
-        evaluate(fuser, stack, dataset)
-    assert evaluate(fuser, stack, held_out).frame.height == held_out.n_queries
-    assert evaluate(fuser, stack, dataset, allow_fitted=True).frame.height == dataset.n_queries
+    fit, held_out = stack.split(test_size=0.5, seed=0)
+    run = Sum().fit(fit).fuse(stack, name="sum")
+    assert run.fitted_query_ids == set(fit.query_ids)
+    with pytest.raises(LeakageError, match=rf"run 'sum': .* got {fit.n_queries} of 60"):
+        evaluate_run(run, dataset)
+    assert evaluate_run(run, held_out.dataset).frame.height == held_out.n_queries
+    assert evaluate_run(run, dataset, allow_fitted=True).frame.height == 60
+    static = MeanFusion(normalize="zscore").fit(fit).fuse(stack)  # a fit that learned nothing
+    assert evaluate_run(static, dataset).frame.height == 60
 
 
 def test_a_query_without_target_is_named(problem):
-    dataset, stack = problem
-    lists = dataset.queries["targets"].to_list()
-    lists[7] = []
-    frame = dataset.queries.with_columns(pl.Series("targets", lists, dtype=pl.List(pl.String)))
-    with pytest.raises(DatasetError, match="query 'q7' has no target"):
-        evaluate("model-0", stack, replace(dataset, queries=frame))
+    _, stack = problem
+    blind = with_lists(stack, "targets", 7, [])
+    for fuser in ("model-0", MeanFusion()):
+        with pytest.raises(DatasetError, match="query 'q7' has no target"):
+            evaluate(fuser, blind)
 
 
 def test_a_target_outside_the_gallery_is_never_retrieved(problem):
-    dataset, stack = problem
-    lists = dataset.queries["targets"].to_list()
-    lists[7] = ["elsewhere"]
-    frame = dataset.queries.with_columns(pl.Series("targets", lists, dtype=pl.List(pl.String)))
-    changed = replace(dataset, queries=frame)
-    assert evaluate("model-0", stack, changed, metrics=["recall@500"]).per_query[7, 0] == 0.0
+    _, stack = problem
+    changed = with_lists(stack, "targets", 7, ["elsewhere"])
+    for fuser in ("model-0", MeanFusion()):
+        assert evaluate(fuser, changed, metrics=["recall@500"]).per_query[7, 0] == 0.0
 
 
 def test_a_metric_that_needs_subsets_says_who_has_none(problem):
-    dataset, stack = problem
-    lists = dataset.queries["subset"].to_list()
-    lists[3] = []
-    frame = dataset.queries.with_columns(pl.Series("subset", lists, dtype=pl.List(pl.String)))
+    _, stack = problem
+    bare = with_lists(stack, "subset", 3, [])
     with pytest.raises(DatasetError, match="'q3' has no subset, which rsubset@1 ranks"):
-        evaluate("model-0", stack, replace(dataset, queries=frame))
+        evaluate("model-0", bare)
+    found = evaluate("model-0", bare, metrics=["recall@1"])
+    assert found.frame.equals(evaluate("model-0", stack, metrics=["recall@1"]).frame)
 
 
 def test_what_does_not_agree_is_refused(problem):
     dataset, stack = problem
-    with pytest.raises(AlignmentError, match="protocol"):
-        evaluate("model-0", stack, replace(dataset, protocol="other"))
-    with pytest.raises(AlignmentError, match="candidates"):
-        evaluate("model-0", stack.take_gallery(stack.gallery_ids[:-1]), dataset)
     with pytest.raises(AlignmentError, match="did you mean 'model-0'"):
-        evaluate("model0", stack, dataset)
-    run = Run("short", stack.query_ids[:5], stack.gallery_ids, np.zeros((5, stack.n_gallery)))
-    with pytest.raises(AlignmentError, match="no scores for query"):
-        evaluate_run(run, dataset)
+        evaluate("model0", stack)
+    with pytest.raises(AlignmentError, match="expected providers model-0, model-1, model-2, got"):
+        evaluate(MeanFusion(normalize="zscore").fit(stack), stack.select(["model-0"]))
+    scores = np.zeros((60, stack.n_gallery), np.float32)
+    short = Run("short", stack.query_ids[:5], stack.gallery_ids, scores[:5])
+    with pytest.raises(AlignmentError, match=r"run 'short': no query 'q5'.* \(55 of 60 are unkn"):
+        evaluate_run(short, dataset)
+    narrow = Run("narrow", stack.query_ids, stack.gallery_ids[:-1], scores[:, 1:])
+    with pytest.raises(AlignmentError, match="run 'narrow': no gallery image 'img39'"):
+        evaluate_run(narrow, dataset)
+    wide = Run("wide", stack.query_ids, stack.gallery_ids, scores)
+    with pytest.raises(AlignmentError, match="toy-val's 39 candidates, got 40"):
+        evaluate_run(wide, dataset.take_gallery(dataset.gallery_ids[:-1]))
     with pytest.raises(OptionError, match="unknown metric"):
-        evaluate("model-0", stack, dataset, metrics=["precision"])
+        evaluate("model-0", stack, metrics=["precision"])
 
 
 def test_parts_combine_in_the_datasets_order(problem):
     dataset, stack = problem
-    parts = dataset.split(test_size=0.3, seed=1)
-    evaluations = [evaluate("model-2", stack, part) for part in parts]
-    whole = evaluate("model-2", stack, dataset)
+    parts = stack.split(test_size=0.3, seed=1)
+    evaluations = [evaluate("model-2", part) for part in parts]
+    whole = evaluate("model-2", stack)
     assert combine("model-2", evaluations, dataset).frame.equals(whole.frame)
 
 
 def test_oracle_is_the_best_per_query(problem):
-    dataset, stack = problem
-    singles = evaluate_providers(stack, dataset)
+    _, stack = problem
+    singles = evaluate_providers(stack)
     best = oracle(singles)
     assert (best.per_query >= singles["model-0"].per_query).all()
     assert best.values["recall@1"] >= max(e.values["recall@1"] for e in singles.values())
@@ -162,7 +216,7 @@ def test_oracle_is_the_best_per_query(problem):
 def test_mean_over_protocols_is_unweighted(make_problem):
     evaluations = []
     for n in (20, 60):
-        dataset, stack = make_problem(n_queries=n)
-        evaluations.append(evaluate("model-0", stack, dataset))
+        _, stack = make_problem(n_queries=n)
+        evaluations.append(evaluate("model-0", stack))
     a, b = (e.values["recall@1"] for e in evaluations)
     assert mean_over_protocols(evaluations)["recall@1"] == pytest.approx((a + b) / 2)

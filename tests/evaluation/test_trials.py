@@ -7,6 +7,7 @@ import pytest
 
 from dafm_core.comparison.compare import compare
 from dafm_core.errors import StoreError
+from dafm_core.evaluation.design import Folds
 from dafm_core.evaluation.trials import TrialLog, Trials
 from dafm_core.evaluation.tuning import SelectedFusion
 from dafm_core.fusion.logistic import LogisticFusion
@@ -48,13 +49,13 @@ def test_options_chosen_within_the_training_part_are_one_configuration(dataset, 
 
 
 def test_a_comparison_counts_and_says_so(make_problem, tmp_path):
-    dataset, stack = make_problem()
+    _, stack = make_problem()
     log = TrialLog(tmp_path)
     rows = {"one": LogisticFusion(), "two": LogisticFusion(inputs="ranks"), "mean": MeanFusion()}
-    found = compare(stack, dataset, rows, folds=2, n_resamples=50, trials=log)
+    found = compare(stack, rows, design=Folds(2), n_resamples=50, trials=log)
     words = found.to_json()["audits"]["trials"]["words"]
     assert words.startswith("2 configurations of learned fusers have been measured")
-    alone = compare(stack, dataset, rows, folds=2, n_resamples=50)
+    alone = compare(stack, rows, design=Folds(2), n_resamples=50)
     assert alone.to_json()["audits"]["trials"] is None
     assert Trials(tried=1, new=1).words.startswith("One configuration of a learned fuser has")
     assert Trials(tried=0, new=0).words.startswith("No configuration of a learned fuser has")

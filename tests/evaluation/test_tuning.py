@@ -6,7 +6,8 @@ import pytest
 
 from dafm_core.comparison.compare import compare
 from dafm_core.errors import FuserError, OptionError
-from dafm_core.evaluation.crossfit import fit_and_evaluate, fold_splits
+from dafm_core.evaluation.crossfit import fit_and_evaluate
+from dafm_core.evaluation.design import Folds
 from dafm_core.evaluation.evaluate import evaluate
 from dafm_core.evaluation.tuning import SelectedFusion, candidates
 from dafm_core.fusion.logistic import LogisticFusion
@@ -21,42 +22,40 @@ def problem(make_problem):
 
 
 def test_it_chooses_as_a_loop_by_hand_and_fits_the_choice_on_everything(problem):
-    dataset, stack = problem
-    fit, held_out = dataset.split(test_size=0.3, seed=0)
-    selected = SelectedFusion(candidates=SHARP, folds=3, seed=1).fit(stack, fit)
+    _, stack = problem
+    fit, held_out = stack.split(test_size=0.3, seed=0)
+    selected = SelectedFusion(candidates=SHARP, folds=3, seed=1).fit(fit)
     for name, fuser in SHARP.items():
         parts = [
-            evaluate(type(fuser)(**fuser.params()).fit(stack, train), stack, test).frame
-            for train, test in fold_splits(fit, 3, seed=1)
+            evaluate(type(fuser)(**fuser.params()).fit(train), test).frame
+            for train, test in fit.folds(3, seed=1)
         ]
         means = [frame.drop("query_id", "group").to_numpy() for frame in parts]
         by_hand = sum(m.sum() for m in means) / sum(m.size for m in means)
         assert selected.quality_[name] == pytest.approx(by_hand)
     assert selected.chosen_ == max(selected.quality_, key=selected.quality_.get) == "good"
-    alone = LogisticFusion().fit(stack, fit)
-    assert evaluate(selected, stack, held_out).values == evaluate(alone, stack, held_out).values
+    alone = LogisticFusion().fit(fit)
+    assert evaluate(selected, held_out).values == evaluate(alone, held_out).values
     assert selected.record_.query_ids == set(fit.query_ids)
     assert not hasattr(SHARP["good"], "weights_")  # what is given stays unfitted
 
 
 def test_cross_fitted_it_never_chooses_by_held_out_queries(problem):
     """Targets of held-out queries can change without changing what is chosen."""
-    dataset, stack = problem
-    splits = fold_splits(dataset, 3)
-    chosen = [SelectedFusion(candidates=SHARP).fit(stack, train).quality_ for train, _ in splits]
-    nested = fit_and_evaluate(
-        SelectedFusion(candidates=SHARP), [stack], dataset, splits, train_stack=stack
-    )[0]
-    plain = fit_and_evaluate(SHARP["good"], [stack], dataset, splits, train_stack=stack)[0]
+    _, stack = problem
+    parts = Folds(3).parts(stack)
+    chosen = [SelectedFusion(candidates=SHARP).fit(train).quality_ for train, _ in parts]
+    (nested,) = fit_and_evaluate(SelectedFusion(candidates=SHARP), stack, parts)
+    (plain,) = fit_and_evaluate(SHARP["good"], stack, parts)
     assert all(max(quality, key=quality.get) == "good" for quality in chosen)
     assert nested.values == plain.values
 
 
 def test_it_is_compared_like_any_fuser(problem):
-    dataset, stack = problem
+    _, stack = problem
     rules = {"a": VotingFusion("rrf", constant=1.0), "b": VotingFusion("rrf", constant=60.0)}
     rows = {"tuned": SelectedFusion(candidates=SHARP), "rule": SelectedFusion(candidates=rules)}
-    found = compare(stack, dataset, rows, folds=3, n_resamples=100)
+    found = compare(stack, rows, design=Folds(3), n_resamples=100)
     assert {row.name: row.kind for row in found.rows[-2:]} == {"rule": "static", "tuned": "learned"}
 
 
@@ -64,7 +63,7 @@ def test_one_candidate_or_one_group_leaves_nothing_to_choose(problem, caplog):
     dataset, stack = problem
     with caplog.at_level(logging.WARNING):
         one = SelectedFusion(candidates={"only": LogisticFusion()}).fit(stack)
-        few = SelectedFusion(candidates=SHARP).fit(stack, dataset.take(dataset.query_ids[:4]))
+        few = SelectedFusion(candidates=SHARP).fit(stack.take_queries(dataset.query_ids[:4]))
     assert (one.chosen_, few.chosen_) == ("only", "good")
     assert "nothing to choose by; good it is" in caplog.text
 

@@ -1,13 +1,10 @@
 """Killing and resuming loses at most one block and changes no byte."""
 
-import json
-
 import numpy as np
 import pytest
 
 from dafm_core.errors import StoreError
 from dafm_core.ground.blocks import BlockFile, checksum
-from dafm_core.ground.files import write_json
 
 ROWS = np.arange(20, dtype=np.float32).reshape(10, 2)
 
@@ -95,10 +92,3 @@ def test_an_incomplete_file_cannot_take_its_name(tmp_path):
 
 def test_checksum_depends_on_values_not_on_layout():
     assert checksum(ROWS) == checksum(np.asfortranarray(ROWS)) != checksum(ROWS + 1)
-
-
-def test_json_is_replaced_whole(tmp_path):
-    write_json(tmp_path / "x.json", {"é": 1})
-    write_json(tmp_path / "x.json", {"é": 2})
-    assert json.loads((tmp_path / "x.json").read_text()) == {"é": 2}
-    assert len(list(tmp_path.iterdir())) == 1
