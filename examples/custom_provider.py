@@ -26,6 +26,5 @@ class Brightness:
 
 dataset = dafm.load_dataset("scenes")
 stack = dafm.score(dataset, [Brightness(), "scenes-color", "scenes-words"], store=sys.argv[1])
-fit, held_out = dataset.split(test_size=0.5, seed=0)
-fusers = {"mean": dafm.MeanFusion(), "light": dafm.LightFusion(seed=0).fit(stack, fit)}
-print(dafm.compare(stack, held_out, fusers))
+fit, held_out = stack.split(test_size=0.5, seed=0)
+print(dafm.compare(held_out, ["mean", "light"], design=dafm.Train(fit)))

@@ -143,13 +143,19 @@ def _design(args: argparse.Namespace, path: Path) -> Design:
     """Return how training and held-out queries are separated; folds where nothing is said."""
     from dafm_core.evaluation.design import Folds, Train
 
-    asked = {"--folds": args.folds, "--train-queries": args.train_queries}
-    asked |= {"--train-store": args.train_store}
-    flags = [flag for flag, value in asked.items() if value]
+    asked = {
+        "--folds": args.folds,
+        "--train-queries": args.train_queries,
+        "--train-store": args.train_store,
+    }
+    flags = [flag for flag, value in asked.items() if value is not None]
     if len(flags) > 1:
-        raise OptionError(f"dafm compare: expected one of {', '.join(flags)}. Choose one.")
+        raise OptionError(
+            f"dafm compare: expected one of {', '.join(asked)}, got {' and '.join(flags)}. "
+            "Leave one out."
+        )
     if args.train_queries:
         return Train(open_stack(path, providers=args.providers, queries=args.train_queries))
     if args.train_store:
         return Train(open_stack(args.train_store, providers=args.providers))
-    return Folds(args.folds or 5, seed=args.seed)
+    return Folds(5 if args.folds is None else args.folds, seed=args.seed)

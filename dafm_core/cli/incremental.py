@@ -86,9 +86,9 @@ def _measure(args: argparse.Namespace, stack: SimilarityStack) -> Incremental:
     from dafm_core.evaluation.design import Folds, Train
     from dafm_core.reporting.terminal import progress_bars
 
-    if args.folds and args.train_queries:
+    if args.folds is not None and args.train_queries:
         raise OptionError("dafm incremental: expected --folds or --train-queries, got both.")
-    design: Folds | Train = Folds(args.folds or 5, seed=args.seed)
+    design: Folds | Train = Folds(5 if args.folds is None else args.folds, seed=args.seed)
     if args.train_queries:
         names = args.providers
         design = Train(open_stack(args.store, providers=names, queries=args.train_queries))

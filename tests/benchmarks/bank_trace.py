@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.datasets.base import Dataset
-from dafm_core.evaluation.crossfit import fold_splits
 from dafm_core.fusion.light.fuser import LightFusion
 from dafm_core.ground.statistics import Resampler
 from dafm_core.metrics.ranking import rank_targets
@@ -42,26 +41,27 @@ def main() -> None:
     parser.add_argument("bank", type=Path)
     parser.add_argument("--folds", type=int, default=5)
     arguments = parser.parse_args()
-    store = SimilarityStore.open(arguments.store)
-    stack, dataset = store.stack(), store.dataset
+    stack = SimilarityStore.open(arguments.store).stack()
     foreign = SimilarityStore.open(arguments.bank).stack()
     ranks: dict[str, list[NDArray[np.float64]]] = {}
     groups = []
-    for train, test in fold_splits(dataset, arguments.folds):
-        asked = asked_for(train)
-        first = [target[0] for target in test.targets]
-        fresh = test.take([q for q, t in zip(test.query_ids, first, strict=True) if not asked[t]])
-        groups.append(fresh.groups)
+    for train, test in stack.folds(arguments.folds):
+        asked = asked_for(train.dataset)
+        first = [target[0] for target in test.dataset.targets]
+        fresh = test.take_queries(
+            [q for q, t in zip(test.query_ids, first, strict=True) if not asked[t]]
+        )
+        targets = fresh.dataset.targets
+        groups.append(fresh.dataset.groups)
         for whose, bank in (("training", None), ("foreign", foreign)):
-            light = LightFusion(network="linear")
-            light.bank_queries = bank
-            scores = light.fit(stack, train).fuse(stack.take_queries(fresh.query_ids)).scores
-            own = np.zeros(scores.shape, bool)
-            own[fresh.targets.rows, fresh.targets.values] = True
+            light = LightFusion(network="linear").fit(train, bank=bank)
+            scores = light.fuse(fresh).scores
+            is_target = np.zeros(scores.shape, bool)
+            is_target[targets.rows, targets.values] = True
             for among, kept in (("all", asked | ~asked), ("asked", asked), ("unasked", ~asked)):
-                seen = np.where(kept | own, scores, -np.inf)
-                found = rank_targets(seen, fresh.targets, n_targets=fresh.targets.counts)
-                ranks.setdefault(f"{among}, {whose}", []).append(found.greater + 1.0)
+                seen = np.where(kept | is_target, scores, -np.inf)
+                places = rank_targets(seen, targets, n_targets=targets.counts)
+                ranks.setdefault(f"{among}, {whose}", []).append(places.greater + 1.0)
     resampler = Resampler(np.concatenate(groups))
     print(f"{len(np.concatenate(groups))} queries; targets compete with candidates that are")
     for among in ("all", "asked", "unasked"):

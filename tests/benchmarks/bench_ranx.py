@@ -42,15 +42,14 @@ def timed(function: Callable[[], Any]) -> tuple[Any, float]:
     return function(), time.perf_counter() - start
 
 
-def ranx_runs(stack: SimilarityStack, dataset: Dataset, depth: int) -> list[ranx.Run]:
+def ranx_runs(stack: SimilarityStack, depth: int) -> list[ranx.Run]:
     """Return each provider's first candidates as ranx wants them."""
-    part = stack.take_queries(dataset.query_ids)
-    tables: list[dict[str, dict[str, float]]] = [{} for _ in part.names]
-    for row, query_id in enumerate(part.query_ids):
-        for k, scores in enumerate(part.tile(row, row + 1)[0]):
+    tables: list[dict[str, dict[str, float]]] = [{} for _ in stack.names]
+    for row, query_id in enumerate(stack.query_ids):
+        for k, scores in enumerate(stack.tile(row, row + 1)[0]):
             top = np.argsort(-scores)[:depth]
-            tables[k][query_id] = {part.gallery_ids[c]: float(scores[c]) for c in top}
-    return [ranx.Run(table, name=name) for table, name in zip(tables, part.names, strict=True)]
+            tables[k][query_id] = {stack.gallery_ids[c]: float(scores[c]) for c in top}
+    return [ranx.Run(table, name=name) for table, name in zip(tables, stack.names, strict=True)]
 
 
 def ranx_qrels(dataset: Dataset) -> ranx.Qrels:
@@ -74,7 +73,7 @@ def dense(fused: ranx.Run, dataset: Dataset, name: str) -> Run:
     scores = np.zeros((dataset.n_queries, dataset.n_gallery), np.float32)
     for row, query_id in enumerate(dataset.query_ids):
         listed = table.get(query_id, {})
-        columns = [dataset.gallery_index[image_id] for image_id in listed]
+        columns = dataset.gallery_ids.positions(list(listed))
         values = np.fromiter(listed.values(), np.float64, len(listed))
         scores[row] = values.min(initial=0.0) - 1.0
         scores[row, columns] = values
@@ -89,16 +88,16 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=100)
     parser.add_argument("--metric", default="recall@10", help="what ranx optimises")
     arguments = parser.parse_args()
-    store = SimilarityStore.open(arguments.store)
-    stack, dataset = store.stack(), store.dataset
-    fit, held_out = dataset.split(test_size=0.5, seed=0)
-    few = fit.take(fit.query_ids[:4])
+    stack = SimilarityStore.open(arguments.store).stack()
+    fit, held_out = stack.split(test_size=0.5, seed=0)
+    few = fit.take_queries(fit.query_ids[:4])
     for method, norm in THEIRS:  # compiles, untimed
-        optimised(ranx_runs(stack, few, arguments.depth), few, method, norm, arguments.metric)
+        runs = ranx_runs(few, arguments.depth)
+        optimised(runs, few.dataset, method, norm, arguments.metric)
     (fit_runs, test_runs), built = timed(
-        lambda: [ranx_runs(stack, part, arguments.depth) for part in (fit, held_out)]
+        lambda: [ranx_runs(part, arguments.depth) for part in (fit, held_out)]
     )
-    print(f"{stack!r}: {fit.n_queries} + {held_out.n_queries} queries")
+    print(f"{stack.protocol}: {fit.n_queries} + {held_out.n_queries} queries")
     print(f"ranx runs of depth {arguments.depth} built in {built:.1f} s")
     print(f"{'':28}{'tune s':>9}{'fuse s':>9}{'R@1':>8}{'R@10':>8}{'R@50':>8}")
     fastest = {"ranx": np.inf, "dafm": np.inf}
@@ -112,18 +111,18 @@ def main() -> None:
     metrics = ["recall@1", "recall@10", "recall@50"]
     for method, norm in THEIRS:
         parameters, tune = timed(
-            lambda m=method, n=norm: optimised(fit_runs, fit, m, n, arguments.metric)
+            lambda m=method, n=norm: optimised(fit_runs, fit.dataset, m, n, arguments.metric)
         )
         fused, fuse = timed(
             lambda m=method, n=norm, p=parameters: ranx.fuse(test_runs, norm=n, method=m, params=p)
         )
-        values = evaluate_run(dense(fused, held_out, method), held_out, metrics=metrics).values
+        run = dense(fused, held_out.dataset, method)
+        values = evaluate_run(run, held_out.dataset, metrics=metrics).values
         show(f"ranx {method} {norm or ''}", tune, fuse, values)
-    part = stack.take_queries(held_out.query_ids)
     for ours in (MeanFusion(), VotingFusion("rrf"), WeightedFusion(), LightFusion()):
-        fitted, tune = timed(lambda f=ours: f.fit(stack, fit))
-        _, fuse = timed(lambda f=fitted: f.fuse(part))
-        values = evaluate(fitted, stack, held_out, metrics=metrics).values
+        fitted, tune = timed(lambda f=ours: f.fit(fit))
+        _, fuse = timed(lambda f=fitted: f.fuse(held_out))
+        values = evaluate(fitted, held_out, metrics=metrics).values
         show(f"dafm {type(ours).__name__}", tune, fuse, values)
     ratio = fastest["ranx"] / fastest["dafm"]
     print(f"fastest fuse, ranx on {arguments.depth} candidates / dafm on all: {ratio:.1f}")

@@ -101,7 +101,12 @@ CASES = [
     ("compare DIR/store --fusers mean --queries DIR/ids.txt", "no query 'q99'"),
     ("compare DIR/store --fusers mean --providers onee", "no provider 'onee'; did you mean 'one'"),
     ("compare DIR/store --fusers mean --set max.x=1", "expected FUSER.KEY"),
-    ("compare DIR/store --folds 2 --train-queries DIR/some.txt --fusers mean", "got both"),
+    (
+        "compare DIR/store --folds 2 --train-queries DIR/some.txt --fusers mean",
+        "got --folds and --train-queries",
+    ),
+    ("compare DIR/store --fusers mean --folds 0", "got 0"),
+    ("incremental DIR/store --fuser mean --folds 0", "got 0"),
     ("compare DIR/store --fusers mean --tune rule=x", "--tune: expected FUSER.KEY"),
     ("compare DIR/store DIR/store --bank DIR/store", "--bank go with one store"),
     ("train DIR/store --tune seed=1 --tune seed=1 --out DIR/model", "'seed=1' is given twice"),

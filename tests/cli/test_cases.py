@@ -60,9 +60,8 @@ def test_many_cases_are_listed_and_exported(store, capsys, tmp_path):
 
 
 def test_a_saved_model_is_asked_about_queries_it_has_not_seen(store, capsys, tmp_path):
-
-    fit = store.dataset.take(store.dataset.query_ids[:20])
-    fuser = MeanFusion(normalize="zscore").fit(store.stack(), fit)
+    fit = store.stack().take_queries(store.dataset.query_ids[:20])
+    fuser = MeanFusion(normalize="zscore").fit(fit)
     save_fuser(fuser, tmp_path / "mean")
     seen = tmp_path / "seen.txt"
     seen.write_text("q1\nq2\n")
@@ -70,7 +69,7 @@ def test_a_saved_model_is_asked_about_queries_it_has_not_seen(store, capsys, tmp
     captions.write_text(json.dumps({"img1": ["a <b>dog</b>", "another"], "img2": "a cat"}))
     model = ("--model", tmp_path / "mean", "--captions", captions)
     assert run("cases", store.path, *model, "--query", "q50", "--report", tmp_path / "p.html") == 0
-    tuned = MeanFusion().fit(store.stack(), fit)
+    tuned = MeanFusion().fit(fit)
     save_fuser(tuned, tmp_path / "tuned")
     capsys.readouterr()
     assert run("cases", store.path, "--model", tmp_path / "tuned", "--queries", seen) == 2

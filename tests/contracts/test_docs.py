@@ -1,6 +1,8 @@
-"""Documentation names what exists: commands, options, files, links, and public names."""
+"""Documentation names what exists: commands, options, files, links, layers, and public names."""
 
+import importlib
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,35 @@ def test_every_installed_provider_and_fuser_is_in_the_pages():
     catalog = PluginCatalog.discover()
     missing = [name for name in (*catalog.providers, *catalog.fusers) if f"`{name}`" not in text]
     assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_modules_named_in_the_pages_exist(page):
+    text = page.read_text()
+    for path in re.findall(r"`((?:dafm_core|plugins|tests|examples)/[\w/.-]+)`", text):
+        assert (ROOT / path).exists(), path
+    for dotted in re.findall(r"`(dafm_core(?:\.\w+)+)`", text):
+        module, _, name = dotted.rpartition(".")
+        if not (ROOT / f"{dotted.replace('.', '/')}.py").exists():
+            assert hasattr(importlib.import_module(module), name), dotted
+
+
+def test_the_layers_in_the_pages_are_those_that_are_enforced():
+    """The table of design.md, from the top, and the map of CONTRIBUTING, from the ground up."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    expected = [set(layer.split(" | ")) for layer in layers]
+    design = (ROOT / "docs/explanation/design.md").read_text()
+    rows = re.findall(r"^\| \d+ \| (.+?) \|", design, re.MULTILINE)
+    assert [set(re.findall(r"`(\w+)`", row)) for row in rows] == expected
+    there = {p.stem for p in (ROOT / "dafm_core").iterdir() if p.suffix == ".py" or p.is_dir()}
+    assert set().union(*expected) == there - {"__init__", "__pycache__"}
+    contributing = (ROOT / "CONTRIBUTING.md").read_text()
+    map_of_rooms = contributing.split("| rooms |")[1].split("\n\n")[0]
+    named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (.+?) \|", map_of_rooms, re.MULTILINE)))
+    depth = {room: level for level, layer in enumerate(expected) for room in layer}
+    assert set(named) == set(depth)
+    assert [depth[room] for room in named] == sorted((depth[room] for room in named), reverse=True)
 
 
 @pytest.mark.parametrize("name", dafm_core.__all__)

@@ -205,7 +205,7 @@ def test_recall_beyond_a_truncated_list_is_the_expectation(tmp_path, store, data
     (tmp_path / "s.json").write_text(json.dumps(content))
     import_scores(store, "m", tmp_path / "s.json")
     metrics = ["recall@2", "recall@3", "recall@6", "recall@12"]
-    frame = evaluate("m", store.stack(), dataset, metrics=metrics).frame
+    frame = evaluate("m", store.stack(), metrics=metrics).frame
     assert frame.row(0)[2:] == (1.0, 1.0, 1.0, 1.0)  # target g1 is listed second
     assert frame.row(4)[2:] == (0.0, 0.0, 3 / 9, 1.0)  # target g5 is not listed
     assert store.passport("m")["truncated_at"] == 3

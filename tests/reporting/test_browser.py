@@ -1,5 +1,7 @@
 """What a real browser makes of the pages, opened from disk; runs where Chromium is found."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from dafm_core.cases.cases import collect_cases
 from dafm_core.comparison.compare import compare
 from dafm_core.datasets.base import Dataset
+from dafm_core.evaluation.design import Folds
 from dafm_core.fusion.static import MeanFusion, VotingFusion
 from dafm_core.reporting.html import write_cases_page, write_comparison_page, write_report
 
@@ -25,8 +28,7 @@ def problem(make_problem):
     queries = dataset.queries.with_columns(texts)
     dataset = Dataset(protocol="toy", gallery_ids=dataset.gallery_ids, queries=queries)
     fusers = {"mean": MeanFusion(normalize="zscore"), "vote": VotingFusion()}
-    stack = type(stack)(**{**vars(stack), "protocol": "toy"})
-    return dataset, stack, fusers
+    return dataset, replace(stack, dataset=dataset), fusers
 
 
 def assert_quiet(browser, path):
@@ -43,8 +45,8 @@ def column(browser, table, number):
 
 
 def test_comparison_sorts_and_filters_by_keyboard(browser, tmp_path, problem):
-    dataset, stack, fusers = problem
-    comparison = compare(stack, dataset, fusers, folds=3, n_resamples=200)
+    _, stack, fusers = problem
+    comparison = compare(stack, fusers, design=Folds(3), n_resamples=200)
     path = write_comparison_page(tmp_path / "page.html", [comparison])
     browser.open(path)
     given = column(browser, "results-1", 1)
@@ -74,7 +76,7 @@ def type_into(browser, selector, text):
 
 def test_cases_filter_open_and_stay_text(browser, tmp_path, problem):
     dataset, stack, fusers = problem
-    cases = collect_cases(stack, dataset, fusers, depth=3, folds=3)
+    cases = collect_cases(stack, fusers, depth=3, design=Folds(3))
     path = write_cases_page(tmp_path / "page.html", cases)
     browser.open(path)
     rows = "document.querySelectorAll('#case-list tbody tr').length"
@@ -105,8 +107,8 @@ def test_cases_filter_open_and_stay_text(browser, tmp_path, problem):
 
 
 def test_reasons_on_the_page_are_those_of_the_cases(browser, tmp_path, problem):
-    dataset, stack, fusers = problem
-    cases = collect_cases(stack, dataset, fusers, folds=3).take(np.array([5]))
+    _, stack, fusers = problem
+    cases = collect_cases(stack, fusers, design=Folds(3)).take(np.array([5]))
     path = write_cases_page(tmp_path / "page.html", cases)
     browser.open(path)
     browser.run("document.querySelectorAll('#case-cards .fused .hit')[1].click()")
@@ -126,9 +128,9 @@ def test_reasons_on_the_page_are_those_of_the_cases(browser, tmp_path, problem):
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_phone_scrolls_tables_not_the_page(browser, tmp_path, problem, dark):
-    dataset, stack, fusers = problem
-    comparison = compare(stack, dataset, fusers, folds=3, n_resamples=200)
-    cases = collect_cases(stack, dataset, fusers, folds=3)
+    _, stack, fusers = problem
+    comparison = compare(stack, fusers, design=Folds(3), n_resamples=200)
+    cases = collect_cases(stack, fusers, design=Folds(3))
     path = write_report(tmp_path / "page.html", "All", comparison=comparison, cases=cases)
     browser.open(path, width=390, height=844, mobile=True, dark=dark)
     assert browser.run("document.documentElement.scrollWidth") == 390
@@ -138,9 +140,9 @@ def test_a_phone_scrolls_tables_not_the_page(browser, tmp_path, problem, dark):
 
 
 def test_four_thousand_queries_stay_small_and_quick(browser, tmp_path, make_problem):
-    dataset, stack = make_problem(n_queries=400, n_gallery=300, noise=(1.2, 1.5, 2.0, 2.5))
+    _, stack = make_problem(n_queries=400, n_gallery=300, noise=(1.2, 1.5, 2.0, 2.5))
     fusers = {"mean": MeanFusion(normalize="zscore"), "vote": VotingFusion()}
-    few = collect_cases(stack, dataset, fusers, folds=2)
+    few = collect_cases(stack, fusers, design=Folds(2))
     many = few.take(np.arange(4000) % 400)
     captions = dict.fromkeys(few.gallery_ids, "a brown dog on a red sofa, seen from the left ")
     path = write_cases_page(tmp_path / "page.html", many, captions=captions)

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose
 from dafm_core.comparison.compare import compare
 from dafm_core.comparison.rows import Interval, Row
 from dafm_core.errors import OptionError
+from dafm_core.evaluation.design import Folds
 from dafm_core.formats.runs import write_run
 from dafm_core.fusion.static import MeanFusion, VotingFusion
 from dafm_core.reporting.cells import Cell, Table, percent_cell
@@ -29,9 +30,9 @@ from dafm_core.reporting.tables import comparison_table, difference_table, famil
 
 @pytest.fixture
 def comparison(make_problem):
-    dataset, stack = make_problem(n_queries=60, n_gallery=40)
+    _, stack = make_problem(n_queries=60, n_gallery=40)
     fusers = {"mean": MeanFusion(), "a_b & c|d": VotingFusion()}
-    return compare(stack, dataset, fusers, folds=3, n_resamples=200)
+    return compare(stack, fusers, design=Folds(3), n_resamples=200)
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_other_tools_read_our_runs_and_agree(tmp_path, make_problem):
     )
     targets = dict(zip(dataset.query_ids, dataset.queries["targets"].to_list(), strict=True))
     qrels = {query: dict.fromkeys(ids, 1) for query, ids in targets.items()}
-    ours = compare(stack, dataset, {"mean": mean}, metrics=["recall@5", "mrr"], n_resamples=50)
+    ours = compare(stack, {"mean": mean}, metrics=["recall@5", "mrr"], n_resamples=50)
     expected = [ours.row("mean").metrics[m].value for m in ours.metrics]
     found = ir_measures.calc_aggregate(
         [ir_measures.R @ 5, ir_measures.RR], qrels, ir_measures.read_trec_run(str(path))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import polars as pl
@@ -14,6 +15,7 @@ from dafm_core.comparison.compare import compare
 from dafm_core.comparison.incremental import incremental
 from dafm_core.comparison.inspection import Cost
 from dafm_core.errors import OptionError
+from dafm_core.evaluation.design import Folds
 from dafm_core.fusion.static import MeanFusion, VotingFusion, WeightedFusion
 from dafm_core.reporting.html import (
     write_cases_page,
@@ -81,7 +83,8 @@ def problem(make_problem):
     dataset, stack = make_problem(n_queries=60, n_gallery=40)
     texts = [f"{NASTY[i % 4]} {i}" for i in range(60)]
     queries = dataset.queries.with_columns(pl.Series("text", texts))
-    return type(dataset)(**{**vars_of(dataset), "queries": queries}), stack
+    dataset = type(dataset)(**{**vars_of(dataset), "queries": queries})
+    return dataset, replace(stack, dataset=dataset)
 
 
 def vars_of(dataset):
@@ -90,8 +93,8 @@ def vars_of(dataset):
 
 @pytest.fixture
 def comparison(problem, fusers):
-    dataset, stack = problem
-    return compare(stack, dataset, fusers, folds=3, n_resamples=200)
+    _, stack = problem
+    return compare(stack, fusers, design=Folds(3), n_resamples=200)
 
 
 @pytest.fixture
@@ -148,7 +151,7 @@ def test_names_and_texts_stay_text(tmp_path, problem, comparison, fusers):
     dataset, stack = problem
     page = Page(write_comparison_page(tmp_path / "page.html", [comparison]))
     assert "<i>" not in page.source
-    cases = collect_cases(stack, dataset, fusers, folds=3)
+    cases = collect_cases(stack, fusers, design=Folds(3))
     page = Page(write_cases_page(tmp_path / "cases.html", cases, captions={"img0": NASTY[0]}))
     assert_self_contained(page)
     assert page.json["cases-json"]["texts"] == dataset.queries["text"].to_list()
@@ -167,8 +170,8 @@ def test_embedded_json_cannot_end_its_element_and_reads_back():
 
 
 def test_the_incremental_page_has_every_subset_and_sentence(tmp_path, problem):
-    dataset, stack = problem
-    result = incremental(stack, dataset, MeanFusion(), folds=3, base="model-0", n_resamples=200)
+    _, stack = problem
+    result = incremental(stack, MeanFusion(), design=Folds(3), base="model-0", n_resamples=200)
     costs = {name: Cost(ms_per_query=2.0, peak_memory_gb=0.5) for name in stack.names}
     page = Page(write_incremental_page(tmp_path / "page.html", result, costs=costs))
     assert_self_contained(page)
@@ -194,14 +197,17 @@ def test_the_incremental_page_has_every_subset_and_sentence(tmp_path, problem):
     assert page.tables["subsets"][0][-1]["text"] == "Mean"
 
 
-def test_one_page_of_everything_is_the_same_bytes_each_time(tmp_path, problem, comparison):
-    dataset, stack = problem
-    train, held_out = dataset.split()
-    fuser = WeightedFusion().fit(stack, train)
-    fuser.history_ = [[{"epoch": i, "loss": 1 / (i + 1), "recall@1": 0.2} for i in range(4)]]
-    explained = learned("weighted", fuser, stack, held_out)
-    result = incremental(stack, held_out, fuser, name="weighted", folds=3, n_resamples=99)
-    cases = collect_cases(stack, held_out, {"weighted": fuser})
+def test_one_page_of_everything_is_the_same_bytes_each_time(
+    tmp_path, problem, comparison, monkeypatch
+):
+    _, stack = problem
+    train, held_out = stack.split()
+    fuser = WeightedFusion().fit(train)
+    history = [[{"epoch": i, "loss": 1 / (i + 1), "recall@1": 0.2} for i in range(4)]]
+    monkeypatch.setattr(WeightedFusion, "history_", history)
+    explained = learned("weighted", fuser, held_out)
+    result = incremental(held_out, fuser, name="weighted", design=Folds(3), n_resamples=99)
+    cases = collect_cases(held_out, {"weighted": fuser})
     paths = [tmp_path / "a.html", tmp_path / "b.html"]
     for path in paths:
         write_report(
@@ -227,7 +233,7 @@ def test_one_page_of_everything_is_the_same_bytes_each_time(tmp_path, problem, c
 
 def test_thumbnails_keep_to_their_budget_and_the_page_says_so(tmp_path, problem):
     dataset, stack = problem
-    cases = collect_cases(stack, dataset, {})
+    cases = collect_cases(stack, {})
     images = {}
     for i, image_id in enumerate(dataset.gallery_ids[:30]):
         images[image_id] = tmp_path / f"{image_id}.png"

@@ -19,7 +19,6 @@ from typing import Final
 from page import draw_frontier, page
 from results import Results
 
-from dafm_core.store.stack import SimilarityStack
 from dafm_core.store.store import SimilarityStore
 
 HERE: Final = Path(__file__).parent
@@ -50,13 +49,9 @@ def main() -> None:
     banks = dict(pair.split("=", 1) for pair in arguments.bank)
     for pair in arguments.stores:
         name, path = pair.split("=", 1)
-        store = SimilarityStore.open(Path(path))
-        bank = None
-        if name in banks:
-            bank = SimilarityStack.from_store(SimilarityStore.open(Path(banks[name])))
+        bank = SimilarityStore.open(Path(banks[name])).stack() if name in banks else None
         Results.read(arguments.results / f"{name}.npz").measure(
-            store.stack(),
-            store.dataset,
+            SimilarityStore.open(Path(path)).stack(),
             n_folds=arguments.folds,
             bank=bank,
             only=arguments.only,

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from settings import Setting, settings
 
-from dafm_core.datasets.base import Dataset
-from dafm_core.evaluation.crossfit import fit_and_evaluate, fold_splits
+from dafm_core.evaluation.crossfit import fit_and_evaluate
+from dafm_core.evaluation.design import Folds, Part
 from dafm_core.ground.statistics import Resampler
 from dafm_core.store.stack import SimilarityStack
 
@@ -75,14 +75,14 @@ class Results:
     def measure(
         self,
         stack: SimilarityStack,
-        dataset: Dataset,
         *,
         n_folds: int,
         bank: SimilarityStack | None,
         only: str | None,
     ) -> None:
         """Measure and store every setting that is not stored yet."""
-        self.arrays["groups"] = np.unique(dataset.groups, return_inverse=True)[1].astype(np.int16)
+        groups = np.unique(stack.dataset.groups, return_inverse=True)[1]
+        self.arrays["groups"] = groups.astype(np.int16)
         self.arrays["providers"] = np.array(stack.names)
         self.arrays["n_folds"] = np.array(n_folds)
         for setting in settings(stack.names):
@@ -92,7 +92,7 @@ class Results:
             if (only and only != setting.section) or self._reuse(setting):
                 continue
             start = time.process_time()
-            values = _measure(setting, stack, dataset, n_folds, bank)
+            values = _measure(setting, stack, n_folds, bank)
             seconds = (time.process_time() - start) / n_folds / setting.repeats
             self.arrays[f"values.{setting.key}"] = values.astype(np.float32)
             self.arrays[f"seconds.{setting.key}"] = np.array(round(seconds, 1))
@@ -122,31 +122,32 @@ class Results:
 
 
 def _measure(
-    setting: Setting,
-    stack: SimilarityStack,
-    dataset: Dataset,
-    n_folds: int,
-    bank: SimilarityStack | None,
+    setting: Setting, stack: SimilarityStack, n_folds: int, bank: SimilarityStack | None
 ) -> NDArray[np.float64]:
+    """Return a setting's values, (n_queries, n_metrics), averaged over its cross-fittings."""
     fuser = setting.make(**setting.options)
-    fuser.bank_queries = bank if setting.foreign_bank else None
-    found = [
+    train, test = setting.train(stack), setting.test(stack)
+    evaluations = [
         fit_and_evaluate(
             fuser,
-            [setting.test(stack)],
-            dataset,
-            [(_fewer(a, setting.n_train), b) for a, b in fold_splits(dataset, n_folds, seed=seed)],
-            train_stack=setting.train(stack),
+            test,
+            [
+                _part(fold, train, test, setting.n_train)
+                for fold in Folds(n_folds, seed).parts(stack)
+            ],
             metrics=METRICS,
-        )[0].per_query
+            bank=bank if setting.foreign_bank else None,
+        )[0]
         for seed in range(setting.repeats)
     ]
-    mean: NDArray[np.float64] = np.mean(found, axis=0)
+    mean: NDArray[np.float64] = np.mean([e.per_query for e in evaluations], axis=0)
     return mean
 
 
-def _fewer(dataset: Dataset, n_queries: int | None) -> Dataset:
-    """Return whole groups of about so many queries."""
-    if n_queries is None or n_queries >= dataset.n_queries:
-        return dataset
-    return dataset.split(test_size=n_queries / dataset.n_queries, seed=0)[1]
+def _part(fold: Part, train: SimilarityStack, test: SimilarityStack, n_train: int | None) -> Part:
+    """Return a fold of the changed stacks, with whole groups of about so many training queries."""
+    assert fold.train is not None  # folds are fitted
+    fit = train.take_queries(fold.train.query_ids)
+    if n_train is not None and n_train < fit.n_queries:
+        fit = fit.split(test_size=n_train / fit.n_queries, seed=0)[1]
+    return Part(fit, test.take_queries(fold.test.query_ids))

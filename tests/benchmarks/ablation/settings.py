@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +12,7 @@ from dafm_core.catalog import resolve
 from dafm_core.fusion.base import Fuser
 from dafm_core.fusion.light.fuser import LightFusion
 from dafm_core.fusion.logistic import LogisticFusion
+from dafm_core.fusion.paper import PaperFusion
 from dafm_core.fusion.static import BestSingle, MeanFusion, VotingFusion, WeightedFusion
 from dafm_core.fusion.static.margin import MarginFusion
 from dafm_core.store.stack import SimilarityStack
@@ -172,15 +173,10 @@ def with_noise(stack: SimilarityStack) -> SimilarityStack:
     """Return the stack with one more provider, whose scores are drawn from a normal."""
     shape = (stack.n_queries, stack.n_gallery)
     noise = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    return replace(
-        SimilarityStack.from_matrices(
-            dict(zip(stack.names, stack.matrices, strict=True)) | {"noise": noise},
-            protocol=stack.protocol,
-            query_ids=stack.query_ids,
-            gallery_ids=stack.gallery_ids,
-            excluded=stack.excluded,
-            neighbours=stack.neighbours,
-        )
+    return SimilarityStack.from_matrices(
+        dict(zip(stack.names, stack.matrices, strict=True)) | {"noise": noise},
+        stack.dataset,
+        neighbours=stack.gallery.neighbours,
     )
 
 
@@ -234,15 +230,22 @@ def paper() -> Iterator[Setting]:
     steps = {"temperature": 0.1, "n_epochs": 12, "batch_size": 64}
     for label, longer in (("", {}), ("20 times the steps, tau 0.1: ", steps)):
         for order in ("file", "shuffled"):
-            options = {"preset": "paper", "gallery_order": order} | longer
-            name = f"{label}trained in {order} order, used in"
-            yield Setting(section=section, name=f"{name} file order", options=options)
-            yield Setting(
-                section=section, name=f"{name} shuffled order", options=options, test=shuffled
-            )
+            options = {"gallery_order": order} | longer
+            for used, test in (("file", unchanged), ("shuffled", shuffled)):
+                yield Setting(
+                    section=section,
+                    name=f"{label}trained in {order} order, used in {used} order",
+                    make=PaperFusion,
+                    options=options,
+                    test=test,
+                )
     for rule in ("fixed", "adaptive", "learned"):
-        options = {"preset": "paper", "temperature_rule": rule}
-        yield Setting(section=section, name=f"temperature {rule}, file order", options=options)
+        yield Setting(
+            section=section,
+            name=f"temperature {rule}, file order",
+            make=PaperFusion,
+            options={"temperature_rule": rule},
+        )
 
 
 def shuffled(stack: SimilarityStack) -> SimilarityStack:
