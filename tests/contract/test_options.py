@@ -105,3 +105,17 @@ def test_options_do_not_change():
 
 def test_a_whole_number_is_a_number():
     assert Mine.of({"share": 1}).share == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"n_epochs": -1}, "^mine: expected n_epochs >= 0, got -1"),
+        ({"n_epochs": 2.0}, "^mine: expected n_epochs of type int, got 2.0"),
+        ({"rate": 0.0}, "^mine: expected rate > 0, got 0.0"),
+        ({"rule": "fixd"}, r"^mine: no rule 'fixd'; did you mean 'fixed'\?"),
+    ],
+)
+def test_nested_options_that_do_not_fit_are_refused_in_the_owners_name(values, message):
+    with pytest.raises(OptionError, match=message):
+        Mine.of(values)
