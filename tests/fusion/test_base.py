@@ -136,3 +136,12 @@ def test_a_run_is_called_as_asked_or_after_the_fuser(stack):
 def test_a_fuser_without_a_bank_takes_none(stack):
     with pytest.raises(OptionError, match="First: has no query bank"):
         First().with_bank(stack)
+
+
+def test_a_fit_that_fails_leaves_the_fuser_unfitted(stack):
+    fitted = Fails().fit(stack)
+    with pytest.raises(FuserError, match="too few"):
+        fitted.fit(stack.take_queries(stack.query_ids[:5]))
+    assert not fitted.is_fitted
+    with pytest.raises(FuserError, match="not fitted"):
+        fitted.fuse(stack)
