@@ -169,6 +169,15 @@ def test_another_bank_that_does_not_fit_is_refused(fitted, parts, stack):
         fitted.with_bank(mixed).fuse(test)
 
 
+def test_a_fusion_whose_inputs_need_no_bank_takes_none(parts):
+    fit, _, other = parts
+    fitted = LightFusion(network="linear", inputs="rows,ranks").fit(fit)
+    with pytest.raises(OptionError, match="LightFusion: has no query bank"):
+        fitted.with_bank(other)
+    with pytest.raises(FuserError, match="LightFusion is not fitted"):
+        LightFusion().with_bank(other)
+
+
 @pytest.mark.parametrize("lost", ["model-1", "model-2"])
 def test_a_lost_provider_is_done_without(linear, parts, lost, caplog):
     _, test, _ = parts
