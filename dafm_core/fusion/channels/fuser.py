@@ -147,7 +147,7 @@ class ChannelFusion(Fuser, Generic[OptionsType]):
         if self.bank_ is not None:
             arrays, values["bank"] = self.bank_.to_state()
         learned = {"learned": self.learned_}
-        if self._uses_neighbours:
+        if self._uses_neighbours and self._families_without_neighbours:
             learned["without_neighbours"] = self._spare()
         for part, content in learned.items():
             arrays |= {f"{part}.{name}": array for name, array in content.arrays.items()}

@@ -245,6 +245,19 @@ def test_neighbours_can_be_lost_with_the_provider_that_knows_them(fitted, parts,
     assert "knows neighbours" in caplog.text
 
 
+def test_a_fusion_of_neighbours_alone_needs_them(parts, tmp_path):
+    fit, test, _ = parts
+    alone = LightFusion(network="linear", inputs="neighbours,neighbour-rows")
+    with pytest.raises(FuserError, match="no provider knows neighbours"):
+        alone.clone().fit(without_neighbours(fit))
+    fitted = alone.fit(fit)
+    again = saved(fitted, tmp_path)
+    np.testing.assert_array_equal(again.fuse(test).scores, fitted.fuse(test).scores)
+    for fuser in (fitted, again):
+        with pytest.raises(AlignmentError, match="has learned from neighbours alone"):
+            fuser.fuse(without_neighbours(test))
+
+
 def test_a_bank_of_other_queries_is_theirs_alone_and_outlives_saving(fitted, parts, tmp_path):
     fit, test, other = parts
     banked = fitted.clone().fit(fit, bank=other)
