@@ -280,3 +280,22 @@ def test_warnings_are_logged_not_raised(stack, caplog):
     with caplog.at_level(logging.WARNING):
         LightFusion().fit(stack.take_queries(stack.query_ids[:8]))
     assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_networks_see_a_lost_provider_as_they_did_in_training(split):
+    """In training its channels and its context, once standardised, are zero."""
+    fit, held_out = split
+    light = LightFusion(n_seeds=1, n_epochs=4, inputs="rows,ranks").fit(fit)
+    fewer = held_out.select(["model-0", "model-2"])
+    view = ChannelReader.of(fewer.gallery, Layout(light.families_, fit.names), None).read(
+        fewer.tile(0, fewer.n_queries)
+    )
+    arrays = light.learned_.arrays
+    context = ColumnStatistics(arrays["context.mean"], arrays["context.std"])
+    standardised = context.apply(view.context()[:, None])[:, 0].reshape(-1, 5, 3)
+    standardised[:, :, 1] = 0
+    expected = light.weights_[2].astype(np.float32) @ view.channels()
+    expected += mean_score(arrays, view.channels(), standardised.reshape(len(expected), -1))
+    scores = light.fuse(fewer).scores
+    kept = np.isfinite(scores)
+    np.testing.assert_allclose(scores[kept], expected[kept], atol=1e-5)
