@@ -38,7 +38,7 @@ def rng():
     return np.random.default_rng(0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_problem():
     """Return a function that makes a dataset and a stack of informative, differently noisy rows."""
     return problem

@@ -7,6 +7,7 @@ they are given flat, by their own names.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
@@ -89,8 +90,10 @@ class Options:
         changes: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
             if isinstance(field.default, Options):
-                inner = {k: v for k, v in values.items() if known[k] == field.name}
-                nested = dataclasses.replace(field.default, **inner) if inner else field.default
+                nested = copy.copy(field.default)
+                for name, value in values.items():
+                    if known[name] == field.name:  # checked below, in this owner's name
+                        object.__setattr__(nested, name, value)
                 changes[field.name] = nested
             elif field.name in values:
                 changes[field.name] = values[field.name]

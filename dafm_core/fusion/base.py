@@ -239,12 +239,12 @@ class Fuser(ABC):
         record = FitRecord.of(stack, labelled=self.learns, bank=bank)
         if bank is not None:
             record.check(bank.gallery, who=f"{self.name}: bank", may_lack=True)
-        self.record_ = record
         whole_bank = None if bank is None else completed(bank)
+        self.record_ = record
         try:
             self._fit(completed(stack), bank=whole_bank, progress=progress)
         except BaseException:
-            del self.record_  # it would stand beside nothing, or beside what an earlier fit learned
+            del self.record_  # what was learned may be half of it: better unfitted than wrong
             raise
         return self
 

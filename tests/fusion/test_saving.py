@@ -1,26 +1,24 @@
 """A saved fuser scores the same bits, and a folder can neither run code nor fool anyone."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from dafm_core.core_plugin import STATIC_FUSERS
-from dafm_core.errors import AlignmentError, DafmError, FuserError
+from dafm_core.errors import DafmError, FuserError
 from dafm_core.fusion.base import Fuser
-from dafm_core.fusion.saving import load_fuser, save_fuser
+from dafm_core.fusion.saving import FORMAT_VERSION, load_fuser, save_fuser
 from dafm_core.fusion.static import MeanFusion, WeightedFusion
 
 
 @pytest.fixture
-def problem(make_problem):
-    return make_problem()
+def stack(make_problem):
+    return make_problem()[1]
 
 
 @pytest.fixture
-def saved(problem, tmp_path):
-    dataset, stack = problem
+def saved(stack, tmp_path):
     return save_fuser(WeightedFusion().fit(stack), tmp_path / "m", infos=STATIC_FUSERS)
 
 
@@ -29,28 +27,41 @@ def edit(folder, **facts):
     path.write_text(json.dumps(json.loads(path.read_text()) | facts))
 
 
-def test_round_trip_gives_the_same_bits(static_fuser, problem, tmp_path):
-    dataset, stack = problem
+def test_round_trip_gives_the_same_bits(static_fuser, stack, tmp_path):
     fitted = static_fuser.fit(stack)
     loaded = load_fuser(
         save_fuser(fitted, tmp_path / "m", infos=STATIC_FUSERS), infos=STATIC_FUSERS
     )
     assert type(loaded) is type(fitted)
     assert loaded.params() == fitted.params()
-    assert loaded.record_.query_ids == fitted.record_.query_ids
+    assert loaded.record_ == fitted.record_
     np.testing.assert_array_equal(loaded.fuse(stack).scores, fitted.fuse(stack).scores)
 
 
-def test_what_is_not_fitted_or_not_registered_cannot_be_saved(problem, tmp_path):
+def test_a_folder_holds_json_and_safetensors_and_nothing_else(saved):
+    assert {path.name for path in saved.iterdir()} == {"fuser.json", "weights.safetensors"}
+    assert json.loads((saved / "fuser.json").read_text()).keys() == {
+        "format_version",
+        "fuser",
+        "class",
+        "params",
+        "record",
+        "choice",
+        "values",
+        "weights_sha256",
+    }
+
+
+def test_what_is_not_fitted_or_not_registered_cannot_be_saved(stack, tmp_path):
     class Mine(Fuser):
-        def scorer(self, stack):
+        def _scorer(self, gallery):
             return lambda tile: tile[:, 0]
 
-    dataset, stack = problem
     with pytest.raises(FuserError, match="not fitted"):
         save_fuser(MeanFusion(), tmp_path / "m", infos=STATIC_FUSERS)
     with pytest.raises(FuserError, match="no registered fuser"):
         save_fuser(Mine().fit(stack), tmp_path / "m", infos=STATIC_FUSERS)
+    assert not (tmp_path / "m").exists()
 
 
 def test_a_missing_folder_says_what_was_expected(tmp_path):
@@ -61,14 +72,16 @@ def test_a_missing_folder_says_what_was_expected(tmp_path):
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ({"format_version": 2}, "Upgrade dafm-core"),
+        ({"format_version": FORMAT_VERSION + 1}, "Upgrade dafm-core"),
+        ({"format_version": FORMAT_VERSION - 1}, "expected format 2, got 1. Train it again"),
         ({"fuser": "wieghted"}, "did you mean 'weighted'"),
         ({"fuser": "os:system"}, "not registered"),
         ({"class": "Popen"}, "expected a WeightedFusion"),
         ({"params": {"normalise": "zscore"}}, "cannot be read"),
         ({"params": {"normalize": "nonsense"}}, "unknown 'nonsense'|cannot be read"),
         ({"values": {}}, "cannot be read"),
-        ({"provider_names": None}, "cannot be read"),
+        ({"record": None}, "cannot be read"),
+        ({"record": {"providers": ["model-0"]}}, "cannot be read"),
     ],
 )
 def test_a_folder_that_was_changed_is_refused(saved, facts, message):
@@ -81,19 +94,15 @@ def test_a_folder_that_was_changed_is_refused(saved, facts, message):
 def test_a_truncated_file_is_refused(saved, name):
     path = saved / name
     path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(FuserError, match="cannot be read"):
+    with pytest.raises(FuserError, match=r"cannot be read|is not the one that fuser\.json"):
         load_fuser(saved, infos=STATIC_FUSERS)
 
 
-def test_another_checkpoint_is_refused_when_used(problem, tmp_path):
-    dataset, stack = problem
-    passports = {name: {"fingerprint": {"checkpoint_sha256": "aa"}} for name in stack.names}
-    stack = replace(stack, passports=passports)
-    folder = save_fuser(MeanFusion().fit(stack), tmp_path / "m", infos=STATIC_FUSERS)
-    loaded = load_fuser(folder, infos=STATIC_FUSERS)
-    loaded.fuse(stack)
-    changed = passports | {"model-1": {"fingerprint": {"checkpoint_sha256": "bb"}}}
-    with pytest.raises(AlignmentError, match=r"'model-1': expected checkpoint_sha256 'aa'.*'bb'"):
-        loaded.fuse(replace(stack, passports=changed))
-    with pytest.raises(AlignmentError, match="expected providers"):
-        loaded.fuse(stack.select(["model-0"]))
+def test_weights_of_another_fit_are_refused(saved, stack, tmp_path):
+    half = stack.take_queries(stack.query_ids[:30])
+    other = save_fuser(WeightedFusion().fit(half), tmp_path / "other", infos=STATIC_FUSERS)
+    weights = (other / "weights.safetensors").read_bytes()
+    assert weights != (saved / "weights.safetensors").read_bytes()
+    (saved / "weights.safetensors").write_bytes(weights)
+    with pytest.raises(FuserError, match=r"weights\.safetensors is not the one that fuser\.json"):
+        load_fuser(saved, infos=STATIC_FUSERS)

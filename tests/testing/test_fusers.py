@@ -1,5 +1,7 @@
 """The battery itself: sound rules pass, and every check has a fuser that it catches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from dafm_core.testing import FuserSubject, check_fuser, fuser_checks, summarize
 class Mean(Fuser):
     """Mean of row z-scores."""
 
-    def scorer(self, stack):
+    def _scorer(self, gallery):
         return self._score
 
     def _score(self, tile):
@@ -30,9 +32,9 @@ class Shares(Mean):
     def __init__(self, *, power: float = 1.0):
         self.power = power
 
-    def _fit(self, stack, dataset):
+    def _fit(self, stack, *, bank, progress):
         standard = np.concatenate([zscore_rows(tile) for _, tile in stack.tiles()])
-        targets = dataset.targets
+        targets = stack.dataset.targets
         own = np.maximum(standard[targets.rows, :, targets.values].mean(0), 0) ** self.power
         self.weights_ = ((own + 1e-3) / (own + 1e-3).sum()).astype(np.float32)
 
@@ -73,12 +75,10 @@ class SmoothsAndSaysSo(SmoothsOverFileOrder):
 
 
 class TrustsTheFirst(Fuser):
-    def fit(self, stack, dataset):
-        super().fit(stack)
+    def _fit(self, stack, *, bank, progress):
         self.first_ = next(iter(np.random.default_rng().permutation(stack.n_providers)))
-        return self
 
-    def scorer(self, stack):
+    def _scorer(self, gallery):
         return lambda tile: zscore_rows(tile)[:, self.first_]
 
 
@@ -108,19 +108,23 @@ class NeedsTwoProviders(Mean):
 
 
 class Unchecked(Mean):
-    def _check_providers(self, stack):
-        pass
+    def scorer(self, target):
+        return self._score
 
 
 class UnfittedCrash(Shares):
-    def scorer(self, stack):
-        return self.scorer(stack)
+    def scorer(self, target):
+        return self._scorer(target)
+
+    def _scorer(self, gallery):
+        weights = self.weights_
+        return lambda tile: np.einsum("k,bkn->bn", weights, zscore_rows(tile))
 
 
 class ForgetsQueries(Shares):
-    def fit(self, stack, dataset):
-        super().fit(stack)
-        self.record_.query_ids = frozenset()
+    def fit(self, stack, *, bank=None, progress=None):
+        super().fit(stack, bank=bank, progress=progress)
+        self.record_ = replace(self.record_, query_ids=frozenset())
         return self
 
 
@@ -188,4 +192,5 @@ def test_only_the_first_law_can_be_waived_and_it_is_counted():
 def test_checking_leaves_the_fuser_unfitted():
     fuser = Shares()
     check_fuser(fuser)
+    assert not fuser.is_fitted
     assert not hasattr(fuser, "weights_")

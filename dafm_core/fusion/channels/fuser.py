@@ -123,9 +123,17 @@ class ChannelFusion(Fuser, Generic[OptionsType]):
 
         Raises
         ------
+        FuserError
+            Before ``fit``.
+        OptionError
+            If none of the inputs needs a bank.
         AlignmentError
             If the bank has a provider this fusion was not fitted on, or another model behind it.
         """
+        if not self.is_fitted:
+            raise FuserError(f"{self.name} is not fitted. Call fit(stack) first.")
+        if self.bank_ is None:
+            return super().with_bank(bank)
         self.record_.check(bank.gallery, who=f"{self.name}.with_bank", may_lack=True)
         other = copy.copy(self)
         other.bank_ = QueryBank.of(bank)
@@ -139,7 +147,7 @@ class ChannelFusion(Fuser, Generic[OptionsType]):
         if self.bank_ is not None:
             arrays, values["bank"] = self.bank_.to_state()
         learned = {"learned": self.learned_}
-        if self._uses_neighbours:
+        if self._uses_neighbours and self._families_without_neighbours:
             learned["without_neighbours"] = self._spare()
         for part, content in learned.items():
             arrays |= {f"{part}.{name}": array for name, array in content.arrays.items()}

@@ -18,7 +18,7 @@ LOWEST: Final = np.float32(-100)
 class ReverseRanks:
     """For each candidate, the scores that a few ranks among the bank's queries have.
 
-    A whole column of B scores would have to be kept to know every rank; ranks 1, 2, 3, 5, 9, ...
+    A whole column of B scores would have to be kept to know every rank; ranks 1, 2, 3, 5, 8, ...
     are enough, since only the logarithm of the rank is used and it changes slowly between them.
 
     Parameters

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dafm_core.fusion.base import Progress, Scores
 from dafm_core.fusion.channels.examples import Examples
+from dafm_core.fusion.channels.families import CONTEXT_PER_PROVIDER
 from dafm_core.fusion.channels.fuser import ChannelFusion, Learned, ViewScorer
 from dafm_core.fusion.channels.view import ChannelReader, TileView
 from dafm_core.fusion.light.linear import fit_linear, provider_sets, smallest_holding
@@ -104,13 +105,16 @@ class LightFusion(ChannelFusion[LightOptions]):
         row = smallest_holding(arrays["provider_sets"], reader.present_mask)
         weights = np.where(available, arrays["weights"][row], 0).astype(np.float32)
         has_networks = "network.score" in arrays and self._networks_know(reader)
+        of_present = np.tile(reader.present_mask, CONTEXT_PER_PROVIDER)
 
         def score(view: TileView) -> Scores:
             channels = view.channels()
             fused: Scores = weights @ channels  # (B, C, N) -> (B, N)
             if has_networks:
-                context = ColumnStatistics(arrays["context.mean"], arrays["context.std"])
-                fused += mean_score(arrays, channels, _standardised(context, view.context()))
+                statistics = ColumnStatistics(arrays["context.mean"], arrays["context.std"])
+                context = _standardised(statistics, view.context())
+                # In training a lost provider's context is 0 once it is standardised, not before.
+                fused += mean_score(arrays, channels, np.where(of_present, context, np.float32(0)))
             return fused
 
         return score

@@ -94,11 +94,14 @@ class LambdaMartFusion(ChannelFusion[LambdaMartOptions]):
 def _features(channels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return what the trees see, (B, W, C + 1), and what they start from, (B, W): the mean.
 
-    Rounded, so that the last bits of a sum, which follow the order of the gallery, choose no leaf.
+    What they see is rounded, so that the last bits of a sum, which follow the order of the gallery,
+    choose no leaf. What they start from is part of the score, where rounding would turn such a bit
+    into a step of 0.001.
     """
     channels = np.round(channels, N_DECIMALS)
-    start = np.round(channels.mean(axis=1), N_DECIMALS)
-    return np.concatenate([channels, start[:, None]], axis=1).transpose(0, 2, 1), start
+    start = channels.mean(axis=1)
+    seen = np.concatenate([channels, np.round(start, N_DECIMALS)[:, None]], axis=1)
+    return seen.transpose(0, 2, 1), start
 
 
 def _load(model_text: str) -> lightgbm.Booster:

@@ -3,15 +3,8 @@
 import numpy as np
 import pytest
 
-import dafm_core.fusion.channels.bank as bank_module
-from dafm_core.errors import AlignmentError
-from dafm_core.fusion.channels.bank import (
-    QueryBank,
-    bank_from_state,
-    bank_state,
-    crossfitted_banks,
-    draw_folds,
-)
+from dafm_core.errors import AlignmentError, LeakageError
+from dafm_core.fusion.channels.bank import QueryBank, crossfitted_banks, training_bank
 from dafm_core.ground.normalize import zscore_rows
 
 
@@ -35,27 +28,39 @@ def test_it_aligns_by_provider_and_gallery_id(make_problem, rng):
     _, stack = make_problem()
     order = rng.permutation(stack.n_gallery)
     other = stack.take_gallery([stack.gallery_ids[j] for j in order]).select(["model-2", "model-0"])
-    whole, aligned = QueryBank.of(stack), QueryBank.of(stack).aligned(other)
-    assert aligned.gallery_ids == other.gallery_ids
+    whole, aligned = QueryBank.of(stack), QueryBank.of(stack).aligned(other.gallery)
+    assert (aligned.names, aligned.gallery_ids) == (other.names, other.gallery_ids)
     cells = np.ix_([0, 2], order)
     np.testing.assert_array_equal(aligned.statistics.mean, whole.statistics.mean[cells])
     np.testing.assert_array_equal(aligned.statistics.std, whole.statistics.std[cells])
-    np.testing.assert_array_equal(aligned.thresholds, whole.thresholds[:, [0, 2]][:, :, order])
-    np.testing.assert_array_equal(aligned.topics, whole.topics[[0, 2]][:, :, order])
+    for one, every in (
+        (aligned.reverse_ranks.thresholds, whole.reverse_ranks.thresholds),
+        (aligned.topics.directions.swapaxes(0, 1), whole.topics.directions.swapaxes(0, 1)),
+    ):
+        np.testing.assert_array_equal(one, every[:, [0, 2]][:, :, order])
 
 
 def test_a_bank_that_lacks_a_provider_or_a_candidate_says_which(make_problem):
     _, stack = make_problem()
     with pytest.raises(AlignmentError, match=r"bank: expected providers .*Score model-1"):
-        QueryBank.of(stack.select(["model-0", "model-2"])).aligned(stack)
+        QueryBank.of(stack.select(["model-0", "model-2"])).aligned(stack.gallery)
+    fewer = QueryBank.of(stack.take_gallery(stack.gallery_ids[:-1]))
     with pytest.raises(AlignmentError, match=r"no scores of gallery image 'img39' \(1 are missing"):
-        QueryBank.of(stack.take_gallery(stack.gallery_ids[:-1])).aligned(stack)
+        fewer.aligned(stack.gallery)
+
+
+def test_it_covers_a_gallery_whose_every_candidate_it_has_seen(make_problem):
+    _, stack = make_problem()
+    some = stack.take_gallery(stack.gallery_ids[5:20])
+    assert QueryBank.of(stack).covers(some.gallery)
+    assert QueryBank.of(stack).covers(stack.select(["model-1"]).gallery)
+    assert not QueryBank.of(some).covers(stack.gallery)
 
 
 def test_crossfitted_banks_hold_all_queries_of_other_groups(make_problem):
     dataset, stack = make_problem()
     seen = []
-    for rows, bank in crossfitted_banks(stack, dataset.groups, n_folds=3, seed=0):
+    for rows, bank in crossfitted_banks(stack, n_folds=3, seed=0):
         others = np.setdiff1d(np.arange(stack.n_queries), rows)
         assert not set(dataset.groups[rows]) & set(dataset.groups[others])
         expected = QueryBank.of(stack.take_queries([stack.query_ids[i] for i in others]))
@@ -65,75 +70,41 @@ def test_crossfitted_banks_hold_all_queries_of_other_groups(make_problem):
     assert sorted(seen) == list(range(stack.n_queries))
 
 
-def test_folds_keep_groups_whole_and_about_even():
-    groups = np.repeat(np.arange(25), 4).astype(str)
-    fold = draw_folds(groups, 5, seed=0)
-    assert all(len(set(fold[groups == g])) == 1 for g in set(groups))
-    assert np.bincount(fold).tolist() == [20] * 5
-    assert set(draw_folds(["a", "a"], 5, seed=0)) == {0}
+def test_with_a_single_group_the_bank_holds_the_queries_themselves(make_problem):
+    _, stack = make_problem(n_queries=4)
+    ((rows, bank),) = crossfitted_banks(stack, n_folds=5, seed=0)
+    assert rows.tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(bank.statistics.mean, QueryBank.of(stack).statistics.mean)
+
+
+def test_memory_is_bounded_by_using_every_nth_query(make_problem, monkeypatch):
+    _, stack = make_problem()
+    monkeypatch.setattr("dafm_core.fusion.channels.bank.MAX_BYTES", 20 * 3 * 40 * 4)
+    third = stack.take_queries(stack.query_ids[::3])
+    some = QueryBank.of(stack)
+    np.testing.assert_array_equal(some.reverse_ranks.ranks, QueryBank.of(third).reverse_ranks.ranks)
+    np.testing.assert_array_equal(some.statistics.mean, QueryBank.of(third).statistics.mean)
 
 
 def test_state_restores_a_bank(make_problem):
     bank = QueryBank.of(make_problem()[1])
-    again = bank_from_state(*bank_state(bank))
+    again = QueryBank.from_state(*bank.to_state())
     assert (again.names, again.gallery_ids) == (bank.names, bank.gallery_ids)
-    np.testing.assert_array_equal(again.statistics.std, bank.statistics.std)
-    np.testing.assert_array_equal(again.thresholds, bank.thresholds)
-    np.testing.assert_array_equal(again.topics, bank.topics)
+    arrays, same = bank.to_state()[0], again.to_state()[0]
+    assert arrays.keys() == same.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(same[name], array, err_msg=name)
 
 
-def test_log_ranks_count_the_queries_that_score_a_candidate_higher(make_problem):
-    _, stack = make_problem(n_queries=50)
-    bank = QueryBank.of(stack.take_queries(stack.query_ids[:30]))
-    scores = zscore_rows(stack.tile(0, 50))
-    higher = (scores[:30] > scores[40]).sum(axis=0)
-    found = 30 / np.exp(1 + bank.log_ranks(scores[40:41])[0]) - 1
-    inside = (higher > 0) & (higher < 29)
-    assert (found[inside] >= higher[inside] / 1.8 - 1).all()
-    assert (found[inside] <= higher[inside] * 1.8 + 1).all()
-    np.testing.assert_allclose(found[higher == 0], 0, atol=1e-4)
-    shifted = bank.log_ranks(scores[40:41] + np.float32(1e-6))
-    np.testing.assert_allclose(shifted, bank.log_ranks(scores[40:41]), atol=1e-2)
-
-
-def columns_of(stack, bank):
-    rows = zscore_rows(stack.tile(0, stack.n_queries))
-    return np.where(np.isfinite(rows), (rows - bank.statistics.mean) / bank.statistics.std, 0)
-
-
-def test_topics_are_the_leading_singular_vectors_of_the_columns(make_problem, monkeypatch):
-    monkeypatch.setattr(bank_module, "N_TOPICS", 3)
-    _, stack = make_problem(n_queries=60)
-    ramp = np.linspace(-1, 1, stack.n_gallery, dtype=np.float32)
-    waves = np.stack([np.sin(5 * ramp), np.cos(9 * ramp), ramp**2])
-    mixture = np.random.default_rng(0).normal(size=(60, 3)) @ np.diag([9.0, 6.0, 4.0])
-    for matrix in stack.matrices:
-        matrix += (mixture @ waves).astype(np.float32)
-    bank = QueryBank.of(stack)
-    for k in range(stack.n_providers):
-        leading = np.linalg.svd(columns_of(stack, bank)[:, k], full_matrices=False)[2][:3]
-        cosines = np.linalg.svd(leading @ bank.topics[k].T, compute_uv=False)
-        np.testing.assert_allclose(cosines, 1, atol=1e-3)
-
-
-def test_what_is_topical_is_a_projection_and_leaves_excluded_cells_out(make_problem):
-    _, stack = make_problem(n_queries=100)
-    bank = QueryBank.of(stack.take_queries(stack.query_ids[:90]))
-    columns = columns_of(stack, bank)
-    columns[~np.isfinite(stack.tile(0, 100))] = -np.inf
-    once = bank.topical(columns[90:])
-    kept = np.isfinite(columns[90:])
-    assert np.isneginf(once[~kept]).all()
-    filled = np.where(kept, columns[90:], 0)
-    full = bank.topical(filled)
-    np.testing.assert_allclose(full[kept], once[kept], atol=1e-5)
-    np.testing.assert_allclose(bank.topical(full), full, atol=1e-4)
-    left = filled - full
-    np.testing.assert_allclose(np.einsum("bkn,khn->bkh", left, bank.topics), 0, atol=1e-3)
-
-
-def test_a_bank_of_few_queries_has_as_many_topics(make_problem):
-    _, stack = make_problem(n_queries=5)
-    bank = QueryBank.of(stack)
-    assert bank.topics.shape == (stack.n_providers, 5, stack.n_gallery)
-    assert np.isfinite(bank.topics).all()
+def test_a_fuser_keeps_a_bank_of_its_training_queries_or_of_those_given(make_problem):
+    _, stack = make_problem()
+    fit, other = stack.split(seed=0)
+    families = ("rows", "restandardized")
+    assert training_bank(fit, ("rows", "ranks"), None) is None
+    for bank, queries in ((None, fit), (other, other)):
+        kept = training_bank(fit, families, bank)
+        expected = QueryBank.of(queries).statistics.mean
+        np.testing.assert_array_equal(kept.statistics.mean, expected)
+    shared = f"expected other queries than those trained on, got {fit.n_queries} of them"
+    with pytest.raises(LeakageError, match=shared):
+        training_bank(fit, families, stack)

@@ -2,23 +2,32 @@
 
 import numpy as np
 import pytest
-from dafm_core.fusion.channels.inputs import Inputs
 
-from dafm_core.fusion.channels.examples import make_examples
+from dafm_core.fusion.channels.bank import QueryBank
+from dafm_core.fusion.channels.examples import Examples, make_examples
+from dafm_core.fusion.channels.layout import Layout
+from dafm_core.fusion.channels.view import ChannelReader
 
 FAMILIES = ("rows",)
 
 
-def examples(dataset, stack, **changes):
+def examples(stack, families=FAMILIES, **changes):
     settings = {"n_hard": 3, "n_uniform": 5, "seed": 0} | changes
-    return make_examples(stack, dataset, FAMILIES, **settings)
+    return make_examples(stack, families, **settings)
+
+
+def channels_of(stack, families=FAMILIES, bank=None):
+    """Return the channels of all candidates for all queries."""
+    reader = ChannelReader.of(stack.gallery, Layout(families, stack.names), bank)
+    return reader.read(stack.tile(0, stack.n_queries)).channels()
 
 
 def test_taking_all_candidates_gives_every_channel_in_file_order(make_problem):
     dataset, stack = make_problem()
-    made = examples(dataset, stack, n_uniform=stack.n_gallery)
+    made = examples(stack, n_uniform=stack.n_gallery)
     tile = stack.tile(0, stack.n_queries)
-    np.testing.assert_array_equal(made.channels, Inputs.of(stack, FAMILIES, None).channels(tile))
+    assert made.layout == Layout(FAMILIES, stack.names)
+    np.testing.assert_array_equal(made.channels, channels_of(stack))
     np.testing.assert_array_equal(made.target, dataset.targets.values)
     np.testing.assert_array_equal(np.isneginf(made.log_weight), ~np.isfinite(tile[:, 0]))
     members = [dataset.subsets[i].tolist() for i in range(dataset.n_queries)]
@@ -27,7 +36,7 @@ def test_taking_all_candidates_gives_every_channel_in_file_order(make_problem):
 
 def test_weights_of_a_sample_add_up_to_the_gallery(make_problem):
     dataset, stack = make_problem(n_gallery=200)
-    made = examples(dataset, stack)
+    made = examples(stack)
     assert made.log_weight.shape[1] < 60
     kept = stack.n_gallery - dataset.excluded.counts
     np.testing.assert_allclose(np.exp(made.log_weight).sum(axis=1), kept, rtol=1e-5)
@@ -35,8 +44,8 @@ def test_weights_of_a_sample_add_up_to_the_gallery(make_problem):
 
 def test_hard_and_labelled_candidates_stand_for_themselves(make_problem):
     dataset, stack = make_problem(n_gallery=200)
-    made = examples(dataset, stack)
-    scores = Inputs.of(stack, FAMILIES, None).channels(stack.tile(0, stack.n_queries))
+    made = examples(stack)
+    scores = channels_of(stack)
     for e in range(len(made)):
         sure = made.channels[e][:, made.log_weight[e] == 0]
         assert scores[e, :, dataset.targets[e][0]].tolist() in sure.T.tolist()
@@ -49,7 +58,7 @@ def test_hard_and_labelled_candidates_stand_for_themselves(make_problem):
 
 def test_several_targets_are_several_examples_and_never_rivals(make_problem):
     dataset, stack = make_problem(n_targets=3)
-    made = examples(dataset, stack, n_uniform=stack.n_gallery)
+    made = examples(stack, n_uniform=stack.n_gallery)
     assert len(made) == 3 * dataset.n_queries
     np.testing.assert_allclose(made.weight, 1 / 3)
     rows = np.arange(len(made))
@@ -60,22 +69,47 @@ def test_several_targets_are_several_examples_and_never_rivals(make_problem):
 
 
 def test_a_shuffled_gallery_draws_the_same_candidates(make_problem, rng):
-    dataset, stack = make_problem(n_gallery=200)
+    _, stack = make_problem(n_gallery=200)
     order = rng.permutation(stack.n_gallery)
     shuffled = stack.take_gallery([stack.gallery_ids[j] for j in order])
-    one, two = examples(dataset, stack), examples(dataset, shuffled)
+    one, two = examples(stack), examples(shuffled)
     np.testing.assert_allclose(one.channels, two.channels, atol=1e-5)
     np.testing.assert_array_equal(one.target, two.target)
-    assert not np.array_equal(one.channels, examples(dataset, stack, seed=1).channels)
+    assert not np.array_equal(one.channels, examples(stack, seed=1).channels)
 
 
 @pytest.mark.parametrize("n_folds", [1, 3])
 def test_examples_keep_the_order_of_the_queries(make_problem, n_folds):
     dataset, stack = make_problem()
-    families = ("rows", "restandardized")
-    made = make_examples(
-        stack, dataset, families, n_hard=3, n_uniform=99, seed=0, n_bank_folds=n_folds
-    )
+    made = examples(stack, ("rows", "restandardized"), n_uniform=99, n_bank_folds=n_folds)
     assert made.groups.tolist() == dataset.groups.tolist()
-    rows = Inputs.of(stack, ("rows",), None).channels(stack.tile(0, stack.n_queries))
-    np.testing.assert_allclose(made.channels[:, :3], rows, atol=1e-6)
+    np.testing.assert_allclose(made.channels[:, :3], channels_of(stack), atol=1e-6)
+
+
+def test_a_bank_that_is_given_is_used_for_all(make_problem):
+    _, stack = make_problem(n_queries=120)
+    fit, other = stack.split(seed=0)
+    bank = QueryBank.of(other)
+    families = ("rows", "restandardized", "reverse")
+    made = examples(fit, families, n_uniform=99, bank=bank)
+    np.testing.assert_allclose(made.channels, channels_of(fit, families, bank), atol=1e-5)
+    assert not np.allclose(made.channels, examples(fit, families, n_uniform=99).channels, atol=0.01)
+
+
+def test_some_families_of_examples_are_those_made_without_the_others(make_problem):
+    _, stack = make_problem(n_gallery=200)
+    every, some = ("rows", "restandardized", "ranks"), ("restandardized", "ranks")
+    left = examples(stack, every).of_families(some)
+    assert_same(left, examples(stack, some))
+
+
+def test_examples_are_taken_and_put_together_again(make_problem):
+    made = examples(make_problem(n_targets=2)[1])
+    parts = [made.take(np.arange(0, 50)), made.take(np.arange(50, len(made)))]
+    assert_same(Examples.concatenate(parts), made)
+
+
+def assert_same(one, other):
+    assert one.layout == other.layout
+    for name in ("channels", "context", "target", "log_weight", "in_subset", "weight", "groups"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)

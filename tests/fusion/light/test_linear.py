@@ -1,22 +1,19 @@
 """The linear fusion: a minimum of the loss, which a naive loop computes too."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dafm_core.fusion.channels.examples import make_examples
-from dafm_core.fusion.light.linear import (
-    N_PRIOR,
-    fit_linear,
-    plain_mean,
-    provider_sets,
-    smallest_holding,
-)
+from dafm_core.fusion.light.linear import N_PRIOR, fit_linear, provider_sets, smallest_holding
+from dafm_core.fusion.light.options import LossWeights
 
 
 @pytest.fixture
 def examples(make_problem):
-    dataset, stack = make_problem(n_queries=200)
-    return make_examples(stack, dataset, ("rows", "ranks"), n_hard=5, n_uniform=99, seed=0)
+    _, stack = make_problem(n_queries=200)
+    return make_examples(stack, ("rows", "ranks"), n_hard=5, n_uniform=99, seed=0)
 
 
 def loss(examples, weights, *, subset):
@@ -29,33 +26,34 @@ def loss(examples, weights, *, subset):
 
 @pytest.mark.parametrize("subset", [0.0, 0.5])
 def test_no_weights_nearby_are_better(examples, subset):
-    found = fit_linear(examples, gallery_weight=1.0, subset_weight=subset, prior=np.zeros(6))
-    lowest = loss(examples, found, subset=subset)
+    weights = fit_linear(examples, LossWeights(1.0, subset), prior=np.zeros(6))
+    lowest = loss(examples, weights, subset=subset)
     for direction in np.eye(6) * 0.05:
         for sign in (1, -1):
-            assert loss(examples, found + sign * direction, subset=subset) > lowest
+            assert loss(examples, weights + sign * direction, subset=subset) > lowest
 
 
 def test_a_twin_channel_shares_its_weight(examples):
     twins = np.concatenate([examples.channels[:, :1]] * 2, axis=1)
-    two = type(examples)(**{**vars(examples), "channels": twins})
-    weights = fit_linear(two, gallery_weight=1.0, subset_weight=0.0, prior=np.zeros(2))
+    weights = fit_linear(
+        replace(examples, channels=twins), LossWeights(1.0, 0.0), prior=np.zeros(2)
+    )
     assert weights[0] == pytest.approx(weights[1], rel=1e-4)
 
 
 def test_a_handful_of_examples_leaves_the_prior_nearly_in_place(examples):
     few = examples.take(np.arange(1))
     prior = np.full(6, 0.5)
-    weights = fit_linear(few, gallery_weight=1.0, subset_weight=0.0, prior=prior)
+    weights = fit_linear(few, LossWeights(1.0, 0.0), prior=prior)
     assert np.abs(weights - prior).max() < 0.1
 
 
 def test_few_labels_do_no_harm(make_problem):
     """Noise among many channels: forty labels must not be worth less than none."""
-    dataset, stack = make_problem(n_queries=640, n_gallery=100, noise=(3.0, 3.0, 3.0, 3.0))
+    _, stack = make_problem(n_queries=640, n_gallery=100, noise=(3.0, 3.0, 3.0, 3.0))
     families = ("rows", "restandardized", "ranks", "reverse", "topics")
-    examples = make_examples(stack, dataset, families, n_hard=5, n_uniform=99, seed=0)
-    prior, held_out = plain_mean(families, 4), examples.take(np.arange(160, 640))
+    examples = make_examples(stack, families, n_hard=5, n_uniform=99, seed=0)
+    prior, held_out = examples.layout.plain_mean(), examples.take(np.arange(160, 640))
 
     def recall(weights):
         scores = np.einsum("c,ecw->ew", weights, held_out.channels) + np.where(
@@ -65,15 +63,22 @@ def test_few_labels_do_no_harm(make_problem):
         return ((scores > own[:, None]).sum(axis=1) < 5).mean()
 
     fewest = [examples.take(np.arange(start, start + 40)) for start in (0, 40, 80, 120)]
-    found = [fit_linear(f, gallery_weight=1.0, subset_weight=0.3, prior=prior) for f in fewest]
-    assert np.mean([recall(weights) for weights in found]) > recall(prior) - 0.015
+    learned = [fit_linear(few, LossWeights(1.0, 0.3), prior=prior) for few in fewest]
+    assert np.mean([recall(weights) for weights in learned]) > recall(prior) - 0.015
 
 
 def test_a_set_of_providers_for_every_one_that_may_be_missing():
     sets = provider_sets(3)
     assert sets.sum(axis=1).tolist() == [3, 2, 2, 2, 1, 1, 1]
     for present, size in (([0, 1, 2], 3), ([0, 2], 2), ([1], 1)):
-        chosen = sets[smallest_holding(sets, np.array(present))]
+        chosen = sets[smallest_holding(sets, np.isin(np.arange(3), present))]
         assert chosen.sum() == size
         assert chosen[present].all()
     assert provider_sets(1).tolist() == [[True]]
+
+
+def test_with_two_of_four_providers_the_smallest_set_that_holds_both_is_used():
+    sets = provider_sets(4)
+    chosen = sets[smallest_holding(sets, np.array([True, False, True, False]))]
+    assert chosen.sum() == 3
+    assert chosen[[0, 2]].all()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dafm_core.fusion.light.network import MAX_PARAMETERS, PaperFusion, ResidualFusion
+from dafm_core.fusion.light.network import MAX_PARAMETERS, PaperNetwork, ResidualFusion
 
 
 @pytest.fixture
@@ -35,17 +35,17 @@ def test_the_residual_takes_every_candidate_by_itself(generator):
 
 
 def test_the_papers_network_mixes_neighbours_in_file_order(generator):
-    network = randomise(PaperFusion(4, generator=generator), generator)
+    network = randomise(PaperNetwork(4, generator=generator), generator)
     channels = torch.randn(2, 4, 9)
-    scores = network(channels, torch.empty(2, 0))
+    scores = network(channels)
     moved = channels.clone()
     moved[:, :, 4] += 1
-    changed = (network(moved, torch.empty(2, 0)) != scores).any(dim=0)
+    changed = (network(moved) != scores).any(dim=0)
     assert changed.tolist() == [j in (3, 4, 5) for j in range(9)]
 
 
 def test_the_papers_network_is_equations_three_to_five(generator):
-    network = randomise(PaperFusion(3, n_hidden=2, generator=generator), generator)
+    network = randomise(PaperNetwork(3, n_hidden=2, generator=generator), generator)
     stack = torch.randn(1, 3, 4)
     up = torch.einsum("hk,bkn->bhn", network.light.up.weight[:, :, 0], stack)
     padded = torch.nn.functional.pad(up + network.light.up.bias[:, None], (1, 1))
@@ -55,13 +55,13 @@ def test_the_papers_network_is_equations_three_to_five(generator):
     down = torch.einsum("kh,bhn->bkn", network.light.down.weight[:, :, 0], mixed)
     y = stack + down + network.light.down.bias[:, None]
     expected = torch.einsum("k,bkn->bn", network.weigh.weight[0, :, 0], y)
-    torch.testing.assert_close(network(stack, torch.empty(1, 0)), expected)
+    torch.testing.assert_close(network(stack), expected)
 
 
 def test_networks_stay_below_the_papers_bound(generator):
     for network in (
         ResidualFusion(40, 50, 64, generator=generator),
-        PaperFusion(10, 64, generator=generator),
+        PaperNetwork(10, 64, generator=generator),
     ):
         assert sum(p.numel() for p in network.parameters()) < MAX_PARAMETERS
     with pytest.raises(ValueError, match="fewer than 100000 parameters, got"):

@@ -30,12 +30,12 @@ def test_weights_minimise_the_loss(make_problem, rng, n_targets):
     reached = min(info_nce(scores, dataset.targets, s * weights) for s in strengths)
     for _ in range(60):
         other = rng.dirichlet(np.ones(stack.n_providers))
-        found = min(info_nce(scores, dataset.targets, s * other) for s in strengths[::5])
-        assert reached <= found + 1e-3
+        reached_there = min(info_nce(scores, dataset.targets, s * other) for s in strengths[::5])
+        assert reached <= reached_there + 1e-3
 
 
 def test_weights_lie_on_the_simplex_and_leave_noise_out(make_problem):
-    dataset, stack = make_problem(n_queries=200, noise=(1.0, 1.0, 60.0))
+    _, stack = make_problem(n_queries=200, noise=(1.0, 1.0, 60.0))
     fitted = WeightedFusion().fit(stack)
     assert fitted.weights_.sum() == pytest.approx(1)
     assert (fitted.weights_ >= 0).all()
@@ -43,10 +43,10 @@ def test_weights_lie_on_the_simplex_and_leave_noise_out(make_problem):
 
 
 def test_it_beats_every_single_on_other_queries(make_problem):
-    dataset, stack = make_problem(n_queries=400, noise=(1.5, 1.5, 2.0))
-    fit, held_out = dataset.split(test_size=0.5, seed=0)
-    fused = evaluate(WeightedFusion().fit(stack, fit), stack, held_out).values["recall@1"]
-    singles = evaluate_providers(stack, held_out)
+    _, stack = make_problem(n_queries=400, noise=(1.5, 1.5, 2.0))
+    fit, held_out = stack.split(test_size=0.5, seed=0)
+    fused = evaluate(WeightedFusion().fit(fit), held_out).values["recall@1"]
+    singles = evaluate_providers(held_out)
     assert fused > max(e.values["recall@1"] for e in singles.values())
 
 
@@ -54,27 +54,17 @@ def test_identical_and_constant_providers_are_defined(make_problem):
     dataset, stack = make_problem()
     first = stack.matrices[0]
     matrices = {"a": first, "b": first, "flat": np.zeros_like(first)}
-    twins = SimilarityStack.from_matrices(
-        matrices,
-        protocol=stack.protocol,
-        query_ids=stack.query_ids,
-        gallery_ids=stack.gallery_ids,
-        excluded=stack.excluded,
-    )
-    weights = WeightedFusion().fit(twins, dataset).weights_
+    twins = SimilarityStack.from_matrices(matrices, dataset)
+    weights = WeightedFusion().fit(twins).weights_
     assert np.isfinite(weights).all()
     assert weights[0] == pytest.approx(weights[1])
 
 
 def test_only_flat_providers_get_equal_weights(make_problem):
     dataset, stack = make_problem(n_queries=12, noise=(1.0,))
-    flat = SimilarityStack.from_matrices(
-        {name: np.zeros((12, stack.n_gallery), np.float32) for name in ("a", "b")},
-        protocol=stack.protocol,
-        query_ids=stack.query_ids,
-        gallery_ids=stack.gallery_ids,
-    )
-    np.testing.assert_allclose(WeightedFusion().fit(flat, dataset).weights_, 0.5)
+    nothing = np.zeros((12, stack.n_gallery), np.float32)
+    flat = SimilarityStack.from_matrices({"a": nothing, "b": nothing}, dataset)
+    np.testing.assert_allclose(WeightedFusion().fit(flat).weights_, 0.5)
 
 
 def test_memory_is_bounded_by_using_every_nth_query(make_problem, monkeypatch):

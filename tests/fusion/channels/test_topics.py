@@ -1,0 +1,56 @@
+"""Main directions of a bank: against singular vectors, and the laws of a projection."""
+
+import numpy as np
+import pytest
+
+import dafm_core.fusion.channels.topics as topics_module
+from dafm_core.fusion.channels.bank import QueryBank
+from dafm_core.ground.normalize import zscore_rows
+
+
+def columns_of(stack, bank):
+    """Return column-standardised rows, (B, K, N), 0 where excluded."""
+    rows = zscore_rows(stack.tile(0, stack.n_queries))
+    return np.where(np.isfinite(rows), (rows - bank.statistics.mean) / bank.statistics.std, 0)
+
+
+def test_they_are_the_leading_singular_vectors_of_the_columns(make_problem, monkeypatch):
+    monkeypatch.setattr(topics_module, "N_TOPICS", 3)
+    _, stack = make_problem(n_queries=60)
+    ramp = np.linspace(-1, 1, stack.n_gallery, dtype=np.float32)
+    waves = np.stack([np.sin(5 * ramp), np.cos(9 * ramp), ramp**2])
+    mixture = np.random.default_rng(0).normal(size=(60, 3)) @ np.diag([9.0, 6.0, 4.0])
+    for matrix in stack.matrices:
+        matrix += (mixture @ waves).astype(np.float32)
+    bank = QueryBank.of(stack)
+    for k in range(stack.n_providers):
+        leading = np.linalg.svd(columns_of(stack, bank)[:, k], full_matrices=False)[2][:3]
+        cosines = np.linalg.svd(leading @ bank.topics.directions[k].T, compute_uv=False)
+        np.testing.assert_allclose(cosines, 1, atol=1e-3)
+
+
+def test_they_project_and_leave_excluded_cells_out(make_problem):
+    _, stack = make_problem(n_queries=100)
+    bank = QueryBank.of(stack.take_queries(stack.query_ids[:90]))
+    columns = columns_of(stack, bank)
+    columns[~np.isfinite(stack.tile(0, 100))] = -np.inf
+    once = bank.topics.project(columns[90:])
+    kept = np.isfinite(columns[90:])
+    assert np.isneginf(once[~kept]).all()
+    filled = np.where(kept, columns[90:], 0)
+    full = bank.topics.project(filled)
+    np.testing.assert_allclose(full[kept], once[kept], atol=1e-5)
+    np.testing.assert_allclose(bank.topics.project(full), full, atol=1e-4)
+    left = filled - full
+    across = np.einsum("bkn,khn->bkh", left, bank.topics.directions)
+    np.testing.assert_allclose(across, 0, atol=1e-3)
+
+
+@pytest.mark.parametrize(("n_queries", "n_gallery"), [(5, 40), (60, 7), (60, 40)])
+def test_there_are_no_more_than_queries_or_candidates(make_problem, n_queries, n_gallery):
+    _, stack = make_problem(n_queries=n_queries, n_gallery=n_gallery)
+    directions = QueryBank.of(stack).topics.directions
+    width = min(topics_module.N_TOPICS, n_queries, n_gallery)
+    assert directions.shape == (stack.n_providers, width, n_gallery)
+    for k in range(stack.n_providers):
+        np.testing.assert_allclose(directions[k] @ directions[k].T, np.eye(width), atol=1e-4)
