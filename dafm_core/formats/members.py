@@ -1,224 +1,235 @@
-"""Matrices and features in other people's files: npy, npz, pt, safetensors, parquet.
+"""Which member of a file is the matrix, and which lists beside it may name its rows or columns.
 
-Reads one two-dimensional array and, where the file has them, the ids of its rows and columns.
-Arrays are memory-mapped where the format allows it (npy, safetensors, pt), and nothing in a file
-is ever executed. What ids and scores must match is checked in ``importing.py``.
+For files that hold arrays by name (npz, pt, safetensors) and those that hold one (npy). A member is
+read when it is asked for, so that one odd member does not spoil the others. How each format stores
+its members is known in ``arrays.py`` and ``tensors.py``.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from zipfile import BadZipFile
 
 import numpy as np
-import polars as pl
-from numpy.typing import NDArray
 
 from dafm_core.errors import OptionError, SimilarityError, closest
-from dafm_core.wrapping.checkpoints import read_checkpoint
+from dafm_core.formats.content import Axis, Label, Matrix, Request, first_line
+from dafm_core.formats.id_files import ids_in
 
-MATRIX_SUFFIXES: Final = (".npy", ".npz", ".pt", ".pth", ".safetensors", ".parquet")
-ROW_IDS: Final = ("query_ids",)
-COLUMN_IDS: Final = ("gallery_ids", "image_ids")
-FEATURE_IDS: Final = ("ids", *ROW_IDS, *COLUMN_IDS)
-"""What ids are called in a file; beside features, each of them names the rows."""
+ROW_NAMES: Final = frozenset({"queryids", "queryid", "qids", "qid", "rowids", "rownames"})
+COLUMN_NAMES: Final = frozenset(
+    {"galleryids", "galleryid", "imageids", "imageid", "imgids", "imgid", "columnids"}
+    | {"columnnames", "candidateids", "docids"}
+)
+"""Names that say which axis a list is of, whatever their spelling: ``Gallery_IDs``."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class NamedArray:
-    """A two-dimensional array of numbers, and the ids of its rows and columns where known.
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One named value in a file.
 
     Parameters
     ----------
-    path : Path
-        For messages.
-    values : ndarray of shape (n_rows, n_columns)
-        May be a memory map.
-    row_ids, column_ids : tuple of str or None
+    name : str
+    shape : tuple of int
+        Of a list or a mapping: its length.
+    kind : str
+        What it is, for messages: a dtype, ``list``, ``object``.
+    is_matrix : bool
+        Whether it is a two-dimensional array of numbers.
+    load : callable
+        Reads it. May raise ValueError, OSError or RuntimeError.
     """
 
-    path: Path
-    values: NDArray[Any] = field(repr=False)
-    row_ids: tuple[str, ...] | None = field(default=None, repr=False)
-    column_ids: tuple[str, ...] | None = field(default=None, repr=False)
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+    is_matrix: bool
+    load: Callable[[], Any] = field(repr=False)
 
-    def __post_init__(self) -> None:
-        if self.values.ndim != 2 or self.values.dtype.kind not in "fiu":
-            raise SimilarityError(
-                f"{self.path}: expected a two-dimensional array of numbers, got shape "
-                f"{self.values.shape} of {self.values.dtype}."
-            )
-        named = ((self.row_ids, 0, "rows"), (self.column_ids, 1, "columns"))
-        for ids, axis, what in named:
-            if ids is not None and len(ids) != self.values.shape[axis]:
-                raise SimilarityError(
-                    f"{self.path}: {len(ids)} ids for {self.values.shape[axis]} {what}."
-                )
+    @property
+    def length(self) -> int | None:
+        """Entries of a flat list; None where it is none."""
+        longest = max(self.shape, default=0)
+        return longest if self.shape and int(np.prod(self.shape)) == longest else None
 
 
-def read_array(path: Path, *, key: str | None = None, features: bool = False) -> NamedArray:
-    """Read a matrix, or features, by the file's suffix.
-
-    Parameters
-    ----------
-    path : Path
-    key : str, optional
-        Which array, where a file holds several.
-    features : bool, default=False
-        Whether the file holds one vector per row, so that any ids in it are the rows'.
+def matrix_of(path: Path, members: Sequence[Member], request: Request) -> Matrix:
+    """Return the matrix that is meant, with every list that may name its rows or columns.
 
     Raises
     ------
-    SimilarityError
-        If the file is missing, damaged, or holds no two-dimensional array of numbers.
     OptionError
-        For an unknown key or suffix.
-    ProviderError
-        If a .pt file is damaged or would need code to be executed.
+        For an unknown key, or where several arrays could be meant.
+    SimilarityError
+        If there is no two-dimensional array of numbers, or it cannot be read.
     """
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise OptionError(
-            f"{path}: no matrix format {path.suffix!r}{closest(path.suffix, MATRIX_SUFFIXES)}"
-        )
-    if not path.is_file():
-        raise SimilarityError(f"{path}: no such file. Check the path.")
-    try:
-        content: Mapping[str, Any] = reader(path)
-    except (OSError, ValueError, EOFError, BadZipFile, pl.exceptions.PolarsError) as error:
-        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SimilarityError(f"{path}: cannot be read ({cause}).") from None
-    name = _choose(content, key, path)
-    return NamedArray(
-        path=path,
-        values=_as_array(content[name], path),
-        row_ids=_ids(content, FEATURE_IDS if features else ROW_IDS, path),
-        column_ids=None if features else _ids(content, COLUMN_IDS, path),
+    names = [member.name for member in members]
+    for name in request.ignore:
+        if name not in names:
+            raise OptionError(f"{path}: no member {name!r} to ignore{closest(name, names)}")
+    members = [member for member in members if member.name not in request.ignore]
+    chosen = _choose(path, members, request)
+    values = np.asarray(_load(path, chosen))
+    if values.ndim != 2:
+        return Matrix(path=path, values=values)  # which says what is wrong
+    lengths: dict[Axis, int] = {"rows": values.shape[0], "columns": values.shape[1]}
+    if request.features:
+        del lengths["columns"]
+    rest = (member for member in members if member is not chosen)
+    return Matrix(path=path, values=values, labels=tuple(_labels(path, rest, lengths)))
+
+
+def _choose(path: Path, members: Sequence[Member], request: Request) -> Member:
+    by_name = {member.name: member for member in members}
+    option = request.key_option
+    if request.key is not None:
+        if request.key not in by_name:
+            raise OptionError(f"{path}: no array {request.key!r}{closest(request.key, by_name)}")
+        return by_name[request.key]
+    matrices = [member for member in members if member.is_matrix]
+    if len(matrices) > 1:
+        listed = ", ".join(sorted(member.name for member in matrices))
+        raise OptionError(f"{path}: expected one array, got {listed}. Name one with {option}.")
+    if matrices:
+        return matrices[0]
+    if len(members) == 1:
+        return members[0]
+    listed = ", ".join(f"{m.name} ({m.kind} {m.shape})" for m in members) or "nothing"
+    raise SimilarityError(
+        f"{path}: expected a two-dimensional array of numbers, got {listed}. Save scores as one."
     )
 
 
-def read_ids(path: str | Path) -> tuple[str, ...]:
-    """Return the ids a text file lists, one a line.
-
-    Raises
-    ------
-    SimilarityError
-        If the file cannot be read as text.
-    """
+def _load(path: Path, member: Member) -> Any:
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, ValueError) as error:
-        raise SimilarityError(f"{path}: expected one id a line ({error}).") from None
-    return tuple(line.strip() for line in lines if line.strip())
-
-
-def _read_npy(path: Path) -> dict[str, Any]:
-    return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
-
-
-def _read_npz(path: Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
-
-
-def _read_pt(path: Path) -> Mapping[str, Any]:
-    content = read_checkpoint(path, "import")
-    return content if isinstance(content, Mapping) else {path.stem: content}
-
-
-def _read_safetensors(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:  # checks the header
-            ids = file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(error) from None
-    with path.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(length))
-    content: dict[str, Any] = {name: json.loads(ids[name]) for name in FEATURE_IDS if name in ids}
-    for name, entry in header.items():
-        if name != "__metadata__":
-            number = _SAFETENSORS_DTYPES.get(entry["dtype"])
-            if number is None or 0 in entry["shape"]:
-                raise ValueError(f"{name} has shape {entry['shape']} of {entry['dtype']}")
-            offset = 8 + length + entry["data_offsets"][0]
-            shape = tuple(entry["shape"])
-            content[name] = np.memmap(path, number, "r", offset=offset, shape=shape)
-    return content
-
-
-def _read_parquet(path: Path) -> dict[str, Any]:
-    frame = pl.read_parquet(path)
-    if "query_id" not in frame.columns:
-        raise ValueError("expected a column 'query_id' and one column per image")
-    wide = frame.drop("query_id")
-    return {
-        path.stem: wide.to_numpy(),
-        "query_ids": frame["query_id"].cast(pl.String).to_list(),
-        "gallery_ids": wide.columns,
-    }
-
-
-_READERS: Final = {
-    ".npy": _read_npy,
-    ".npz": _read_npz,
-    ".pt": _read_pt,
-    ".pth": _read_pt,
-    ".safetensors": _read_safetensors,
-    ".parquet": _read_parquet,
-}
-_SAFETENSORS_DTYPES: Final = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "i1",
-    "U8": "u1",
-}
-
-
-def _choose(content: Mapping[str, Any], key: str | None, path: Path) -> str:
-    """Return the name of the array that is meant."""
-    names = [str(name) for name in content if name not in FEATURE_IDS]
-    if key is not None:
-        if key not in names:
-            raise OptionError(f"{path}: no array {key!r}{closest(key, names)}")
-        return key
-    if len(names) != 1:
-        raise OptionError(
-            f"{path}: expected one array, got {', '.join(sorted(names)) or 'none'}. "
-            "Name one with --key."
-        )
-    return names[0]
-
-
-def _as_array(value: Any, path: Path) -> NDArray[Any]:
-    if hasattr(value, "detach"):
-        import torch
-
-        value = value.detach()
-        value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+        value = member.load()
+    except (OSError, ValueError, TypeError, RuntimeError, EOFError, MemoryError) as error:
+        raise SimilarityError(
+            f"{path}: {member.name!r} cannot be read ({first_line(error)})."
+        ) from None
     if not isinstance(value, np.ndarray):
-        raise SimilarityError(f"{path}: expected an array, got {type(value).__name__}.")
+        raise SimilarityError(
+            f"{path}: expected {member.name!r} to be an array, got {type(value).__name__}."
+        )
     return value
 
 
-def _ids(content: Mapping[str, Any], names: Sequence[str], path: Path) -> tuple[str, ...] | None:
-    for name in names:
-        if name in content:
-            values = content[name]
-            values = values.tolist() if hasattr(values, "tolist") else values
-            if not isinstance(values, list | tuple) or not all(
-                isinstance(value, str | int) for value in values
-            ):
-                raise SimilarityError(f"{path}: expected {name!r} to list ids.")
-            return tuple(str(value) for value in values)
-    return None
+def _labels(path: Path, members: Iterator[Member], lengths: Mapping[Axis, int]) -> Iterator[Label]:
+    """Yield every list that is as long as an axis, and those whose name says their axis."""
+    for member in members:
+        axis = axis_named(member.name) if len(lengths) > 1 else None
+        if member.length is None or (axis is None and member.length not in lengths.values()):
+            continue
+        try:
+            ids = ids_in(member.load())
+        except (OSError, ValueError, TypeError, RuntimeError, EOFError, MemoryError) as error:
+            if axis is not None:
+                raise SimilarityError(
+                    f"{path}: {member.name!r} cannot be read ({first_line(error)}). Give its ids "
+                    f"in a text file, and --ignore {member.name}."
+                ) from None
+            ids = None
+        if ids is None and axis is not None:
+            raise SimilarityError(f"{path}: expected {member.name!r} to list ids.")
+        yield Label(name=member.name, length=member.length, ids=ids, axis=axis)
+
+
+def axis_named(name: str) -> Axis | None:
+    """Return the axis that the name of a list says, or None.
+
+    Examples
+    --------
+    >>> axis_named("Gallery_IDs"), axis_named("meta.query-ids"), axis_named("names")
+    ('columns', 'rows', None)
+    """
+    plain = re.sub("[^a-z0-9]", "", name.rpartition(".")[2].lower())
+    if plain in ROW_NAMES:
+        return "rows"
+    return "columns" if plain in COLUMN_NAMES else None
+
+
+def array_member(name: str, array: np.ndarray[Any, Any]) -> Member:
+    """Return an array in memory, or a memory map, as a member."""
+    return Member(
+        name=name,
+        shape=array.shape,
+        kind=str(array.dtype),
+        is_matrix=array.ndim == 2 and array.dtype.kind in "fiu",
+        load=lambda: np.asarray(array),
+    )
+
+
+def members_in(
+    content: Any, prefix: str, array: Callable[[str, Any], Member | None]
+) -> Iterator[Member]:
+    """Yield the members of nested mappings, lists and tuples; names are joined by points.
+
+    Parameters
+    ----------
+    content : object
+    prefix : str
+        Name of ``content`` itself, where it is one array.
+    array : callable
+        Returns the member of a name and an array of the format, or None for anything else.
+    """
+    yield from _walk(content, "", prefix, array, set())
+
+
+def _walk(
+    value: Any,
+    name: str,
+    stem: str,
+    array: Callable[[str, Any], Member | None],
+    above: set[int],
+) -> Iterator[Member]:
+    member = array(name or stem, value)
+    if member is not None:
+        yield member
+        return
+    if isinstance(value, np.ndarray):
+        if value.dtype != object or value.shape != ():
+            yield array_member(name or stem, value)
+            return
+        value = value.item()
+    if id(value) in above or len(above) > 20:
+        return  # a pickle may hold itself
+    above = above | {id(value)}
+    if isinstance(value, Mapping):
+        items = [*value.items(), *vars_of(value)]
+        if name and value and all(_is_plain(item) for item in value.values()):
+            yield _list_member(name, value)
+            items = vars_of(value)
+        for key, item in items:
+            yield from _walk(item, f"{name}.{key}" if name else str(key), stem, array, above)
+    elif isinstance(value, list | tuple):
+        if value and all(_is_plain(item) for item in value):
+            yield _list_member(name or stem, value)
+            return
+        for place, item in enumerate(value[:100]):
+            if not _is_plain(item):
+                yield from _walk(
+                    item, f"{name}.{place}" if name else str(place), stem, array, above
+                )
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | bytes | int | float | np.generic)
+
+
+def vars_of(value: Any) -> list[tuple[str, Any]]:
+    """Return the attributes of a record that was read as a mapping."""
+    return list(getattr(value, "__dict__", {}).items())
+
+
+def _list_member(name: str, value: Any) -> Member:
+    return Member(
+        name=name,
+        shape=(len(value),),
+        kind=type(value).__name__,
+        is_matrix=False,
+        load=lambda: value,
+    )

@@ -306,6 +306,7 @@ class ScoreWriter:
         facts = store._facts
         self._shape: tuple[int, int] = (facts["n_queries"], facts["n_gallery"])
         self._name = name
+        self._excluded = store.dataset.excluded
         self._folder = store.path / name
         self._dtype = np.dtype(dtype)
         shared = {key: facts[key] for key in ("protocol", "queries_sha256", "gallery_sha256")}
@@ -349,8 +350,12 @@ class ScoreWriter:
             )
         with np.errstate(over="ignore"):
             rows = np.asarray(scores).astype(self._dtype)
-        if not np.isfinite(rows).all():
-            row, column = (int(i[0]) for i in np.nonzero(~np.isfinite(rows)))
+        bad = ~np.isfinite(rows)
+        if bad.any():  # -inf may mark what the protocol excludes, as it does in a tile
+            cells = self._excluded.take(np.arange(start, stop))
+            bad[cells.rows, cells.values] &= ~np.isneginf(rows[cells.rows, cells.values])
+        if bad.any():
+            row, column = (int(i[0]) for i in np.nonzero(bad))
             raise SimilarityError(
                 f"provider {self._name!r}: expected finite {self._dtype} scores, got "
                 f"{rows[row, column]} for query {start + row}, candidate {column} (from 0). "
@@ -399,10 +404,11 @@ class ScoreWriter:
         mine = {k: v for k, v in self._passport.items() if k != "block_rows"}
         differ = [k for k, value in mine.items() if passport.get(k) != value]
         if differ:
+            option = "--provider" if mine.get("source") == "imported" else "--as"
             raise StoreError(
                 f"{self._folder.parent}: provider {self._name!r} is there with another "
-                f"{', '.join(sorted(differ))}. Store this one under --as NAME, or replace it with "
-                "--overwrite."
+                f"{', '.join(sorted(differ))}. Store this one under {option} NAME, or replace it "
+                "with --overwrite."
             )
 
 
