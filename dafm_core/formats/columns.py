@@ -79,7 +79,7 @@ def table_content(path: Path, frame: pl.DataFrame, request: Request) -> Content:
         column_named(frame.columns, QUERY_NAMES),
         column_named(frame.columns, IMAGE_NAMES),
     )
-    if query is not None and image is not None and frame.width <= 12:
+    if query is not None and image is not None and not frame.schema[image].is_float():
         return _long(path, frame, query, image, request)
     return _wide(path, frame, query, request)
 

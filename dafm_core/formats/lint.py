@@ -92,7 +92,7 @@ def _lint_lists(
         pool = gallery & set(subset) if file.within_subset else gallery
         length = min(file.depth, len(pool) - sum(name in pool for name in set(excluded)))
         problems = {
-            f"lists hold ids that are no {kind.__name__}": any(type(i) is not kind for i in ids),
+            f"lists hold ids that are no {kind.__name__}": not all(_is_of(kind, i) for i in ids),
             f"lists have not {length} ids": len(names) != length,
             "lists name an image twice": len(set(names)) < len(names),
             "lists name an image that is not in the gallery": not gallery >= set(names),
@@ -102,6 +102,11 @@ def _lint_lists(
         for problem in (problem for problem, is_there in problems.items() if is_there):
             bad.setdefault(problem, []).append(query)
     return [line for problem, queries in bad.items() for line in _finding(problem, queries)]
+
+
+def _is_of(kind: type, value: Any) -> bool:
+    """Whether a server that wants ids of a kind takes a value: it reads ``"7"`` as 7."""
+    return type(value) is kind or (kind is int and type(value) is str and value.isdecimal())
 
 
 def _finding(problem: str, queries: Sequence[str]) -> list[str]:

@@ -71,7 +71,7 @@ def _scalar(dtype: Any, data: Any = None) -> Any:
     simple = dtype.simple() if isinstance(dtype, _Dtype) else None
     if simple is None or type(data) is not bytes or len(data) != simple.itemsize:
         raise pickle.UnpicklingError("a scalar is described in an unknown way")
-    return np.frombuffer(data, simple)[0].item()
+    return np.frombuffer(data, simple)[0].item() if simple.itemsize else simple.type()
 
 
 def _path(*parts: Any) -> str:
@@ -112,6 +112,19 @@ STAND_INS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
         "pytorch_lightning.utilities.parsing.AttributeDict": OrderedDict,
         "lightning_fabric.utilities.data.AttributeDict": OrderedDict,
         "lightning.fabric.utilities.data.AttributeDict": OrderedDict,
+        **{
+            f"omegaconf.{name}": OrderedDict
+            for name in (
+                *("dictconfig.DictConfig", "listconfig.ListConfig"),
+                *("base.ContainerMetadata", "base.Metadata"),
+                *(f"nodes.{kind}Node" for kind in ("Any", "String", "Integer", "Float", "Boolean")),
+            )
+        },
+        "typing.Any": _nothing,
+        "datetime.datetime": _nothing,
+        "datetime.date": _nothing,
+        "datetime.timedelta": _nothing,
+        "torch.torch_version.TorchVersion": str,
         **{
             f"{module}.{name}": _path
             for module in ("pathlib", "pathlib._local")

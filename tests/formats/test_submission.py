@@ -227,11 +227,13 @@ def test_lint_of_a_circo_file(tmp_path, rng):
     path = write(tmp_path / "f.json", make_run(dataset, rng), dataset, None)
     assert lint_submission(path, dataset) == []
     content = json.loads(path.read_text())
-    content["1"] = [str(i) for i in content["1"]]
+    content["0"] = [str(i) for i in content["0"]]  # the server reads them as numbers
+    content["1"] = [f"{i}.jpg" for i in content["1"]]
     path.write_text(json.dumps(content | {"version": "rc2"}))
     assert lint_submission(path, dataset) == [
         "1 keys are no query of this split: 'version'",
         "1 lists hold ids that are no int: '1'",
+        "1 lists name an image that is not in the gallery: '1'",
     ]
 
 

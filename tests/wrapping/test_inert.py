@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import datetime
 import pathlib
 import pickle
 import types
@@ -27,6 +28,9 @@ HARMLESS = {
     "counter": (collections.Counter("aab"), {"a": 2, "b": 1}),
     "path": (pathlib.Path("/data/x.jpg"), "/data/x.jpg"),
     "frozenset": (frozenset([1]), (1,)),
+    "empty-text": (np.str_(""), ""),
+    "date": (datetime.datetime(2026, 1, 1), None),
+    "version": (torch.__version__, str(torch.__version__)),
 }
 ARRAYS = {
     "float": np.arange(6.0).reshape(2, 3),
