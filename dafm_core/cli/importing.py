@@ -11,6 +11,7 @@ from dafm_core.cli.arguments import read_settings
 from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
+    from dafm_core.formats.importing import Imported
     from dafm_core.store.store import SimilarityStore
 
 EXAMPLES = {
@@ -27,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "file",
         metavar="FILE",
         type=Path,
-        help=".npy .npz .pt .safetensors .parquet, a TREC run (.trec .run .txt), or a CIRR or CIRCO"
-        " submission (.json)",
+        help=".npy .npz .pt .safetensors, a table (.parquet .csv .tsv), a TREC run (.trec .run"
+        " .txt), scores or a CIRR or CIRCO submission (.json); text also as .gz",
     )
     parser.add_argument("--provider", required=True, help="name it gets in the store")
     parser.add_argument("--store", required=True, type=Path, help="folder of the similarity store")
@@ -42,8 +43,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="option of --dataset",
     )
     parser.add_argument("--key", help="which array, where the file holds several")
-    parser.add_argument("--query-ids", type=Path, help="ids of the rows, one a line")
-    parser.add_argument("--gallery-ids", type=Path, help="ids of the columns, one a line")
+    parser.add_argument("--query-ids", type=Path, help="ids of the rows: text, JSON or npy")
+    parser.add_argument("--gallery-ids", type=Path, help="ids of the columns: text, JSON or npy")
+    parser.add_argument(
+        "--ids",
+        metavar="RULE",
+        help="how the file's ids differ: basename, decimal, extension, zeros, case, joined by +",
+    )
+    parser.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a member of the file that does not say the order of rows or columns; repeatable",
+    )
+    parser.add_argument(
+        "--order",
+        choices=["score", "rank"],
+        help="what decides in lists whose ranks contradict their scores",
+    )
     parser.add_argument(
         "--direction", choices=["similarity", "distance"], help="distances are negated"
     )
@@ -78,14 +96,19 @@ def run(args: argparse.Namespace) -> None:
             store = exits.enter_context(SimilarityStore.filling(args.store, dataset))
         else:
             store = SimilarityStore.open(args.store)
-        _import(args, store)
+        result = _import(args, store)
     passport = store.passport(args.provider)
     depth = passport.get("truncated_at")
     note = f", lists of {depth}: the rest ties below them" if depth else ""
-    print(f"{store.path}: {args.provider}: imported {args.file.name}{note}")
+    done = "imported" if result.written else "nothing to do, it has the scores of"
+    print(f"{store.path}: {args.provider}: {done} {args.file.name}{note}")
+    order = passport["options"].get("order")
+    lines = [f"ordered by {order}"] if order else []
+    for line in lines + result.notes():
+        print(f"  {line}")
 
 
-def _import(args: argparse.Namespace, store: SimilarityStore) -> None:
+def _import(args: argparse.Namespace, store: SimilarityStore) -> Imported:
     from dafm_core.formats.importing import import_features, import_scores
 
     shared: dict[str, Any] = {
@@ -94,11 +117,16 @@ def _import(args: argparse.Namespace, store: SimilarityStore) -> None:
         "overwrite": args.overwrite,
         "query_ids": args.query_ids,
         "gallery_ids": args.gallery_ids,
+        "rule": args.ids,
+        "ignore": args.ignore,
     }
     if args.gallery_features:
-        if args.direction:
-            raise OptionError("dafm import: --direction is for matrices; features have --measure.")
-        import_features(
+        for option in ("direction", "order"):
+            if getattr(args, option):
+                raise OptionError(
+                    f"dafm import: --{option} is for scores; features have --measure."
+                )
+        return import_features(
             store,
             args.provider,
             args.file,
@@ -108,8 +136,15 @@ def _import(args: argparse.Namespace, store: SimilarityStore) -> None:
             gallery_key=args.gallery_key,
             **shared,
         )
-        return
     if args.measure or args.gallery_key:
         raise OptionError("dafm import: --measure and --gallery-key need --gallery-features.")
     direction: Any = args.direction or "similarity"
-    import_scores(store, args.provider, args.file, key=args.key, direction=direction, **shared)
+    return import_scores(
+        store,
+        args.provider,
+        args.file,
+        key=args.key,
+        direction=direction,
+        order=args.order,
+        **shared,
+    )

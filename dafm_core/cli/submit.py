@@ -1,4 +1,4 @@
-"""``dafm submit``: the files that the CIRR and CIRCO test servers take."""
+"""``dafm submit``: the files that a benchmark's test server takes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from dafm_core.cli.arguments import add_model
+from dafm_core.datasets.benchmarks import SERVERS
 
 EXAMPLES = {
     "submit": "examples:\n"
@@ -14,16 +15,9 @@ EXAMPLES = {
 }
 
 
-_FILES: dict[str, list[tuple[str, str | None]]] = {
-    "cirr": [("recall", "recall"), ("recall_subset", "recall_subset")],
-    "circo": [("circo", None)],
-}
-"""File names, and the metric each is for."""
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the benchmark, the store and the model."""
-    parser.add_argument("benchmark", choices=["cirr", "circo"])
+    parser.add_argument("benchmark", choices=list(SERVERS))
     add_model(parser)
     parser.add_argument("--out", required=True, type=Path, help="folder for the files")
     parser.add_argument(
@@ -34,23 +28,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Rank, lint, write; then score what was written, if asked."""
     from dafm_core.cli.models import open_model
+    from dafm_core.datasets.benchmarks import Benchmark
     from dafm_core.errors import OptionError
     from dafm_core.evaluation.score_file import score_submission
-    from dafm_core.formats.lint import benchmark_of
     from dafm_core.formats.submission import fuser_blocks, write_submission
 
     fuser, stack = open_model(args.store, args.model, args.bank)
     dataset = stack.dataset
-    found = benchmark_of(dataset)
-    if found != args.benchmark:
+    benchmark = Benchmark.with_server(dataset.protocol)
+    if benchmark.name != args.benchmark:
         raise OptionError(f"dafm submit {args.benchmark}: {args.store} is of {dataset.protocol}.")
-    for name, metric in _FILES[args.benchmark]:
+    for file in benchmark.files:
         path = write_submission(
-            args.out / f"{name}.json",
+            args.out / file.name,
             dataset,
             fuser_blocks(fuser, stack),
             gallery_ids=stack.gallery_ids,
-            metric=metric,
+            metric=file.metric,
         )
         print(f"{path}: {dataset.n_queries} queries, {path.stat().st_size / 1e6:.2f} MB, linted")
         if args.score:

@@ -9,8 +9,8 @@ import numpy as np
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import SubmissionError
 from dafm_core.evaluation.evaluate import Evaluation, evaluate_run
-from dafm_core.formats.lint import DEPTHS
-from dafm_core.formats.lists import ListedScores, read_submission
+from dafm_core.formats.json_lists import read_submission
+from dafm_core.formats.lists import ListedScores
 from dafm_core.store.run import Run
 
 
@@ -36,12 +36,10 @@ def score_submission(path: str | Path, dataset: Dataset) -> Evaluation:
     listed = ListedScores.align(lists.frame(), dataset, where=str(path))
     scores = listed.rows(0, dataset.n_queries)
     scores[dataset.excluded.rows, dataset.excluded.values] = -np.inf
-    families = ("rsubset",) if lists.metric == "recall_subset" else ("recall", "hit", "map")
-    depth = DEPTHS[lists.benchmark, lists.metric]
     decided = []
     for metric in dataset.metrics:
         family, _, k = metric.partition("@")
-        if family in families and int(k) <= depth:
+        if family in lists.file.decides and int(k) <= lists.file.depth:
             decided.append(metric)
     if not decided:
         raise SubmissionError(f"{path}: decides none of {', '.join(dataset.metrics)}.")

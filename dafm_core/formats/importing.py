@@ -1,37 +1,71 @@
-"""Matrices made elsewhere become providers of a store: aligned by id, checked, then written.
+"""Scores made elsewhere become providers of a store: aligned by id, checked, then written.
 
-Whole matrices (npy, npz, pt, safetensors, wide parquet), lists of the best candidates (TREC runs,
-long parquet, CIRR and CIRCO submission files), and features that a cosine or a dot product turns
-into a matrix. Everything is checked before the first row is written, so that bad input leaves the
-store as it was; rows are read and written block by block. The formats themselves are read in
-``matrix_files.py`` and ``ranked_lists.py``.
+Matrices, lists of the best candidates, and features that a cosine or a dot product turns into a
+matrix. Everything is checked before the first row is written, so that bad input leaves the store as
+it was; rows are read and written block by block. The formats themselves are read in ``readers.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from dafm_core.datasets.base import Dataset
-from dafm_core.errors import OptionError, SimilarityError, SubmissionError, closest
+from dafm_core.errors import OptionError, SimilarityError, StoreError, closest
 from dafm_core.formats.alignment import ProductRows, align_features, align_matrix, with_ids
-from dafm_core.formats.lists import ListedScores, read_submission, read_trec_run
-from dafm_core.formats.matrices import MATRIX_SUFFIXES, read_array
+from dafm_core.formats.content import Order, RankedLists, Request
+from dafm_core.formats.lists import ListedScores, is_excluded
+from dafm_core.formats.matching import parse_rule
+from dafm_core.formats.readers import read, read_features, suffix_of
 from dafm_core.scoring.neighbours import nearest_neighbours
 from dafm_core.store.store import SimilarityStore
 from dafm_core.wrapping.checkpoints import sha256_of
 
 Direction = Literal["similarity", "distance"]
 Measure = Literal["cosine", "dot"]
-TREC_SUFFIXES: Final = (".trec", ".run", ".txt")
-SUFFIXES: Final = (*MATRIX_SUFFIXES, *TREC_SUFFIXES, ".json")
-LONG_COLUMNS: Final = ("query_id", "image_id", "score")
 BLOCK_ROWS: Final = 256
+MAX_COLLAPSED: Final = 0.01
+"""Share of the cells that may become equal to another in float32 although the file tells them
+apart; more is refused, for the ranking would be another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What an import did beyond what the passport says.
+
+    Parameters
+    ----------
+    written : bool
+        False where the store had the same scores already.
+    n_queries_left_out, n_images_left_out : int
+        Queries and images of the file that the store does not have.
+    n_collapsed : int
+        Cells that differ in the file and are equal as stored.
+    """
+
+    written: bool
+    n_queries_left_out: int
+    n_images_left_out: int
+    n_collapsed: int
+
+    def notes(self) -> list[str]:
+        """Return what a user should know, a line per finding."""
+        left_out = ((self.n_queries_left_out, "queries"), (self.n_images_left_out, "images"))
+        lines = [
+            f"{n} {what} of the file are not in the store and were left out"
+            for n, what in left_out
+            if n
+        ]
+        if self.n_collapsed:
+            lines.append(
+                f"{self.n_collapsed} scores that differ in the file are equal as stored, and tie"
+            )
+        return lines
 
 
 class Rows(Protocol):
@@ -39,6 +73,15 @@ class Rows(Protocol):
 
     def rows(self, start: int, stop: int, dtype: str) -> NDArray[Any]:
         """Return scores ``(stop - start, n_gallery)``."""
+        ...
+
+    def collapsed(self, start: int, stop: int, dtype: str) -> int:
+        """Return how many different scores of these rows become equal in a dtype."""
+        ...
+
+    @property
+    def left_out(self) -> tuple[int, int]:
+        """Queries and images of the file that the store does not have."""
         ...
 
 
@@ -51,10 +94,13 @@ def import_scores(
     query_ids: str | Path | None = None,
     gallery_ids: str | Path | None = None,
     direction: Direction = "similarity",
+    order: Order | None = None,
+    rule: str | None = None,
+    ignore: Sequence[str] = (),
     facts: Mapping[str, str] | None = None,
     dtype: str = "float32",
     overwrite: bool = False,
-) -> None:
+) -> Imported:
     """Put scores made elsewhere into a store as the provider ``name``.
 
     Parameters
@@ -63,35 +109,52 @@ def import_scores(
         Made for the dataset the scores belong to.
     name : str
     path : path
-        By suffix: ``.npy .npz .pt .pth .safetensors`` a matrix; ``.parquet`` a wide table (query_id
-        and a column per image) or a long one (query_id, image_id, score); ``.trec .run .txt`` a
-        TREC run; ``.json`` a CIRR or CIRCO submission file.
+        By suffix: ``.npy .npz .pt .pth .safetensors`` a matrix; ``.parquet .csv .tsv`` a wide table
+        (query_id and a column per image) or a long one (query_id, image_id, score); ``.trec .run
+        .txt`` a TREC run; ``.json`` scores by query and image, or a CIRR or CIRCO submission file.
+        Text may be packed: ``.trec.gz``.
     key : str, optional
-        Which array, where a file holds several.
+        Which array, where a file holds several; the column of scores of a long table; the object
+        of queries in a JSON file.
     query_ids, gallery_ids : path, optional
-        Text files with the ids of a matrix's rows and columns, one a line. Without them, and
-        without ids in the file (``query_ids``, ``gallery_ids``), rows and columns must be in the
-        store's order.
+        Files with the ids of a matrix's rows and columns: text, one a line; JSON; npy. Without
+        them, and without ids in the file or beside it (``X.queries.txt``, ``X.gallery.txt``), rows
+        and columns must be in the store's order.
     direction : {"similarity", "distance"}
         Distances are negated.
+    order : {"score", "rank"}, optional
+        What decides in lists whose ranks contradict their scores; such lists are refused without
+        it. Where all scores of every query are equal, ranks decide.
+    rule : str, optional
+        How ids of the file differ from the store's, e.g. ``basename+extension``; see
+        ``matching.RULES``. Ids that differ are refused without it, and the message names the rule.
+    ignore : sequence of str
+        Members of the file that are as long as an axis and do not say its order.
     facts : mapping of str, optional
         What decides the scores, for the passport's fingerprint, e.g. model, checkpoint sha256, text
         template; the same for every split of one model, unlike the file, which stands beside it.
     dtype : {"float32", "float16"}
     overwrite : bool
 
+    Returns
+    -------
+    Imported
+
     Raises
     ------
     AlignmentError
-        If ids are unknown, missing or stand twice.
+        If ids are missing or stand twice, or a list beside a matrix is as long as an axis and holds
+        no ids of it.
     SimilarityError
-        If the file cannot be read, or holds another shape, NaN or infinite scores.
+        If the file cannot be read, holds another shape, NaN, or infinite scores other than -inf for
+        an excluded image; if ranks contradict scores; if more than one score in a hundred becomes
+        equal to another in float32.
     OptionError
-        For an unknown suffix, key or direction, or id lists for a file that has ids.
+        For an unknown suffix, key, direction, order or rule, or id lists for a file that has ids.
     SubmissionError
         If a submission file is malformed, or ranks subsets only.
     StoreError
-        If the name is taken.
+        If the name is taken by other scores.
 
     Notes
     -----
@@ -101,31 +164,41 @@ def import_scores(
     list as ``truncated_at``. Files that hold ranks only get minus the rank as score.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise OptionError(f"{path}: no format {suffix!r}{closest(suffix, SUFFIXES)}")
     if direction not in ("similarity", "distance"):
         raise OptionError(
             f"import: direction {direction!r}{closest(direction, ('similarity', 'distance'))}"
         )
-    sign = -1.0 if direction == "distance" else 1.0
+    if order not in (None, "score", "rank"):
+        raise OptionError(f"import: order {order!r}{closest(order, ('score', 'rank'))}")
+    names = parse_rule(rule)
+    distance = direction == "distance"
+    request = Request(key=key, order=order, distance=distance, ignore=tuple(ignore))
+    content = read(path, request)
+    options: dict[str, Any] = {"direction": direction}
+    files = {"scores": _file_facts(path, key)}
     rows: Rows
-    if is_list(path):
-        if key or query_ids or gallery_ids:
-            raise OptionError(f"{path}: holds lists with ids; leave key and id files out.")
-        rows = _read_lists(path, store.dataset, sign)
+    if isinstance(content, RankedLists):
+        if query_ids or gallery_ids or ignore:
+            raise OptionError(f"{path}: holds lists with ids; leave id files and --ignore out.")
+        rows = ListedScores.align(content.frame, store.dataset, where=str(path), rule=names)
+        if order is not None or (content.order == "rank" and suffix_of(path) != ".json"):
+            options["order"] = content.order
     else:
-        array = with_ids(read_array(path, key=key), query_ids, gallery_ids)
-        rows = align_matrix(array, store.dataset, sign=sign)
+        if order is not None:
+            raise OptionError(f"{path}: holds a matrix, which has no ranks; leave order out.")
+        matrix = with_ids(content, query_ids, gallery_ids)
+        rows = align_matrix(matrix, store.dataset, sign=-1.0 if distance else 1.0, rule=names)
+        beside = {label.name: path.with_name(label.name) for label in matrix.labels if label.beside}
+        files |= _list_facts(query_ids=query_ids, gallery_ids=gallery_ids, **beside)
     passport: dict[str, Any] = {
         "source": "imported",
         "fingerprint": dict(facts or {}),
-        "options": {"direction": direction},
-        "files": {"scores": _file_facts(path, key)},
+        "options": options | ({"ids": rule} if rule else {}),
+        "files": files,
     }
     if isinstance(rows, ListedScores):
         passport["truncated_at"] = rows.truncated_at
-    _write(store, name, rows, passport, dtype=dtype, overwrite=overwrite)
+    return _write(store, name, rows, passport, dtype=dtype, overwrite=overwrite)
 
 
 def import_features(
@@ -139,10 +212,12 @@ def import_features(
     gallery_key: str | None = None,
     query_ids: str | Path | None = None,
     gallery_ids: str | Path | None = None,
+    rule: str | None = None,
+    ignore: Sequence[str] = (),
     facts: Mapping[str, str] | None = None,
     dtype: str = "float32",
     overwrite: bool = False,
-) -> None:
+) -> Imported:
     """Put the similarities of features made elsewhere into a store as the provider ``name``.
 
     Parameters
@@ -150,14 +225,14 @@ def import_features(
     store : SimilarityStore
     name : str
     queries : path
-        Features of the composed queries, (n_queries, D): npy, npz, pt or safetensors. Ids as in
-        :func:`import_scores`, or called ``ids`` in the file.
+        Features of the composed queries, (n_queries, D): npy, npz, pt or safetensors. Any list in
+        the file that holds the ids names the rows.
     gallery : path
         Features of the candidates, (n_gallery, D).
     measure : {"cosine", "dot"}
     query_key, gallery_key : str, optional
         Which array, where a file holds several.
-    query_ids, gallery_ids, facts, dtype, overwrite
+    query_ids, gallery_ids, rule, ignore, facts, dtype, overwrite
         As for :func:`import_scores`.
 
     Raises
@@ -169,11 +244,18 @@ def import_features(
     if measure not in ("cosine", "dot"):
         raise OptionError(f"import: measure {measure!r}{closest(measure, ('cosine', 'dot'))}")
     paths = (Path(queries), Path(gallery))
-    dataset, unit = store.dataset, measure == "cosine"
-    array = with_ids(read_array(paths[0], key=query_key, features=True), query_ids, None)
-    asked = align_features(array, dataset.query_ids, what="query", unit=unit)
-    array = with_ids(read_array(paths[1], key=gallery_key, features=True), gallery_ids, None)
-    offered = align_features(array, dataset.gallery_ids, what="image", unit=unit)
+    dataset, unit, names = store.dataset, measure == "cosine", parse_rule(rule)
+    unread = tuple(ignore)
+    request = Request(key=query_key, features=True, ignore=unread)
+    matrix = with_ids(read_features(paths[0], request), query_ids, None)
+    asked, n_queries = align_features(
+        matrix, dataset.query_ids, what="query", unit=unit, rule=names
+    )
+    request = Request(key=gallery_key, features=True, ignore=unread, key_option="--gallery-key")
+    matrix = with_ids(read_features(paths[1], request), gallery_ids, None)
+    offered, n_images = align_features(
+        matrix, dataset.gallery_ids, what="image", unit=unit, rule=names
+    )
     if asked.shape[1] != offered.shape[1]:
         raise SimilarityError(
             f"{paths[0]}: expected features of the gallery's width {offered.shape[1]}, got "
@@ -182,16 +264,17 @@ def import_features(
     passport = {
         "source": "imported",
         "fingerprint": dict(facts or {}),
-        "options": {"measure": measure},
+        "options": {"measure": measure} | ({"ids": rule} if rule else {}),
         "files": {
             "queries": _file_facts(paths[0], query_key),
             "gallery": _file_facts(paths[1], gallery_key),
+            **_list_facts(query_ids=query_ids, gallery_ids=gallery_ids),
         },
     }
-    _write(
+    return _write(
         store,
         name,
-        ProductRows(asked, offered),
+        ProductRows(asked, offered, (n_queries, n_images)),
         passport,
         dtype=dtype,
         overwrite=overwrite,
@@ -199,45 +282,14 @@ def import_features(
     )
 
 
-def is_list(path: Path) -> bool:
-    """Whether a file holds lists of candidates rather than a matrix."""
-    if path.suffix.lower() != ".parquet":
-        return path.suffix.lower() in (*TREC_SUFFIXES, ".json")
-    try:
-        return set(LONG_COLUMNS) == set(pl.read_parquet_schema(path))
-    except (OSError, pl.exceptions.PolarsError):
-        return False  # read_array says what is wrong with it
-
-
-def _file_facts(path: Path, key: str | None) -> dict[str, str]:
+def _file_facts(path: Path, key: str | None = None) -> dict[str, str]:
     facts = {"name": path.name, "sha256": sha256_of(path)}
     return facts if key is None else {**facts, "key": key}
 
 
-def _read_lists(path: Path, dataset: Dataset, sign: float) -> ListedScores:
-    if path.suffix.lower() == ".json":
-        lists = read_submission(path)
-        if lists.metric == "recall_subset":
-            raise SubmissionError(
-                f"{path}: ranks each query's subset only, which says nothing of the gallery. "
-                "Import the file with metric 'recall'."
-            )
-        if sign < 0:
-            raise OptionError(f"{path}: holds ranks, best first; leave direction out.")
-        frame = lists.frame()
-    elif path.suffix.lower() == ".parquet":
-        frame = _read_long(path)
-    else:
-        frame = read_trec_run(path)
-    return ListedScores.align(frame.with_columns(pl.col("score") * sign), dataset, where=str(path))
-
-
-def _read_long(path: Path) -> pl.DataFrame:
-    try:
-        ids = pl.col("query_id", "image_id").cast(pl.String)
-        return pl.read_parquet(path).select(ids, pl.col("score").cast(pl.Float64))
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise SimilarityError(f"{path}: cannot be read ({error}).") from None
+def _list_facts(**paths: str | Path | None) -> dict[str, dict[str, str]]:
+    """Return what the passport says of lists of ids: they decide scores as the file itself does."""
+    return {name: _file_facts(Path(path)) for name, path in paths.items() if path is not None}
 
 
 def _write(
@@ -249,18 +301,54 @@ def _write(
     dtype: str,
     overwrite: bool,
     features: NDArray[np.float32] | None = None,
-) -> None:
+) -> Imported:
     """Check every block, then write every block."""
-    dataset = store.dataset
+    dataset, n_collapsed = store.dataset, 0
     for start, stop in _blocks(dataset.n_queries):
         _check_finite(rows.rows(start, stop, dtype), start, dataset, name)
+        n_collapsed += rows.collapsed(start, stop, dtype)
+    n_cells = dataset.n_queries * dataset.n_gallery
+    if dtype == "float32" and n_collapsed > MAX_COLLAPSED * n_cells:
+        raise SimilarityError(
+            f"provider {name!r}: expected scores that float32 tells apart, got {n_collapsed} of "
+            f"{n_cells} that differ in the file and become equal. Take each query's mean away, or "
+            "divide by a common factor, before saving."
+        )
     with store.writer(
         name, passport=passport, dtype=dtype, block_rows=BLOCK_ROWS, overwrite=overwrite
     ) as writer:
+        if writer.complete:
+            _check_unchanged(store, name, rows, dtype)
         for start, stop in writer.pending():
             writer.write(start, rows.rows(start, stop, dtype))
         if features is not None:
             writer.add_neighbours(nearest_neighbours(features))
+        written = not writer.complete
+    n_queries, n_images = rows.left_out
+    return Imported(
+        written=written,
+        n_queries_left_out=n_queries,
+        n_images_left_out=n_images,
+        n_collapsed=n_collapsed,
+    )
+
+
+def _check_unchanged(store: SimilarityStore, name: str, rows: Rows, dtype: str) -> None:
+    """Raise StoreError where the stored scores are others than those of the file.
+
+    A passport names files, options and facts; what else an import depends on (a list beside the
+    file, say) shows in the scores only.
+    """
+    stored = store.scores(name)
+    for start, stop in _blocks(len(stored)):
+        differ = (stored[start:stop] != rows.rows(start, stop, dtype)).any(axis=1)
+        if differ.any():
+            query = store.dataset.query_ids[start + int(np.argmax(differ))]
+            raise StoreError(
+                f"{store.path}: provider {name!r} is there with other scores, e.g. of query "
+                f"{query!r}: nothing was changed. Import under another --provider NAME, or replace "
+                "it with --overwrite."
+            )
 
 
 def _blocks(n_rows: int) -> Iterator[tuple[int, int]]:
@@ -269,10 +357,14 @@ def _blocks(n_rows: int) -> Iterator[tuple[int, int]]:
 
 
 def _check_finite(block: NDArray[Any], start: int, dataset: Dataset, name: str) -> None:
-    bad = np.argwhere(~np.isfinite(block))
-    if len(bad):
-        row, column = (int(i) for i in bad[0])
+    """Raise SimilarityError at a cell that is not finite, but for -inf where one is excluded."""
+    rows, columns = np.nonzero(~np.isfinite(block))
+    masked = np.isneginf(block[rows, columns]) & is_excluded(dataset, rows + start, columns)
+    if not masked.all():
+        bad = int(np.argmin(masked))
+        row, column = int(rows[bad]), int(columns[bad])
         raise SimilarityError(
             f"provider {name!r}: expected finite {block.dtype} scores, got {block[row, column]} "
-            f"for query {dataset.query_ids[start + row]!r}, image {dataset.gallery_ids[column]!r}."
+            f"for query {dataset.query_ids[start + row]!r}, image {dataset.gallery_ids[column]!r}. "
+            f"Only images that {dataset.protocol} excludes may have -inf; give the rest a score."
         )

@@ -1,4 +1,4 @@
-"""What the test servers of CIRR and CIRCO demand of a file, checked before it is uploaded.
+"""What a test server demands of a file, checked before it is uploaded; which, ``Benchmark`` says.
 
 All findings are returned, one line per kind, and nothing is repaired. Writing such files is
 ``submission.py``'s.
@@ -8,20 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from dafm_core.datasets.base import Dataset
-from dafm_core.errors import SubmissionError
-from dafm_core.formats.lists import HEADER, load_json_object
-
-MAX_BYTES: Final = 5_000_000
-VERSION: Final = "rc2"
-DEPTHS: Final[Mapping[tuple[str, str | None], int]] = {
-    ("cirr", "recall"): 50,
-    ("cirr", "recall_subset"): 3,
-    ("circo", None): 50,
-}
-"""Length of each query's list by benchmark and metric, where there are as many candidates."""
+from dafm_core.datasets.benchmarks import Benchmark, ServerFile
+from dafm_core.formats.json_lists import load_json_object
+from dafm_core.ground.ids import Ids
 
 
 def lint_submission(path: str | Path, dataset: Dataset) -> list[str]:
@@ -51,51 +43,40 @@ def lint_submission(path: str | Path, dataset: Dataset) -> list[str]:
 
 def lint_content(content: Mapping[str, Any], dataset: Dataset, *, n_bytes: int) -> list[str]:
     """Return the findings for a file's content; see :func:`lint_submission`."""
-    benchmark = benchmark_of(dataset)
+    benchmark = Benchmark.with_server(dataset.protocol)
     findings = []
-    if n_bytes >= MAX_BYTES:
+    if n_bytes >= benchmark.max_bytes:
         findings.append(
-            f"{n_bytes / 1e6:.1f} MB: the server takes less than {MAX_BYTES / 1e6:g} MB"
+            f"{n_bytes / 1e6:.1f} MB: the server takes less than {benchmark.max_bytes / 1e6:g} MB"
         )
-    metric: str | None = None
-    header = HEADER if benchmark == "cirr" else ()
-    if benchmark == "cirr":
-        findings += _lint_header(content)
-        metric = "recall_subset" if content.get("metric") == "recall_subset" else "recall"
-    lists = {query: ids for query, ids in content.items() if query not in header}
-    known = set(dataset.query_ids)
-    unknown = [query for query in lists if query not in known]
-    missing = [query for query in dataset.query_ids if query not in lists]
-    findings += _finding("keys are no query of this split", unknown)
-    findings += _finding("queries are missing", missing)
-    return findings + _lint_lists(lists, dataset, benchmark, metric)
+    findings += _lint_header(content, benchmark)
+    lists = {query: ids for query, ids in content.items() if query not in benchmark.header_keys}
+    known = Ids(dataset.query_ids)
+    findings += _finding("keys are no query of this split", [q for q in lists if q not in known])
+    findings += _finding("queries are missing", [q for q in known if q not in lists])
+    metric = content.get("metric")
+    file = next((f for f in benchmark.files if f.metric == metric), benchmark.files[0])
+    return findings + _lint_lists(lists, dataset, benchmark, file)
 
 
-def benchmark_of(dataset: Dataset) -> str:
-    """Return ``cirr`` or ``circo``; raise SubmissionError for a protocol without a server."""
-    name = dataset.protocol.partition("-")[0]
-    if name not in ("cirr", "circo"):
-        raise SubmissionError(
-            f"submit: {dataset.protocol} has no test server. Use a split of cirr or circo."
-        )
-    return name
-
-
-def _lint_header(content: Mapping[str, Any]) -> list[str]:
-    findings = []
-    if content.get("version") != VERSION:
-        findings.append(f"'version' is {content.get('version')!r}, not {VERSION!r}")
-    if content.get("metric") not in ("recall", "recall_subset"):
-        findings.append(f"'metric' is {content.get('metric')!r}, not 'recall' or 'recall_subset'")
+def _lint_header(content: Mapping[str, Any], benchmark: Benchmark) -> list[str]:
+    findings = [
+        f"{key!r} is {content.get(key)!r}, not {value!r}"
+        for key, value in benchmark.header.items()
+        if content.get(key) != value
+    ]
+    metrics = benchmark.server_metrics
+    if metrics and content.get("metric") not in metrics:
+        expected = " or ".join(map(repr, metrics))
+        findings.append(f"'metric' is {content.get('metric')!r}, not {expected}")
     return findings
 
 
 def _lint_lists(
-    lists: Mapping[str, Any], dataset: Dataset, benchmark: str, metric: str | None
+    lists: Mapping[str, Any], dataset: Dataset, benchmark: Benchmark, file: ServerFile
 ) -> list[str]:
     """Check every query's list; one line per kind of finding."""
-    kind: type = str if benchmark == "cirr" else int
-    depth = DEPTHS[benchmark, metric]
+    kind = benchmark.id_type
     gallery = set(dataset.gallery_ids)
     columns = dataset.queries.select("query_id", "subset", "excluded").iter_rows()
     known = {query: (subset, excluded) for query, subset, excluded in columns}
@@ -108,10 +89,10 @@ def _lint_lists(
             continue
         names = [str(i) for i in ids]
         subset, excluded = known[query]
-        pool = gallery if metric != "recall_subset" else gallery & set(subset)
-        length = min(depth, len(pool) - sum(name in pool for name in set(excluded)))
+        pool = gallery & set(subset) if file.within_subset else gallery
+        length = min(file.depth, len(pool) - sum(name in pool for name in set(excluded)))
         problems = {
-            f"lists hold ids that are no {kind.__name__}": any(type(i) is not kind for i in ids),
+            f"lists hold ids that are no {kind.__name__}": not all(_is_of(kind, i) for i in ids),
             f"lists have not {length} ids": len(names) != length,
             "lists name an image twice": len(set(names)) < len(names),
             "lists name an image that is not in the gallery": not gallery >= set(names),
@@ -121,6 +102,11 @@ def _lint_lists(
         for problem in (problem for problem, is_there in problems.items() if is_there):
             bad.setdefault(problem, []).append(query)
     return [line for problem, queries in bad.items() for line in _finding(problem, queries)]
+
+
+def _is_of(kind: type, value: Any) -> bool:
+    """Whether a server that wants ids of a kind takes a value: it reads ``"7"`` as 7."""
+    return type(value) is kind or (kind is int and type(value) is str and value.isdecimal())
 
 
 def _finding(problem: str, queries: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ matrix.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,7 +16,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dafm_core.errors import OptionError, closest
-from dafm_core.ground.ordering import best_first, tie_places
+from dafm_core.formats.arrays import SIDECARS
+from dafm_core.ground.files import replacing
+from dafm_core.ground.ordering import best_ranked, tie_places
 
 ScoreBlock: TypeAlias = tuple[Sequence[str], NDArray[np.float32]]
 """Query ids and their scores, (B, N); -inf where a candidate is excluded."""
@@ -64,22 +67,25 @@ def write_run(
         raise OptionError(f"{path}: no format {path.suffix!r}{closest(path.suffix, writers)}")
     if depth < 1:
         raise OptionError(f"{path}: expected a depth of at least 1, got {depth}.")
-    if path.suffix == ".trec":
-        spaced = [i for i in (*query_ids, *gallery_ids) if not i or i.split() != [i]]
-        if spaced:
-            raise OptionError(f"{path}: a TREC run cannot hold the id {spaced[0]!r}. Use .parquet.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
+    if path.suffix != ".parquet":
+        _check_ids(path, query_ids, gallery_ids)
+    with ExitStack() as files:  # the last to be opened gets its name first, the matrix at the end
+        temporary = files.enter_context(replacing(path))
+        if path.suffix == ".npy":
+            for suffix, ids in zip(SIDECARS.values(), (query_ids, gallery_ids), strict=True):
+                beside = files.enter_context(replacing(path.with_suffix(suffix)))
+                beside.write_text("".join(f"{i}\n" for i in ids), encoding="utf-8")
         writers[path.suffix](temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if path.suffix == ".npy":
-        for kind, ids in (("queries", query_ids), ("gallery", gallery_ids)):
-            lines = "".join(f"{i}\n" for i in ids)
-            path.with_suffix(f".{kind}.txt").write_text(lines, encoding="utf-8")
     return path
+
+
+def _check_ids(path: Path, query_ids: Sequence[str], gallery_ids: Sequence[str]) -> None:
+    """Raise OptionError at an id that a text file, one a line, would not give back."""
+    kind = "a TREC run" if path.suffix == ".trec" else "a list of ids"
+    for name in (*query_ids, *gallery_ids):
+        words = name.split() if path.suffix == ".trec" else [name.strip()]
+        if words != [name] or not name or "\n" in name or "\ufeff" in name:
+            raise OptionError(f"{path}: {kind} cannot hold the id {name!r}. Use .parquet.")
 
 
 def best(
@@ -89,14 +95,13 @@ def best(
     places = tie_places(gallery_ids)
     images = np.asarray(gallery_ids, dtype=object)
     for query_ids, scores in blocks:
-        orders = [best_first(row, places, depth) for row in scores]
-        kept = [o[np.isfinite(row[o])] for o, row in zip(orders, scores, strict=True)]
+        orders = [best_ranked(row, places, depth) for row in scores]
         yield pl.DataFrame(
             {
-                "query_id": [q for q, o in zip(query_ids, kept, strict=True) for _ in o],
-                "image_id": [i for o in kept for i in images[o]],
-                "rank": [rank for o in kept for rank in range(1, len(o) + 1)],
-                "score": np.concatenate([row[o] for o, row in zip(kept, scores, strict=True)]),
+                "query_id": [q for q, o in zip(query_ids, orders, strict=True) for _ in o],
+                "image_id": [i for o in orders for i in images[o]],
+                "rank": [rank for o in orders for rank in range(1, len(o) + 1)],
+                "score": np.concatenate([row[o] for o, row in zip(orders, scores, strict=True)]),
             },
             schema={
                 "query_id": pl.String,

@@ -1,9 +1,7 @@
-"""Files for the test servers of CIRR and CIRCO: written, linted before they are written, and
-scored.
+"""Files for test servers, ranked, linted and only then written, in one step.
 
-A file is ranked, linted and only then written, in one step. A *val* file is scored by the
-same reader that imports such files (``ranked_lists.py``) and by the same metrics as everything
-else, so that what is uploaded is what was measured.
+What a server wants is said by the ``Benchmark`` of the protocol. Such files are scored by
+``evaluation/score_file.py``, through the reader that imports them.
 
 Ties are broken by a hash of the image id: the same everywhere, independent of the gallery's order
 (which leaks labels on CIRR) and of the labels. A metric of the written lists can therefore differ
@@ -17,28 +15,27 @@ https://github.com/miccunifi/CIRCO (Submission Format).
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dafm_core.datasets.base import Dataset
-from dafm_core.errors import AlignmentError, OptionError, SimilarityError, SubmissionError, closest
-from dafm_core.formats.lint import DEPTHS, VERSION, benchmark_of, lint_content
+from dafm_core.datasets.benchmarks import Benchmark
+from dafm_core.errors import AlignmentError, SimilarityError, SubmissionError
+from dafm_core.formats.lint import lint_content
+from dafm_core.formats.runs import ScoreBlock
+from dafm_core.ground.files import write_text
+from dafm_core.ground.ids import Ids
+from dafm_core.ground.ordering import best_ranked, tie_places
 from dafm_core.ground.ragged import Ragged
 from dafm_core.store.run import Run
 
 if TYPE_CHECKING:
     from dafm_core.fusion.base import Fuser
     from dafm_core.store.stack import SimilarityStack
-
-ScoreBlock = tuple[Sequence[str], NDArray[np.float32]]
-"""Query ids and their scores, (B, N); -inf where a candidate is excluded."""
 
 
 def run_blocks(run: Run) -> Iterator[ScoreBlock]:
@@ -90,28 +87,26 @@ def write_submission(
     SimilarityError
         If a score is NaN.
     """
-    benchmark = benchmark_of(dataset)
-    if (benchmark, metric) not in DEPTHS:
-        known = [str(name) for kind, name in DEPTHS if kind == benchmark]
-        raise OptionError(f"submit: {benchmark} metric {metric!r}{closest(str(metric), known)}")
+    benchmark = Benchmark.with_server(dataset.protocol)
+    file = benchmark.file(metric)
     lists = rank(
         blocks,
         dataset,
         gallery_ids=gallery_ids,
-        depth=DEPTHS[benchmark, metric],
-        within_subset=metric == "recall_subset",
+        depth=file.depth,
+        within_subset=file.within_subset,
     )
-    content: dict[str, Any] = {}
-    if benchmark == "cirr":
-        content = {"version": VERSION, "metric": metric, **lists}
-    else:
-        content = {query: [_as_number(i) for i in ids] for query, ids in lists.items()}
-    data = json.dumps(content, separators=(",", ":")).encode()
-    findings = lint_content(content, dataset, n_bytes=len(data))
+    content: dict[str, Any] = dict(benchmark.header)
+    if file.metric is not None:
+        content["metric"] = file.metric
+    for query, ids in lists.items():
+        content[query] = [_as_number(i) for i in ids] if benchmark.id_type is int else ids
+    text = json.dumps(content, separators=(",", ":"))
+    findings = lint_content(content, dataset, n_bytes=len(text.encode()))
     if findings:
         more = f" (and {len(findings) - 1} more findings)" if len(findings) > 1 else ""
         raise SubmissionError(f"{path}: not written: {findings[0]}{more}.")
-    return _write_atomically(Path(path), data)
+    return write_text(path, text)
 
 
 def rank(
@@ -134,31 +129,34 @@ def rank(
     SimilarityError
         If a score is NaN.
     """
-    index = {image_id: column for column, image_id in enumerate(gallery_ids)}
-    if set(index) != set(dataset.gallery_ids) or len(gallery_ids) != len(index):
+    gallery, queries = Ids(gallery_ids), Ids(dataset.query_ids)
+    if set(gallery) != set(dataset.gallery_ids) or len(gallery.place) < len(gallery):
         raise AlignmentError(
-            f"submit: the scores' gallery of {len(gallery_ids)} is not {dataset.protocol}'s "
+            f"submit: the scores' gallery of {len(gallery)} is not {dataset.protocol}'s "
             f"of {dataset.n_gallery}. Score this split."
         )
-    rows = {query_id: row for row, query_id in enumerate(dataset.query_ids)}
-    excluded = Ragged.from_ids(dataset.queries["excluded"].to_list(), index)
-    members = Ragged.from_ids(dataset.queries["subset"].to_list(), index)
-    places = _tie_places(gallery_ids)
+    excluded = Ragged.from_ids(dataset.queries["excluded"].to_list(), gallery.place)
+    members = Ragged.from_ids(dataset.queries["subset"].to_list(), gallery.place)
+    places = tie_places(gallery)
     lists: dict[str, list[str]] = {}
     for query_ids, scores in blocks:
         for query_id, row_scores in zip(query_ids, scores, strict=True):
-            if query_id not in rows or query_id in lists:
+            if query_id not in queries or query_id in lists:
                 problem = "stands twice" if query_id in lists else f"is not in {dataset.protocol}"
                 raise AlignmentError(f"submit: query {query_id!r} {problem}.")
-            row = rows[query_id]
-            kept = row_scores.copy()
-            kept[excluded[row]] = -np.inf
+            if np.isnan(row_scores).any():
+                raise SimilarityError(
+                    f"submit: query {query_id!r} has a NaN score. Look at its fuser."
+                )
+            row = queries.place[query_id]
+            ranked = row_scores.copy()
+            ranked[excluded[row]] = -np.inf
             if within_subset:
                 pool = np.unique(members[row])
-                best = pool[_best(kept[pool], places[pool], depth, query_id)]
+                best = pool[best_ranked(ranked[pool], places[pool], depth)]
             else:
-                best = _best(kept, places, depth, query_id)
-            lists[query_id] = [gallery_ids[column] for column in best]
+                best = best_ranked(ranked, places, depth)
+            lists[query_id] = [gallery[column] for column in best]
     missing = [query_id for query_id in dataset.query_ids if query_id not in lists]
     if missing:
         raise AlignmentError(
@@ -167,38 +165,7 @@ def rank(
     return {query_id: lists[query_id] for query_id in dataset.query_ids}
 
 
-def _tie_places(gallery_ids: Sequence[str]) -> NDArray[np.int64]:
-    """Return each image's place in the order of hashes that breaks ties."""
-    hashes = [hashlib.sha256(image_id.encode()).digest() for image_id in gallery_ids]
-    places = np.empty(len(hashes), np.int64)
-    places[sorted(range(len(hashes)), key=hashes.__getitem__)] = np.arange(len(hashes))
-    return places
-
-
-def _best(
-    scores: NDArray[np.float32], places: NDArray[np.int64], depth: int, query_id: str
-) -> NDArray[np.int64]:
-    """Return the positions of the ``depth`` best finite scores, best first, ties by place."""
-    if np.isnan(scores).any():
-        raise SimilarityError(f"submit: query {query_id!r} has a NaN score. Look at its fuser.")
-    bar = np.partition(scores, -depth)[-depth] if depth < len(scores) else -np.inf
-    near = np.flatnonzero((scores >= bar) & (scores > -np.inf))
-    order: NDArray[np.int64] = near[np.lexsort((places[near], -scores[near]))]
-    return order[:depth]
-
-
 def _as_number(image_id: str) -> int:
     if not image_id.isdecimal():
         raise SubmissionError(f"submit: CIRCO image ids are numbers, got {image_id!r}.")
     return int(image_id)
-
-
-def _write_atomically(path: Path, data: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    return path

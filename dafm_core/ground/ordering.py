@@ -33,9 +33,35 @@ def best_first(
         No NaN; -inf ranks last.
     places : ndarray of shape (N,)
         Of :func:`tie_places`.
+
+    Examples
+    --------
+    >>> best_first(np.array([1, 3, 3, -np.inf], np.float32), np.array([3, 2, 1, 0]), 3)
+    array([2, 1, 0])
     """
     near = np.arange(len(scores))
     if depth < len(scores):
         near = np.flatnonzero(scores >= np.partition(scores, -depth)[-depth])
     order: NDArray[np.int64] = near[np.lexsort((places[near], -scores[near]))]
     return order[:depth]
+
+
+def best_ranked(
+    scores: NDArray[np.float32], places: NDArray[np.int64], depth: int
+) -> NDArray[np.int64]:
+    """Return the positions of the ``depth`` best scores that are not excluded, ties by place.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (N,)
+        No NaN; -inf where a candidate is excluded.
+    places : ndarray of shape (N,)
+        Of :func:`tie_places`.
+
+    Examples
+    --------
+    >>> best_ranked(np.array([1, 3, 3, -np.inf], np.float32), np.array([3, 2, 1, 0]), 4)
+    array([2, 1, 0])
+    """
+    order = best_first(scores, places, depth)
+    return order[scores[order] > -np.inf]

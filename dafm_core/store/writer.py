@@ -187,9 +187,10 @@ def check_same(
         if key not in ("block_rows", "format") and existing.get(key) != value
     ]
     if differ:
+        option = "--provider" if mine.get("source") == "imported" else "--as"
         raise StoreError(
             f"{store}: provider {name!r} is there with another {', '.join(sorted(differ))}. "
-            "Store this one under --as NAME, or replace it with --overwrite."
+            f"Store this one under {option} NAME, or replace it with --overwrite."
         )
 
 

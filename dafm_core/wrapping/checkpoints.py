@@ -23,12 +23,14 @@ import hashlib
 import logging
 import mmap
 import sys
+import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dafm_core.errors import ProviderError
+from dafm_core.wrapping.inert import safe_globals
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +53,7 @@ def sha256_of(path: Path) -> str:
 
 def read_checkpoint(path: Path, where: str) -> Any:
     """Return what ``torch.save`` wrote; tensors are on the CPU, and nothing in the file is
-    executed.
+    executed. Harmless Python values beside them (``inert.STAND_INS``) come as plain values.
 
     An archive (torch 1.6 and newer) is memory-mapped; the older stream format is read at once.
 
@@ -64,7 +66,9 @@ def read_checkpoint(path: Path, where: str) -> Any:
 
     is_archive = _check_file(path, where)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive or None)
+        with torch.serialization.safe_globals(safe_globals()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about kinds of tensors it will drop
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive or None)
     except Exception as error:  # a damaged or hostile pickle may raise anything: all is bad input
         if names := unsafe_names(path) if is_archive else []:
             raise ProviderError(
@@ -86,7 +90,8 @@ def unsafe_names(path: Path) -> list[str]:
     import torch
 
     try:
-        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
+        with torch.serialization.safe_globals(safe_globals()):
+            return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
     except Exception:  # as in read_checkpoint, which then says what is wrong
         return []
 

@@ -14,6 +14,7 @@ from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.errors import (
     AlignmentError,
     DafmError,
+    DatasetError,
     OptionError,
     ProviderError,
     SimilarityError,
@@ -298,7 +299,7 @@ def test_id_lists_for_a_file_that_has_ids(tmp_path, store, dataset, scores):
     (tmp_path / "r.trec").write_text("q0 Q0 g0 1 1 me\n")
     with pytest.raises(OptionError, match="lists with ids"):
         import_scores(store, "m", tmp_path / "r.trec", query_ids=tmp_path / "q.txt")
-    with pytest.raises(SimilarityError, match="one id a line"):
+    with pytest.raises(DatasetError, match="one a line"):
         import_scores(store, "m", save(tmp_path / "n.npy", scores), query_ids=tmp_path / "no.txt")
 
 

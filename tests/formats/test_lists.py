@@ -6,7 +6,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.errors import AlignmentError, SimilarityError, SubmissionError
-from dafm_core.formats.lists import ListedScores, read_submission, read_trec_run
+from dafm_core.formats.json_lists import read_submission
+from dafm_core.formats.lists import ListedScores
+from dafm_core.formats.trec import read_trec_run
 
 
 @pytest.fixture
@@ -30,10 +32,10 @@ def frame(*cells):
 def test_cirr_and_circo_files(tmp_path):
     cirr = {"version": "rc2", "metric": "recall", "10": ["b", "c"], "11": ["a"]}
     lists = read_submission(write(tmp_path / "cirr.json", cirr))
-    assert (lists.benchmark, lists.metric) == ("cirr", "recall")
+    assert (lists.benchmark.name, lists.file.metric) == ("cirr", "recall")
     assert lists.frame().rows() == [("10", "b", -1.0), ("10", "c", -2.0), ("11", "a", -1.0)]
     lists = read_submission(write(tmp_path / "circo.json", {"0": [5, 4], "1": []}))
-    assert (lists.benchmark, lists.metric) == ("circo", None)
+    assert (lists.benchmark.name, lists.file.metric) == ("circo", None)
     assert lists.frame().rows() == [("0", "5", -1.0), ("0", "4", -2.0)]
 
 
@@ -63,7 +65,11 @@ def test_missing_file(tmp_path):
 
 def test_trec_run(tmp_path):
     path = write(tmp_path / "r.trec", "10 Q0 b 1 2.5 me\n\n 10\tQ0  c 2 -1e-3 me\n11 0 a 1 7\n")
-    assert read_trec_run(path).rows() == [("10", "b", 2.5), ("10", "c", -0.001), ("11", "a", 7.0)]
+    assert read_trec_run(path).rows() == [
+        ("10", "b", 1.0, 2.5),
+        ("10", "c", 2.0, -0.001),
+        ("11", "a", 1.0, 7.0),
+    ]
 
 
 @pytest.mark.parametrize("line", ["10 Q0 b 1 high me", "10 Q0 b 1", "10 Q0 b 1 2 me too", "x"])

@@ -6,7 +6,6 @@ import pytest
 
 from dafm_core.errors import OptionError
 from dafm_core.formats.runs import write_run
-from dafm_core.ground.ordering import best_first, tie_places
 
 QUERIES, GALLERY = ("q0", "q1", "q2"), ("a", "b", "c", "d")
 SCORES = np.array([[1, 3, 2, -np.inf], [0, 0, 0, 0], [-3, -1, -2, -4]], np.float32)
@@ -39,24 +38,6 @@ def test_a_trec_run_reads_back(tmp_path):
     assert len(lines) == 6
 
 
-def test_ties_do_not_follow_the_gallery_order():
-    ids = [f"img{i}" for i in range(50)]
-    flat = np.zeros(50, np.float32)
-    there = [ids[i] for i in best_first(flat, tie_places(ids), 10)]
-    back = [ids[::-1][i] for i in best_first(flat, tie_places(ids[::-1]), 10)]
-    assert there == back
-    assert there != ids[:10]
-
-
-def test_the_best_of_a_row_are_those_of_a_full_sort(rng):
-    ids = [f"img{i}" for i in range(40)]
-    scores = rng.integers(0, 9, 40).astype(np.float32)
-    places = tie_places(ids)
-    expected = sorted(range(40), key=lambda i: (-scores[i], places[i]))
-    for depth in (1, 7, 40, 99):
-        assert best_first(scores, places, depth).tolist() == expected[:depth]
-
-
 @pytest.mark.parametrize(
     ("file", "options", "said"),
     [
@@ -78,3 +59,30 @@ def test_ids_with_spaces_do_not_become_a_broken_trec_run(tmp_path):
             query_ids=["q"],
             gallery_ids=["a b"],
         )
+
+
+@pytest.mark.parametrize("name", ["a\nb", " a", "", "\ufeffa"])
+def test_ids_that_a_list_would_change_are_refused(tmp_path, name):
+    with pytest.raises(OptionError, match="a list of ids cannot hold"):
+        write_run(
+            tmp_path / "x.npy",
+            [(["q"], np.zeros((1, 1), np.float32))],
+            query_ids=["q"],
+            gallery_ids=[name],
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_files_as_they_were(tmp_path):
+    write(tmp_path / "run.npy")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def broken():
+        yield QUERIES[:1], SCORES[:1]
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        write_run(
+            tmp_path / "run.npy", broken(), query_ids=QUERIES, gallery_ids=("x", *GALLERY[1:])
+        )
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,12 @@ from numpy.testing import assert_allclose
 
 from dafm_core.datasets import cirr
 from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.benchmarks import BENCHMARKS
 from dafm_core.errors import AlignmentError, OptionError, SimilarityError, SubmissionError
 from dafm_core.evaluation.evaluate import evaluate_run
 from dafm_core.evaluation.score_file import score_submission
+from dafm_core.formats.json_lists import read_submission
 from dafm_core.formats.lint import lint_submission
-from dafm_core.formats.lists import read_submission
 from dafm_core.formats.submission import rank, run_blocks, write_submission
 from dafm_core.store.run import Run
 
@@ -161,7 +163,8 @@ def test_bad_scores_write_nothing(tmp_path, dataset, run):
 
 
 def test_what_the_server_would_reject_is_not_written(tmp_path, run, dataset, monkeypatch):
-    monkeypatch.setattr("dafm_core.formats.lint.MAX_BYTES", 1000)
+    small = replace(BENCHMARKS["cirr"], max_bytes=1000)
+    monkeypatch.setattr("dafm_core.datasets.benchmarks.BENCHMARKS", {"cirr": small})
     with pytest.raises(SubmissionError, match=r"not written: 0\.0 MB: the server takes less"):
         write(tmp_path / "f.json", run, dataset)
     assert list(tmp_path.iterdir()) == []
@@ -224,11 +227,13 @@ def test_lint_of_a_circo_file(tmp_path, rng):
     path = write(tmp_path / "f.json", make_run(dataset, rng), dataset, None)
     assert lint_submission(path, dataset) == []
     content = json.loads(path.read_text())
-    content["1"] = [str(i) for i in content["1"]]
+    content["0"] = [str(i) for i in content["0"]]  # the server reads them as numbers
+    content["1"] = [f"{i}.jpg" for i in content["1"]]
     path.write_text(json.dumps(content | {"version": "rc2"}))
     assert lint_submission(path, dataset) == [
         "1 keys are no query of this split: 'version'",
         "1 lists hold ids that are no int: '1'",
+        "1 lists name an image that is not in the gallery: '1'",
     ]
 
 
