@@ -339,7 +339,7 @@ def _check_unchanged(store: SimilarityStore, name: str, rows: Rows, dtype: str) 
     A passport names files, options and facts; what else an import depends on (a list beside the
     file, say) shows in the scores only.
     """
-    stored = store.scores(name)
+    stored = store.matrix(name)
     for start, stop in _blocks(len(stored)):
         differ = (stored[start:stop] != rows.rows(start, stop, dtype)).any(axis=1)
         if differ.any():

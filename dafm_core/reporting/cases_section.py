@@ -107,7 +107,8 @@ def hits_table(cases: Cases, row: int) -> Table:
     ]
     return table(
         f"query {query['query_id']}: {query['text']!r}\n"
-        f"reference {query['reference']}, target {', '.join(sorted(targets))}",
+        f"reference {', '.join(query['references']) or '(none)'}, "
+        f"target {', '.join(sorted(targets)) or '(none)'}",
         ("Place", *cases.columns),
         [(text_cell("target at"), *ranks), *hits],
         kinds=["ranks", *("hit" for _ in hits)],
@@ -148,9 +149,9 @@ def _shown_ids(cases: Cases) -> list[str]:
     ids = cases.gallery_ids
     hits = np.stack([cases.hits[name] for name in cases.columns], axis=1)  # (Q, columns, depth)
     shown: dict[str, None] = {}
-    rows = zip(cases.queries["reference"], cases.queries["targets"].to_list(), hits, strict=True)
-    for reference, targets, row in rows:
-        shown[reference] = None
+    references, targets_of = (cases.queries[name].to_list() for name in ("references", "targets"))
+    for ids_of, targets, row in zip(references, targets_of, hits, strict=True):
+        shown.update(dict.fromkeys(ids_of or ()))
         shown.update(dict.fromkeys(targets or ()))
         shown.update((ids[i], None) for i in row.ravel().tolist() if i >= 0)
     return list(shown)
@@ -175,7 +176,7 @@ def _payload(
         "thumbnails": {place[i]: uri for i, uri in thumbnails.items()},
         "ids": queries["query_id"].to_list(),
         "texts": queries["text"].to_list(),
-        "references": [place[i] for i in queries["reference"]],
+        "references": [[place[i] for i in ids or ()] for ids in queries["references"].to_list()],
         "targets": [[place[i] for i in ids or ()] for ids in queries["targets"].to_list()],
         "types": _type_lists(queries["text"].to_list()),
         "outcome": {

@@ -107,7 +107,7 @@ function card(i) {
     make("h3", { dir: "auto", textContent: cases.texts[i] || "(no text)" }),
     make("p", {}, make("small", { textContent: `query ${cases.ids[i]}${fuser() ? `, ${outcome(i)} under ${fuser()}` : ""}` })),
     make("div", { className: "pair" },
-      make("figure", {}, picture(cases.references[i]), make("figcaption", { textContent: "reference" })),
+      ...cases.references[i].map((r) => make("figure", {}, picture(r), make("figcaption", { textContent: "reference" }))),
       ...cases.targets[i].map((t) => make("figure", { className: "target" }, picture(t), make("figcaption", { textContent: "target" })))));
   const why = make("div", { className: "scroll why" });
   const grid = make("div", { className: "hits scroll", tabIndex: 0, role: "group", ariaLabel: "First candidates by column" });
