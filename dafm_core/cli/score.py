@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Score, with progress on standard error."""
-    from dafm_core.catalog import PluginCatalog
+    from dafm_core.catalog import PluginCatalog, find
     from dafm_core.reporting.terminal import progress_bars, say
     from dafm_core.scoring.executors import load_executor
     from dafm_core.scoring.score import load_with_options, score_provider
@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> None:
             provider,
             store=args.store,
             options=recorded,
+            references=find(catalog.providers, args.provider, what="provider").references,
             dtype=args.dtype,
             block_rows=args.block,
             on_missing=args.on_missing,
