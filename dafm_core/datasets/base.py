@@ -141,11 +141,14 @@ class Dataset:
     @cached_property
     def excluded(self) -> Ragged:
         """Gallery columns removed from each query's ranking; a target is never among them."""
-        rows = zip(self._removed(), self.targets, strict=True)
+        rows = zip(self.removed, self.targets, strict=True)
         return Ragged.from_rows([np.setdiff1d(row, target) for row, target in rows])
 
-    def _removed(self) -> Ragged:
-        """Return the excluded columns, and all that are no candidates where a query has its own."""
+    @cached_property
+    def removed(self) -> Ragged:
+        """Gallery columns that a query does not rank, whatever its targets: excluded ones, and all
+        others than its candidates where it has its own.
+        """
         excluded = self.columns("excluded")
         listed = self.queries["candidates"].to_list()
         if all(ids is None for ids in listed):
@@ -163,7 +166,7 @@ class Dataset:
     @cached_property
     def subsets(self) -> Ragged:
         """Gallery columns of each query's hard candidates: excluded ones out, its targets in."""
-        rows = zip(self.columns("subset"), self._removed(), self.targets, strict=True)
+        rows = zip(self.columns("subset"), self.removed, self.targets, strict=True)
         return Ragged.from_rows(
             [np.union1d(np.setdiff1d(s, e), t) if len(s) else s for s, e, t in rows]
         )
