@@ -79,9 +79,8 @@ def _lint(args: argparse.Namespace, dataset: Dataset | None) -> None:
         for line in found.warnings:
             say(f"warning: {line}")
         checked = "its form" if dataset is None else f"against {dataset.protocol}"
-        say(
-            f"{path}: checked {checked}; {len(found.errors)} errors, {len(found.warnings)} warnings"
-        )
+        counts = f"{len(found.errors)} errors, {len(found.warnings)} warnings"
+        say(f"{path}: checked {checked}; {counts}")
     if found.errors:
         raise SubmissionError(f"{path}: {found.errors[0]}. The server would not take it as it is.")
 

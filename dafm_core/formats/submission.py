@@ -119,8 +119,9 @@ def rank(
 ) -> dict[str, list[str]]:
     """Return each query's best candidates, best first, in the dataset's order of queries.
 
-    Excluded images, and others than the query's own candidates, are left out; with ``within_subset`` only members of the query's subset
-    are ranked. Ties are broken by a hash of the image id.
+    Excluded images, and others than the query's own candidates, are left out; with
+    ``within_subset`` only members of the query's subset are ranked. Ties are broken by a hash of
+    the image id.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""``dafm lint`` and ``dafm score-file``, with values computed by hand from the benchmarks' rules."""
+"""``dafm lint`` and ``dafm score-file``: values computed by hand from the benchmarks' rules."""
 
 import json
 
