@@ -89,7 +89,7 @@ def _score(args: argparse.Namespace, dataset: Dataset) -> None:
     from dafm_core.evaluation.score_file import score_submission, score_submissions
     from dafm_core.formats.lint import lint_submission
     from dafm_core.metrics.spec import metric_label
-    from dafm_core.reporting.terminal import print_json, say
+    from dafm_core.reporting.terminal import print_json, print_notes, say
 
     files = {str(path): score_submission(path, dataset).metrics for path in args.files}
     notes = dataset.problems()
@@ -108,8 +108,7 @@ def _score(args: argparse.Namespace, dataset: Dataset) -> None:
         say(f"{path}: decides {', '.join(map(metric_label, metrics))}")
     if record["undecided"]:
         say(f"decided by none: {', '.join(map(metric_label, record['undecided']))}")
-    for line in notes:
-        say(f"note: {line}")
+    print_notes(notes)
     say(f"{dataset.protocol}, {dataset.n_queries} queries, as written:")
     say("  ".join(f"{metric_label(key)} {value:.2f}" for key, value in record["values"].items()))
     for tag, values in record["by_tag"].items():

@@ -287,13 +287,17 @@ class Dataset:
                 f"{self.protocol}: {len(torn)} queries exclude their own target, which stays in "
                 f"the ranking: {_some(torn)}"
             )
-        has_target = self.targets.counts > 0
-        if has_target.any() and not has_target.all():
-            lacking = [self.query_ids[row] for row in np.flatnonzero(~has_target)]
-            lines.append(
-                f"{self.protocol}: {len(lacking)} of {self.n_queries} queries have no target in "
-                f"the gallery: {_some(lacking)}"
-            )
+        named = (self.queries["targets"].list.len() > 0).to_numpy()
+        for rows, what in (
+            (named & (self.targets.counts == 0), "have no target in the gallery"),
+            (~named & named.any(), "name no target and are not measured"),
+        ):
+            lacking = [self.query_ids[row] for row in np.flatnonzero(rows)]
+            if lacking:
+                lines.append(
+                    f"{self.protocol}: {len(lacking)} of {self.n_queries} queries {what}: "
+                    f"{_some(lacking)}"
+                )
         return lines
 
 

@@ -187,6 +187,18 @@ def combine(name: str, parts: Iterable[Evaluation], dataset: Dataset) -> Evaluat
     return Evaluation(name, dataset.protocol, evaluations[0].metrics, ordered)
 
 
+def by_tag(
+    evaluations: Mapping[str, Evaluation], metrics: Sequence[str]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return tag -> name of the evaluation -> metric -> mean over its queries, in percent."""
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for metric in metrics:
+        for name, evaluation in evaluations.items():
+            for tag, value in evaluation.by_tag(metric).items():
+                table.setdefault(tag, {}).setdefault(name, {})[metric] = 100 * value
+    return table
+
+
 def oracle(evaluations: Mapping[str, Evaluation], *, name: str = "oracle") -> Evaluation:
     """Return the evaluation of whoever knows, per query and metric, which ranking is best."""
     parts = list(evaluations.values())

@@ -93,7 +93,8 @@ def discounted_gain(ranks: TargetRanks, *, k: int) -> PerQuery:
     if ranks.grades is None:
         return _sum_by_query(ranks, discounts) / sums[np.minimum(ranks.n_targets, k)]
     best = -np.sort(-ranks.all_grades, axis=1)[:, :k]  # (Q, <= k)
-    return _sum_by_query(ranks, ranks.grades * discounts) / (best @ np.diff(sums)[: best.shape[1]])
+    ideal: PerQuery = best @ np.diff(sums)[: best.shape[1]]
+    return _sum_by_query(ranks, ranks.grades * discounts) / ideal
 
 
 def _sum_by_query(ranks: TargetRanks, values: PerQuery) -> PerQuery:
