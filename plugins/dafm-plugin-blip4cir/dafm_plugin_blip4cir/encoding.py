@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from dafm_core.contract.items import ImageRef
+from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import Features, Similarity
 from dafm_core.errors import ProviderError
 from dafm_core.wrapping.decoding import ImageDecoder
@@ -62,7 +62,7 @@ class Blip4CirProvider:
                 features[part] = vectors.cpu().numpy()
         return features
 
-    def encode_queries(self, references: Sequence[ImageRef], texts: Sequence[str]) -> Features:
+    def encode_queries(self, queries: Sequence[Query]) -> Features:
         """Return one vector for each reference and text, shape (n, D).
 
         Each distinct reference passes the image encoder once.
@@ -72,10 +72,10 @@ class Blip4CirProvider:
         ProviderError
             If a text has more tokens than the model has positions; nothing is cut.
         """
-        ids, mask = self.tokenizer(texts)
-        rows, run = rows_by_image(references), self.settings
+        ids, mask = self.tokenizer([query.text for query in queries])
+        rows, run = rows_by_image([query.reference for query in queries]), self.settings
         images, decoded = list(rows), self.decode(list(rows))
-        features = np.empty((len(texts), self.model.images.sizes.n_features), dtype=np.float32)
+        features = np.empty((len(queries), self.model.images.sizes.n_features), dtype=np.float32)
         with exact():
             for part in run.batches(len(images)):
                 tokens = self.model.images(run.normalised(decoded[part]))  # (B, T, W)
@@ -118,7 +118,7 @@ class Blip4CirBiProvider:
             features: Features = normalize(self.image_features(images), dim=-1).cpu().numpy()
         return features
 
-    def encode_queries(self, references: Sequence[ImageRef], texts: Sequence[str]) -> Features:
+    def encode_queries(self, queries: Sequence[Query]) -> Features:
         """Return one vector for each reference and text, shape (n, D).
 
         Texts are marked, and cut to 77 tokens, as the model was trained.
@@ -128,9 +128,11 @@ class Blip4CirBiProvider:
         ProviderError
             If ``captions=lines`` and a text has not exactly two lines.
         """
-        text = self.text_features(self.prepare(texts))
+        text = self.text_features(self.prepare([query.text for query in queries]))
         with exact():
-            composed = self.model.compose(self.image_features(references), text)
+            composed = self.model.compose(
+                self.image_features([query.reference for query in queries]), text
+            )
             features: Features = composed.cpu().numpy()
         return features
 

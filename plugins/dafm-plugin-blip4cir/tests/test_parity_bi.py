@@ -9,6 +9,8 @@ from dafm_plugin_blip4cir.encoding import Blip4CirBiProvider
 from dafm_plugin_blip4cir.text import mark_captions, mark_forward
 from numpy.testing import assert_allclose, assert_array_equal
 
+from dafm_core.testing import queries_of
+
 
 def prepared(query) -> str:
     one = query["dataset"] == "cirr"
@@ -51,7 +53,7 @@ def test_queries_and_similarity(
     if suffix:
         provider = bi.load_bi_sum(vocabulary)
         provider.tokenizer = bi_provider.tokenizer
-    queries = provider.encode_queries(bi.references(), numbers(bi))
+    queries = provider.encode_queries(queries_of(bi.references(), numbers(bi)))
     assert_allclose(queries, bi.expected[f"query_features{suffix}"], rtol=0, atol=2e-6)
     scores = provider.similarity(queries, provider.encode_gallery(bi.images()))
     assert scores.dtype == np.float32
@@ -65,7 +67,7 @@ def test_from_captions_to_scores(bi, real_vocabulary: Path, captions: str) -> No
     rows = [i for i, query in enumerate(bi.queries) if query["dataset"] == dataset]
     texts = ["\n".join(bi.queries[i]["captions"]) for i in rows]
     provider = bi.load_bi(real_vocabulary, captions=captions)
-    queries = provider.encode_queries([bi.references()[i] for i in rows], texts)
+    queries = provider.encode_queries(queries_of([bi.references()[i] for i in rows], texts))
     scores = provider.similarity(queries, provider.encode_gallery(bi.images()))
     assert_allclose(scores, bi.expected["similarity"][rows], rtol=0, atol=2e-6)
 

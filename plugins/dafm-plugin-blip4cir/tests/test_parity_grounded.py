@@ -9,6 +9,7 @@ from dafm_plugin_blip4cir.encoding import Blip4CirProvider
 from numpy.testing import assert_allclose, assert_array_equal
 
 from dafm_core.datasets.fashioniq import JOINS
+from dafm_core.testing import queries_of
 
 
 def texts(case) -> list[str]:
@@ -43,7 +44,7 @@ def test_pixels_and_gallery(grounded, grounded_provider: Blip4CirProvider, suffi
 
 def test_queries_and_similarity(grounded, grounded_provider: Blip4CirProvider) -> None:
     provider = grounded_provider
-    queries = provider.encode_queries(grounded.references(), numbers(grounded))
+    queries = provider.encode_queries(queries_of(grounded.references(), numbers(grounded)))
     assert_allclose(queries, grounded.expected["query_features"], rtol=0, atol=2e-6)
     for suffix in ("", "_nonrgb"):
         gallery = provider.encode_gallery(grounded.images(f"images{suffix}"))
@@ -54,7 +55,7 @@ def test_queries_and_similarity(grounded, grounded_provider: Blip4CirProvider) -
 
 def test_from_captions_to_scores(grounded, real_vocabulary: Path) -> None:
     provider = grounded.load(real_vocabulary)
-    queries = provider.encode_queries(grounded.references(), texts(grounded))
+    queries = provider.encode_queries(queries_of(grounded.references(), texts(grounded)))
     scores = provider.similarity(queries, provider.encode_gallery(grounded.images()))
     assert_allclose(scores, grounded.expected["similarity"], rtol=0, atol=2e-6)
 

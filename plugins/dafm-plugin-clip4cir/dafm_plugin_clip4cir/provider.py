@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from dafm_core.contract.items import ImageRef
+from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import Features, Similarity
 from dafm_core.wrapping.checkpoints import sha256_of
 from dafm_core.wrapping.decoding import ImageDecoder
@@ -55,10 +55,12 @@ class Clip4CirProvider:
         """Return unit vectors of shape (n_images, D), float32."""
         return to_numpy(normalize(self.image_features(images), dim=-1))
 
-    def encode_queries(self, references: Sequence[ImageRef], texts: Sequence[str]) -> Features:
+    def encode_queries(self, queries: Sequence[Query]) -> Features:
         """Return unit vectors (n_queries, D), float32; a repeated image is encoded once."""
-        ids = self.tokenizer(texts)  # first: a text that is too long is found before any work
-        unique, place = distinct(references)
+        ids = self.tokenizer(
+            [query.text for query in queries]
+        )  # first: a text that is too long is found before any work
+        unique, place = distinct([query.reference for query in queries])
         image = self.image_features(unique)[torch.from_numpy(place).to(self.settings.device)]
         text = self.text_features(ids)
         with exact():

@@ -16,6 +16,7 @@ from PIL import Image
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.errors import DafmError, ImageError, OptionError, ProviderError
+from dafm_core.testing import queries_of
 
 Golden = dict[str, NDArray[Any]]
 Largest = Callable[[Any, Any], float]
@@ -49,7 +50,7 @@ def test_features_and_similarities_of_the_original(
     place = {image.id: image for image in images}
     references = [place[q["reference"]] for q in case["queries"]]
     gallery = model.encode_gallery(images)
-    queries = model.encode_queries(references, [q["text"] for q in case["queries"]])
+    queries = model.encode_queries(queries_of(references, [q["text"] for q in case["queries"]]))
     similarity = model.similarity(queries, gallery)
     features, name = QUERIES[kind]
     assert {x.dtype for x in (gallery, queries, similarity)} == {np.dtype(np.float32)}
@@ -81,7 +82,7 @@ def test_token_ids_of_the_original(
     ids = model.tokenizer([q["text"] for q in case["queries"]])
     np.testing.assert_array_equal(ids, golden["token_ids"])
     with pytest.raises(ProviderError, match="at most 75 tokens, got 80") as caught:
-        model.encode_queries([ImageRef("never opened")], ["red " * 80])
+        model.encode_queries(queries_of([ImageRef("never opened")], ["red " * 80]))
     assert "\n" not in str(caught.value)
     assert model.tokenizer(["", " \t "])[:, :3].tolist() == [[49406, 49407, 0]] * 2
 
@@ -100,10 +101,10 @@ def test_each_distinct_reference_is_decoded_once(
     monkeypatch.setattr(type(model.decoder), "__call__", watched)
     texts = [q["text"] for q in case["queries"]][:6]
     a, b = images[:2]
-    repeated = model.encode_queries([a, b, a, a, b, a], texts)
+    repeated = model.encode_queries(queries_of([a, b, a, a, b, a], texts))
     assert seen == [a, b]
     single = np.concatenate(
-        [model.encode_queries([r], [t]) for r, t in zip([a, b, a], texts, strict=False)]
+        [model.encode_queries(queries_of([r], [t])) for r, t in zip([a, b, a], texts, strict=False)]
     )
     np.testing.assert_allclose(repeated[:3], single, atol=1e-5)
 

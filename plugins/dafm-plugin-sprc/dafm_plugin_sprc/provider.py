@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dafm_core.contract.items import ImageRef
+from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import Features, Similarity
 from dafm_core.wrapping.checkpoints import Weights, sha256_of
 from dafm_core.wrapping.decoding import ImageDecoder
@@ -111,16 +111,16 @@ class SprcProvider:
                 features[part] = vectors.cpu().numpy()
         return features
 
-    def encode_queries(self, references: Sequence[ImageRef], texts: Sequence[str]) -> Features:
+    def encode_queries(self, queries: Sequence[Query]) -> Features:
         """Return one vector for each reference and text, shape (n, D).
 
         Each distinct reference passes the image encoder once. Texts are cut to 32 tokens, as the
         model was trained; an empty one is legal and warned of.
         """
-        ids, mask = self.tokenizer(texts)
-        rows, run = rows_by_image(references), self.settings
+        ids, mask = self.tokenizer([query.text for query in queries])
+        rows, run = rows_by_image([query.reference for query in queries]), self.settings
         images, decoded = list(rows), self.decode(list(rows))
-        features = np.empty((len(texts), self.model.sizes.n_features), dtype=np.float32)
+        features = np.empty((len(queries), self.model.sizes.n_features), dtype=np.float32)
         with exact():
             for part in run.batches(len(images)):
                 tokens = self.model.vision(run.normalised(decoded[part]))  # (B, T, W)

@@ -10,6 +10,7 @@ from dafm_plugin_sprc.text import Tokenizer, clean
 from numpy.testing import assert_allclose, assert_array_equal
 
 from dafm_core.datasets.fashioniq import JOINS
+from dafm_core.testing import queries_of
 
 
 def numbers(n: int) -> list[str]:
@@ -59,7 +60,7 @@ def test_tokens_on_the_way(case, provider: SprcProvider) -> None:
 
 
 def test_queries_and_similarity(case, provider: SprcProvider) -> None:
-    queries = provider.encode_queries(case.references(), numbers(len(case.queries)))
+    queries = provider.encode_queries(queries_of(case.references(), numbers(len(case.queries))))
     assert_allclose(queries, case.expected["query_features"], rtol=0, atol=1e-5)
     scores = provider.similarity(queries, provider.encode_gallery(case.images()))
     assert scores.dtype == np.float32
@@ -73,6 +74,6 @@ def test_from_captions_to_scores(case, real_vocabulary) -> None:
     provider = case.load(real_vocabulary)
     rows = [i for i, query in enumerate(case.queries) if query["dataset"] == "cirr"]
     texts = [case.queries[i]["captions"][0] for i in rows]
-    queries = provider.encode_queries([case.references()[i] for i in rows], texts)
+    queries = provider.encode_queries(queries_of([case.references()[i] for i in rows], texts))
     scores = provider.similarity(queries, provider.encode_gallery(case.images()))
     assert_allclose(scores, case.expected["similarity"][rows], rtol=0, atol=1e-5)

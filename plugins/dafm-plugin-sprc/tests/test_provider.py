@@ -12,6 +12,7 @@ from PIL import Image
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.contract.provider import is_encoding
+from dafm_core.testing import queries_of
 from dafm_core.wrapping.checkpoints import sha256_of
 
 
@@ -41,9 +42,9 @@ def test_float32_tensors_stay_on_the_memory_of_the_file(eva, vocabulary: Path) -
 
 def test_batches_and_blocks_change_nothing(case, provider: SprcProvider) -> None:
     texts = [str(row) for row in range(len(case.queries))]
-    together = provider.encode_queries(case.references(), texts)
+    together = provider.encode_queries(queries_of(case.references(), texts))
     alone = [
-        provider.encode_queries([reference], [text])[0]
+        provider.encode_queries(queries_of([reference], [text]))[0]
         for reference, text in zip(case.references(), texts, strict=True)
     ]
     assert_allclose(alone, together, rtol=0, atol=1e-6)
@@ -57,7 +58,7 @@ def test_each_distinct_reference_is_decoded_once(eva, vocabulary: Path) -> None:
     decode = provider.decode
     provider.decode = lambda images: seen.extend(images) or decode(images)  # type: ignore
     a, b, *_ = eva.images()
-    provider.encode_queries([a, b, a, a], ["word200"] * 4)
+    provider.encode_queries(queries_of([a, b, a, a], ["word200"] * 4))
     assert seen == [a, b]
 
 
@@ -96,7 +97,7 @@ def test_an_empty_text_is_scored_and_warned_of(
 ) -> None:
     provider = eva.load(vocabulary)
     with caplog.at_level(logging.WARNING):
-        features = provider.encode_queries(eva.images()[:2], ["", " ... "])
+        features = provider.encode_queries(queries_of(eva.images()[:2], ["", " ... "]))
     assert np.isfinite(features).all()
     assert caplog.messages == [
         "sprc: 2 of 2 texts are empty: the reference image alone decides their ranking."
@@ -107,7 +108,7 @@ def test_a_long_text_is_cut_where_training_cut_it(eva, vocabulary: Path) -> None
     provider, images = eva.load(vocabulary), eva.images()[:1]
     words = [f"word{200 + i}" for i in range(60)]
     long, cut, shorter = (
-        provider.encode_queries(images, [" ".join(words[:n])]) for n in (60, 30, 29)
+        provider.encode_queries(queries_of(images, [" ".join(words[:n])])) for n in (60, 30, 29)
     )
     assert_array_equal(long, cut)
     assert not np.array_equal(cut, shorter)

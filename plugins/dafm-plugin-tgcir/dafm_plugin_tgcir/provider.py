@@ -14,7 +14,7 @@ from dafm_plugin_clip4cir.clip.tokenizer import ClipTokenizer
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dafm_core.contract.items import ImageRef
+from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import Features, Similarity
 from dafm_core.errors import OptionError, closest
 from dafm_core.wrapping.checkpoints import sha256_of
@@ -61,10 +61,12 @@ class TgCirProvider:
         """Return unit vectors of shape (n_images, D), float32."""
         return to_numpy(pooled(self.image_tokens(images)))
 
-    def encode_queries(self, references: Sequence[ImageRef], texts: Sequence[str]) -> Features:
+    def encode_queries(self, queries: Sequence[Query]) -> Features:
         """Return unit vectors (n_queries, D), float32; a repeated image is encoded once."""
-        ids = self.token_ids(texts)  # first: a text that is too long is found before any work
-        unique, place = distinct(references)
+        ids = self.token_ids(
+            [query.text for query in queries]
+        )  # first: a text that is too long is found before any work
+        unique, place = distinct([query.reference for query in queries])
         image = self.image_tokens(unique)[torch.from_numpy(place).to(self.settings.device)]
         text = self.text_tokens(ids)
         with exact():

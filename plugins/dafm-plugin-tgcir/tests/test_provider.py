@@ -17,6 +17,7 @@ from PIL import Image
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.errors import ImageError, OptionError, ProviderError
+from dafm_core.testing import queries_of
 
 Golden = dict[str, NDArray[Any]]
 Largest = Callable[[Any, Any], float]
@@ -45,7 +46,7 @@ def test_tokens_features_and_similarities_of_the_original(
     place = {image.id: image for image in images}
     references = [place[q["reference"]] for q in case["queries"]]
     gallery = model.encode_gallery(images)
-    queries = model.encode_queries(references, [q["text"] for q in case["queries"]])
+    queries = model.encode_queries(queries_of(references, [q["text"] for q in case["queries"]]))
     similarity = model.similarity(queries, gallery)
     assert {x.dtype for x in (gallery, queries, similarity)} == {np.dtype(np.float32)}
     assert largest(similarity, golden["similarity"]) < 2e-6
@@ -83,9 +84,9 @@ def test_token_ids_of_the_original_from_raw_captions(
         ids = (cirr if is_cirr else fashioniq).token_ids([text])
         np.testing.assert_array_equal(ids[0], row)
     with pytest.raises(ProviderError, match="tgcir: expected a text of at most 75 tokens"):
-        cirr.encode_queries([ImageRef("never opened")], ["red " * 80])
+        cirr.encode_queries(queries_of([ImageRef("never opened")], ["red " * 80]))
     image = ImageRef("a", fixtures / "images" / case["images"][0])
-    assert np.isfinite(cirr.encode_queries([image], [""])).all()
+    assert np.isfinite(cirr.encode_queries(queries_of([image], [""]))).all()
 
 
 @pytest.mark.usefixtures("recorded_ids")
@@ -102,7 +103,7 @@ def test_each_distinct_reference_is_decoded_once(
     monkeypatch.setattr(type(model.decoder), "__call__", watched)
     a, b = images[:2]
     texts = [q["text"] for q in case["queries"]][:4]
-    model.encode_queries([a, b, a, a], texts)
+    model.encode_queries(queries_of([a, b, a, a], texts))
     assert seen == [a, b]
 
 

@@ -82,6 +82,7 @@ def score(folder: Path, vocabulary: str, given: dict[str, str]) -> None:
 
     from dafm_core.contract.items import ImageRef
     from dafm_core.contract.provider import parse_options
+    from dafm_core.testing import queries_of
 
     info = dafm_similarity_providers()[0]
     files = {"checkpoint": str(folder / "CIRR.pt")}
@@ -95,7 +96,7 @@ def score(folder: Path, vocabulary: str, given: dict[str, str]) -> None:
     gallery = provider.encode_gallery(images)
     encoded = time.perf_counter()
     texts = [f"the same as picture {i}, but with two dogs in the snow" for i in range(N_ITEMS)]
-    queries = provider.encode_queries(images, texts)
+    queries = provider.encode_queries(queries_of(images, texts))
     done = time.perf_counter()
     assert np.isfinite(provider.similarity(queries, gallery)).all()
     model = provider.model
