@@ -39,7 +39,7 @@ def test_it_is_an_encoding_provider_with_a_fingerprint(loaded) -> None:
 
 def test_nothing_is_left_on_the_meta_device_and_nothing_trains(loaded) -> None:
     _, load = loaded
-    model = load().model
+    model = load().network
     tensors = [*model.parameters(), *model.buffers()]
     assert not any(tensor.is_meta or tensor.requires_grad for tensor in tensors)
     assert not any(module.training for module in model.modules())
@@ -90,7 +90,7 @@ def test_half_precision_is_near_and_stays_in_the_image_encoder(
     features = provider.encode_gallery(case.images())
     assert features.dtype == np.float32
     assert 1e-5 < np.abs(features - case.expected["gallery_features"]).max() < tolerance
-    half = {n for n, p in provider.model.named_parameters() if p.dtype != torch.float32}
+    half = {n for n, p in provider.network.named_parameters() if p.dtype != torch.float32}
     assert half
     assert all(name.startswith("images.vision.") and "norm" not in name for name in half)
 

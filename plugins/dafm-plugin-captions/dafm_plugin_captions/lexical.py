@@ -142,7 +142,7 @@ class TfidfCaptions:
 
     def _references(self, queries: Sequence[Query]) -> Any:
         """Return the mean vector of each query's references, sparse, (len(queries), V)."""
-        from scipy.sparse import csr_array
+        from scipy.sparse import csr_array  # type: ignore[import-untyped]
 
         means = ReferenceMeans.of(queries)
         rows = self._documents.rows(means.images, role="reference image")

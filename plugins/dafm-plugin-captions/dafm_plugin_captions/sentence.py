@@ -115,7 +115,7 @@ class SentenceCaptions:
         texts = self._encode([query.text for query in queries])
         means = ReferenceMeans.of(queries)
         vectors = self._image_vectors(means.images, role="reference image")
-        weights = means.weights(vectors.any(axis=1), len(queries))
+        weights = means.weights(np.any(vectors, axis=1), len(queries))
         mixed = np.zeros_like(texts)
         np.add.at(mixed, means.query_rows, weights[:, None] * vectors[means.image_rows])
         return _scaled_to_one(texts + self.reference_weight * mixed)

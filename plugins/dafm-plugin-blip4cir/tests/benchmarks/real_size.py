@@ -138,7 +138,7 @@ def measure(variant: str, folder: Path, n_images: int, dtype: str) -> dict[str, 
     asked = time.perf_counter()
     if not np.isfinite(provider.similarity(queries, gallery)).all():
         raise SystemExit(f"{variant}: scores are not finite")
-    n_bytes = sum(p.numel() * p.element_size() for p in provider.model.parameters())
+    n_bytes = sum(p.numel() * p.element_size() for p in provider.network.parameters())
     return {
         "variant": f"{variant} {dtype}",
         "model_gib": n_bytes / 2**30,

@@ -148,7 +148,7 @@ def measure(variant: str, folder: Path, n_images: int, dtype: str) -> dict[str, 
     scores = provider.similarity(queries, gallery)
     if not np.isfinite(scores).all():
         raise SystemExit(f"{variant}: scores are not finite")
-    n_bytes = sum(p.numel() * p.element_size() for p in provider.model.parameters())
+    n_bytes = sum(p.numel() * p.element_size() for p in provider.network.parameters())
     return {
         "variant": f"{variant} {dtype}",
         "model_gib": n_bytes / 2**30,
