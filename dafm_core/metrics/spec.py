@@ -33,6 +33,7 @@ _MEANS: Final[dict[str, tuple[str, ...]]] = {
 }
 _LABELS: Final = {
     "recall": "R",
+    "first": "First",
     "rsubset": "Rs",
     "hit": "Hit",
     "map": "mAP",

@@ -1,14 +1,14 @@
 """Running a frozen network: its settings checked, images to normalised tensors, batches.
 
 For plugins that wrap a released model. Several have exactly these needs, and each rule is one that
-goes wrong silently (TF32, a repeated reference encoded again, a batch size of zero). Not here: any
-model. torch is imported inside the functions, as in ``checkpoints.py``.
+goes wrong silently (a repeated reference encoded again, a batch size of zero). Not here: any model,
+the loop over batches (``encoding.py``), and how exactly a GPU computes (``precision.py``). torch is
+imported inside the functions, as in ``checkpoints.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -118,16 +118,6 @@ def check_heads(n_heads: int, width: int, *, option: str, where: str) -> None:
             f"{where}: option {option!r}: expected a divisor of the width {width}, got {n_heads}. "
             "Give the number the model was trained with."
         )
-
-
-@contextmanager
-def exact() -> Iterator[None]:
-    """Compute without gradients and, on a GPU, without TF32."""
-    import torch
-
-    flags = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-    with torch.inference_mode(), flags:
-        yield
 
 
 def rows_by_image(images: Sequence[ImageRef]) -> dict[ImageRef, list[int]]:

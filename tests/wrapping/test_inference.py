@@ -4,11 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.errors import OptionError
-from dafm_core.wrapping.inference import Settings, check_heads, exact, rows_by_image
+from dafm_core.wrapping.inference import Settings, check_heads, rows_by_image
 from dafm_core.wrapping.target_pad import MEAN, STD
 
 GOOD: dict[str, Any] = {"device": "cpu", "dtype": "float32", "batch_size": 3, "workers": 0}
@@ -52,14 +51,6 @@ def test_normalisation_against_float64() -> None:
     got = settings.normalised(pixels).numpy()
     np.testing.assert_allclose(got, (pixels / 255 - mean) / std, atol=1e-6)
     assert settings.dtype_name == "float32"
-
-
-def test_exact_needs_no_gradients_and_restores_the_state() -> None:
-    before = torch.backends.cudnn.allow_tf32
-    with exact():
-        assert torch.is_inference_mode_enabled()
-        assert not torch.backends.cudnn.allow_tf32
-    assert torch.backends.cudnn.allow_tf32 == before
 
 
 def test_rows_by_image() -> None:

@@ -24,6 +24,7 @@ from dafm_core.fusion.channels.families import NEIGHBOUR_FAMILIES
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.options import ChannelOptions
 from dafm_core.fusion.channels.view import ChannelReader, TileView, usable_families
+from dafm_core.fusion.completing import completed
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 
@@ -136,7 +137,7 @@ class ChannelFusion(Fuser, Generic[OptionsType]):
             return super().with_bank(bank)
         self.record_.check(bank.gallery, who=f"{self.name}.with_bank", may_lack=True)
         other = copy.copy(self)
-        other.bank_ = QueryBank.of(bank)
+        other.bank_ = QueryBank.of(completed(bank))
         other.record_ = replace(self.record_, bank_ids=frozenset(bank.query_ids))
         return other
 

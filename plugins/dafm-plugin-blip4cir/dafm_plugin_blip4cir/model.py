@@ -125,14 +125,20 @@ class ImageGrounded(nn.Module):
     def __init__(self, images: ImageEncoder, texts: TextEncoder) -> None:
         super().__init__()
         self.images, self.texts = images, texts
+        self.row_shape: tuple[int, ...] = (images.sizes.n_features,)
 
-    def encode_gallery(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) -> unit vectors (B, D)."""
-        return normalize(self.images.project(self.images(pixels)), dim=-1)
+    def read(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) -> all image tokens, (B, T, W)."""
+        tokens: Tensor = self.images(pixels)
+        return tokens
 
-    def encode_query(self, image: Tensor, text: Text) -> Tensor:
-        """Return unit vectors (B, D) for references (B, T, W) and captions."""
-        return normalize(self.texts(text, image), dim=-1)
+    def candidate(self, seen: Tensor) -> Tensor:
+        """Image tokens (B, T, W) -> unit vectors (B, D)."""
+        return normalize(self.images.project(seen), dim=-1)
+
+    def query(self, seen: Tensor, *text: Tensor) -> Tensor:
+        """Return unit vectors (B, D) for references (B, T, W), token ids and mask."""
+        return normalize(self.texts(_trimmed(*text), seen), dim=-1)
 
 
 class BiDirectional(nn.Module):
@@ -141,11 +147,30 @@ class BiDirectional(nn.Module):
     def __init__(self, images: ImageEncoder, texts: TextEncoder, combiner: Combiner | None) -> None:
         super().__init__()
         self.images, self.texts, self.combiner = images, texts, combiner
+        self.row_shape: tuple[int, ...] = (images.sizes.n_features,)
+
+    def read(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) -> raw image features (B, D): not normalised."""
+        return self.images.project(self.images(pixels))
+
+    def candidate(self, seen: Tensor) -> Tensor:
+        """Raw image features -> unit vectors, (B, D)."""
+        return normalize(seen, dim=-1)
+
+    def query(self, seen: Tensor, *text: Tensor) -> Tensor:
+        """Return unit vectors (B, D) for raw image features (B, D), token ids and mask."""
+        return self.compose(seen, self.texts(_trimmed(*text)))
 
     def compose(self, image: Tensor, text: Tensor) -> Tensor:
         """Raw features (B, D) twice -> unit vectors (B, D)."""
         mixed = self.combiner(image, text) if self.combiner else image + text
         return normalize(mixed, dim=-1)
+
+
+def _trimmed(ids: Tensor, mask: Tensor) -> Text:
+    """Return a batch without the columns that are padding in all of its rows."""
+    longest = int(mask.sum(dim=1).max())
+    return ids[:, :longest], mask[:, :longest]
 
 
 def load_images(

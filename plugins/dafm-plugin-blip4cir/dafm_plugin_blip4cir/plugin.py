@@ -5,7 +5,7 @@ from __future__ import annotations
 from dafm_core.contract.descriptions import Option, ProviderInfo
 from dafm_core.contract.hookspecs import hookimpl
 
-dafm_api_version = 1
+dafm_api_version = 2
 
 _COMMON = (
     Option(
@@ -58,6 +58,7 @@ def dafm_similarity_providers() -> list[ProviderInfo]:
             name="blip4cir",
             summary="image-grounded BLIP, the BLIP4CIR of result tables; also with SPN",
             factory="dafm_plugin_blip4cir.provider:load",
+            references="one",
             citation="Liu et al., Candidate Set Re-ranking for Composed Image Retrieval with Dual "
             "Multi-modal Encoder, TMLR 2024",
             licence="original code: MIT; BLIP: BSD-3-Clause",
@@ -70,6 +71,7 @@ def dafm_similarity_providers() -> list[ProviderInfo]:
             name="blip4cir-bi",
             summary="BLIP4CIR+Bi: late fusion by a Combiner, trained in both directions",
             factory="dafm_plugin_blip4cir.provider:load_bi",
+            references="one",
             citation=_BI_CITATION,
             licence="original code: MIT; BLIP: BSD-3-Clause",
             options=(*_BI, _COMBINER, *_COMMON),
@@ -78,6 +80,7 @@ def dafm_similarity_providers() -> list[ProviderInfo]:
             name="blip4cir-bi-sum",
             summary="first stage of BLIP4CIR+Bi: the sum of image and text, no Combiner",
             factory="dafm_plugin_blip4cir.provider:load_bi_sum",
+            references="one",
             citation=_BI_CITATION,
             licence="original code: MIT; BLIP: BSD-3-Clause",
             options=(*_BI, *_COMMON),

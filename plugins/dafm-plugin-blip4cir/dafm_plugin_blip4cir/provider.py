@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from dafm_core.wrapping.checkpoints import sha256_of
+from dafm_core.wrapping.encoding import TorchEncoder
 from dafm_core.wrapping.inference import Settings
-from dafm_plugin_blip4cir.encoding import Blip4CirBiProvider, Blip4CirProvider
+from dafm_core.wrapping.target_pad import TargetPad
 from dafm_plugin_blip4cir.layout import BLIP_UNUSED, open_entry, open_grounded, text_unused
 from dafm_plugin_blip4cir.model import (
     BiDirectional,
@@ -17,7 +18,7 @@ from dafm_plugin_blip4cir.model import (
     load_texts,
 )
 from dafm_plugin_blip4cir.pairing import check_pair
-from dafm_plugin_blip4cir.text import MARKED_TOKENS, Tokenizer
+from dafm_plugin_blip4cir.text import MARKED_TOKENS, MarkingTokenizer, Tokenizer
 
 
 def load(
@@ -30,7 +31,7 @@ def load(
     dtype: str = "float32",
     batch_size: int = 8,
     workers: int = 0,
-) -> Blip4CirProvider:
+) -> TorchEncoder[ImageGrounded]:
     """Load the image-grounded model from its one file; takes the options of ``plugin.py``.
 
     Raises
@@ -70,15 +71,21 @@ def load(
         "text_heads": str(text_heads),
         "vision_dtype": settings.dtype_name,
     }
-    return Blip4CirProvider(ImageGrounded(images, texts), tokenizer, settings, fingerprint)
+    return TorchEncoder(
+        ImageGrounded(images, texts),
+        tokenizer=tokenizer,
+        preprocessing=TargetPad(images.sizes.image_size),
+        settings=settings,
+        fingerprint=fingerprint,
+    )
 
 
-def load_bi(*, combiner: Path, **options: Any) -> Blip4CirBiProvider:
+def load_bi(*, combiner: Path, **options: Any) -> TorchEncoder[BiDirectional]:
     """Load BLIP4CIR+Bi from its three files; as :func:`load` otherwise."""
     return _load_bi("blip4cir-bi", combiner=combiner, **options)
 
 
-def load_bi_sum(**options: Any) -> Blip4CirBiProvider:
+def load_bi_sum(**options: Any) -> TorchEncoder[BiDirectional]:
     """Load the first stage of BLIP4CIR+Bi, without Combiner; as :func:`load` otherwise."""
     return _load_bi("blip4cir-bi-sum", combiner=None, **options)
 
@@ -98,7 +105,7 @@ def _load_bi(
     dtype: str = "float32",
     batch_size: int = 8,
     workers: int = 0,
-) -> Blip4CirBiProvider:
+) -> TorchEncoder[BiDirectional]:
     settings = Settings.checked(
         where, device=device, dtype=dtype, batch_size=batch_size, workers=workers
     )
@@ -133,5 +140,11 @@ def _load_bi(
         "text_heads": str(text_heads),
         "vision_dtype": settings.dtype_name,
     }
-    model = BiDirectional(images, texts, fuse)
-    return Blip4CirBiProvider(model, tokenizer, settings, fingerprint, captions=captions)
+    return TorchEncoder(
+        BiDirectional(images, texts, fuse),
+        tokenizer=MarkingTokenizer(tokenizer, captions=captions, where=where),
+        preprocessing=TargetPad(images.sizes.image_size),
+        settings=settings,
+        fingerprint=fingerprint,
+        keep_read=True,  # a vector of 1 KB an image
+    )

@@ -125,3 +125,39 @@ class Tokenizer:
                 n_empty,
                 len(texts),
             )
+
+
+class MarkingTokenizer:
+    """The tokeniser of BLIP4CIR+Bi: texts are marked first.
+
+    Parameters
+    ----------
+    tokenizer : Tokenizer
+    captions : {"one", "lines"}
+        What a text is: one caption, or FashionIQ's two, one a line.
+    where : str
+        Start of error messages.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, captions: str, where: str) -> None:
+        self.tokenizer, self.captions, self.where = tokenizer, captions, where
+
+    def __call__(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Mark and tokenise.
+
+        Raises
+        ------
+        ProviderError
+            If ``captions=lines`` and a text has not exactly two lines.
+        """
+        return self.tokenizer([self._marked(text) for text in texts])
+
+    def _marked(self, text: str) -> str:
+        if self.captions == "one":
+            return mark_forward(text)
+        if text.count("\n") != 1:
+            raise ProviderError(
+                f"{self.where}: captions=lines: expected two captions, one a line, got "
+                f"{text[:60]!r}. Leave out captions=lines for single texts."
+            )
+        return mark_captions(text)

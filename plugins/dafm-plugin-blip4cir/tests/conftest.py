@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dafm_plugin_blip4cir.encoding import Blip4CirBiProvider, Blip4CirProvider
+from dafm_plugin_blip4cir.model import BiDirectional, ImageGrounded
 from dafm_plugin_blip4cir.provider import load, load_bi, load_bi_sum
 from safetensors.numpy import load_file
 
 from dafm_core.contract.items import ImageRef
+from dafm_core.wrapping.encoding import TorchEncoder
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SPECIALS = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
@@ -50,7 +51,7 @@ class Case:
         names = [query["reference"] for query in self.queries]
         return [ImageRef(name, self.folder / "images" / name) for name in names]
 
-    def load(self, vocabulary: Path, **options: Any) -> Blip4CirProvider:
+    def load(self, vocabulary: Path, **options: Any) -> TorchEncoder[ImageGrounded]:
         """Load the image-grounded model."""
         known = {"checkpoint": self.folder / "checkpoint.pt", "device": "cpu"}
         return load(**known | self.facts["options"] | {"vocabulary": str(vocabulary)} | options)
@@ -61,11 +62,11 @@ class Case:
         names["combiner"] = "combiner"
         return {o: self.folder / f"checkpoint_{name}.pt" for o, name in names.items()}
 
-    def load_bi(self, vocabulary: Path, **options: Any) -> Blip4CirBiProvider:
+    def load_bi(self, vocabulary: Path, **options: Any) -> TorchEncoder[BiDirectional]:
         known = {**self.files(), "vocabulary": str(vocabulary), "device": "cpu"}
         return load_bi(**known | self.facts["options"] | options)
 
-    def load_bi_sum(self, vocabulary: Path, **options: Any) -> Blip4CirBiProvider:
+    def load_bi_sum(self, vocabulary: Path, **options: Any) -> TorchEncoder[BiDirectional]:
         known = {**self.files(), "vocabulary": str(vocabulary), "device": "cpu"}
         del known["combiner"]
         return load_bi_sum(**known | self.facts["options"] | options)
@@ -118,15 +119,15 @@ def bi() -> Case:
 
 
 @pytest.fixture(scope="session")
-def grounded_provider(grounded: Case, vocabulary: Path) -> Blip4CirProvider:
+def grounded_provider(grounded: Case, vocabulary: Path) -> TorchEncoder[ImageGrounded]:
     """The golden model behind recorded token ids, in batches that do not divide the counts."""
     provider = grounded.load(vocabulary, batch_size=4)
-    provider.tokenizer = Recorded(grounded)  # type: ignore[assignment]
+    provider.tokenizer = Recorded(grounded)
     return provider
 
 
 @pytest.fixture(scope="session")
-def bi_provider(bi: Case, vocabulary: Path) -> Blip4CirBiProvider:
+def bi_provider(bi: Case, vocabulary: Path) -> TorchEncoder[BiDirectional]:
     provider = bi.load_bi(vocabulary, batch_size=4)
-    provider.tokenizer = Recorded(bi)  # type: ignore[assignment]
+    provider.tokenizer = Recorded(bi)
     return provider

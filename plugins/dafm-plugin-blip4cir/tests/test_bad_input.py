@@ -11,6 +11,7 @@ from dafm_plugin_blip4cir import pairing
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.errors import DafmError, ImageError, OptionError, ProviderError
+from dafm_core.testing import queries_of
 
 State = dict[str, torch.Tensor]
 ENTRIES = {"checkpoint": "model", "text_encoder": "BLIPTextEncoder", "combiner": "Combiner"}
@@ -228,16 +229,16 @@ def test_published_files_are_known_by_their_hash(
 
 def test_a_text_beyond_the_positions_is_named_and_not_cut(grounded, vocabulary: Path) -> None:
     provider, images = grounded.load(vocabulary), grounded.images()[:1]
-    provider.encode_queries(images, ["word200 " * 510])
+    provider.encode_queries(queries_of(images, ["word200 " * 510]))
     with pytest.raises(ProviderError, match=r"at most 512 tokens, got 513 \(query text 'word200"):
-        provider.encode_queries(images, ["word200 " * 511])
+        provider.encode_queries(queries_of(images, ["word200 " * 511]))
 
 
 @pytest.mark.parametrize("text", ["one caption", "three\nof\nthem"])
 def test_captions_by_lines_need_two(bi, vocabulary: Path, text: str) -> None:
     provider = bi.load_bi(vocabulary, captions="lines")
     with pytest.raises(ProviderError, match="expected two captions, one a line"):
-        provider.encode_queries(bi.images()[:1], [text])
+        provider.encode_queries(queries_of(bi.images()[:1], [text]))
 
 
 def test_a_vocabulary_of_the_wrong_size_is_named(grounded, bi, tmp_path: Path) -> None:
@@ -255,4 +256,4 @@ def test_a_text_file_named_png_is_named(grounded, bi, vocabulary: Path, tmp_path
             with pytest.raises(ImageError, match=image.id):
                 provider.encode_gallery([image])
             with pytest.raises(ImageError, match=image.id):
-                provider.encode_queries([image], ["word200"])
+                provider.encode_queries(queries_of([image], ["word200"]))

@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dafm_plugin_blip4cir.encoding import Blip4CirBiProvider
+from dafm_plugin_blip4cir.model import BiDirectional
 from dafm_plugin_blip4cir.text import mark_captions, mark_forward
 from numpy.testing import assert_allclose, assert_array_equal
+
+from dafm_core.testing import queries_of
+from dafm_core.wrapping.encoding import TorchEncoder
 
 
 def prepared(query) -> str:
@@ -24,18 +27,20 @@ def numbers(case) -> list[str]:
 def test_text_and_token_ids(bi, real_vocabulary: Path) -> None:
     texts = [prepared(query) for query in bi.queries]
     assert texts == [query["prepared_text"] for query in bi.queries]
-    ids, mask = bi.load_bi(real_vocabulary).tokenizer(texts)
+    ids, mask = bi.load_bi(real_vocabulary).tokenizer.tokenizer(texts)
     assert_array_equal(ids, bi.expected["token_ids"])
     assert_array_equal(mask, bi.expected["attention_mask"])
 
 
-def test_pixels(bi, bi_provider: Blip4CirBiProvider) -> None:
-    pixels = bi_provider.settings.normalised(bi_provider.decode(bi.images()))
-    assert_allclose(pixels, bi.expected["pixel_values"], rtol=0, atol=1e-6)
+def test_pixels(bi, bi_provider: TorchEncoder[BiDirectional]) -> None:
+    assert_allclose(bi_provider.pixels(bi.images()), bi.expected["pixel_values"], rtol=0, atol=1e-6)
 
 
-def test_features_of_images_and_texts(bi, bi_provider: Blip4CirBiProvider) -> None:
-    raw, text = bi_provider.image_features(bi.images()), bi_provider.text_features(numbers(bi))
+def test_features_of_images_and_texts(bi, bi_provider: TorchEncoder[BiDirectional]) -> None:
+    network, pixels = bi_provider.network, bi_provider.pixels(bi.images())
+    with torch.inference_mode():
+        raw = network.read(pixels)
+        text = network.texts(tuple(map(torch.from_numpy, bi_provider.tokenizer(numbers(bi)))))
     assert_allclose(raw, bi.expected["gallery_features_raw"], rtol=0, atol=2e-5)
     assert_allclose(text, bi.expected["text_features"], rtol=0, atol=2e-5)
     gallery = bi_provider.encode_gallery(bi.images())
@@ -45,13 +50,13 @@ def test_features_of_images_and_texts(bi, bi_provider: Blip4CirBiProvider) -> No
 
 @pytest.mark.parametrize("suffix", ["", "_sum"])
 def test_queries_and_similarity(
-    bi, bi_provider: Blip4CirBiProvider, vocabulary: Path, suffix: str
+    bi, bi_provider: TorchEncoder[BiDirectional], vocabulary: Path, suffix: str
 ) -> None:
     provider = bi_provider
     if suffix:
         provider = bi.load_bi_sum(vocabulary)
         provider.tokenizer = bi_provider.tokenizer
-    queries = provider.encode_queries(bi.references(), numbers(bi))
+    queries = provider.encode_queries(queries_of(bi.references(), numbers(bi)))
     assert_allclose(queries, bi.expected[f"query_features{suffix}"], rtol=0, atol=2e-6)
     scores = provider.similarity(queries, provider.encode_gallery(bi.images()))
     assert scores.dtype == np.float32
@@ -65,7 +70,7 @@ def test_from_captions_to_scores(bi, real_vocabulary: Path, captions: str) -> No
     rows = [i for i, query in enumerate(bi.queries) if query["dataset"] == dataset]
     texts = ["\n".join(bi.queries[i]["captions"]) for i in rows]
     provider = bi.load_bi(real_vocabulary, captions=captions)
-    queries = provider.encode_queries([bi.references()[i] for i in rows], texts)
+    queries = provider.encode_queries(queries_of([bi.references()[i] for i in rows], texts))
     scores = provider.similarity(queries, provider.encode_gallery(bi.images()))
     assert_allclose(scores, bi.expected["similarity"][rows], rtol=0, atol=2e-6)
 
@@ -74,5 +79,5 @@ def test_positions_stored_for_the_image_size_are_taken_as_they_are(bi, vocabular
     content = torch.load(bi.files()["checkpoint"], weights_only=True)["model"]
     size = bi.facts["pretrained_image_size"]
     provider = bi.load_bi_sum(vocabulary, image_size=size)
-    taken = provider.model.images.vision.embeddings.position_embedding
+    taken = provider.network.images.vision.embeddings.position_embedding
     assert_array_equal(taken, content["visual_encoder.pos_embed"])

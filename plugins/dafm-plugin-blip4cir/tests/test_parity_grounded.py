@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dafm_plugin_blip4cir.encoding import Blip4CirProvider
+from dafm_plugin_blip4cir.model import ImageGrounded
 from numpy.testing import assert_allclose, assert_array_equal
 
 from dafm_core.datasets.fashioniq import JOINS
+from dafm_core.testing import queries_of
+from dafm_core.wrapping.encoding import TorchEncoder
 
 
 def texts(case) -> list[str]:
@@ -32,18 +34,21 @@ def test_text_and_token_ids(grounded, real_vocabulary: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["", "_nonrgb"])
-def test_pixels_and_gallery(grounded, grounded_provider: Blip4CirProvider, suffix: str) -> None:
+def test_pixels_and_gallery(
+    grounded, grounded_provider: TorchEncoder[ImageGrounded], suffix: str
+) -> None:
     provider, images = grounded_provider, grounded.images(f"images{suffix}")
-    pixels = provider.settings.normalised(provider.decode(images))
-    assert_allclose(pixels, grounded.expected[f"pixel_values{suffix}"], rtol=0, atol=1e-6)
+    assert_allclose(
+        provider.pixels(images), grounded.expected[f"pixel_values{suffix}"], rtol=0, atol=1e-6
+    )
     features = provider.encode_gallery(images)
     assert features.dtype == np.float32
     assert_allclose(features, grounded.expected[f"gallery_features{suffix}"], rtol=0, atol=2e-6)
 
 
-def test_queries_and_similarity(grounded, grounded_provider: Blip4CirProvider) -> None:
+def test_queries_and_similarity(grounded, grounded_provider: TorchEncoder[ImageGrounded]) -> None:
     provider = grounded_provider
-    queries = provider.encode_queries(grounded.references(), numbers(grounded))
+    queries = provider.encode_queries(queries_of(grounded.references(), numbers(grounded)))
     assert_allclose(queries, grounded.expected["query_features"], rtol=0, atol=2e-6)
     for suffix in ("", "_nonrgb"):
         gallery = provider.encode_gallery(grounded.images(f"images{suffix}"))
@@ -54,7 +59,7 @@ def test_queries_and_similarity(grounded, grounded_provider: Blip4CirProvider) -
 
 def test_from_captions_to_scores(grounded, real_vocabulary: Path) -> None:
     provider = grounded.load(real_vocabulary)
-    queries = provider.encode_queries(grounded.references(), texts(grounded))
+    queries = provider.encode_queries(queries_of(grounded.references(), texts(grounded)))
     scores = provider.similarity(queries, provider.encode_gallery(grounded.images()))
     assert_allclose(scores, grounded.expected["similarity"], rtol=0, atol=2e-6)
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.contract.provider import is_encoding
+from dafm_core.testing import queries_of
 from dafm_core.wrapping.checkpoints import sha256_of
 
 
@@ -38,7 +39,7 @@ def test_it_is_an_encoding_provider_with_a_fingerprint(loaded) -> None:
 
 def test_nothing_is_left_on_the_meta_device_and_nothing_trains(loaded) -> None:
     _, load = loaded
-    model = load().model
+    model = load().network
     tensors = [*model.parameters(), *model.buffers()]
     assert not any(tensor.is_meta or tensor.requires_grad for tensor in tensors)
     assert not any(module.training for module in model.modules())
@@ -50,10 +51,10 @@ def test_batches_and_blocks_change_nothing(loaded) -> None:
     case, load = loaded
     provider, references = load(batch_size=2), case.references()
     texts = [" ".join(f"word{200 + i}" for i in range(n + 1)) for n in range(len(references))]
-    together = provider.encode_queries(references, texts)
+    together = provider.encode_queries(queries_of(references, texts))
     again = load(batch_size=100)
     alone = [
-        again.encode_queries([image], [text])[0]
+        again.encode_queries(queries_of([image], [text]))[0]
         for image, text in zip(references, texts, strict=True)
     ]
     assert_allclose(alone, together, rtol=0, atol=2e-6)
@@ -69,7 +70,7 @@ def test_each_distinct_reference_is_decoded_once(loaded) -> None:
     decode = provider.decode
     provider.decode = lambda images: seen.extend(images) or decode(images)
     a, b, *_ = case.images()
-    provider.encode_queries([a, b, a, a], ["word200"] * 4)
+    provider.encode_queries(queries_of([a, b, a, a], ["word200"] * 4))
     assert seen == [a, b]
 
 
@@ -77,7 +78,7 @@ def test_bi_uses_an_image_of_the_gallery_again_as_reference(bi, vocabulary: Path
     provider = bi.load_bi(vocabulary)
     provider.encode_gallery(bi.images())
     provider.decode = None  # type: ignore[assignment]
-    assert np.isfinite(provider.encode_queries(bi.images()[:1], ["word200"])).all()
+    assert np.isfinite(provider.encode_queries(queries_of(bi.images()[:1], ["word200"]))).all()
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 0.01), ("bfloat16", 0.05)])
@@ -89,7 +90,7 @@ def test_half_precision_is_near_and_stays_in_the_image_encoder(
     features = provider.encode_gallery(case.images())
     assert features.dtype == np.float32
     assert 1e-5 < np.abs(features - case.expected["gallery_features"]).max() < tolerance
-    half = {n for n, p in provider.model.named_parameters() if p.dtype != torch.float32}
+    half = {n for n, p in provider.network.named_parameters() if p.dtype != torch.float32}
     assert half
     assert all(name.startswith("images.vision.") and "norm" not in name for name in half)
 
@@ -105,7 +106,7 @@ def test_an_empty_text_is_scored_and_warned_of(loaded, caplog: pytest.LogCapture
     case, load = loaded
     provider = load()
     with caplog.at_level(logging.WARNING):
-        features = provider.encode_queries(case.images()[:3], ["", " ", "word200"])
+        features = provider.encode_queries(queries_of(case.images()[:3], ["", " ", "word200"]))
     assert np.isfinite(features).all()
     (message,) = caplog.messages
     assert message.endswith(
@@ -118,7 +119,7 @@ def test_bi_cuts_a_long_text_where_training_cut_it(bi, vocabulary: Path) -> None
     words = [f"word{200 + i}" for i in range(120)]
     # [CLS] [SEP] and one marker, three unknown pieces here, of 77
     long, cut, shorter = (
-        provider.encode_queries(images, [" ".join(words[:n])]) for n in (120, 72, 71)
+        provider.encode_queries(queries_of(images, [" ".join(words[:n])])) for n in (120, 72, 71)
     )
     assert_array_equal(long, cut)
     assert not np.array_equal(cut, shorter)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import Similarity
 from dafm_core.errors import DatasetError
 from dafm_plugin_captions.captions import CaptionFile
+from dafm_plugin_captions.references import ReferenceMeans
 
 
 class _Documents:
@@ -97,15 +99,15 @@ class Bm25Captions:
 class TfidfCaptions:
     """Cosine of TF-IDF vectors: the text plus a share of the reference's captions.
 
-    An image without captions is the zero vector: as a candidate it scores 0, as a reference it
-    leaves the text alone.
+    A query may have any number of references: of several their mean is added, without any the text
+    stands alone. An image without captions scores 0 as a candidate and is left out as a reference.
 
     Parameters
     ----------
     captions : path
         JSON object: image id -> list of captions.
     reference_weight : float
-        Of the reference's unit vector, added to the text's.
+        Of the mean of the references' unit vectors, added to the text's.
     """
 
     def __init__(self, *, captions: str | Path, reference_weight: float = 0.5) -> None:
@@ -133,8 +135,18 @@ class TfidfCaptions:
         if not queries or not gallery:
             return np.zeros((len(queries), len(gallery)), np.float32)
         candidates = self._vectors[self._documents.rows(gallery, role="gallery image")]
-        references = self._documents.rows([q.reference for q in queries], role="reference image")
         texts = self._vectorizer.transform([query.text for query in queries])
-        composed = normalize(texts + self.reference_weight * self._vectors[references])
+        composed = normalize(texts + self.reference_weight * self._references(queries))
         scores: Similarity = (composed @ candidates.T).toarray().astype(np.float32)
         return scores
+
+    def _references(self, queries: Sequence[Query]) -> Any:
+        """Return the mean vector of each query's references, sparse, (len(queries), V)."""
+        from scipy.sparse import csr_array  # type: ignore[import-untyped]
+
+        means = ReferenceMeans.of(queries)
+        rows = self._documents.rows(means.images, role="reference image")
+        weights = means.weights(rows < len(self._documents.texts), len(queries))
+        shape = (len(queries), len(means.images))
+        mixing = csr_array((weights, (means.query_rows, means.image_rows)), shape=shape)
+        return mixing @ self._vectors[rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dafm_core.contract.descriptions import Option, ProviderInfo
 from dafm_core.contract.hookspecs import hookimpl
 
-dafm_api_version = 1
+dafm_api_version = 2
 
 _CITATION = (
     "Wu et al., Training-free Zero-shot Composed Image Retrieval via Weighted Modality Fusion "
@@ -42,6 +42,7 @@ def dafm_similarity_providers() -> list[ProviderInfo]:
             name="captions-bm25",
             summary="BM25 of the modification text in the candidates' captions",
             factory="dafm_plugin_captions.lexical:Bm25Captions",
+            references="any",
             citation="Lu, BM25S, arXiv 2407.03618",
             options=(
                 _CAPTIONS,
@@ -53,6 +54,7 @@ def dafm_similarity_providers() -> list[ProviderInfo]:
             name="captions-tfidf",
             summary="TF-IDF cosine of text plus weighted reference captions",
             factory="dafm_plugin_captions.lexical:TfidfCaptions",
+            references="any",
             citation=_CITATION,
             options=(_CAPTIONS, _reference_weight(0.5)),
         ),
@@ -60,6 +62,7 @@ def dafm_similarity_providers() -> list[ProviderInfo]:
             name="captions-sentence",
             summary="sentence-embedding cosine of text plus weighted reference captions",
             factory="dafm_plugin_captions.sentence:SentenceCaptions",
+            references="any",
             citation=_CITATION,
             options=(*_ENCODING, _reference_weight(0.4)),
         ),
@@ -67,6 +70,7 @@ def dafm_similarity_providers() -> list[ProviderInfo]:
             name="captions-sentence-best",
             summary="sentence-embedding cosine of the text with a candidate's best caption",
             factory="dafm_plugin_captions.sentence:BestSentenceCaptions",
+            references="any",
             citation=_CITATION,
             options=_ENCODING,
         ),

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.contract.items import ImageRef
+from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import Features, Similarity
 from dafm_core.errors import OptionError, ProviderError
 from dafm_plugin_captions.captions import CaptionFile
+from dafm_plugin_captions.references import ReferenceMeans
 
 
 class SentenceEncoder:
@@ -74,8 +75,8 @@ class SentenceEncoder:
 class SentenceCaptions:
     """Cosine of the text plus a share of the reference with the mean embedding of a candidate.
 
-    An image without captions is the zero vector: as a candidate it scores 0, as a reference it
-    leaves the text alone.
+    A query may have any number of references: of several their mean is added, without any the text
+    stands alone. An image without captions scores 0 as a candidate and is left out as a reference.
 
     Parameters
     ----------
@@ -84,7 +85,7 @@ class SentenceCaptions:
     encoder, batch_size, device
         See SentenceEncoder.
     reference_weight : float
-        Of the reference's unit vector, added to the text's.
+        Of the mean of the references' unit vectors, added to the text's.
     """
 
     def __init__(
@@ -109,13 +110,15 @@ class SentenceCaptions:
         """Return the mean caption embedding of each image, scaled to length 1, (n, D)."""
         return self._image_vectors(images, role="gallery image")
 
-    def encode_queries(self, references: Sequence[ImageRef], texts: Sequence[str]) -> Features:
-        """Return text plus weighted reference, scaled to length 1, (n, D)."""
-        distinct = {image.id: image for image in references}
-        vectors = self._image_vectors(list(distinct.values()), role="reference image")
-        row_of = {image_id: row for row, image_id in enumerate(distinct)}
-        rows = np.array([row_of[image.id] for image in references], dtype=np.int64)
-        return _scaled_to_one(self._encode(texts) + self.reference_weight * vectors[rows])
+    def encode_queries(self, queries: Sequence[Query]) -> Features:
+        """Return text plus weighted mean of the references, scaled to length 1, (n, D)."""
+        texts = self._encode([query.text for query in queries])
+        means = ReferenceMeans.of(queries)
+        vectors = self._image_vectors(means.images, role="reference image")
+        weights = means.weights(np.any(vectors, axis=1), len(queries))
+        mixed = np.zeros_like(texts)
+        np.add.at(mixed, means.query_rows, weights[:, None] * vectors[means.image_rows])
+        return _scaled_to_one(texts + self.reference_weight * mixed)
 
     def similarity(self, queries: Features, gallery: Features) -> Similarity:
         """Return cosines, (len(queries), len(gallery)), in [-1, 1]."""
@@ -176,9 +179,9 @@ class BestSentenceCaptions:
                 start += len(own)
         return features
 
-    def encode_queries(self, references: Sequence[ImageRef], texts: Sequence[str]) -> Features:
+    def encode_queries(self, queries: Sequence[Query]) -> Features:
         """Return the embedding of each text, (n, D); the references play no part."""
-        return self._encode(texts)
+        return self._encode([query.text for query in queries])
 
     def similarity(self, queries: Features, gallery: Features) -> Similarity:
         """Return the best cosine over a candidate's captions, (len(queries), len(gallery))."""

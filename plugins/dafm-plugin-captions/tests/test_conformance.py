@@ -4,8 +4,7 @@ import pytest
 from dafm_plugin_captions.lexical import Bm25Captions, TfidfCaptions
 from dafm_plugin_captions.sentence import BestSentenceCaptions, SentenceCaptions
 
-from dafm_core.contract.items import Query
-from dafm_core.testing import NotApplicable, ProviderSample, provider_checks
+from dafm_core.testing import NotApplicable, ProviderSample, provider_checks, queries_of
 
 KINDS = [Bm25Captions, TfidfCaptions, SentenceCaptions, BestSentenceCaptions]
 TEXTS = ["a red one", "a dog on the road", "it sleeps", "the car is blue", "chases a cat"]
@@ -13,11 +12,7 @@ TEXTS = ["a red one", "a dog on the road", "it sleeps", "the car is blue", "chas
 
 @pytest.fixture
 def sample(gallery):
-    queries = [
-        Query(id=f"query-{i}", reference=image, text=text)
-        for i, (image, text) in enumerate(zip(gallery, TEXTS, strict=True))
-    ]
-    return ProviderSample(queries=tuple(queries), gallery=tuple(gallery))
+    return ProviderSample(queries=tuple(queries_of(gallery, TEXTS)), gallery=tuple(gallery))
 
 
 @pytest.mark.parametrize("kind", KINDS)

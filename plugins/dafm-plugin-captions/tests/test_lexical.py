@@ -15,7 +15,7 @@ STOPS = {"a", "on", "the", "in", "one"}
 @pytest.fixture
 def queries():
     return [
-        Query(id=str(i), reference=ImageRef(name), text=text)
+        Query(id=str(i), references=(ImageRef(name),), text=text)
         for i, (name, text) in enumerate(
             zip(["blue-car", "dog", "cat", "no-captions", "dog"], TEXTS, strict=True)
         )

@@ -51,7 +51,7 @@ def cirr():
     split = json.loads((CIRR / "image_splits" / "split.rc2.val.json").read_text())
     column = {image_id: i for i, image_id in enumerate(split)}
     queries = [
-        Query(id=str(row["pairid"]), reference=ImageRef(row["reference"]), text=row["caption"])
+        Query(id=str(row["pairid"]), references=(ImageRef(row["reference"]),), text=row["caption"])
         for row in rows
     ]
     targets = np.array([column[row["target_hard"]] for row in rows])
@@ -64,10 +64,7 @@ def score(provider, queries, gallery):
     if not is_encoding(provider):
         return np.concatenate([provider.similarity(block, gallery) for block in blocks])
     features = provider.encode_gallery(gallery)
-    encoded = [
-        provider.encode_queries([q.reference for q in block], [q.text for q in block])
-        for block in blocks
-    ]
+    encoded = [provider.encode_queries(block) for block in blocks]
     return np.concatenate([provider.similarity(block, features) for block in encoded])
 
 

@@ -11,6 +11,7 @@ from dafm_plugin_captions.sentence import (
 from dafm_core.contract.items import ImageRef
 from dafm_core.contract.provider import is_encoding
 from dafm_core.errors import OptionError, ProviderError
+from dafm_core.testing import queries_of
 
 KINDS = [SentenceCaptions, BestSentenceCaptions]
 
@@ -25,7 +26,7 @@ def test_the_candidate_vector_is_the_mean_caption(bag_of_words, captions, galler
 def test_the_reference_is_added_with_its_weight(bag_of_words, captions, gallery):
     provider = SentenceCaptions(captions=captions, reference_weight=0.3)
     references = [gallery[0], gallery[4], gallery[0]]
-    queries = provider.encode_queries(references, ["now blue", "now blue", "now green"])
+    queries = provider.encode_queries(queries_of(references, ["now blue", "now blue", "now green"]))
     text, red = bag_of_words(["now blue"])[0], provider.encode_gallery(gallery[:1])[0]
     composed = text + 0.3 * red
     np.testing.assert_allclose(queries[0], composed / np.linalg.norm(composed), atol=1e-6)
@@ -36,7 +37,7 @@ def test_the_best_caption_counts(bag_of_words, captions, gallery):
     provider = BestSentenceCaptions(captions=captions)
     text = "The dog chases a ball"
     scores = provider.similarity(
-        provider.encode_queries([gallery[0]], [text]), provider.encode_gallery(gallery)
+        provider.encode_queries(queries_of([gallery[0]], [text])), provider.encode_gallery(gallery)
     )
     own = bag_of_words([text])[0]
     cosines = [max(bag_of_words(file) @ own) for file in provider._file.captions.values()]
@@ -52,17 +53,19 @@ def test_blocks_make_no_difference(kind, bag_of_words, captions, gallery):
     whole = provider.encode_gallery(gallery)
     parts = [provider.encode_gallery(gallery[i : i + 2]) for i in range(0, 5, 2)]
     np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-6)
-    queries = provider.encode_queries(gallery, ["x"] * 5)
+    queries = provider.encode_queries(queries_of(gallery, ["x"] * 5))
     scores = provider.similarity(queries, whole)
     np.testing.assert_allclose(provider.similarity(queries[3:], whole[:2]), scores[3:, :2], 1e-5)
     assert scores.dtype == np.float32
-    assert provider.encode_gallery([]).shape[0] == provider.encode_queries([], []).shape[0] == 0
+    assert provider.encode_gallery([]).shape[0] == provider.encode_queries([]).shape[0] == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_packaged_encoder_understands(kind, captions, gallery):
     provider = kind(captions=captions, device="cpu")
-    queries = provider.encode_queries([ImageRef("cat"), ImageRef("blue-car")], ["a puppy", "red"])
+    queries = provider.encode_queries(
+        queries_of([ImageRef("cat"), ImageRef("blue-car")], ["a puppy", "red"])
+    )
     scores = provider.similarity(queries, provider.encode_gallery(gallery))
     assert scores[0, 2] == scores[0].max() or kind is SentenceCaptions
     assert scores[1].argmax() == 0 or kind is SentenceCaptions

@@ -1,4 +1,4 @@
 """CLIP4CIR for dafm: the plugin's description is in ``plugin.py``, the model behind it in the rest.
 
-``clip`` holds OpenAI CLIP itself (tokeniser, towers), which ``dafm-plugin-tgcir`` uses too.
+CLIP itself (tokeniser, towers) is ``dafm_core.wrapping.clip``.
 """

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from dafm_core.errors import OptionError, ProviderError
 from dafm_core.wrapping.checkpoints import Weights, assign, read_checkpoint
-from dafm_plugin_clip4cir.clip.resnet import modified_resnet
-from dafm_plugin_clip4cir.clip.towers import TextTower, VisionTower, text_tower, vision_transformer
+from dafm_core.wrapping.clip.state_dict import Clip, clip_towers
 from dafm_plugin_clip4cir.model import Combiner
 
 logger = logging.getLogger(__name__)
@@ -24,14 +22,6 @@ _ROUNDED = re.compile(
     r"|^text_projection$|^visual\.proj$"
 )
 _DATASETS = {"cirr": ("cirr",), "fashioniq": ("fiq", "fashioniq", "fashion-iq", "fashion_iq")}
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Both towers of one file."""
-
-    vision: VisionTower
-    text: TextTower
 
 
 def load_clip(
@@ -59,16 +49,9 @@ def load_clip(
     weights = _read(path, where, entry="CLIP")
     if float16_rounding:
         weights = _round(weights)
-    is_resnet = "visual.attnpool.positional_embedding" in weights
-    vision = (modified_resnet if is_resnet else vision_transformer)(weights, dtype=dtype)
-    text = text_tower(weights, dtype=dtype)
+    clip = clip_towers(weights, dtype=dtype)
     weights.report_unused(ignored=("logit_scale",))
-    if vision.embed_dim != text.embed_dim:
-        raise ProviderError(
-            f"{where}: expected features of one width, got {vision.embed_dim} for images and "
-            f"{text.embed_dim} for texts ({path}). Is this the checkpoint of another model?"
-        )
-    return Clip(vision, text)
+    return clip
 
 
 def load_combiner(path: Path, where: str, *, embed_dim: int) -> Combiner:

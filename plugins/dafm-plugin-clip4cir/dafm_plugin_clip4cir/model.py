@@ -1,4 +1,4 @@
-"""The Combiner of CLIP4CIR: image and text feature of a query to the feature that is searched with.
+"""CLIP4CIR: two towers of CLIP, and what makes one feature of a query's image and text.
 
 No files here: see ``loading.py``.
 
@@ -15,6 +15,8 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+
+from dafm_core.wrapping.clip.state_dict import Clip
 
 
 class Combiner(nn.Module):
@@ -60,3 +62,35 @@ class SumQuery(nn.Module):
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
         """Return unit vectors (B, D) from raw features (B, D)."""
         return normalize(image + text, dim=-1)
+
+
+class Clip4Cir(nn.Module):
+    """The whole model, as ``TorchEncoder`` runs it.
+
+    Parameters
+    ----------
+    clip : Clip
+        Both towers, for features of one width D.
+    combine : Combiner or SumQuery
+        Raw image and text features, (B, D) each -> unit vectors (B, D).
+    """
+
+    def __init__(self, clip: Clip, combine: Combiner | SumQuery) -> None:
+        super().__init__()
+        self.vision, self.text, self.combine = clip.vision, clip.text, combine
+        self.row_shape: tuple[int, ...] = (clip.text.embed_dim,)
+
+    def read(self, pixels: Tensor) -> Tensor:
+        """(B, 3, R, R) -> raw image features (B, D): not normalised."""
+        features: Tensor = self.vision(pixels).feature
+        return features
+
+    def candidate(self, seen: Tensor) -> Tensor:
+        """Raw image features -> unit vectors, (B, D)."""
+        return normalize(seen, dim=-1)
+
+    def query(self, seen: Tensor, *text: Tensor) -> Tensor:
+        """Raw image features (B, D) and token ids (B, L) -> unit vectors (B, D)."""
+        (ids,) = text
+        features: Tensor = self.combine(seen, self.text(ids).feature)
+        return features

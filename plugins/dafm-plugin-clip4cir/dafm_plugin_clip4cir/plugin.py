@@ -5,6 +5,8 @@ from __future__ import annotations
 from dafm_core.contract.hookspecs import hookimpl
 from dafm_core.contract.provider import Option, ProviderInfo
 
+dafm_api_version = 2
+
 CITATION = (
     "Baldrati, Bertini, Uricchio, Del Bimbo: Composed Image Retrieval using Contrastive Learning "
     "and Task-oriented CLIP-based Features. ACM TOMM 2023, arXiv 2308.11485"
@@ -56,6 +58,7 @@ def dafm_similarity_providers() -> list[ProviderInfo]:
             name="clip4cir",
             summary="CLIP4CIR: fine-tuned CLIP, image and text combined by a learned Combiner",
             factory=_FACTORY,
+            references="one",
             citation=CITATION,
             licence=LICENCE,
             options=(_CHECKPOINT, _COMBINER, *_SHARED),
@@ -64,6 +67,7 @@ def dafm_similarity_providers() -> list[ProviderInfo]:
             name="clip4cir-sum",
             summary="CLIP4CIR, first stage alone: fine-tuned CLIP, sum of image and text",
             factory=_FACTORY,
+            references="one",
             citation=CITATION,
             licence=LICENCE,
             options=(_CHECKPOINT, *_SHARED),

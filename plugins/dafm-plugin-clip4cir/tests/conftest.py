@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dafm_plugin_clip4cir.clip import tokenizer
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from dafm_core.contract.items import ImageRef
+from dafm_core.wrapping.clip import tokenizer
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -84,7 +84,7 @@ def recorded_ids(
     def look_up(self: object, texts: list[str]) -> NDArray[np.int64]:
         return np.stack([rows[text] for text in texts])
 
-    monkeypatch.setattr(tokenizer.ClipTokenizer, "__call__", look_up)
+    monkeypatch.setattr(tokenizer.ClipTokenizer, "ids", look_up)
 
 
 @pytest.fixture

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dafm_plugin_clip4cir.provider import Clip4CirProvider, load
+from dafm_plugin_clip4cir.model import Clip4Cir
+from dafm_plugin_clip4cir.provider import load
 from numpy.typing import NDArray
 from PIL import Image
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.errors import DafmError, ImageError, OptionError, ProviderError
+from dafm_core.testing import queries_of
+from dafm_core.wrapping.encoding import TorchEncoder
 
 Golden = dict[str, NDArray[Any]]
 Largest = Callable[[Any, Any], float]
@@ -26,7 +29,7 @@ QUERIES = {
 }
 
 
-def provider(fixtures: Path, kind: str = "clip4cir", **options: Any) -> Clip4CirProvider:
+def provider(fixtures: Path, kind: str = "clip4cir", **options: Any) -> TorchEncoder[Clip4Cir]:
     combiner = fixtures / "checkpoint_combiner.pt" if kind == "clip4cir" else None
     checkpoint = options.pop("checkpoint", fixtures / "checkpoint_clip.pt")
     options = {"vocabulary": "recorded", "device": "cpu"} | options
@@ -49,7 +52,7 @@ def test_features_and_similarities_of_the_original(
     place = {image.id: image for image in images}
     references = [place[q["reference"]] for q in case["queries"]]
     gallery = model.encode_gallery(images)
-    queries = model.encode_queries(references, [q["text"] for q in case["queries"]])
+    queries = model.encode_queries(queries_of(references, [q["text"] for q in case["queries"]]))
     similarity = model.similarity(queries, gallery)
     features, name = QUERIES[kind]
     assert {x.dtype for x in (gallery, queries, similarity)} == {np.dtype(np.float32)}
@@ -60,8 +63,11 @@ def test_features_and_similarities_of_the_original(
     assert largest(similarity, golden[name]) < 1e-5
     assert largest(gallery, golden["gallery_features"]) < 1e-5
     assert largest(queries, golden[features]) < 1e-5
-    assert largest(model.image_features(images), golden["image_features"]) < 1e-4
-    assert largest(model.text_features(golden["token_ids"]), golden["text_features"]) < 2e-5
+    with torch.inference_mode():
+        image = model.network.read(model.pixels(images))
+        text = model.network.text(torch.from_numpy(golden["token_ids"])).feature
+    assert largest(image, golden["image_features"]) < 1e-4
+    assert largest(text, golden["text_features"]) < 2e-5
 
 
 @pytest.mark.usefixtures("no_vocabulary")
@@ -71,19 +77,19 @@ def test_pixels_of_the_original(
     model = provider(fixtures)
     others = [ImageRef(n, fixtures / "images_nonrgb" / n) for n in case["images_nonrgb"]]
     for name, refs in (("pixel_values", images), ("pixel_values_nonrgb", others)):
-        assert largest(model.settings.pixels(model.decoder(refs)), golden[name]) < 1e-6
+        assert largest(model.pixels(refs), golden[name]) < 1e-6
 
 
 def test_token_ids_of_the_original(
     fixtures: Path, case: dict[str, Any], golden: Golden, vocabulary: str
 ) -> None:
     model = provider(fixtures, vocabulary=vocabulary)
-    ids = model.tokenizer([q["text"] for q in case["queries"]])
+    (ids,) = model.tokenizer([q["text"] for q in case["queries"]])
     np.testing.assert_array_equal(ids, golden["token_ids"])
     with pytest.raises(ProviderError, match="at most 75 tokens, got 80") as caught:
-        model.encode_queries([ImageRef("never opened")], ["red " * 80])
+        model.encode_queries(queries_of([ImageRef("never opened")], ["red " * 80]))
     assert "\n" not in str(caught.value)
-    assert model.tokenizer(["", " \t "])[:, :3].tolist() == [[49406, 49407, 0]] * 2
+    assert model.tokenizer(["", " \t "])[0][:, :3].tolist() == [[49406, 49407, 0]] * 2
 
 
 @pytest.mark.usefixtures("recorded_ids")
@@ -91,19 +97,19 @@ def test_each_distinct_reference_is_decoded_once(
     fixtures: Path, images: list[ImageRef], case: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, seen = provider(fixtures), list[ImageRef]()
-    decode = type(model.decoder).__call__
+    decode = type(model.decode).__call__
 
     def watched(self: Any, refs: list[ImageRef]) -> NDArray[Any]:
         seen.extend(refs)
         return decode(self, refs)
 
-    monkeypatch.setattr(type(model.decoder), "__call__", watched)
+    monkeypatch.setattr(type(model.decode), "__call__", watched)
     texts = [q["text"] for q in case["queries"]][:6]
     a, b = images[:2]
-    repeated = model.encode_queries([a, b, a, a, b, a], texts)
+    repeated = model.encode_queries(queries_of([a, b, a, a, b, a], texts))
     assert seen == [a, b]
     single = np.concatenate(
-        [model.encode_queries([r], [t]) for r, t in zip([a, b, a], texts, strict=False)]
+        [model.encode_queries(queries_of([r], [t])) for r, t in zip([a, b, a], texts, strict=False)]
     )
     np.testing.assert_allclose(repeated[:3], single, atol=1e-5)
 
@@ -122,9 +128,9 @@ def test_half_precision_stays_close(
 def test_workers_decode_the_same_pixels(fixtures: Path, images: list[ImageRef]) -> None:
     here, there = provider(fixtures), provider(fixtures, workers=1)
     try:
-        np.testing.assert_array_equal(there.decoder(images[:3]), here.decoder(images[:3]))
+        np.testing.assert_array_equal(there.decode(images[:3]), here.decode(images[:3]))
     finally:
-        there.decoder.close()
+        there.decode.close()
 
 
 @pytest.mark.usefixtures("no_vocabulary")

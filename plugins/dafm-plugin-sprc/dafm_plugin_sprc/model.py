@@ -180,6 +180,7 @@ class Sprc(nn.Module):
     ) -> None:
         super().__init__()
         self.sizes = sizes
+        self.row_shape: tuple[int, ...] = (sizes.n_vectors, sizes.n_features)
         width = sizes.qformer.width
         self.vision = VisionEncoder(sizes.vision, vision_heads, dtype)
         self.qformer = QFormer(sizes.qformer, qformer_heads)
@@ -190,10 +191,14 @@ class Sprc(nn.Module):
         )
         self.text_proj = nn.Linear(width, sizes.n_features)
 
-    def encode_gallery(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, K, D), each vector of length 1."""
-        image = self.vision(pixels)
-        vectors = self.qformer(self.query_tokens.expand(len(image), -1, -1), None, image)
+    def read(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) -> all image tokens, (B, T, W)."""
+        tokens: Tensor = self.vision(pixels)
+        return tokens
+
+    def candidate(self, seen: Tensor) -> Tensor:
+        """Image tokens (B, T, W) -> (B, K, D), each vector of length 1."""
+        vectors = self.qformer(self.query_tokens.expand(len(seen), -1, -1), None, seen)
         return normalize(self.vision_proj(vectors), dim=-1)
 
     def fuse(self, image: Tensor, text: tuple[Tensor, Tensor]) -> Tensor:
@@ -202,11 +207,12 @@ class Sprc(nn.Module):
         fused: Tensor = self.qformer(prompts, text, image)
         return fused[:, : prompts.shape[1]]
 
-    def encode_query(self, image: Tensor, text: tuple[Tensor, Tensor]) -> Tensor:
-        """Return one vector of length 1, (B, D), for references (B, T, W) and captions."""
-        prompts = self.fuse(image, text)
+    def query(self, seen: Tensor, *text: Tensor) -> Tensor:
+        """Return one vector of length 1, (B, D), for references (B, T, W), token ids and mask."""
+        ids, mask = text
+        prompts = self.fuse(seen, (ids, mask))
         reader = self.query_qformer or self.qformer
-        hidden: Tensor = reader(prompts, text, None)
+        hidden: Tensor = reader(prompts, (ids, mask), None)
         sentence = hidden[:, prompts.shape[1]]  # [CLS] follows the prompts
         return normalize(self.text_proj(sentence), dim=-1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dafm_core.contract.descriptions import Option, ProviderInfo
 from dafm_core.contract.hookspecs import hookimpl
 
-dafm_api_version = 1
+dafm_api_version = 2
 
 _OPTIONS = (
     Option(name="checkpoint", kind="path", required=True, summary="the file the authors publish"),
@@ -36,6 +36,7 @@ def dafm_similarity_providers() -> list[ProviderInfo]:
             name="sprc",
             summary="SPRC: sentence-level prompts on BLIP-2 (EVA ViT-g or CLIP ViT-L)",
             factory="dafm_plugin_sprc.provider:load_sprc",
+            references="one",
             citation="Bai et al., Sentence-level Prompts Benefit Composed Image Retrieval, "
             "ICLR 2024",
             licence="original code and weights: no licence stated",
@@ -45,6 +46,7 @@ def dafm_similarity_providers() -> list[ProviderInfo]:
             name="sprc-spn",
             summary="SPRC+SPN: SPRC with a second training stage of scaled positives and negatives",
             factory="dafm_plugin_sprc.provider:load_sprc_spn",
+            references="one",
             citation="Feng et al., Improving Composed Image Retrieval via Contrastive Learning "
             "with Scaling Positives and Negatives, ACM MM 2024",
             licence="original code and weights: MIT",

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dafm_plugin_sprc.provider import SprcProvider, load_sprc, load_sprc_spn
+from dafm_plugin_sprc.model import Sprc
+from dafm_plugin_sprc.provider import load_sprc, load_sprc_spn
 from safetensors.numpy import load_file
 
 from dafm_core.contract.items import ImageRef
+from dafm_core.wrapping.encoding import TorchEncoder
 
 FIXTURES = Path(__file__).parent / "fixtures"
 FOLDERS = ("eva", "clip_l", "spn")
@@ -58,7 +60,7 @@ class Case:
         names = [query["reference"] for query in self.queries]
         return [ImageRef(name, self.folder / "images" / name) for name in names]
 
-    def load(self, vocabulary: Path, **options: Any) -> SprcProvider:
+    def load(self, vocabulary: Path, **options: Any) -> TorchEncoder[Sprc]:
         load = load_sprc_spn if self.name == "spn" else load_sprc
         known = {"checkpoint": self.checkpoint, "vocabulary": str(vocabulary), "device": "cpu"}
         return load(**known | self.facts["options"] | options)
@@ -111,8 +113,8 @@ def eva() -> Case:
 
 
 @pytest.fixture(scope="session")
-def provider(case: Case, vocabulary: Path) -> SprcProvider:
+def provider(case: Case, vocabulary: Path) -> TorchEncoder[Sprc]:
     """The golden model behind recorded token ids, in batches that do not divide the counts."""
     provider = case.load(vocabulary, batch_size=3)
-    provider.tokenizer = Recorded(case)  # type: ignore[assignment]
+    provider.tokenizer = Recorded(case)
     return provider

@@ -10,6 +10,7 @@ import torch
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.errors import DafmError, ImageError, OptionError, ProviderError
+from dafm_core.testing import queries_of
 
 State = dict[str, torch.Tensor]
 ENTRY = "Blip2QformerCirAlignPrompt"
@@ -175,4 +176,4 @@ def test_a_text_file_named_png_is_named(eva, vocabulary: Path, tmp_path: Path) -
         with pytest.raises(ImageError, match=image.id):
             provider.encode_gallery([image])
         with pytest.raises(ImageError, match=image.id):
-            provider.encode_queries([image], ["word200"])
+            provider.encode_queries(queries_of([image], ["word200"]))

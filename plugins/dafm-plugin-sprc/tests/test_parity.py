@@ -5,11 +5,13 @@ In the order of the computation, so that the first failure names the stage.
 
 import numpy as np
 import torch
-from dafm_plugin_sprc.provider import SprcProvider
+from dafm_plugin_sprc.model import Sprc
 from dafm_plugin_sprc.text import Tokenizer, clean
 from numpy.testing import assert_allclose, assert_array_equal
 
 from dafm_core.datasets.fashioniq import JOINS
+from dafm_core.testing import queries_of
+from dafm_core.wrapping.encoding import TorchEncoder
 
 
 def numbers(n: int) -> list[str]:
@@ -35,31 +37,34 @@ def test_token_ids(case, real_vocabulary) -> None:
     assert_array_equal(mask, case.expected["attention_mask"])
 
 
-def test_pixels_and_gallery(case, provider: SprcProvider) -> None:
+def test_pixels_and_gallery(case, provider: TorchEncoder[Sprc]) -> None:
     kinds = [kind for kind in ("images", "images_nonrgb") if kind in case.facts]
     assert len(kinds) == 1 + (case.name == "spn")
     for kind in kinds:
         suffix = kind.removeprefix("images")
-        pixels = provider.settings.normalised(provider.decode(case.images(kind)))
-        assert_allclose(pixels, case.expected[f"pixel_values{suffix}"], rtol=0, atol=1e-6)
+        assert_allclose(
+            provider.pixels(case.images(kind)),
+            case.expected[f"pixel_values{suffix}"],
+            rtol=0,
+            atol=1e-6,
+        )
         features = provider.encode_gallery(case.images(kind))
         assert features.dtype == np.float32
         assert_allclose(features, case.expected[f"gallery_features{suffix}"], rtol=0, atol=1e-5)
 
 
 @torch.inference_mode()
-def test_tokens_on_the_way(case, provider: SprcProvider) -> None:
-    pixels = provider.settings.normalised(provider.decode(case.images()))
-    tokens = provider.model.vision(pixels)
+def test_tokens_on_the_way(case, provider: TorchEncoder[Sprc]) -> None:
+    tokens = provider.network.read(provider.pixels(case.images()))
     assert_allclose(tokens, case.expected["gallery_vision_embeds"], rtol=0, atol=1e-4)
     at = [case.facts["images"].index(query["reference"]) for query in case.queries]
     text = tuple(map(torch.from_numpy, provider.tokenizer(numbers(len(at)))))
-    fused = provider.model.fuse(tokens[at], text)
+    fused = provider.network.fuse(tokens[at], text)
     assert_allclose(fused, case.expected["query_fused_tokens"], rtol=0, atol=1e-4)
 
 
-def test_queries_and_similarity(case, provider: SprcProvider) -> None:
-    queries = provider.encode_queries(case.references(), numbers(len(case.queries)))
+def test_queries_and_similarity(case, provider: TorchEncoder[Sprc]) -> None:
+    queries = provider.encode_queries(queries_of(case.references(), numbers(len(case.queries))))
     assert_allclose(queries, case.expected["query_features"], rtol=0, atol=1e-5)
     scores = provider.similarity(queries, provider.encode_gallery(case.images()))
     assert scores.dtype == np.float32
@@ -73,6 +78,6 @@ def test_from_captions_to_scores(case, real_vocabulary) -> None:
     provider = case.load(real_vocabulary)
     rows = [i for i, query in enumerate(case.queries) if query["dataset"] == "cirr"]
     texts = [case.queries[i]["captions"][0] for i in rows]
-    queries = provider.encode_queries([case.references()[i] for i in rows], texts)
+    queries = provider.encode_queries(queries_of([case.references()[i] for i in rows], texts))
     scores = provider.similarity(queries, provider.encode_gallery(case.images()))
     assert_allclose(scores, case.expected["similarity"][rows], rtol=0, atol=1e-5)

@@ -1,4 +1,4 @@
 """TG-CIR for dafm: the plugin's description is in ``plugin.py``, the model behind it in the rest.
 
-CLIP itself (tokeniser, towers) comes from ``dafm-plugin-clip4cir``; its ``clip`` package says why.
+CLIP itself (tokeniser, towers) is ``dafm_core.wrapping.clip``.
 """

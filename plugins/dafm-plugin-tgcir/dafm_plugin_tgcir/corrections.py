@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dafm_core.errors import OptionError
+from dafm_core.wrapping.encoding import Tokenizer, Tokens
 
 _PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))  # ASCII only, as the original
 
@@ -49,3 +50,24 @@ def read_corrections(path: Path, where: str) -> dict[str, str]:
             f"({path}). Give the correction_dict_CATEGORY.json of the authors."
         )
     return content
+
+
+class CleaningTokenizer:
+    """A tokeniser behind the clean-up.
+
+    Parameters
+    ----------
+    tokenizer : callable
+        What reads the cleaned texts.
+    corrections : mapping of str to str, optional
+        Spelling corrections; None leaves texts as they are.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, corrections: Mapping[str, str] | None) -> None:
+        self.tokenizer, self.corrections = tokenizer, corrections
+
+    def __call__(self, texts: Sequence[str]) -> Tokens:
+        """Return the tokens of texts, cleaned where that is wanted."""
+        if self.corrections is not None:
+            texts = [clean_caption(text, self.corrections) for text in texts]
+        return self.tokenizer(texts)

@@ -1,20 +1,30 @@
-"""From a TG-CIR checkpoint, in any of its three forms, to modules."""
+"""From a TG-CIR checkpoint, in any of its three forms, to modules.
+
+The names of the original (GPL-3.0) stand here and nowhere else, as strings: they are the keys of
+its files.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from dafm_plugin_clip4cir.clip.towers import TextTower, VisionTower, text_tower, vision_transformer
 from torch import Tensor
 
 from dafm_core.errors import ProviderError
 from dafm_core.wrapping.checkpoints import Weights, assign
-from dafm_plugin_tgcir.model import AttributeTokens, Composition
+from dafm_core.wrapping.clip.state_dict import clip_towers
+from dafm_plugin_tgcir.model import AttributeTokens, Composition, TgCir
 from dafm_plugin_tgcir.pickled_module import read_tensors_or_module
 
 _CLIP = "backbone.clip."
+_TOKENS = {
+    "from_image.weight": "backbone.fc.weight",
+    "from_image.bias": "backbone.fc.bias",
+    "from_text.weight": "backbone.text_fc.weight",
+    "from_text.bias": "backbone.text_fc.bias",
+    "gates": "backbone.masks.weight",
+}
 _SEPARATE_TEXT = ("backbone.tokenlearn_text.", "backbone.masks_text.")  # another variant (SPN4CIR)
 _UNUSED = (
     "backbone.image_backbone.",  # the vision tower a second time
@@ -24,16 +34,6 @@ _UNUSED = (
     "t_remain_map.",
     "t_replace_map.",
 )
-
-
-@dataclass(frozen=True)
-class TgCir:
-    """All parts of the model."""
-
-    vision: VisionTower
-    text: TextTower
-    tokens: AttributeTokens
-    composition: Composition
 
 
 def load_tgcir(path: Path, where: str, *, dtype: torch.dtype = torch.float32) -> TgCir:
@@ -52,39 +52,40 @@ def load_tgcir(path: Path, where: str, *, dtype: torch.dtype = torch.float32) ->
     weights = Weights.from_content(content, where, entry=entry)
     if variant := [key for key in weights if key.startswith(_SEPARATE_TEXT)]:
         raise ProviderError(
-            f"{where}: expected masks shared by images and texts, got {variant[0]!r} ({path}), "
-            "a variant that this provider does not compute. Give the authors' file."
+            f"{where}: expected images and texts to share their layers, got {variant[0]!r} "
+            f"({path}), a variant that this provider does not compute. Give the authors' file."
         )
-    vision = vision_transformer(weights, f"{_CLIP}visual.", dtype=dtype)
-    text = text_tower(weights, _CLIP, dtype=dtype)
-    tokens, composition = _heads(weights)
+    clip = clip_towers(weights, _CLIP, dtype=dtype)
+    dim = clip.text.embed_dim
+    model = TgCir(clip, _tokens(weights, dim), _composition(weights, dim))
     weights.report_unused(ignored=_UNUSED)
-    dims = {tokens.masks.embedding_dim, vision.embed_dim, text.embed_dim}
-    if len(dims) > 1:
-        raise ProviderError(
-            f"{where}: expected one width of masks, image and text features, got {sorted(dims)} "
-            f"({path}). Is this the checkpoint of another model?"
-        )
-    return TgCir(vision, text, tokens, composition)
+    return model
 
 
-def _heads(weights: Weights) -> tuple[AttributeTokens, Composition]:
-    n_global, dim = weights.shape("backbone.masks.weight", 2)
+def _tokens(weights: Weights, dim: int) -> AttributeTokens:
+    n_global, width = weights.shape(_TOKENS["gates"], 2)
     n_local = weights.count("backbone.tokenlearn.tokenizers")
     _, image_width = weights.shape(f"{_CLIP}visual.positional_embedding", 2)
     _, text_width = weights.shape(f"{_CLIP}positional_embedding", 2)
+    if width != dim:
+        raise ProviderError(
+            f"{weights.where}: expected {dim} columns, as CLIP's features have, for "
+            f"{_TOKENS['gates']!r}, got {width}. Is this the checkpoint of another model?"
+        )
     with torch.device("meta"):
         tokens = AttributeTokens(dim, image_width, text_width, n_global, n_local)
-        composition = Composition(dim)
-    tensors = {
-        key: (f"backbone.{key}", weights.take(f"backbone.{key}"))
-        for key in tokens.state_dict()
-        if not key.startswith("attention.")
-    }
+    tensors = {key: (name, weights.take(name)) for key, name in _TOKENS.items()}
     assign(tokens, tensors | _attentions(weights, n_local, dim), weights.where)
-    own = {key: (key, weights.take(key)) for key in composition.state_dict()}
-    assign(composition, own, weights.where)
-    return tokens, composition
+    return tokens
+
+
+def _composition(weights: Weights, dim: int) -> Composition:
+    with torch.device("meta"):
+        composition = Composition(dim)
+    names = {key: key.replace("mixer", "s_remain_map") for key in composition.state_dict()}
+    tensors = {key: (name, weights.take(name)) for key, name in names.items()}
+    assign(composition, tensors, weights.where)
+    return composition
 
 
 def _attentions(weights: Weights, n_local: int, dim: int) -> dict[str, tuple[str, Tensor]]:

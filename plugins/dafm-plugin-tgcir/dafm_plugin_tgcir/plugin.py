@@ -5,6 +5,8 @@ from __future__ import annotations
 from dafm_core.contract.hookspecs import hookimpl
 from dafm_core.contract.provider import Option, ProviderInfo
 
+dafm_api_version = 2
+
 CITATION = (
     "Wen, Zhang, Song, Wei, Nie: Target-Guided Composed Image Retrieval. "
     "ACM Multimedia 2023, arXiv 2309.01366"
@@ -20,6 +22,7 @@ def dafm_similarity_providers() -> list[ProviderInfo]:
             name="tgcir",
             summary="TG-CIR: fine-tuned CLIP ViT-B/16, attribute tokens of image and text composed",
             factory="dafm_plugin_tgcir.provider:load",
+            references="one",
             citation=CITATION,
             licence=LICENCE,
             options=_OPTIONS,

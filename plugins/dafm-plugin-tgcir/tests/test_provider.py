@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dafm_plugin_tgcir.provider import TgCirProvider, load
+from dafm_plugin_tgcir.model import TgCir
+from dafm_plugin_tgcir.provider import load
 from numpy.typing import NDArray
 from PIL import Image
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.errors import ImageError, OptionError, ProviderError
+from dafm_core.testing import queries_of
+from dafm_core.wrapping.encoding import TorchEncoder
 
 Golden = dict[str, NDArray[Any]]
 Largest = Callable[[Any, Any], float]
@@ -24,7 +27,7 @@ Largest = Callable[[Any, Any], float]
 FILES = ("checkpoint_module.pt", "checkpoint_state_dict.pt")
 
 
-def provider(fixtures: Path, file: str = FILES[0], **options: Any) -> TgCirProvider:
+def provider(fixtures: Path, file: str = FILES[0], **options: Any) -> TorchEncoder[TgCir]:
     options = {"vocabulary": "recorded", "device": "cpu"} | options
     return load(checkpoint=fixtures / file, **options)
 
@@ -45,19 +48,21 @@ def test_tokens_features_and_similarities_of_the_original(
     place = {image.id: image for image in images}
     references = [place[q["reference"]] for q in case["queries"]]
     gallery = model.encode_gallery(images)
-    queries = model.encode_queries(references, [q["text"] for q in case["queries"]])
+    queries = model.encode_queries(queries_of(references, [q["text"] for q in case["queries"]]))
     similarity = model.similarity(queries, gallery)
     assert {x.dtype for x in (gallery, queries, similarity)} == {np.dtype(np.float32)}
     assert largest(similarity, golden["similarity"]) < 2e-6
     assert largest(gallery, golden["gallery_features"]) < 2e-6
     assert largest(queries, golden["query_features"]) < 2e-6
-    image, text = model.image_tokens(images), model.text_tokens(golden["token_ids"])
+    with torch.inference_mode():
+        image = model.network.read(model.pixels(images))
+        text = model.network.text_tokens(torch.from_numpy(golden["token_ids"]))
     assert largest(image, golden["image_tokens"]) < 1e-5
     assert largest(text, golden["text_tokens"]) < 1e-5
     rows = [case["images"].index(r.id) for r in references]
     with torch.inference_mode():
-        remain = model.model.composition.remain(image[rows], text)
-    assert largest(remain, golden["remain_mask"]) < 1e-5
+        share = model.network.composition.share(image[rows], text)
+    assert largest(share, golden["remain_mask"]) < 1e-5
 
 
 @pytest.mark.usefixtures("no_vocabulary")
@@ -67,7 +72,7 @@ def test_pixels_of_the_original(
     model = provider(fixtures)
     others = [ImageRef(n, fixtures / "images_nonrgb" / n) for n in case["images_nonrgb"]]
     for name, refs in (("pixel_values", images), ("pixel_values_nonrgb", others)):
-        assert largest(model.settings.pixels(model.decoder(refs)), golden[name]) < 1e-6
+        assert largest(model.pixels(refs), golden[name]) < 1e-6
 
 
 def test_token_ids_of_the_original_from_raw_captions(
@@ -80,12 +85,12 @@ def test_token_ids_of_the_original_from_raw_captions(
     for query, row in zip(case["queries"], golden["token_ids"], strict=True):
         is_cirr = query["dataset"] == "cirr"
         text = query["caption"] if is_cirr else " and ".join(query["captions"])
-        ids = (cirr if is_cirr else fashioniq).token_ids([text])
+        (ids,) = (cirr if is_cirr else fashioniq).tokenizer([text])
         np.testing.assert_array_equal(ids[0], row)
     with pytest.raises(ProviderError, match="tgcir: expected a text of at most 75 tokens"):
-        cirr.encode_queries([ImageRef("never opened")], ["red " * 80])
+        cirr.encode_queries(queries_of([ImageRef("never opened")], ["red " * 80]))
     image = ImageRef("a", fixtures / "images" / case["images"][0])
-    assert np.isfinite(cirr.encode_queries([image], [""])).all()
+    assert np.isfinite(cirr.encode_queries(queries_of([image], [""]))).all()
 
 
 @pytest.mark.usefixtures("recorded_ids")
@@ -93,16 +98,16 @@ def test_each_distinct_reference_is_decoded_once(
     fixtures: Path, images: list[ImageRef], case: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, seen = provider(fixtures), list[ImageRef]()
-    decode = type(model.decoder).__call__
+    decode = type(model.decode).__call__
 
     def watched(self: Any, refs: list[ImageRef]) -> NDArray[Any]:
         seen.extend(refs)
         return decode(self, refs)
 
-    monkeypatch.setattr(type(model.decoder), "__call__", watched)
+    monkeypatch.setattr(type(model.decode), "__call__", watched)
     a, b = images[:2]
     texts = [q["text"] for q in case["queries"]][:4]
-    model.encode_queries([a, b, a, a], texts)
+    model.encode_queries(queries_of([a, b, a, a], texts))
     assert seen == [a, b]
 
 
@@ -131,9 +136,9 @@ def test_odd_images_are_scored_or_named(fixtures: Path, tmp_path: Path) -> None:
 def test_workers_decode_the_same_pixels(fixtures: Path, images: list[ImageRef]) -> None:
     here, there = provider(fixtures), provider(fixtures, workers=1)
     try:
-        np.testing.assert_array_equal(there.decoder(images[:3]), here.decoder(images[:3]))
+        np.testing.assert_array_equal(there.decode(images[:3]), here.decode(images[:3]))
     finally:
-        there.decoder.close()
+        there.decode.close()
 
 
 @pytest.mark.usefixtures("no_vocabulary")
@@ -141,9 +146,9 @@ def test_cleaning_without_corrections_says_so(
     fixtures: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        assert provider(fixtures).corrections is None
+        assert provider(fixtures).tokenizer.corrections is None
         assert not caplog.records
-        assert provider(fixtures, cleaning="fashioniq").corrections == {}
+        assert provider(fixtures, cleaning="fashioniq").tokenizer.corrections == {}
     assert "words stay as they are spelt" in caplog.text
 
 

@@ -22,6 +22,8 @@ from dafm_core.fusion.logistic import LogisticFusion
 from dafm_core.fusion.saving import load_fuser, save_fuser
 from dafm_core.ground.ids import Ids
 from dafm_core.scoring.neighbours import nearest_neighbours
+from dafm_core.store.shortlist import Shortlist
+from dafm_core.store.stack import SimilarityStack
 
 NETWORKS = LightFusion(n_seeds=2, n_epochs=2)
 LINEAR = LightFusion(network="linear")
@@ -300,3 +302,21 @@ def test_a_bank_without_a_provider_or_a_candidate_cannot_be_trained_with(linear,
         linear.clone().fit(fit, bank=other.select(["model-0"]))
     with pytest.raises(AlignmentError, match="no scores of gallery image"):
         linear.clone().fit(fit, bank=other.take_gallery(other.gallery_ids[1:]))
+
+
+def test_another_bank_is_completed_as_the_one_given_to_fit_is(stack):
+    """One provider lists its best fifteen only."""
+    matrices = dict(zip(stack.names, stack.matrices, strict=True))
+    scores = matrices["model-1"]
+    best = np.argsort(-scores, axis=1)[:, :15]
+    listed = np.take_along_axis(scores, best, axis=1)
+    lists = Shortlist.of_lists(list(best), list(listed), stack.n_gallery)
+    partial = SimilarityStack.from_matrices(matrices | {"model-1": lists}, stack.dataset)
+    fit, rest = partial.split(test_size=0.2, seed=0)
+    test, other = rest.split(seed=0)
+    fitted = LINEAR.clone().fit(fit)
+    assert_defined(fitted.fuse(test).scores, test)
+    one = fitted.with_bank(other).bank_.statistics
+    two = LINEAR.clone().fit(fit, bank=other).bank_.statistics
+    np.testing.assert_array_equal(one.mean, two.mean)
+    np.testing.assert_array_equal(one.std, two.std)

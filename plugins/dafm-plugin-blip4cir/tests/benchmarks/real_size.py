@@ -112,6 +112,7 @@ def measure(variant: str, folder: Path, n_images: int, dtype: str) -> dict[str, 
     from PIL import Image
 
     from dafm_core.contract.items import ImageRef
+    from dafm_core.testing import queries_of
 
     special = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
     words = [special.get(i, f"word{i}") for i in range(30522)]
@@ -133,11 +134,11 @@ def measure(variant: str, folder: Path, n_images: int, dtype: str) -> dict[str, 
     encoded = time.perf_counter()
     references = [images[(i // PER_REFERENCE) % n_images] for i in range(TEXTS)]
     texts = [" ".join(rng.choice(words[2000:], 12)) for _ in range(TEXTS)]
-    queries = provider.encode_queries(references, texts)
+    queries = provider.encode_queries(queries_of(references, texts))
     asked = time.perf_counter()
     if not np.isfinite(provider.similarity(queries, gallery)).all():
         raise SystemExit(f"{variant}: scores are not finite")
-    n_bytes = sum(p.numel() * p.element_size() for p in provider.model.parameters())
+    n_bytes = sum(p.numel() * p.element_size() for p in provider.network.parameters())
     return {
         "variant": f"{variant} {dtype}",
         "model_gib": n_bytes / 2**30,

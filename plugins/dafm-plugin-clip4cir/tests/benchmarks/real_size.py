@@ -25,7 +25,8 @@ N_ITEMS = 64
 
 def write(folder: Path) -> None:
     import torch
-    from dafm_plugin_clip4cir.clip.random_weights import random_state, resnet_shapes, text_shapes
+
+    from dafm_core.wrapping.clip.random_weights import random_state, resnet_shapes, text_shapes
 
     shapes = [
         *text_shapes(width=640, n_layers=12, embed_dim=640),
@@ -60,6 +61,7 @@ def score(folder: Path, vocabulary: str, given: dict[str, str]) -> None:
 
     from dafm_core.contract.items import ImageRef
     from dafm_core.contract.provider import parse_options
+    from dafm_core.testing import queries_of
 
     info = dafm_similarity_providers()[0]
     files = {"checkpoint": str(folder / "clip.pt"), "combiner": str(folder / "combiner.pt")}
@@ -73,11 +75,11 @@ def score(folder: Path, vocabulary: str, given: dict[str, str]) -> None:
     gallery = provider.encode_gallery(images)
     encoded = time.perf_counter()
     texts = [f"the same as picture {i}, but with two dogs in the snow" for i in range(N_ITEMS)]
-    queries = provider.encode_queries(images, texts)
+    queries = provider.encode_queries(queries_of(images, texts))
     done = time.perf_counter()
     assert np.isfinite(provider.similarity(queries, gallery)).all()
-    modules = (provider.vision, provider.text, provider.query)
-    n_bytes = sum(p.nbytes for m in modules for p in (*m.parameters(), *m.buffers()))
+    network = provider.network
+    n_bytes = sum(p.nbytes for p in (*network.parameters(), *network.buffers()))
     report(n_bytes, loaded - start, N_ITEMS / (encoded - loaded), N_ITEMS / (done - encoded))
 
 

@@ -112,7 +112,7 @@ def clean(text: str) -> str:
 
 
 class ClipTokenizer:
-    """Texts -> ids of shape (n_texts, context_length), int64, padded with 0 after the end token.
+    """Texts -> ids, int64, padded with 0 after the end token.
 
     Parameters
     ----------
@@ -155,8 +155,12 @@ class ClipTokenizer:
             )
         return cls(read_merges(vocabulary, where), context_length=context_length, where=where)
 
-    def __call__(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Return one row per text.
+    def __call__(self, texts: Sequence[str]) -> tuple[NDArray[np.int64]]:
+        """Return :meth:`ids` as ``TorchEncoder`` takes tokens: arrays in a tuple."""
+        return (self.ids(texts),)
+
+    def ids(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Return one row per text, (n_texts, context_length).
 
         Raises
         ------

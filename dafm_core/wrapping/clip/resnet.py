@@ -13,14 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dafm_core.errors import ProviderError
-from dafm_core.wrapping.checkpoints import Weights, assign
-from dafm_plugin_clip4cir.clip.towers import HEAD_WIDTH, VisionTower, n_heads, side_of
+from dafm_core.wrapping.clip.towers import Encoded
+
+HEAD_WIDTH = 64
+"""Width of an attention head, in every CLIP model of OpenAI."""
 
 EXPANSION = 4
 """Output channels of a block over its inner width."""
-
-_COUNTER = "num_batches_tracked"  # of batch norms: training only
 
 
 class Bottleneck(nn.Module):
@@ -63,14 +62,14 @@ class AttentionPool(nn.Module):
         self.q_proj, self.k_proj, self.v_proj = (nn.Linear(width, width) for _ in range(3))
         self.c_proj = nn.Linear(width, embed_dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, E, S, S) -> (B, D)."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, E, S, S) -> (B, D), and the positions it attends to, (B, S * S + 1, E)."""
         x = x.flatten(2).transpose(1, 2)  # (B, S * S, E)
         x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1) + self.positional_embedding
         q, k, v = self.q_proj(x[:, :1]), self.k_proj(x), self.v_proj(x)
         heads = (t.unflatten(-1, (self.n_heads, HEAD_WIDTH)).transpose(1, 2) for t in (q, k, v))
         pooled = functional.scaled_dot_product_attention(*heads)  # (B, heads, 1, 64)
-        return torch.as_tensor(self.c_proj(pooled.flatten(1)))
+        return self.c_proj(pooled.flatten(1)), x
 
 
 class ModifiedResNet(nn.Module):
@@ -94,41 +93,15 @@ class ModifiedResNet(nn.Module):
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.n_stages = len(n_blocks)
         self.attnpool = AttentionPool(side, n_in, embed_dim)
+        self.resolution, self.embed_dim = 32 * side, embed_dim
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 3, R, R) -> (B, D), not normalised."""
-        x = functional.relu(self.bn1(self.conv1(pixels)))
+    def forward(self, pixels: Tensor) -> Encoded:
+        """(B, 3, R, R) -> the embedding, and the positions it is pooled from, their mean first."""
+        x = functional.relu(self.bn1(self.conv1(pixels.to(self.conv1.weight.dtype))))
         x = functional.relu(self.bn2(self.conv2(x)))
         x = functional.relu(self.bn3(self.conv3(x)))
         x = functional.avg_pool2d(x, 2)
         for stage in range(self.n_stages):
             x = self.get_submodule(f"layer{stage + 1}")(x)
-        return torch.as_tensor(self.attnpool(x))
-
-
-def modified_resnet(
-    weights: Weights, prefix: str = "visual.", *, dtype: torch.dtype = torch.float32
-) -> VisionTower:
-    """Return the ResNet stored below ``prefix``, without a copy of its weights."""
-    position = f"{prefix}attnpool.positional_embedding"
-    n_positions, n_channels = weights.shape(position, 2)
-    width, *_ = weights.shape(f"{prefix}layer1.0.conv1.weight", 4)  # not conv1: that is half of it
-    embed_dim, _ = weights.shape(f"{prefix}attnpool.c_proj.weight", 2)
-    n_heads(n_channels, position, weights)
-    if width % 2:
-        raise ProviderError(
-            f"{weights.where}: expected an even number of rows for "
-            f"{prefix + 'layer1.0.conv1.weight'!r}, got {width}. "
-            "Is this the checkpoint of another model?"
-        )
-    side = side_of(n_positions, position, weights)
-    n_blocks = [weights.count(f"{prefix}layer{stage}") for stage in (1, 2, 3, 4)]
-    with torch.device("meta"):
-        model = ModifiedResNet(width, n_blocks, side, embed_dim)
-    tensors = {}
-    for key in model.state_dict():
-        name = f"{prefix}{key}"
-        absent = key.endswith(_COUNTER) and name not in weights
-        tensors[key] = name, torch.tensor(0) if absent else weights.take(name)
-    assign(model, tensors, weights.where, dtype=dtype)
-    return VisionTower(model, embed_dim, 32 * side)
+        feature, positions = self.attnpool(x)
+        return Encoded(feature.float(), positions.float())

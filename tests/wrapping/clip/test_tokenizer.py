@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dafm_plugin_clip4cir.clip.tokenizer import (
+
+from dafm_core.errors import ProviderError
+from dafm_core.wrapping.clip.tokenizer import (
     _PIECES,
     ClipTokenizer,
     byte_symbols,
@@ -17,14 +19,12 @@ from dafm_plugin_clip4cir.clip.tokenizer import (
     read_merges,
 )
 
-from dafm_core.errors import ProviderError
-
 Merges = list[tuple[str, str]]
 
 
 @pytest.fixture(scope="module")
 def merges(vocabulary: str) -> Merges:
-    return read_merges(vocabulary, "clip4cir")
+    return read_merges(vocabulary, "toy")
 
 
 def byte_order() -> list[int]:
@@ -86,7 +86,7 @@ def test_ids_are_those_of_the_naive_algorithm(merges: Merges) -> None:
         "🙂",
     ]
     texts = ["".join(rng.choices(parts, k=rng.randrange(8))) for _ in range(200)]
-    rows = ClipTokenizer(merges, context_length=200, where="clip4cir")(texts)
+    rows = ClipTokenizer(merges, context_length=200, where="toy").ids(texts)
     for text, row in zip(texts, rows, strict=True):
         ids = [i for piece in _PIECES.findall(clean(text)) for i in naive_ids(piece, ranks, vocab)]
         expected = np.zeros(200, np.int64)
@@ -95,10 +95,10 @@ def test_ids_are_those_of_the_naive_algorithm(merges: Merges) -> None:
 
 
 def test_exactly_the_context_is_legal_and_one_more_is_not(merges: Merges) -> None:
-    tokenizer = ClipTokenizer(merges, context_length=77, where="clip4cir")
-    assert tokenizer(["red " * 75])[0, 76] == 49407
+    tokenizer = ClipTokenizer(merges, context_length=77, where="toy")
+    assert tokenizer.ids(["red " * 75])[0, 76] == 49407
     with pytest.raises(ProviderError, match="at most 75 tokens, got 76"):
-        tokenizer(["fine", "red " * 76])
+        tokenizer.ids(["fine", "red " * 76])
 
 
 def test_text_files_folders_and_line_ends_are_accepted(
@@ -125,6 +125,6 @@ def test_wrong_vocabularies_are_one_line_that_names_them(merges: Merges, tmp_pat
     (tmp_path / "folder").mkdir()
     for name in (*wrong, "folder", "absent.txt"):
         with pytest.raises(ProviderError, match="vocabulary") as caught:
-            read_merges(str(tmp_path / name), "clip4cir")
+            read_merges(str(tmp_path / name), "toy")
         assert "\n" not in str(caught.value)
         assert name in str(caught.value)

@@ -1,8 +1,7 @@
-"""CLIP's text and vision transformers, as modules of ``transformers``, from OpenAI's keys.
+"""From OpenAI's keys to towers: sizes come from tensor shapes and from nowhere else.
 
-The mathematics is the same; names differ, and the stacked q, k, v rows and the two projections are
-laid out differently. Sizes come from tensor shapes and from nowhere else. The convolutional tower
-is not in ``transformers``: see ``resnet.py``.
+The mathematics of the transformers is that of ``transformers``; names differ, and the stacked q, k,
+v rows and the two projections are laid out differently. Weights are not copied.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from math import isqrt
 from typing import TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     CLIPTextConfig,
     CLIPTextModelWithProjection,
@@ -23,12 +22,13 @@ from transformers import (
 
 from dafm_core.errors import ProviderError
 from dafm_core.wrapping.checkpoints import Weights, assign
+from dafm_core.wrapping.clip.resnet import HEAD_WIDTH, ModifiedResNet
+from dafm_core.wrapping.clip.towers import TextTower, VisionTransformer
+
+VisionTower: TypeAlias = VisionTransformer | ModifiedResNet
 
 Named: TypeAlias = tuple[str, tuple[str, Tensor]]
 """Key in the module, key in the file, tensor."""
-
-HEAD_WIDTH = 64
-"""Width of an attention head, in every CLIP model."""
 
 _BLOCK = {
     "attn.out_proj": "self_attn.out_proj",
@@ -37,25 +37,47 @@ _BLOCK = {
     "mlp.c_fc": "mlp.fc1",
     "mlp.c_proj": "mlp.fc2",
 }
+_COUNTER = "num_batches_tracked"  # of batch norms: training only
 
 
 @dataclass(frozen=True)
-class TextTower:
-    """The text model with the two sizes its tokeniser must respect."""
+class Clip:
+    """Both towers of one file."""
 
-    model: nn.Module
-    embed_dim: int
-    n_tokens: int
-    context_length: int
+    vision: VisionTower
+    text: TextTower
 
 
-@dataclass(frozen=True)
-class VisionTower:
-    """An image encoder and the side of the square it takes, in pixels."""
+def clip_towers(weights: Weights, prefix: str = "", *, dtype: torch.dtype = torch.float32) -> Clip:
+    """Return the CLIP stored below ``prefix``: a text tower, and a ResNet or a vision transformer.
 
-    model: nn.Module
-    embed_dim: int
-    resolution: int
+    Parameters
+    ----------
+    weights : Weights
+        In OpenAI's key names. ``logit_scale`` is not taken.
+    prefix : str
+        What stands before every key, such as ``"clip."``.
+    dtype : torch.dtype, default=torch.float32
+        What the towers compute in.
+
+    Raises
+    ------
+    ProviderError
+        If a tensor is missing, or shapes make no CLIP.
+    """
+    is_resnet = f"{prefix}visual.attnpool.positional_embedding" in weights
+    vision: VisionTower
+    if is_resnet:
+        vision = modified_resnet(weights, f"{prefix}visual.", dtype=dtype)
+    else:
+        vision = vision_transformer(weights, f"{prefix}visual.", dtype=dtype)
+    text = text_tower(weights, prefix, dtype=dtype)
+    if vision.embed_dim != text.embed_dim:
+        raise ProviderError(
+            f"{weights.where}: expected features of one width, got {vision.embed_dim} for images "
+            f"and {text.embed_dim} for texts. Is this the checkpoint of another model?"
+        )
+    return Clip(vision, text)
 
 
 def n_heads(width: int, key: str, weights: Weights) -> int:
@@ -120,12 +142,12 @@ def text_tower(
     )
     buffers = {f"{embeddings}.position_ids": torch.arange(context_length).unsqueeze(0)}
     assign(model, tensors, weights.where, dtype=dtype, buffers=buffers)
-    return TextTower(model, embed_dim, n_tokens, context_length)
+    return TextTower(model)
 
 
 def vision_transformer(
     weights: Weights, prefix: str = "visual.", *, dtype: torch.dtype = torch.float32
-) -> VisionTower:
+) -> VisionTransformer:
     """Return the vision transformer stored below ``prefix``, without a copy of its weights."""
     width, _, _, patch = weights.shape(f"{prefix}conv1.weight", 4)
     n_positions, _ = weights.shape(f"{prefix}positional_embedding", 2)
@@ -162,7 +184,7 @@ def vision_transformer(
     )
     buffers = {f"{embeddings}.position_ids": torch.arange(n_positions).unsqueeze(0)}
     assign(model, tensors, weights.where, dtype=dtype, buffers=buffers)
-    return VisionTower(model, embed_dim, resolution)
+    return VisionTransformer(model)
 
 
 def _same(weights: Weights, source: str, target: str) -> Named:
@@ -195,3 +217,31 @@ def _blocks(
                 yield f"{new}.self_attn.{name}_proj.{part}", (key, rows)
         for old_part, new_part in _BLOCK.items():
             yield from _pair(weights, f"{old}.{old_part}", f"{new}.{new_part}")
+
+
+def modified_resnet(
+    weights: Weights, prefix: str = "visual.", *, dtype: torch.dtype = torch.float32
+) -> ModifiedResNet:
+    """Return the ResNet stored below ``prefix``, without a copy of its weights."""
+    position = f"{prefix}attnpool.positional_embedding"
+    n_positions, n_channels = weights.shape(position, 2)
+    width, *_ = weights.shape(f"{prefix}layer1.0.conv1.weight", 4)  # not conv1: that is half of it
+    embed_dim, _ = weights.shape(f"{prefix}attnpool.c_proj.weight", 2)
+    n_heads(n_channels, position, weights)
+    if width % 2:
+        raise ProviderError(
+            f"{weights.where}: expected an even number of rows for "
+            f"{prefix + 'layer1.0.conv1.weight'!r}, got {width}. "
+            "Is this the checkpoint of another model?"
+        )
+    side = side_of(n_positions, position, weights)
+    n_blocks = [weights.count(f"{prefix}layer{stage}") for stage in (1, 2, 3, 4)]
+    with torch.device("meta"):
+        model = ModifiedResNet(width, n_blocks, side, embed_dim)
+    tensors = {}
+    for key in model.state_dict():
+        name = f"{prefix}{key}"
+        absent = key.endswith(_COUNTER) and name not in weights
+        tensors[key] = name, torch.tensor(0) if absent else weights.take(name)
+    assign(model, tensors, weights.where, dtype=dtype)
+    return model
