@@ -37,7 +37,6 @@ _LABELS: Final = {
     "rsubset": "Rs",
     "hit": "Hit",
     "map": "mAP",
-    "first": "First",
     "ndcg": "nDCG",
     "rmean": "Rmean",
     "rmean-fashioniq": "Rmean",

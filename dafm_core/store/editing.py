@@ -17,10 +17,10 @@ from dafm_core.errors import AlignmentError, StoreError
 from dafm_core.store.shortlist import Shortlist, unknown_of
 from dafm_core.store.store import SimilarityStore
 
-# Facts that the writer of a store adds itself; all others are carried over.
+# Facts that the writers of a store add themselves; all others are carried over.
 _WRITTEN = ("provider", "protocol", "queries_sha256", "gallery_sha256", "dataset_options")
 _COUNTED = ("dtype", "block_rows", "tied_share", "blocks", "files", "format", "sha256")
-_LISTED = ("n_listed", "shortest", "scores_sha256", "columns_sha256")
+_LISTED = ("kind", "unknown", "n_listed", "shortest", "scores_sha256", "columns_sha256")
 Sources: TypeAlias = Sequence[tuple[SimilarityStore, NDArray[np.int64]]]
 
 
@@ -86,7 +86,7 @@ def merge_stores(
     if sorted(order) != sorted(dataset.query_ids):
         raise AlignmentError("merge: the order must list each query of the parts once.")
     for name in first.providers:
-        passports = [_carried(part, name) for part in parts]
+        passports = [(_carried(part, name), unknown_of(part.passport(name))) for part in parts]
         if any(passport != passports[0] for passport in passports):
             raise AlignmentError(f"merge: the passports of {name!r} differ. Score them alike.")
     _check_goal(path, first)
@@ -156,7 +156,7 @@ def _gathered(
 
 
 def _carried(store: SimilarityStore, name: str) -> dict[str, Any]:
-    """Return what a passport says of the model; of shortlists, that they are ones too."""
+    """Return what a passport says of the model, without what the writer adds itself."""
     passport = store.passport(name)
     left_out = (*_WRITTEN, *_COUNTED, *_LISTED)
     return {key: value for key, value in passport.items() if key not in left_out}

@@ -209,7 +209,13 @@ def test_a_query_has_any_number_of_references(own, suffix):
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
 def test_targets_may_have_grades(own, suffix):
     rows = [
-        {"query_id": "q0", "reference": "a", "text": "t", "targets": ["a", "c"], "grades": [2, 0.5]},
+        {
+            "query_id": "q0",
+            "reference": "a",
+            "text": "t",
+            "targets": ["a", "c"],
+            "grades": [2, 0.5],
+        },
         {"query_id": "q1", "reference": "a", "text": "t", "targets": ["c"], "grades": None},
     ]
     if suffix == "jsonl":
