@@ -24,7 +24,7 @@ ROWS = [
 ]
 GALLERY = ["a", "b", "c", "d"]
 LISTS = pl.List(pl.String)
-SCORES = np.array([[9, 1, 2, 3], [4, 9, 1, 2], [2, 1, 9, 3]], np.float32)
+SCORES = np.array([[9, 5, 2, 3], [4, 9, 1, 2], [2, 1, 9, 3]], np.float32)
 
 
 def write_format1(path, protocol="toy-val"):
