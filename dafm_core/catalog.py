@@ -230,7 +230,7 @@ def load_dataset(
 def _unknown_dataset(datasets: Mapping[str, DatasetInfo], spec: str) -> OptionError:
     """Return the error for a dataset that is not there; a path gets the name that fits before."""
     name = spec.partition(":")[0]
-    if "/" in spec or Path(spec).exists():
+    if name == spec and ("/" in spec or Path(spec).exists()):
         words = [word.lower() for word in Path(spec).parts[::-1]]
         likely = (known for word in words for known in datasets if word.startswith(known))
         hint = f"; did you mean '{next(likely, 'folder')}:{spec}'?"

@@ -153,7 +153,7 @@ def compare(
     DatasetError, AlignmentError, FuserError
         As ``evaluate`` and ``Fuser.fit``.
     """
-    design, notes = design or AsGiven(), tuple(stack.dataset.problems())
+    design, notes = design or AsGiven(), tuple(stack.notes())
     stack = stack.measured()
     if not isinstance(fusers, Mapping):
         catalog = PluginCatalog.discover()

@@ -172,7 +172,7 @@ def incremental(
         )
     if base is not None and base not in stack.names:
         raise OptionError(f"incremental: no provider {base!r}{closest(base, stack.names)}")
-    notes = tuple(stack.dataset.problems())
+    notes = tuple(stack.notes())
     stack = stack.measured()
     parts = (design or Folds()).parts(stack)
     subsets = [s for n in range(stack.n_providers + 1) for s in combinations(stack.names, n)]

@@ -102,7 +102,8 @@ class Inspection:
     protocol : str
     n_queries, n_gallery, n_groups : int
     problems : tuple of str
-        One line for each kind of id that is not in the gallery.
+        One line for each kind of id that is not in the gallery, and for whatever else a reader of
+        the numbers should know.
     unfinished : tuple of str
         Providers whose scoring was interrupted.
     providers : tuple of StoredProvider
@@ -164,10 +165,10 @@ def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection
     """
     dataset = store.dataset
     n_measured = int((dataset.queries["targets"].list.len() > 0).sum())
-    audits, tags = None, {}
+    audits, tags, problems = None, {}, dataset.problems()
     if store.providers and n_measured:
         stack = store.stack().measured()
-        audits = audit(stack)
+        audits, problems = audit(stack), store.stack().notes()
         tags = by_tag(evaluate_providers(stack), dataset.metrics)
     return Inspection(
         store=str(store.path),
@@ -175,7 +176,7 @@ def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection
         n_queries=dataset.n_queries,
         n_gallery=dataset.n_gallery,
         n_groups=len(set(dataset.groups.tolist())),
-        problems=tuple(dataset.problems()),
+        problems=tuple(problems),
         unfinished=store.unfinished,
         providers=tuple(StoredProvider.read(store, name) for name in store.providers),
         n_measured=n_measured,

@@ -14,8 +14,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dafm_core.errors import AlignmentError, StoreError
+from dafm_core.store.manifest import read_object
 from dafm_core.store.shortlist import Shortlist, unknown_of
 from dafm_core.store.store import SimilarityStore
+from dafm_core.store.subset_file import MANIFEST
 
 # Facts that the writers of a store add themselves; all others are carried over.
 _WRITTEN = ("provider", "protocol", "queries_sha256", "gallery_sha256", "dataset_options")
@@ -42,6 +44,7 @@ def split_store(
     with SimilarityStore.filling(path, dataset) as part:
         for name in store.providers:
             _copy(part, name, [(store, rows)])
+            _copy_subset(part, name, [(store, rows)])
     return part
 
 
@@ -86,14 +89,23 @@ def merge_stores(
     if sorted(order) != sorted(dataset.query_ids):
         raise AlignmentError("merge: the order must list each query of the parts once.")
     for name in first.providers:
-        passports = [(_carried(part, name), unknown_of(part.passport(name))) for part in parts]
+        passports = [
+            (
+                _carried(part, name),
+                unknown_of(part.passport(name)),
+                (part.path / name / MANIFEST).exists() and _subset_sources(part, name),
+            )
+            for part in parts
+        ]
         if any(passport != passports[0] for passport in passports):
             raise AlignmentError(f"merge: the passports of {name!r} differ. Score them alike.")
     _check_goal(path, first)
     with SimilarityStore.filling(path, dataset.take(order)) as merged:
         for name in first.providers:
             sources = [(part, np.arange(part.dataset.n_queries)) for part in parts]
-            _copy(merged, name, sources, order=dataset.query_ids.positions(order))
+            positions = dataset.query_ids.positions(order)
+            _copy(merged, name, sources, order=positions)
+            _copy_subset(merged, name, sources, order=positions)
     return merged
 
 
@@ -140,6 +152,29 @@ def _copy(
                 block[here] = matrix[rows[start:stop][here]]
             writer.write(start, block)
         writer.add_neighbours(source.neighbours(name))
+
+
+def _copy_subset(
+    target: SimilarityStore,
+    name: str,
+    sources: Sources,
+    order: NDArray[np.int64] | None = None,
+) -> None:
+    """Copy a provider's own ranking of the subsets, where it has one."""
+    lists = [listed for part, _ in sources if (listed := part.subset(name)) is not None]
+    if not lists:
+        return
+    owner = np.repeat(np.arange(len(sources)), [len(rows) for _, rows in sources])
+    rows = np.concatenate([rows for _, rows in sources])
+    if order is not None:
+        owner, rows = owner[order], rows[order]
+    listed = _gathered(lists, owner, rows)
+    target.write_subset(name, listed, sources=_subset_sources(sources[0][0], name))
+
+
+def _subset_sources(store: SimilarityStore, name: str) -> dict[str, Any]:
+    sources: dict[str, Any] = read_object(store.path / name / MANIFEST)["sources"]
+    return sources
 
 
 def _gathered(

@@ -8,6 +8,7 @@
     STORE/NAME/shortlist.parquet  instead: query, candidate, score of the candidates listed
     STORE/NAME/neighbours.npy  optional: each candidate's nearest others, (n_gallery, M) int32
     STORE/NAME/cost.json       optional: what scoring took here; in no manifest
+    STORE/NAME/subset.json     optional: manifest of a ranking of subsets, see ``subset_file.py``
 
 A part is there when its manifest is, which is written last. Two processes may score two providers
 at the same time. How scores come about is not known here: see ``scoring/`` and ``formats/``; how a
@@ -51,6 +52,7 @@ from dafm_core.store.shortlist import (
     write_shortlist,
 )
 from dafm_core.store.stack import SimilarityStack
+from dafm_core.store.subset_file import read_subset, write_subset
 from dafm_core.store.writer import ScoreWriter, check_same, shortlist_passport
 
 AGREED_FIELDS = ("protocol", "queries_sha256", "gallery_sha256", "dataset_options", "direction")
@@ -277,6 +279,22 @@ class SimilarityStore:
             )
         return np.asarray(nearest, dtype=np.int32)
 
+    def subset(self, name: str) -> Shortlist | None:
+        """Return a provider's own ranking of each query's subset, or None; see ``subset_file``."""
+        return read_subset(self._folder(name), self.dataset, self.passport(name))
+
+    def write_subset(self, name: str, lists: Shortlist, *, sources: Mapping[str, Any]) -> None:
+        """Put a ranking of subsets beside a provider's rows; errors as :meth:`writer`."""
+        self._check_name(name)
+        with writing(self.path, name):
+            write_subset(
+                self._folder(name),
+                lists,
+                self.dataset,
+                passport=self.passport(name),
+                sources=sources,
+            )
+
     def stack(self, names: Sequence[str] | None = None) -> SimilarityStack:
         """Return the store's dataset with the rows of its providers, memory-mapped.
 
@@ -305,11 +323,13 @@ class SimilarityStore:
                     f"{values[names[0]]!r}, {odd[0]} has {values[odd[0]]!r}. Score one again."
                 )
         neighbours = {name: self.neighbours(name) for name in names}
+        subsets = {name: self.subset(name) for name in names}
         return SimilarityStack.from_matrices(
             {name: self.scores(name) for name in names},
             self.dataset,
             passports=passports,
             neighbours={name: ids for name, ids in neighbours.items() if ids is not None},
+            subset_lists={name: lists for name, lists in subsets.items() if lists is not None},
             unknown={
                 name: kind
                 for name, passport in passports.items()
