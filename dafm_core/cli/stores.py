@@ -57,5 +57,7 @@ def run(args: argparse.Namespace) -> None:
         store = split_store(stores[0], queries or (), args.out)
     else:
         store = merge_stores(stores, args.out, query_ids=queries)
-    names = ", ".join(store.providers) or "no providers"
-    say(f"{store.path}: {store.dataset.n_queries} queries of {store.protocol}; {names}")
+    say(
+        f"{store.path}: {store.dataset.n_queries} queries of {store.protocol}; "
+        f"{', '.join(store.providers)}"
+    )

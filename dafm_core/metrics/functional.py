@@ -94,7 +94,8 @@ def discounted_gain(ranks: TargetRanks, *, k: int) -> PerQuery:
         return _sum_by_query(ranks, discounts) / sums[np.minimum(ranks.n_targets, k)]
     best = -np.sort(-ranks.all_grades, axis=1)[:, :k]  # (Q, <= k)
     ideal: PerQuery = best @ np.diff(sums)[: best.shape[1]]
-    return _sum_by_query(ranks, ranks.grades * discounts) / ideal
+    expected: PerQuery = _sum_by_query(ranks, ranks.grades * discounts)
+    return np.divide(expected, ideal)
 
 
 def _sum_by_query(ranks: TargetRanks, values: PerQuery) -> PerQuery:

@@ -71,11 +71,11 @@ def test_it_decides_the_subset_metrics_of_its_provider_alone(store, file, proble
     assert evaluate_providers(part)["a"].frame.equals(expected)
 
 
-def test_it_goes_with_the_rows_it_was_added_to(store, file, problem, tmp_path, capsys):
+def test_it_goes_with_the_rows_it_was_added_to(store, file, problem, tmp_path):
     import_subset_file(store, "a", file)
+    content = json.loads(file.read_text()) | {"metric": "recall"}
+    (tmp_path / "other.json").write_text(json.dumps(content))
     with pytest.raises(SubmissionError, match="ranks the gallery"):
-        content = json.loads(file.read_text()) | {"metric": "recall"}
-        (tmp_path / "other.json").write_text(json.dumps(content))
         import_subset_file(store, "a", tmp_path / "other.json")
     with pytest.raises(StoreError, match="no provider 'c'"):
         import_subset_file(store, "c", file)
@@ -114,9 +114,8 @@ def test_from_the_command_line_and_said_in_reports(store, file, problem, tmp_pat
     capsys.readouterr()
     assert main(["inspect", str(store.path), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert (
-        "cirr-val: Rs@K of own is that of its own file, and not of its rows" in record["problems"]
-    )
+    note = "cirr-val: Rs@K of own is that of its own file, and not of its rows"
+    assert note in record["problems"]
     singles = record["audits"]["headroom"]["singles"]
     expected = score_submission(file, problem[0]).values
     assert {m: singles["own"][m] for m in SUBSET} == expected
