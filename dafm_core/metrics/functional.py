@@ -91,11 +91,11 @@ def discounted_gain(ranks: TargetRanks, *, k: int) -> PerQuery:
     first, last = np.minimum(ranks.greater, k), np.minimum(ranks.greater + ranks.tied, k)
     discounts = (sums[last] - sums[first]) / ranks.tied  # mean over the places of the tie
     if ranks.grades is None:
-        return _sum_by_query(ranks, discounts) / sums[np.minimum(ranks.n_targets, k)]
+        ideal: PerQuery = sums[np.minimum(ranks.n_targets, k)]
+        return _sum_by_query(ranks, discounts) / ideal
     best = -np.sort(-ranks.all_grades, axis=1)[:, :k]  # (Q, <= k)
-    ideal: PerQuery = best @ np.diff(sums)[: best.shape[1]]
-    expected: PerQuery = _sum_by_query(ranks, ranks.grades * discounts)
-    return np.divide(expected, ideal)
+    ideal = best @ np.diff(sums)[: best.shape[1]]
+    return _sum_by_query(ranks, ranks.grades * discounts) / ideal
 
 
 def _sum_by_query(ranks: TargetRanks, values: PerQuery) -> PerQuery:
