@@ -30,7 +30,8 @@ class SimilarityProvider(Protocol):
 
     A provider may also have ``fingerprint``, a mapping of strings that decides its output
     (checkpoint sha256, preprocessing, text template); it is written into the passport and keys the
-    cache of gallery features.
+    cache of gallery features. It may have ``references``, as ``ProviderInfo`` has, where that
+    depends on its options or nothing describes it: ``"one"`` by default, ``"any"`` or ``"none"``.
     """
 
     def similarity(self, queries: Sequence[Query], gallery: Sequence[ImageRef]) -> Similarity:
