@@ -8,14 +8,14 @@ from dafm_core.comparison.rows import Difference, Interval, Row
 from dafm_core.comparison.verdict import verdict
 
 
-def difference(reference, value, half_width, p=0.001):
+def difference(reference, value, half_width, p, p_holm):
     return Difference(
         reference=reference,
         value=value,
         low=value - half_width,
         high=value + half_width,
         p_value=p,
-        p_holm=p,
+        p_holm=p_holm,
         wins=0,
         ties=0,
         losses=0,
@@ -23,13 +23,16 @@ def difference(reference, value, half_width, p=0.001):
     )
 
 
-def table(*, rule, learned, half_width=0.01, p=0.001):
+def table(*, rule, learned, half_width=0.01, p=0.001, p_holm=None):
     """Return a comparison whose single model is at 0.3, with a rule and a learned fuser."""
+    p_values = (p, p if p_holm is None else p_holm)
 
     def row(name, kind, value, **against):
         return Row(name, kind, {"mean": Interval(value, value, value)}, **against)
 
-    over = lambda name, base, value: {"mean": difference(name, value - base, half_width, p)}  # noqa: E731
+    def over(name, base, value):
+        return {"mean": difference(name, value - base, half_width, *p_values)}
+
     rows = [row("model", "single", 0.3)]
     if rule is not None:
         rows.append(row("rrf", "static", rule, vs_best_single=over("model", 0.3, rule)))
@@ -68,6 +71,14 @@ def test_verdict(rule, learned, action, name):
 
 def test_an_interval_above_zero_is_not_enough_where_groups_are_few():
     assert verdict(table(rule=0.35, learned=0.40, p=0.06)).action == "stay"
+
+
+@pytest.mark.parametrize("learned", [0.40, None])
+def test_the_gate_decides_by_the_adjusted_p_value(learned):
+    asked_once = table(rule=0.35, learned=learned, p=0.04)
+    assert verdict(asked_once).action != "stay"
+    asked_three_times = table(rule=0.35, learned=learned, p=0.04, p_holm=0.12)
+    assert verdict(asked_three_times).action == "stay"
 
 
 def test_the_reason_gives_the_numbers():
