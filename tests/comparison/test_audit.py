@@ -110,7 +110,8 @@ def test_resolution_matches_the_textbook(problem):
 def test_models_that_agree_on_every_query_measure_no_design_effect(problem):
     dataset, stack = problem
     same = np.asarray(stack.matrices[0])
-    twins = evaluate_providers(stack_of(stack, {"a": same, "b": same.copy()}), dataset)
+    pair = SimilarityStack.from_matrices({"a": same, "b": same.copy()}, dataset)
+    twins = evaluate_providers(pair)
     assert resolution(twins, dataset).design_effect is None
 
 
