@@ -10,6 +10,15 @@ ROWS = [
     {"query_id": "q0", "reference": "a", "text": 'with, "quotes" | ü', "targets": ["shoes/b", "c"]},
     {"query_id": "q1", "reference": "c", "text": "x", "subset": ["a", "c"], "excluded": ["c"]},
 ]
+FILLED_IN = {
+    **{name: [] for name in ("targets", "subset", "excluded", "tags")},
+    **dict.fromkeys(("grades", "candidates")),
+}
+"""What a query has in the columns that a table leaves out."""
+
+
+def without_reference(row):
+    return {name: value for name, value in row.items() if name != "reference"}
 
 
 def images(path, names):
@@ -51,8 +60,8 @@ def test_every_table_reads_the_same(own, write):
     assert dataset.gallery_ids == ("a", "c", "shoes/b")
     assert dataset.images["shoes/b"] == own / "images" / "shoes" / "b.JPG"
     assert dataset.queries.rows(named=True) == [
-        {"group": "q0", "subset": [], "excluded": [], **ROWS[0]},
-        {"group": "q1", "targets": [], **ROWS[1]},
+        {**FILLED_IN, "references": ["a"], "group": "q0", **without_reference(ROWS[0])},
+        {**FILLED_IN, "references": ["c"], "group": "q1", **without_reference(ROWS[1])},
     ]
     assert dataset.metrics == (
         *("recall@1", "recall@5", "recall@10", "recall@50"),
@@ -101,7 +110,8 @@ def test_groups_and_other_columns(own):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"query_id": "q"}', "query 0: expected text in 'reference', got None"),
+        ('{"query_id": "q"}', "query 0: expected text in 'text', got None"),
+        ('{"query_id": "q", "text": "t"}', "query 0: expected text in 'reference', got None"),
         ('{"query_id": 3, "reference": "a", "text": "t"}', "text in 'query_id', got 3"),
         (
             '{"query_id": "q", "reference": "a", "text": "t", "target": ["c"]}',

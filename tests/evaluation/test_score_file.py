@@ -77,9 +77,8 @@ def test_an_excluded_image_in_a_list_takes_no_place(tmp_path, stack):
     path = write(tmp_path / "f.json", stack)
     before = score_submission(path, stack.dataset)
     content = json.loads(path.read_text())
-    reference = dict(stack.dataset.queries.select("query_id", "reference").iter_rows())
-    for query in stack.query_ids:
-        content[query] = [reference[query], *content[query][:-1]]
+    for query in stack.dataset.iter_queries():
+        content[query.id] = [query.reference.id, *content[query.id][:-1]]
     path.write_text(json.dumps(content))
     after = score_submission(path, stack.dataset)
     for metric in ("recall@1", "recall@5", "recall@10"):
