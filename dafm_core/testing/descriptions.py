@@ -82,19 +82,20 @@ def _keywords_are_described(info: Info) -> None:
         raise CheckFailed(f"not described, so --set cannot reach it: {', '.join(hidden)}")
 
 
-@_battery.add("An option is required where the factory has no default, else defaults agree.")
+@_battery.add("An option that may be left out has a default, and the factory has no other one.")
 def _defaults_agree(info: Info) -> None:
     parameters = _parameters(info)
     for option in info.options:
         if option.name not in parameters:
             continue  # said by options_are_keywords
         default = parameters[option.name].default
-        if option.required != (default is inspect.Parameter.empty):
+        has_none = default is inspect.Parameter.empty
+        if has_none and not option.required and option.default is None:
             raise CheckFailed(
-                f"option {option.name!r}: described as {'' if option.required else 'not '}"
-                f"required, but the factory has {'a' if option.required else 'no'} default"
+                f"option {option.name!r}: described as not required, but neither the description "
+                "nor the factory has a default"
             )
-        if option.default is not None and option.default != default:
+        if not has_none and option.default is not None and option.default != default:
             raise CheckFailed(
                 f"option {option.name!r}: default {option.default!r} is described, the factory "
                 f"has {default!r}"

@@ -39,7 +39,6 @@ CAUGHT = {
     "keywords not stated": (replace(SOUND, factory=load_anything), "options_are_keywords"),
     "factory that is not there": (replace(SOUND, factory="nowhere:load"), "options_are_keywords"),
     "other default": (with_option(default=0.5), "defaults_agree"),
-    "required without need": (with_option(required=True), "defaults_agree"),
     "not required": (
         replace(SOUND, options=(replace(OPTIONS[0], required=False), *OPTIONS[1:])),
         "defaults_agree",
