@@ -230,10 +230,10 @@ def load_dataset(
 def _unknown_dataset(datasets: Mapping[str, DatasetInfo], spec: str) -> OptionError:
     """Return the error for a dataset that is not there; a path gets the name that fits before."""
     name = spec.partition(":")[0]
-    if Path(spec).exists():
-        words = Path(spec).resolve().parts[::-1]
-        likely = next((word.lower() for word in words if word.lower() in datasets), "folder")
-        hint = f"; did you mean '{likely}:{spec}'?"
+    if "/" in spec or Path(spec).exists():
+        words = [word.lower() for word in Path(spec).parts[::-1]]
+        likely = (known for word in words for known in datasets if word.startswith(known))
+        hint = f"; did you mean '{next(likely, 'folder')}:{spec}'?"
     else:
         hint = closest(name, datasets)
     return OptionError(f"unknown dataset {name!r}: expected NAME:PATH{hint}")
