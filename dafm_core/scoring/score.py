@@ -8,7 +8,6 @@ back from a provider is checked here, at the boundary, and nowhere else.
 from __future__ import annotations
 
 import logging
-import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +31,7 @@ from dafm_core.contract.provider import (
 )
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import DafmError, DatasetError, ImageError, ProviderError, SimilarityError
+from dafm_core.ground.platform import peak_memory_bytes
 from dafm_core.scoring.feature_cache import cached_features
 from dafm_core.scoring.neighbours import nearest_neighbours
 from dafm_core.store.stack import SimilarityStack
@@ -227,7 +227,7 @@ def _fill(writer: ScoreWriter, job: _Job, executor: Executor, progress: Progress
     writer.add_cost(
         gallery_seconds=round(gallery_seconds, 3),
         ms_per_query=round(1000 * (time.perf_counter() - started) / max(1, n_pending), 4),
-        peak_memory_gb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
+        peak_memory_gb=round(peak_memory_bytes() / 2**30, 3),
     )
     if job.features is not None and not job.broken:
         writer.add_neighbours(nearest_neighbours(job.features))
