@@ -268,7 +268,7 @@ def dafm_similarity_providers() -> list[ProviderInfo]:
 
 @hookimpl
 def dafm_fusers() -> list[FuserInfo]:
-    """Return static rules, logistic stacking and LightFusion."""
+    """Return static rules, the label-free one among them, logistic stacking and LightFusion."""
     return FUSERS
 
 

@@ -1,1 +1,1 @@
-"""Fusion: static rules, logistic stacking and LightFusion, all behind base.Fuser."""
+"""Fusion: static rules, the label-free fusion, logistic stacking and LightFusion, all behind base.Fuser."""
