@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
 
 from dafm_core.comparison.audit import (
     Order,
+    _chance_adjacent,
     audit,
     gallery_order,
     headroom,
@@ -51,6 +53,24 @@ def test_chance_of_adjacency_is_what_shuffling_gives(problem, rng):
         for _ in range(60)
     ]
     assert gallery_order(dataset).chance == pytest.approx(np.mean(found), abs=0.02)
+
+
+@pytest.mark.parametrize("n", range(1, 8))
+def test_chance_of_adjacency_is_that_of_every_arrangement(n):
+    for m in range(n):
+        near = [
+            target - 1 in related or target + 1 in related
+            for target in range(n)
+            for related in combinations([place for place in range(n) if place != target], m)
+        ]
+        assert _chance_adjacent(n, m) == pytest.approx(np.mean(near))
+
+
+def test_order_tells_only_where_it_is_both_often_and_more_than_by_chance():
+    assert Order(0.76, 0.25).is_telling
+    assert not Order(0.75, 0.25).is_telling  # three times is not yet more than three times
+    assert Order(0.011, 0.0).is_telling
+    assert not Order(0.010, 0.0).is_telling  # one query in a hundred
 
 
 def test_order_changes_are_put_into_words():
