@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from dafm_core.comparison.audit import (
     Order,
@@ -92,6 +93,18 @@ def test_headroom_counts_unique_solves_and_shared_errors(problem):
     assert found.oracle["recall@1"] == pytest.approx((solved["model-0"] | others).mean())
 
 
+def test_redundancy_is_the_mean_rank_correlation_of_the_rows(problem):
+    dataset, stack = problem
+    matrices = dict(zip(stack.names, map(np.round, stack.matrices), strict=True))  # with ties
+    pairs = redundancy(SimilarityStack.from_matrices(matrices, dataset))
+    for a, b in combinations(stack.names, 2):
+        expected = [
+            spearmanr(np.delete(one, excluded), np.delete(other, excluded)).statistic
+            for one, other, excluded in zip(matrices[a], matrices[b], dataset.excluded, strict=True)
+        ]
+        assert pairs[f"{a} & {b}"] == pytest.approx(np.mean(expected))
+
+
 def test_a_copy_is_redundant_and_leaves_no_headroom(problem):
     dataset, stack = problem
     first = np.asarray(stack.matrices[0])
@@ -117,6 +130,26 @@ def test_ties_show_what_the_rule_is_worth(problem):
     assert found["flat"].expected == pytest.approx(1 / n)
     assert found["fine"].tied_share == 0.0
     assert found["fine"].strict == found["fine"].expected == found["fine"].lenient
+
+
+def test_ties_count_targets_that_lose_win_or_draw_lots_at_the_top(problem):
+    """Against a loop over the rows of a matrix in which some targets are tied and most are not."""
+    dataset, stack = problem
+    coarse = np.round(np.asarray(stack.matrices[0]))
+    found = audit(SimilarityStack.from_matrices({"coarse": coarse}, dataset)).ties["coarse"]
+    tied, strict, expected, lenient = [], [], [], []
+    for row, (target,), excluded in zip(coarse, dataset.targets, dataset.excluded, strict=True):
+        others = np.delete(row, [target, *excluded])
+        above, level = (others > row[target]).sum(), (others == row[target]).sum()
+        tied.append(level > 0)
+        strict.append(above == 0 and level == 0)
+        expected.append(1 / (1 + level) if above == 0 else 0)
+        lenient.append(above == 0)
+    assert 0 < np.mean(strict) < np.mean(lenient) < 1
+    assert found.tied_share == pytest.approx(np.mean(tied))
+    assert found.strict == pytest.approx(np.mean(strict))
+    assert found.expected == pytest.approx(np.mean(expected))
+    assert found.lenient == pytest.approx(np.mean(lenient))
 
 
 def test_resolution_matches_the_textbook(problem):
