@@ -220,7 +220,11 @@ class Tree:
         sys.dont_write_bytecode = True  # two mutants of one second and one size look alike
         loaded = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # hypothesis, above
         options = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-profile=mutants", *loaded]
-        os._exit(pytest.main([*options, *arguments]))
+        status = 1
+        try:
+            status = int(pytest.main([*options, *arguments]))
+        finally:  # whatever a mutant raises, the copy is its parent's to remove
+            os._exit(status)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from dafm_core.comparison.audit import (
     resolution,
 )
 from dafm_core.evaluation.evaluate import evaluate_providers
+from dafm_core.ground.statistics import Resampler
 from dafm_core.store.stack import SimilarityStack
 
 
@@ -158,6 +159,16 @@ def test_resolution_matches_the_textbook(problem):
     assert found.half_width == pytest.approx(1.96 * np.sqrt(0.1 / 120))
     assert found.n_groups == 30
     assert found.clustered_half_width == pytest.approx(found.half_width * found.design_effect**0.5)
+
+
+def test_the_design_effect_is_that_of_the_two_best_on_the_headline(problem):
+    dataset, stack = problem
+    singles = evaluate_providers(stack)
+    first, second, third = sorted(singles.values(), key=lambda e: -e.values["recall@1"])
+    assert third.values["recall@1"] < second.values["recall@1"]
+    difference = (first.frame["recall@1"] - second.frame["recall@1"]).to_numpy()
+    effect = Resampler(dataset.groups).design_effect(difference)
+    assert resolution(singles, dataset).design_effect == pytest.approx(effect)
 
 
 def test_models_that_agree_on_every_query_measure_no_design_effect(problem):
