@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.contract.provider import Features
-from dafm_core.ground.blocks import BlockFile
+from dafm_core.ground.blocks import BlockFile, forget, is_recorded
 
 BLOCK_IMAGES = 256
 """Images per block: what a kill can lose."""
@@ -63,7 +63,7 @@ def cached_features(
             on_block(min(start + BLOCK_IMAGES, len(images)))
         return np.concatenate(parts)
     path = cache_folder() / "features" / f"{_key(images, fingerprint)}.npy"
-    if not path.exists():
+    if not path.exists() or is_recorded(path):
         _encode_to(path, images, encode, fingerprint, on_block)
     on_block(len(images))
     features: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -81,8 +81,9 @@ def _encode_to(
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        if path.exists():
-            return  # another process finished it while this one waited
+        if path.exists():  # finished while this one waited, or by a process killed right after
+            forget(path)
+            return
         file = BlockFile(path, n_rows=len(images), block_rows=BLOCK_IMAGES, identity=fingerprint)
         for start, stop in file.pending():
             file.write(start, encode(images[start:stop]))

@@ -36,6 +36,7 @@ from dafm_core.ground.ids import Ids
 from dafm_core.store import format1
 from dafm_core.store.locks import Visit, writing
 from dafm_core.store.manifest import (
+    FORMAT_VERSION,
     read_manifest,
     read_object,
     sealed,
@@ -255,11 +256,14 @@ class SimilarityStore:
     def neighbours(self, name: str) -> NDArray[np.int32] | None:
         """Return each candidate's nearest other candidates, (n_gallery, M), or None."""
         path = self._folder(name) / "neighbours.npy"
-        files = self.passport(name).get("files", {})
+        passport = self.passport(name)
+        is_listed = "neighbours.npy" in passport.get("files", {})
         if not path.exists():
-            if "neighbours.npy" in files:
+            if is_listed:
                 raise StoreError(f"{path}: is missing. Score {name!r} again with --overwrite.")
             return None
+        if passport.get("format") == FORMAT_VERSION and not is_listed:
+            return None  # left behind by something else: only what the passport hashes counts
         nearest = self._load(path)
         n = self._facts["n_gallery"]
         valid = nearest.ndim == 2 and len(nearest) == n and nearest.dtype.kind == "i"
@@ -415,7 +419,8 @@ class SimilarityStore:
             folder = self.path / name
             (folder / "passport.json").unlink(missing_ok=True)
             write_shortlist(folder / "shortlist.parquet", shortlist, self.dataset)
-            (folder / "scores.npy").unlink(missing_ok=True)
+            for other in ("scores.npy", "neighbours.npy", "cost.json"):  # of a matrix before
+                (folder / other).unlink(missing_ok=True)
             if cost:
                 write_json(folder / "cost.json", dict(cost))
             files = {"shortlist.parquet": sha256_of(folder / "shortlist.parquet")}
