@@ -131,8 +131,9 @@ def _read_captions(path: Path) -> dict[str, str]:
 
 def _print(cases: Cases, fuser: str) -> None:
     from dafm_core.reporting.cases_section import hits_table, list_table, reasons_table
-    from dafm_core.reporting.terminal import print_table, say
+    from dafm_core.reporting.terminal import print_notes, print_table, say
 
+    print_notes(cases.notes)
     if len(cases) > SHOWN_IN_FULL:
         print_table(list_table(cases, fuser, limit=LISTED))
         return

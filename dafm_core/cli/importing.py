@@ -86,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Import, and say what is in the store now."""
     from dafm_core.catalog import PluginCatalog
+    from dafm_core.reporting.terminal import print_notes
     from dafm_core.store.store import SimilarityStore
 
     with ExitStack() as exits:
@@ -97,6 +98,7 @@ def run(args: argparse.Namespace) -> None:
         else:
             store = SimilarityStore.open(args.store)
         result = _import(args, store)
+    print_notes(store.dataset.problems())
     passport = store.passport(args.provider)
     depth = passport.get("truncated_at")
     note = f", lists of {depth}: the rest ties below them" if depth else ""

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
         shapley_table,
         subset_table,
     )
-    from dafm_core.reporting.terminal import print_table, say
+    from dafm_core.reporting.terminal import print_notes, print_table, say
     from dafm_core.store.store import SimilarityStore
 
     store = SimilarityStore.open(args.store)
@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> None:
     result = _measure(args, stack)
     costs = {name: Cost.read(store, name) for name in result.shapley}
     table = subset_table(result, costs)
+    print_notes(result.notes)
     print_table(table)
     say()
     print_table(shapley_table(result))

@@ -35,6 +35,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cases": ("cases", "show single queries: who was right, and why the fusion chose"),
     "fuse": ("fuse", "write fused scores of a store as parquet, npy or a TREC run"),
     "submit": ("submit", "write files for the official test servers, linted first"),
+    "lint": ("server_files", "check a file for a test server, made here or elsewhere"),
+    "score-file": ("server_files", "measure files for a test server on a split with targets"),
+    "split": ("stores", "write a store of some queries of another"),
+    "merge": ("stores", "write one store of the queries of several"),
+    "upgrade": ("stores", "rewrite a store of format 1 as format 2, in place"),
     "new-plugin": ("new_plugin", "write the skeleton of a plugin"),
     "check": ("check", "run the conformance checks on a provider or fuser"),
 }

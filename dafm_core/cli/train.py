@@ -56,9 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Fit, save, and compare on what was held out."""
     from dafm_core.catalog import PluginCatalog
-    from dafm_core.reporting.terminal import progress_bars, say
+    from dafm_core.reporting.terminal import print_notes, progress_bars, say
 
     stack = open_stack(args.store, providers=args.providers, queries=args.queries)
+    print_notes(stack.dataset.problems())
     bank = open_stack(args.bank, providers=args.providers) if args.bank else None
     held_out = None
     if args.test_size is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from dafm_core.comparison.audit import Audits, audit
+from dafm_core.evaluation.evaluate import by_tag, evaluate_providers
 
 if TYPE_CHECKING:
     from dafm_core.store.store import SimilarityStore
@@ -105,8 +106,12 @@ class Inspection:
     unfinished : tuple of str
         Providers whose scoring was interrupted.
     providers : tuple of StoredProvider
+    n_measured : int
+        Queries that name a target: those that the audits are about.
     audits : Audits or None
-        None where no matrix is complete, or a query has no target.
+        None where no matrix is complete, or no query names a target.
+    by_tag : mapping of tag to mapping of provider to mapping of metric to float
+        Means over the queries of each tag, in percent; empty where there are no tags.
     damage : tuple of str or None
         One line for each block of rows that does not match its checksum; None where checksums were
         not asked for.
@@ -120,7 +125,9 @@ class Inspection:
     problems: tuple[str, ...]
     unfinished: tuple[str, ...]
     providers: tuple[StoredProvider, ...]
+    n_measured: int
     audits: Audits | None
+    by_tag: Mapping[str, Mapping[str, Mapping[str, float]]]
     damage: tuple[str, ...] | None
 
     def to_json(self) -> dict[str, Any]:
@@ -134,13 +141,15 @@ class Inspection:
             "problems": list(self.problems),
             "unfinished": list(self.unfinished),
             "providers": [provider.to_json() for provider in self.providers],
+            "n_measured": self.n_measured,
             "audits": None if self.audits is None else self.audits.to_json(),
+            "by_tag": self.by_tag,
             "damage": None if self.damage is None else list(self.damage),
         }
 
 
 def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection:
-    """Inspect a store, and audit its single models where every query has a target.
+    """Inspect a store, and audit its single models on the queries that name a target.
 
     Parameters
     ----------
@@ -154,9 +163,12 @@ def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection
         If a file of the store cannot be read.
     """
     dataset = store.dataset
-    audits = None
-    if store.providers and dataset.targets.counts.all():
-        audits = audit(store.stack())
+    n_measured = int((dataset.queries["targets"].list.len() > 0).sum())
+    audits, tags = None, {}
+    if store.providers and n_measured:
+        stack = store.stack().measured()
+        audits = audit(stack)
+        tags = by_tag(evaluate_providers(stack), dataset.metrics)
     return Inspection(
         store=str(store.path),
         protocol=store.protocol,
@@ -166,7 +178,9 @@ def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection
         problems=tuple(dataset.problems()),
         unfinished=store.unfinished,
         providers=tuple(StoredProvider.read(store, name) for name in store.providers),
+        n_measured=n_measured,
         audits=audits,
+        by_tag=tags,
         damage=_damage(store, store.providers) if verify else None,
     )
 

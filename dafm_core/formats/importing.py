@@ -194,7 +194,7 @@ def import_scores(
         "source": "imported",
         "fingerprint": dict(facts or {}),
         "options": options | ({"ids": rule} if rule else {}),
-        "files": files,
+        "sources": files,
     }
     if isinstance(rows, ListedScores):
         passport["truncated_at"] = rows.truncated_at
@@ -265,7 +265,7 @@ def import_features(
         "source": "imported",
         "fingerprint": dict(facts or {}),
         "options": {"measure": measure} | ({"ids": rule} if rule else {}),
-        "files": {
+        "sources": {
             "queries": _file_facts(paths[0], query_key),
             "gallery": _file_facts(paths[1], gallery_key),
             **_list_facts(query_ids=query_ids, gallery_ids=gallery_ids),

@@ -208,6 +208,17 @@ class SimilarityStack:
             return self
         return self.take_queries([self.query_ids[row] for row in np.flatnonzero(has_target)])
 
+    def measured(self) -> SimilarityStack:
+        """Return the stack without queries that name no target: what numbers are means over.
+
+        A target that is named and not in the gallery counts as never retrieved. Where no query
+        names one, the stack is returned as it is.
+        """
+        named = (self.dataset.queries["targets"].list.len() > 0).to_numpy()
+        if named.all() or not named.any():
+            return self
+        return self.take_queries([self.query_ids[row] for row in np.flatnonzero(named)])
+
     def split(
         self, *, test_size: float = 0.5, group_by: str = "group", seed: int = 0
     ) -> tuple[SimilarityStack, SimilarityStack]:

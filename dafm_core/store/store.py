@@ -165,11 +165,12 @@ class SimilarityStore:
     def dataset(self) -> Dataset:
         """The queries, gallery and truth; without image paths."""
         try:
-            queries = pl.read_parquet(self.path / "queries.parquet")
+            queries = pl.read_parquet(self.path / "queries.parquet", glob=False)
             if self._facts["format"] == 1:
                 queries = format1.queries_of(queries)
             queries = queries.select(list(QUERY_SCHEMA))
-            gallery = pl.read_parquet(self.path / "gallery.parquet")["image_id"].to_list()
+            listed = pl.read_parquet(self.path / "gallery.parquet", glob=False)
+            gallery = listed["image_id"].to_list()
         except (OSError, pl.exceptions.PolarsError) as error:
             raise StoreError(f"{self.path}: queries or gallery cannot be read ({error}).") from None
         except BaseException as error:  # polars raises its PanicException on damaged parquet
@@ -221,6 +222,11 @@ class SimilarityStore:
             raise StoreError(
                 f"{path}: expected the passport of {name!r}, got that of "
                 f"{passport['provider']!r}: the folder was renamed or swapped. Name it back."
+            )
+        if passport.get("format", 1) != self._facts["format"] == 1:
+            raise StoreError(
+                f"{path}: is of format 2, the store of format 1: an upgrade was interrupted. "
+                f"Repeat dafm upgrade {self.path}."
             )
         for field in ("protocol", "queries_sha256", "gallery_sha256", "dataset_options"):
             if passport.get(field) != self._facts[field]:
@@ -332,7 +338,8 @@ class SimilarityStore:
 
     def _verify_files(self, name: str, passport: Mapping[str, Any]) -> list[str]:
         lines = []
-        for file, expected in passport.get("files", {}).items():
+        files = passport.get("files", {}) if passport.get("format") == FORMAT_VERSION else {}
+        for file, expected in files.items():
             path = self.path / name / file
             if not path.exists() or sha256_of(path) != expected:
                 lines.append(f"{self.path}: {name}: {file} does not match its checksum.")

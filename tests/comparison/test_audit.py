@@ -33,7 +33,7 @@ def test_order_tells_where_relatives_are_neighbours(make_problem):
     sets = [f"{kind}{s}" for s in range(200) for kind in "rt"]
     queries = dataset.queries.to_dicts()
     for i, row in enumerate(queries):
-        row |= {"reference": f"r{i}", "targets": [f"t{i}"], "subset": [], "excluded": [f"r{i}"]}
+        row |= {"references": [f"r{i}"], "targets": [f"t{i}"], "subset": [], "excluded": [f"r{i}"]}
     paired = replace(
         with_gallery(dataset, sets),
         queries=type(dataset.queries)(queries, schema=dataset.queries.schema),
@@ -110,7 +110,8 @@ def test_resolution_matches_the_textbook(problem):
 def test_models_that_agree_on_every_query_measure_no_design_effect(problem):
     dataset, stack = problem
     same = np.asarray(stack.matrices[0])
-    twins = evaluate_providers(stack_of(stack, {"a": same, "b": same.copy()}), dataset)
+    matrices = {"a": same, "b": same.copy()}
+    twins = evaluate_providers(SimilarityStack.from_matrices(matrices, dataset))
     assert resolution(twins, dataset).design_effect is None
 
 

@@ -32,8 +32,8 @@ def test_json_is_what_the_files_say(store, make_problem):
         passport = store.passport(name)
         del passport["blocks"]
         assert written == {**passport, "cost": store.cost(name)}
-    dataset, stack = make_problem(n_queries=60, n_gallery=40)
-    assert record["audits"] == json.loads(json.dumps(audit(stack, dataset).to_json()))
+    _, stack = make_problem(n_queries=60, n_gallery=40)
+    assert record["audits"] == json.loads(json.dumps(audit(stack).to_json()))
 
 
 def test_fields_are_typed_and_unknown_costs_are_none(store):

@@ -10,7 +10,7 @@ import sys
 import pytest
 from dafm_plugin_clip4cir.plugin import dafm_similarity_providers
 
-from dafm_core.contract.provider import ProviderInfo
+from dafm_core.contract.descriptions import ProviderInfo
 
 INFOS = dafm_similarity_providers()
 
