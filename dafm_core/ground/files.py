@@ -14,7 +14,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from dafm_core.errors import DatasetError
 
@@ -63,6 +63,11 @@ def write_text(path: str | Path, text: str) -> Path:
     return Path(path)
 
 
+def cache_folder() -> Path:
+    """Return the folder for what can be made again: ``DAFM_CACHE``, by default ~/.cache/dafm."""
+    return Path(os.environ.get("DAFM_CACHE") or "~/.cache/dafm").expanduser()
+
+
 def sha256_of(path: str | Path) -> str:
     """Return the sha256 of a file as 64 hexadecimal digits."""
     with Path(path).open("rb") as file:
@@ -86,6 +91,16 @@ def read_ids(path: str | Path) -> tuple[str, ...]:
     if not ids:
         raise DatasetError(f"{path}: expected ids, one a line; the file is empty.")
     return ids
+
+
+def reserve(file: BinaryIO, size: int) -> None:
+    """Take room for a file of ``size`` bytes, so that a disk too small says so before the work."""
+    file.flush()
+    if hasattr(os, "posix_fallocate"):
+        if size:
+            os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        os.ftruncate(file.fileno(), size)
 
 
 def _temporary(path: Path, process: int | str) -> Path:

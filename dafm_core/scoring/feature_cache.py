@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,10 @@ from numpy.typing import NDArray
 from dafm_core.contract.items import ImageRef
 from dafm_core.contract.provider import Features
 from dafm_core.ground.blocks import BlockFile, forget, is_recorded
+from dafm_core.ground.files import cache_folder
 
 BLOCK_IMAGES = 256
 """Images per block: what a kill can lose."""
-
-
-def cache_folder() -> Path:
-    """Return the folder for features and rendered images."""
-    default = Path.home() / ".cache" / "dafm"
-    return Path(os.environ.get("DAFM_CACHE") or default).expanduser()
 
 
 def cached_features(

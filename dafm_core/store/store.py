@@ -33,7 +33,7 @@ from dafm_core.errors import AlignmentError, StoreError, closest
 from dafm_core.ground.blocks import checksum
 from dafm_core.ground.files import replacing, sha256_of, write_json
 from dafm_core.ground.ids import Ids
-from dafm_core.store import format1
+from dafm_core.store import checked, format1
 from dafm_core.store.locks import Visit, writing
 from dafm_core.store.manifest import (
     FORMAT_VERSION,
@@ -280,13 +280,16 @@ class SimilarityStore:
             )
         return np.asarray(nearest, dtype=np.int32)
 
-    def stack(self, names: Sequence[str] | None = None) -> SimilarityStack:
+    def stack(self, names: Sequence[str] | None = None, *, verify: bool = True) -> SimilarityStack:
         """Return the store's dataset with the rows of its providers, memory-mapped.
 
         Parameters
         ----------
         names : sequence of str, optional
             All complete providers by default.
+        verify : bool, default=True
+            Check rows and files against their checksums before they are used. What was found to
+            match is remembered in the cache, and not read again while it is the same files.
 
         Raises
         ------
@@ -307,6 +310,9 @@ class SimilarityStore:
                     f"{self.path}: passports disagree in {field_name!r}: {names[0]} has "
                     f"{values[names[0]]!r}, {odd[0]} has {values[odd[0]]!r}. Score one again."
                 )
+        if verify:
+            for name in names:
+                self.check(name)
         neighbours = {name: self.neighbours(name) for name in names}
         return SimilarityStack.from_matrices(
             {name: self.scores(name) for name in names},
@@ -319,6 +325,22 @@ class SimilarityStore:
                 if (kind := unknown_of(passport)) is not None
             },
         )
+
+    def check(self, name: str) -> None:
+        """Raise StoreError if a provider's rows or files do not match their checksums.
+
+        As :meth:`verify`, but what matched once is remembered.
+        """
+        folder = self._folder(name)
+        files = ("passport.json", "scores.npy", "shortlist.parquet", "neighbours.npy")
+        seen = checked.signature(folder, files)
+        if checked.is_remembered(folder, seen):
+            return
+        damage = self.verify(name)
+        if damage:
+            more = f" {len(damage) - 1} more parts are damaged." if len(damage) > 1 else ""
+            raise StoreError(f"{damage[0]}{more} Score it again with --overwrite.")
+        checked.remember(folder, seen)
 
     def verify(self, name: str) -> list[str]:
         """Return one line for each block of rows, and each file, that differs from the passport."""
