@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import StoreError
+from dafm_core.ground.files import reserve
 
 
 @dataclass(frozen=True)
@@ -137,10 +138,7 @@ class BlockFile:
             file.flush()
             offset = file.tell()
             size = offset + math.prod(shape) * rows.dtype.itemsize
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)
-            else:
-                file.truncate(size)
+            reserve(file, size)
             os.fsync(file.fileno())
         self._log.unlink(missing_ok=True)
         self._append({"identity": self.identity})

@@ -32,18 +32,22 @@ class Rows:
         return np.stack([draw.standard_normal(len(gallery)) for draw in draws])
 
 
-def run(store):
-    """Score a small dataset."""
+def make_dataset():
+    """Return seven queries over five candidates."""
     rows = [
         {"query_id": f"q{i}", "reference": "i0", "text": f"text {i}", "targets": ["i1"]}
         for i in range(N_QUERIES)
     ]
-    dataset = Dataset(
+    return Dataset(
         protocol="toy-val",
         gallery_ids=tuple(f"i{j}" for j in range(N_GALLERY)),
         queries=query_frame(rows, where="toy"),
     )
-    score_provider(dataset, "rows", Rows(), store=store, block_rows=3)
+
+
+def run(store):
+    """Score a small dataset."""
+    score_provider(make_dataset(), "rows", Rows(), store=store, block_rows=3)
 
 
 def run_killed(store, line):
