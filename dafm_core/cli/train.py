@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dafm_core.cli.arguments import (
     add_set,
     add_tune,
+    add_verify,
     open_stack,
     read_choices,
     read_settings,
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--folds", type=int, default=5, help="of the gate (default 5)")
     parser.add_argument("--seed", type=int, default=0, help="of the held-out part and the folds")
+    add_verify(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -61,9 +63,13 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.catalog import PluginCatalog
     from dafm_core.reporting.terminal import print_notes, progress_bars, say
 
-    stack = open_stack(args.store, providers=args.providers, queries=args.queries)
+    stack = open_stack(
+        args.store, providers=args.providers, queries=args.queries, verify=args.verify
+    )
     print_notes(stack.dataset.problems())
-    bank = open_stack(args.bank, providers=args.providers) if args.bank else None
+    bank = (
+        open_stack(args.bank, providers=args.providers, verify=args.verify) if args.bank else None
+    )
     held_out = None
     if args.test_size is not None:
         stack, held_out = stack.split(test_size=args.test_size, seed=args.seed)
