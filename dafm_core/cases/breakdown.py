@@ -130,7 +130,7 @@ def break_down(
 def leave_out(tile: Tile, k: int) -> Tile:
     """Return the tile with provider ``k``'s rows constant; excluded cells stay -inf."""
     rest = tile.copy()
-    rest[:, k] = np.where(np.isfinite(tile[:, k]), np.float32(0), np.float32(-np.inf))
+    rest[:, k] = np.where(np.isneginf(tile[:, k]), np.float32(-np.inf), np.float32(0))
     return rest
 
 

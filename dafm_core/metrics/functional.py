@@ -3,6 +3,9 @@
 Each function returns one float64 per query, in [0, 1]; whoever calls averages. A constant scorer
 gets what chance gets, whatever the order of the file.
 
+Where some candidates have no score, a metric of a query is *decided* if every order that the known
+scores allow gives the same value; the functions ``undecided_...`` say where it is not.
+
 References
 ----------
 McSherry and Najork, Computing Information Retrieval Performance Measures Efficiently in the
@@ -17,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.metrics.ranking import TargetRanks
+from dafm_core.metrics.ranking import TargetRanks, Unknown
 
 PerQuery = NDArray[np.float64]
 
@@ -74,6 +77,78 @@ def average_precision(ranks: TargetRanks, *, k: int) -> PerQuery:
     offset = ranks.targets_greater + 1 - slope * (greater + 1)
     precision = (slope * slots + offset * span) / tied  # mean over the places of the tie
     return _sum_by_query(ranks, precision) / np.minimum(k, ranks.n_targets)
+
+
+def undecided_recall(ranks: TargetRanks, *, k: int) -> NDArray[np.bool_]:
+    """Return for which queries :func:`recall` depends on candidates without a score."""
+    unknown, nothing = ranks.unknown, np.zeros(ranks.n_queries, bool)
+    if unknown is None:
+        return nothing
+    total = unknown.n_known + unknown.n_unknown
+    below = (unknown.n_known < k) & (k < total) & _mixed(unknown)
+    moved = ~_surely_in(ranks, k=k) & ~_surely_out(ranks, k=k)
+    anywhere = (_any(ranks, moved) | (unknown.n_targets > 0)) & (k < total)
+    return np.where(unknown.anywhere, anywhere & (unknown.n_unknown > 0), below)
+
+
+def undecided_hit(ranks: TargetRanks, *, k: int) -> NDArray[np.bool_]:
+    """Return for which queries :func:`hit` depends on candidates without a score."""
+    unknown, nothing = ranks.unknown, np.zeros(ranks.n_queries, bool)
+    if unknown is None:
+        return nothing
+    others = unknown.n_unknown - unknown.n_targets
+    below = (unknown.n_targets > 0) & (unknown.n_known < k)
+    below &= (k - unknown.n_known <= others) & ~_any(ranks, _known(ranks))
+    settled = _any(ranks, _surely_in(ranks, k=k)) | (k >= unknown.n_known + unknown.n_unknown)
+    settled |= (unknown.n_targets == 0) & ~_any(ranks, ~_surely_out(ranks, k=k))
+    return np.where(unknown.anywhere, ~settled & (unknown.n_unknown > 0), below)
+
+
+def undecided_reciprocal_rank(ranks: TargetRanks) -> NDArray[np.bool_]:
+    """Return for which queries :func:`reciprocal_rank` depends on candidates without a score."""
+    unknown, nothing = ranks.unknown, np.zeros(ranks.n_queries, bool)
+    if unknown is None:
+        return nothing
+    known = _any(ranks, _known(ranks))
+    anywhere = (known | (unknown.n_targets > 0)) & (unknown.n_known + unknown.n_unknown > 1)
+    return np.where(unknown.anywhere, anywhere & (unknown.n_unknown > 0), _mixed(unknown) & ~known)
+
+
+def undecided_average_precision(ranks: TargetRanks, *, k: int) -> NDArray[np.bool_]:
+    """Return for which queries :func:`average_precision` depends on candidates without a score."""
+    unknown, nothing = ranks.unknown, np.zeros(ranks.n_queries, bool)
+    if unknown is None:
+        return nothing
+    below = (unknown.n_known < k) & _mixed(unknown)
+    anywhere = _any(ranks, ~_surely_out(ranks, k=k)) | (unknown.n_targets > 0)
+    anywhere &= (unknown.n_unknown > 0) & (unknown.n_known + unknown.n_unknown > 1)
+    return np.where(unknown.anywhere, anywhere, below)
+
+
+def _mixed(unknown: Unknown) -> NDArray[np.bool_]:
+    """Return where some, but not all, of the unknown candidates are targets."""
+    return (unknown.n_targets > 0) & (unknown.n_targets < unknown.n_unknown)
+
+
+def _known(ranks: TargetRanks) -> NDArray[np.bool_]:
+    """Return which ranked targets have a score, (n_ranked,)."""
+    return np.ones(len(ranks.rows), bool) if ranks.is_known is None else ranks.is_known
+
+
+def _surely_in(ranks: TargetRanks, *, k: int) -> NDArray[np.bool_]:
+    """Return which targets are among the first ``k`` even with all unknown ones above them."""
+    above = 0 if ranks.unknown is None else ranks.unknown.n_unknown[ranks.rows]
+    return _known(ranks) & (ranks.greater + ranks.tied + above <= k)
+
+
+def _surely_out(ranks: TargetRanks, *, k: int) -> NDArray[np.bool_]:
+    """Return which targets are not among the first ``k`` even with no unknown one above them."""
+    return _known(ranks) & (ranks.greater >= k)
+
+
+def _any(ranks: TargetRanks, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which queries have a chosen target."""
+    return np.bincount(ranks.rows[chosen], minlength=ranks.n_queries) > 0
 
 
 def _sum_by_query(ranks: TargetRanks, values: PerQuery) -> PerQuery:

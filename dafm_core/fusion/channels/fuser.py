@@ -21,9 +21,11 @@ from dafm_core.fusion.base import Fuser, Progress, Scores, Tile, TileScorer
 from dafm_core.fusion.channels.bank import QueryBank, training_bank
 from dafm_core.fusion.channels.examples import Examples, make_examples
 from dafm_core.fusion.channels.families import NEIGHBOUR_FAMILIES
+from dafm_core.fusion.channels.knowledge import KnowledgeScorer
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.options import ChannelOptions
 from dafm_core.fusion.channels.view import ChannelReader, TileView, usable_families
+from dafm_core.fusion.completing import completed
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 
@@ -55,7 +57,8 @@ class ChannelFusion(Fuser, Generic[OptionsType]):
 
     A subclass names its options and writes :meth:`_learn` and :meth:`_ready`. The rest is alike in
     all of them. A gallery that the bank does not know is fused without a bank, with a warning.
-    Without a provider it was fitted on, a fusion goes on with the others, with a warning. Without
+    Without a provider it was fitted on, a fusion goes on with the others, with a warning; so it
+    does, silently, for candidates that a provider was not asked about (``knowledge.py``). Without
     neighbours it uses what it learned without them, with a warning; that is learned when it is
     first needed, or saved.
 
@@ -81,6 +84,7 @@ class ChannelFusion(Fuser, Generic[OptionsType]):
     kind = "learned"
     learns = True
     may_lack_providers = True
+    reads_unknown = True
     options_type: ClassVar[type[ChannelOptions]]
 
     options: OptionsType
@@ -95,7 +99,9 @@ class ChannelFusion(Fuser, Generic[OptionsType]):
 
     @abstractmethod
     def _learn(self, examples: Examples, progress: Progress | None) -> Learned:
-        """Return what can be learned from examples."""
+        """Return what can be learned from examples; ``examples.known_to`` leaves out candidates
+        that a provider was not asked about.
+        """
 
     @abstractmethod
     def _ready(self, learned: Learned, reader: ChannelReader) -> ViewScorer:
@@ -136,7 +142,7 @@ class ChannelFusion(Fuser, Generic[OptionsType]):
             return super().with_bank(bank)
         self.record_.check(bank.gallery, who=f"{self.name}.with_bank", may_lack=True)
         other = copy.copy(self)
-        other.bank_ = QueryBank.of(bank)
+        other.bank_ = QueryBank.of(completed(bank, lists_only=True))
         other.record_ = replace(self.record_, bank_ids=frozenset(bank.query_ids))
         return other
 
@@ -185,6 +191,12 @@ class ChannelFusion(Fuser, Generic[OptionsType]):
         self._examples = examples if self._uses_neighbours else None
 
     def _scorer(self, gallery: Gallery) -> TileScorer:
+        if "not-asked" in gallery.unknown.values():
+            return KnowledgeScorer(self._dense_scorer, gallery)
+        return self._dense_scorer(gallery)
+
+    def _dense_scorer(self, gallery: Gallery) -> TileScorer:
+        """Return the function that fuses tiles; a channel of a cell that is NaN is zero."""
         families, learned = self.families_, self.learned_
         if self._uses_neighbours and not gallery.neighbours:
             logger.warning(
@@ -199,7 +211,7 @@ class ChannelFusion(Fuser, Generic[OptionsType]):
 
         def score(tile: Tile) -> Scores:
             fused = score_view(reader.read(tile))
-            fused[~np.isfinite(tile[:, 0])] = -np.inf
+            fused[np.isneginf(tile[:, 0])] = -np.inf
             return fused
 
         return score
