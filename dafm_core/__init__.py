@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dafm_core.contract.options import option as option
     from dafm_core.contract.provider import EncodingProvider as EncodingProvider
     from dafm_core.contract.provider import Option as Option
+    from dafm_core.contract.provider import PairProvider as PairProvider
     from dafm_core.contract.provider import ProviderInfo as ProviderInfo
     from dafm_core.contract.provider import SimilarityProvider as SimilarityProvider
     from dafm_core.datasets.base import Dataset as Dataset
@@ -58,6 +59,7 @@ _HOMES = {
     "DafmError": "errors",
     "Dataset": "datasets.base",
     "EncodingProvider": "contract.provider",
+    "PairProvider": "contract.provider",
     "Evaluation": "evaluation.evaluate",
     "Folds": "evaluation.design",
     "Fuser": "fusion.base",

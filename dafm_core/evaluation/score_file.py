@@ -34,7 +34,7 @@ def score_submission(path: str | Path, dataset: Dataset) -> Evaluation:
     """
     lists = read_submission(path)
     listed = ListedScores.align(lists.frame(), dataset, where=str(path))
-    scores = listed.rows(0, dataset.n_queries)
+    scores = listed.shortlist()[np.arange(dataset.n_queries)]
     scores[dataset.excluded.rows, dataset.excluded.values] = -np.inf
     decided = []
     for metric in dataset.metrics:
@@ -43,5 +43,11 @@ def score_submission(path: str | Path, dataset: Dataset) -> Evaluation:
             decided.append(metric)
     if not decided:
         raise SubmissionError(f"{path}: decides none of {', '.join(dataset.metrics)}.")
-    run = Run(lists.path.name, dataset.query_ids, dataset.gallery_ids, scores)
+    run = Run(
+        lists.path.name,
+        dataset.query_ids,
+        dataset.gallery_ids,
+        scores,
+        unknown=np.isnan(scores),
+    )
     return evaluate_run(run, dataset, metrics=decided)

@@ -4,7 +4,7 @@ and ``R@10`` where people read it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -129,6 +129,19 @@ def metric_label(name: str) -> str:
     """
     family, at, depth = name.partition("@")
     return f"{_LABELS.get(family, family)}{at}{depth}"
+
+
+def undecided_words(shares: Mapping[str, float]) -> str:
+    """Return in words for which share of the queries metrics are undecided.
+
+    Examples
+    --------
+    >>> undecided_words({"recall@50": 0.25})
+    'undecided: R@50 (25.0 % of queries depend on candidates without a score)'
+    """
+    parts = [f"{metric_label(metric)} ({100 * share:.1f} %" for metric, share in shares.items()]
+    last = f"{parts[-1]} of queries depend on candidates without a score)"
+    return "undecided: " + ", ".join([*(f"{part})" for part in parts[:-1]), last])
 
 
 def parse_metrics(names: Sequence[str]) -> tuple[Metric, ...]:

@@ -10,6 +10,7 @@ parametrise over the checks:
 """
 
 from dafm_core.testing.fusers import check_fuser, fuser_checks
+from dafm_core.testing.pairs import pair_checks
 from dafm_core.testing.providers import check_provider, provider_checks
 from dafm_core.testing.results import Check, CheckFailed, CheckResult, NotApplicable, summarize
 from dafm_core.testing.samples import FuserSubject, ProviderSample, queries_of
@@ -24,6 +25,7 @@ __all__ = [
     "check_fuser",
     "check_provider",
     "fuser_checks",
+    "pair_checks",
     "provider_checks",
     "queries_of",
     "summarize",
