@@ -43,11 +43,19 @@ def run_blocks(run: Run) -> Iterator[ScoreBlock]:
     yield run.query_ids, run.scores
 
 
-def fuser_blocks(fuser: Fuser, stack: SimilarityStack) -> Iterator[ScoreBlock]:
-    """Yield fused scores tile by tile; memory follows the tile."""
+def fuser_blocks(
+    fuser: Fuser, stack: SimilarityStack, *, leave_out: bool = False
+) -> Iterator[ScoreBlock]:
+    """Yield fused scores tile by tile; memory follows the tile.
+
+    With ``leave_out`` candidates that no provider knows are -inf, so that no list has them.
+    """
     score = fuser.scorer(stack)
     for rows, tile in stack.tiles():
-        yield stack.query_ids[rows], score(tile)
+        fused = score(tile)
+        if leave_out and stack.gallery.unknown:
+            fused = np.where(fuser.unranked(tile, stack.gallery), np.float32(-np.inf), fused)
+        yield stack.query_ids[rows], fused
 
 
 def undecided_lists(

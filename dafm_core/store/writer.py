@@ -214,7 +214,7 @@ def shortlist_passport(
         "unknown": unknown,
         "dtype": "float32",
         "n_listed": int(counts.sum()),
-        "shortest": int(counts.min(initial=0)) if len(counts) else 0,
+        "shortest": int(counts.min()) if len(counts) else 0,
         "tied_share": 0.0,
         "scores_sha256": checksum(shortlist.scores),
         "columns_sha256": checksum(shortlist.columns),
