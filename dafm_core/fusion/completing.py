@@ -76,11 +76,11 @@ def complete(tile: Tile, gallery: Gallery, *, lists_only: bool = False) -> Tile:
     if not np.isnan(tile).any():
         return tile
     filled = _fill_below(tile, gallery.names, gallery.unknown)
-    missing: NDArray[np.bool_] = np.isnan(filled)
+    missing = np.isnan(filled)
     if lists_only or not missing.any():
         return filled
     for row in np.flatnonzero(missing.any(axis=(1, 2))):  # one query at a time: rows of a tile
-        partial = missing[row].any(axis=1)  # must not see each other
+        partial = np.any(missing[row], axis=1)  # must not see each other
         others = zscore_rows(filled[row, ~partial])  # (K', N)
         for k in np.flatnonzero(partial):
             _speak_for(filled[row, k], others)
@@ -89,7 +89,7 @@ def complete(tile: Tile, gallery: Gallery, *, lists_only: bool = False) -> Tile:
 
 def unknown_to_all(tile: Tile) -> NDArray[np.bool_]:
     """Return which candidates no provider has a score of, (B, N)."""
-    nobody: NDArray[np.bool_] = np.isnan(tile).all(axis=1)
+    nobody: NDArray[np.bool_] = np.all(np.isnan(tile), axis=1)
     return nobody
 
 
