@@ -159,10 +159,13 @@ class SimilarityStack:
         for rows, tile in self.tiles():
             truth = self.truth.part(rows)
             for k, name in enumerate(self.names):
-                kind = self.gallery.unknown.get(name)
-                unknown = np.isnan(tile[:, k]) if kind else None
-                anywhere = kind == "not-asked"
-                tiles[name].append(truth.places(tile[:, k], unknown=unknown, anywhere=anywhere))
+                scores, kind = tile[:, k], self.gallery.unknown.get(name)
+                if kind is None:
+                    places = truth.places(scores)
+                else:
+                    anywhere = kind == "not-asked"
+                    places = truth.places(scores, unknown=np.isnan(scores), anywhere=anywhere)
+                tiles[name].append(places)
         return {name: Places.concatenate(places) for name, places in tiles.items()}
 
     def take_queries(self, query_ids: Sequence[str]) -> SimilarityStack:
