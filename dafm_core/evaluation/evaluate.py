@@ -195,9 +195,9 @@ def oracle(evaluations: Mapping[str, Evaluation], *, name: str = "oracle") -> Ev
     """
     parts = list(evaluations.values())
     best = np.stack([part.per_query for part in parts])  # (R, Q, M)
-    undecided = np.isnan(best).any(axis=1, keepdims=True)
+    undecided: NDArray[np.bool_] = np.any(np.isnan(best), axis=1, keepdims=True)
     best = np.where(undecided, -1, best).max(axis=0)  # of those that are decided
-    best[:, undecided.all(axis=(0, 1))] = np.nan
+    best[:, np.all(undecided, axis=(0, 1))] = np.nan
     columns = [pl.Series(metric, best[:, m]) for m, metric in enumerate(parts[0].metrics)]
     frame = parts[0].frame.select("query_id", "group").with_columns(columns)
     return Evaluation(name, parts[0].protocol, parts[0].metrics, frame)

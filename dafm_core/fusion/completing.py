@@ -89,7 +89,7 @@ def complete(tile: Tile, gallery: Gallery, *, lists_only: bool = False) -> Tile:
 
 def unknown_to_all(tile: Tile) -> NDArray[np.bool_]:
     """Return which candidates no provider has a score of, (B, N)."""
-    nobody: NDArray[np.bool_] = np.isnan(tile).all(axis=1)
+    nobody: NDArray[np.bool_] = np.all(np.isnan(tile), axis=1)
     return nobody
 
 
