@@ -76,7 +76,7 @@ def complete(tile: Tile, gallery: Gallery, *, lists_only: bool = False) -> Tile:
     if not np.isnan(tile).any():
         return tile
     filled = _fill_below(tile, gallery.names, gallery.unknown)
-    missing = np.isnan(filled)
+    missing: NDArray[np.bool_] = np.isnan(filled)
     if lists_only or not missing.any():
         return filled
     for row in np.flatnonzero(missing.any(axis=(1, 2))):  # one query at a time: rows of a tile

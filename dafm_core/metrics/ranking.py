@@ -8,7 +8,7 @@ of tied candidates, and follows from these counts in closed form (``functional.p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,22 @@ from dafm_core.errors import AlignmentError, DatasetError, SimilarityError
 from dafm_core.ground.ragged import Ragged
 
 Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Grades:
+    """What each target of some queries counts, where that differs.
+
+    Parameters
+    ----------
+    ranked : ndarray of shape (n_targets in the gallery,), float64
+        Above 0; query after query, as the columns of the targets.
+    every : ndarray of shape (n_queries, most targets of a query), float64
+        Of all targets, in the gallery or not, filled up with 0.
+    """
+
+    ranked: NDArray[np.float64]
+    every: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +87,11 @@ class TargetRanks:
         The same counts among the query's own targets.
     n_targets : ndarray of shape (n_queries,), int64
         Every target of the query, ranked or not; at least 1.
+    grades : ndarray of shape (n_ranked,), float64, or None
+        What each target counts, above 0; None where all count the same.
+    all_grades : ndarray of shape (n_queries, most targets of a query), float64
+        Of every target of the query, ranked or not, filled up with 0; without columns where
+        ``grades`` is None.
     unknown : Unknown or None
         Candidates without a score, which here tie below all others; None where there are none.
     is_known : ndarray of shape (n_ranked,), bool, or None
@@ -83,6 +104,8 @@ class TargetRanks:
     targets_greater: Counts
     targets_tied: Counts
     n_targets: Counts
+    grades: NDArray[np.float64] | None = None
+    all_grades: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
     unknown: Unknown | None = None
     is_known: NDArray[np.bool_] | None = None
 
@@ -96,6 +119,8 @@ class TargetRanks:
         """Return the ranks of several tiles, in their order."""
         starts = np.cumsum([0, *(part.n_queries for part in parts)])[:-1]
         rows = [part.rows + start for part, start in zip(parts, starts, strict=True)]
+        grades = [part.grades for part in parts if part.grades is not None]
+        width = max((part.all_grades.shape[1] for part in parts), default=0)
         unknown = is_known = None
         if any(part.unknown is not None for part in parts):
             unknown = Unknown.concatenate(
@@ -114,6 +139,13 @@ class TargetRanks:
             np.concatenate([part.targets_greater for part in parts]),
             np.concatenate([part.targets_tied for part in parts]),
             np.concatenate([part.n_targets for part in parts]),
+            np.concatenate(grades) if len(grades) == len(parts) else None,
+            np.concatenate(
+                [
+                    np.pad(part.all_grades, ((0, 0), (0, width - part.all_grades.shape[1])))
+                    for part in parts
+                ]
+            ),
             unknown,
             is_known,
         )
@@ -154,6 +186,7 @@ def rank_targets(
     *,
     within: Ragged | None = None,
     n_targets: NDArray[np.int64] | None = None,
+    grades: Grades | None = None,
     unknown: NDArray[np.bool_] | None = None,
     anywhere: bool = False,
 ) -> TargetRanks:
@@ -169,6 +202,8 @@ def rank_targets(
         Rank only these columns against each other (a subset that holds the targets).
     n_targets : ndarray of shape (n_queries,), optional
         Number of targets where some are not in the gallery; by default ``targets.counts``.
+    grades : Grades, optional
+        Where targets do not all count the same.
     unknown : ndarray of shape (n_queries, n_gallery), bool, optional
         Candidates without a score, whatever stands in their cells: they tie below all others, and
         the result says how many they are.
@@ -183,6 +218,22 @@ def rank_targets(
         If a query has no target.
     AlignmentError
         If the numbers of rows differ, or a target is not in its subset.
+
+    Examples
+    --------
+    Three queries: one candidate above the target; two targets of which one is level with another
+    candidate; a target that is removed and has no entry.
+
+    >>> scores = np.array([[0.9, 0.5, 0.1], [0.9, 0.5, 0.5], [-np.inf, 0.5, 0.1]])
+    >>> ranks = rank_targets(scores, Ragged.from_rows([[1], [0, 1], [0]]))
+    >>> ranks.rows.tolist()
+    [0, 1, 1]
+    >>> ranks.greater.tolist(), ranks.tied.tolist()
+    ([1, 0, 1], [1, 1, 2])
+    >>> ranks.targets_greater.tolist(), ranks.targets_tied.tolist()  # among the query's own targets
+    ([0, 0, 1], [1, 1, 1])
+    >>> ranks.n_targets.tolist()
+    [1, 2, 1]
     """
     counts = targets.counts if n_targets is None else n_targets
     if unknown is not None:
@@ -196,7 +247,11 @@ def rank_targets(
     ranked = filled & np.isfinite(own)
     pool = scores if within is None else _pool(scores, within)
     greater, tied, targets_greater, targets_tied = np.zeros((4, *own.shape), np.int64)
+    # Padding and removed targets become -inf: below every ranked one, so they never count as above
+    # or level.
     rivals = np.where(ranked, own, -np.inf)
+    # Sorting is N log N and must choose an order among equals; counting is N, exact, and leaves the
+    # ties to the metrics. Comparing all targets at once would take T times the tile in memory.
     for t in range(own.shape[1]):  # one pass over the tile per target of a query
         rows = np.flatnonzero(ranked[:, t])
         bar = own[rows, t, None]
@@ -208,12 +263,14 @@ def rank_targets(
     if (tied[ranked] == 0).any():
         raise AlignmentError("ranking: a target is not among the candidates of its subset.")
     return TargetRanks(
-        np.nonzero(ranked)[0],
+        np.nonzero(ranked)[0],  # row by row, as the masks below pick
         greater[ranked],
         tied[ranked],
         targets_greater[ranked],
         targets_tied[ranked],
         counts,
+        None if grades is None else grades.ranked[ranked[filled]],
+        np.empty((len(counts), 0)) if grades is None else grades.every,
         *_count_unknown(pool, unknown, within, columns, ranked, anywhere=anywhere),
     )
 

@@ -185,7 +185,7 @@ class _Asked:
 class _Log:
     """The scores of finished queries, a line each, under a line that says what is scored."""
 
-    def __init__(self, path: Path, identity: Mapping[str, Any], *, restart: bool) -> None:
+    def __init__(self, path: Path, identity: dict[str, Any], *, restart: bool) -> None:
         self.path = path
         self.scores: dict[str, list[float]] = {}
         path.parent.mkdir(exist_ok=True)

@@ -17,7 +17,7 @@ from dafm_core.errors import DafmError
 from dafm_core.testing.results import Battery, Check, CheckFailed, CheckResult, NotApplicable
 from dafm_core.testing.samples import ProviderSample
 
-_battery = Battery()
+_battery = Battery(at_least=8)
 
 
 def pair_checks() -> tuple[Check, ...]:

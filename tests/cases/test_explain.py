@@ -45,7 +45,7 @@ def test_a_rule_that_is_not_linear_says_so(problem):
 
 def test_weights_by_query_type_are_means_over_its_queries(problem):
     dataset, stack = problem
-    weights = effective_weights(BestSingle().fit(stack, dataset), stack)
+    weights = effective_weights(BestSingle().fit(stack), stack)
     found = weights_by_query_type(weights, dataset)
     assert [w.query_type for w in found] == ["all", "count"]  # "text 12" holds a number
     assert [w.n_queries for w in found] == [80, 80]

@@ -50,11 +50,23 @@ def test_a_dataset_with_another_fact_is_another_one(dataset, change):
 
 
 @pytest.mark.parametrize(
-    "column", ["query_id", "reference", "text", "group", "targets", "subset", "excluded"]
+    ("column", "value"),
+    [
+        ("query_id", "other"),
+        ("references", ["img3", "img7"]),
+        ("text", "other"),
+        ("group", "other"),
+        ("targets", ["img3"]),
+        ("grades", [2.0]),
+        ("subset", ["img3", "img7"]),
+        ("excluded", []),
+        ("candidates", ["img3"]),
+        ("tags", ["count"]),
+    ],
 )
-def test_a_dataset_with_another_value_in_any_query_column_is_another_one(dataset, column):
+def test_a_dataset_with_another_value_in_any_query_column_is_another_one(dataset, column, value):
     values = dataset.queries[column].to_list()
-    values[5] = ["img3", "img7"] if isinstance(values[5], list) else "other"
+    values[5] = value
     assert with_column(dataset, **{column: values}) != dataset
     assert dataset.take(dataset.query_ids[::-1]) != dataset  # the order of queries is a fact too
     assert dataset.take(dataset.query_ids) == dataset
@@ -101,7 +113,7 @@ def test_unknown_and_repeated_ids_are_refused(dataset):
         replace(dataset, queries=dataset.queries.drop("group"))
 
 
-@pytest.mark.parametrize("group_by", ["group", "reference"])
+@pytest.mark.parametrize("group_by", ["group", "text"])
 def test_the_parts_of_a_split_share_no_value_and_make_up_the_whole(dataset, group_by):
     fit, held_out = dataset.split(test_size=0.4, group_by=group_by, seed=3)
     assert not set(fit.queries[group_by]) & set(held_out.queries[group_by])
@@ -119,9 +131,9 @@ def test_a_split_by_no_column_offers_the_closest(dataset):
 
 def test_problems_count_ids_outside_the_gallery(dataset):
     assert dataset.problems() == []
-    targets = [["img1", "b"], ["a"], *[["img1"]] * 10]
-    (line,) = with_column(dataset, targets=targets).problems()
-    assert line == "toy-val: 2 targets ids are not in the gallery: a, b"
+    targets = [["img1", "b"], ["a", "img1"], *[["img1"]] * 10]
+    (line,) = with_column(dataset, targets=targets, excluded=[[]] * 12).problems()
+    assert line == "toy-val: 2 of the images in 'targets' are not in the gallery: a, b"
 
 
 def test_hashes_follow_what_a_provider_sees(dataset):
@@ -147,7 +159,7 @@ def test_images_and_queries_are_named_in_order(dataset):
 
 def test_a_query_frame_fills_in_what_is_left_out():
     frame = query_frame([{"query_id": "q", "reference": "r", "text": "t"}], where="f")
-    assert frame.rows() == [("q", "r", "t", "q", [], [], [])]
+    assert frame.rows() == [("q", ["r"], "t", "q", [], None, [], [], None, [])]
     assert frame.schema["targets"] == pl.List(pl.String)
     dataset = Dataset(protocol="p", gallery_ids=["r"], queries=frame)
     np.testing.assert_array_equal(dataset.groups, ["q"])

@@ -42,11 +42,20 @@ def test_val(published):
     assert dataset.gallery_ids == tuple(map(str, range(100, 110)))
     assert dataset.query_ids == ("0", "1", "2")
     assert dataset.queries["targets"].to_list() == [["101", "102", "103"], ["103"], ["106"]]
-    assert dataset.queries["excluded"].to_list() == [["100"], ["104"], ["105"]]
+    assert dataset.queries["references"].to_list() == [["100"], ["104"], ["105"]]
+    assert not dataset.excluded.counts.any()  # CIRCO ranks the reference too
     assert dataset.queries["text"][0] == "is held by a girl"
     assert dataset.metrics[:4] == ("map@5", "map@10", "map@25", "map@50")
     assert dataset.images == {}
     assert dataset.problems() == []
+
+
+def test_leaving_the_reference_out_is_a_protocol_of_its_own(published):
+    dataset = circo.load(published, reference="exclude")
+    assert dataset.protocol == "circo-val-exclude"
+    assert dataset.queries["excluded"].to_list() == [["100"], ["104"], ["105"]]
+    with pytest.raises(OptionError, match="did you mean 'exclude'"):
+        circo.load(published, reference="excluded")
 
 
 def test_the_annotated_target_comes_first(published):

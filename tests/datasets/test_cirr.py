@@ -53,12 +53,15 @@ def test_val(published):
     assert dataset.gallery_ids == tuple(f"dev-{i}" for i in range(7))
     assert dataset.queries.row(0, named=True) == {
         "query_id": "10",
-        "reference": "dev-0",
+        "references": ["dev-0"],
         "text": "add a dog",
         "group": "0",
         "targets": ["dev-1"],
+        "grades": None,
         "subset": [f"dev-{i}" for i in range(6)],
         "excluded": ["dev-0"],
+        "candidates": None,
+        "tags": [],
     }
     assert dataset.subsets[0].tolist() == [1, 2, 3, 4, 5]
     assert dataset.problems() == []
@@ -162,8 +165,10 @@ def test_unknown_names_offer_the_closest(published, tmp_path):
 def test_ids_outside_the_gallery_are_said(published):
     write(published, "val", [record(10, target_hard="dev-99", reference="dev-98")], "dev")
     assert [line.split(": ", 1)[1] for line in cirr.load(published).problems()] == [
-        "1 reference ids are not in the gallery: dev-98",
-        "1 targets ids are not in the gallery: dev-99",
+        "1 of the images in 'references' are not in the gallery: dev-98",
+        "1 of the images in 'targets' are not in the gallery: dev-99",
+        "1 of the images in 'excluded' are not in the gallery: dev-98",
+        "1 of 1 queries have no target in the gallery: 10",
     ]
 
 

@@ -3,17 +3,23 @@
 import numpy as np
 import pytest
 
+from dafm_core.datasets import circo, cirr, fashioniq
 from dafm_core.errors import OptionError
 from dafm_core.ground.ragged import Ragged
-from dafm_core.metrics.ranking import rank_targets
+from dafm_core.metrics.ranking import Places, rank_targets
 from dafm_core.metrics.spec import EXAMPLES, metric_label, parse_metric, parse_metrics
 
 
 @pytest.fixture
-def ranks():
+def places():
+    """Two queries whose targets, subsets and first-named targets stand in different places."""
     scores = np.array([[0.9, 0.8, 0.7, 0.6], [0.1, 0.2, 0.3, 0.4]])
     targets, subsets = Ragged.from_rows([[0], [2]]), Ragged.from_rows([[0, 1], [2, 3]])
-    return rank_targets(scores, targets), rank_targets(scores, targets, within=subsets)
+    return Places(
+        gallery=rank_targets(scores, targets),
+        subset=rank_targets(scores, targets, within=subsets),
+        first=rank_targets(scores, Ragged.from_rows([[1], [3]])),
+    )
 
 
 @pytest.mark.parametrize(
@@ -22,6 +28,8 @@ def ranks():
         ("recall@1", [1, 0]),
         ("recall@2", [1, 1]),
         ("hit@1", [1, 0]),
+        ("first@1", [0, 1]),
+        ("first@2", [1, 1]),
         ("rsubset@1", [1, 0]),
         ("rsubset@2", [1, 1]),
         ("map@5", [1, 0.5]),
@@ -30,15 +38,17 @@ def ranks():
         ("rmean-fashioniq", [1, 1]),
     ],
 )
-def test_values(ranks, name, values):
-    assert parse_metric(name)(*ranks).tolist() == values
+def test_values(places, name, values):
+    assert parse_metric(name)(places).tolist() == values
 
 
-def test_only_subset_metrics_need_a_subset():
-    needing = [
-        m.name for m in parse_metrics(["recall@5", "rsubset@1", "rmean", "mrr"]) if m.needs_subset
-    ]
-    assert needing == ["rsubset@1", "rmean"]
+def test_metrics_say_what_they_look_at_besides_the_gallery():
+    metrics = parse_metrics(["recall@5", "rsubset@1", "rmean", "mrr", "first@5"])
+    assert {metric.name: metric.needs for metric in metrics if metric.needs} == {
+        "rsubset@1": ("subset",),
+        "rmean": ("subset",),
+        "first@5": ("first",),
+    }
 
 
 @pytest.mark.parametrize(
@@ -60,6 +70,11 @@ def test_unknown_names_offer_the_closest(name, hint):
 def test_what_tables_print_names_the_same_metric(name):
     same = "rmean" if name == "rmean-fashioniq" else name  # both are printed as Rmean
     assert parse_metric(metric_label(name)).name == same
+
+
+@pytest.mark.parametrize("dataset", [cirr, circo, fashioniq], ids=lambda d: d.__name__)
+def test_what_benchmarks_report_is_among_the_names_suggested(dataset):
+    assert set(dataset.METRICS) <= set(EXAMPLES)
 
 
 def test_one_metric_has_one_name_however_it_is_written():

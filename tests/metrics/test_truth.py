@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 
 from dafm_core.errors import DatasetError
+from dafm_core.metrics.ranking import Places
 from dafm_core.metrics.spec import parse_metrics
-from dafm_core.metrics.truth import Places, Truth, require_truth
+from dafm_core.metrics.truth import Truth, require_truth
 
 
 @pytest.fixture
@@ -25,8 +26,8 @@ def with_lists(dataset, name, change):
 
 
 def same(places, others):
-    ranks = [(places.gallery, others.gallery), (places.subset, others.subset)]
-    for one, other in ranks:
+    for kind in ("gallery", "subset", "first"):
+        one, other = getattr(places, kind), getattr(others, kind)
         for name, array in vars(one).items():
             np.testing.assert_array_equal(array, getattr(other, name), err_msg=name)
 
@@ -71,13 +72,13 @@ def test_parts_concatenate_to_the_whole(problem, size):
 
 def test_a_measure_is_each_metric_of_the_places(problem):
     dataset, scores = problem
-    metrics = parse_metrics(["recall@5", "rsubset@1", "mrr"])
+    metrics = parse_metrics(["recall@5", "rsubset@1", "first@3", "mrr"])
     truth = Truth.of(dataset)
     values = truth.measure(scores, metrics)
     places = truth.places(scores)
-    assert values.shape == (60, 3)
+    assert values.shape == (60, 4)
     for m, metric in enumerate(metrics):
-        np.testing.assert_array_equal(values[:, m], metric(places.gallery, places.subset))
+        np.testing.assert_array_equal(values[:, m], metric(places))
 
 
 def test_a_target_that_is_named_twice_counts_once(problem):
@@ -100,11 +101,22 @@ def test_a_target_outside_the_gallery_counts_as_never_retrieved(problem):
     )
 
 
+def test_the_first_named_target_is_ranked_as_if_it_were_the_only_one(problem):
+    dataset, scores = problem
+    one = with_lists(dataset, "targets", lambda i, ids: ids[:1])
+    first, alone = Truth.of(dataset).places(scores).first, Truth.of(one).places(scores).gallery
+    for name, array in vars(first).items():
+        np.testing.assert_array_equal(array, getattr(alone, name), err_msg=name)
+    lost = with_lists(dataset, "targets", lambda i, ids: ["elsewhere", *ids] if i == 5 else ids)
+    values = Truth.of(lost).measure(scores, parse_metrics(["first@40"]))
+    assert np.flatnonzero(values[:, 0] == 0).tolist() == [5]  # not another target in its place
+
+
 def test_there_are_no_subset_places_where_a_query_has_no_subset(problem):
     dataset, scores = problem
     truth = Truth.of(with_lists(dataset, "subset", lambda i, ids: [] if i == 3 else ids))
     assert truth.places(scores).subset is None
-    assert Truth.of(dataset).places(scores, with_subset=False).subset is None
+    assert Truth.of(dataset).places(scores, only=()).subset is None
     parts = [truth.part(slice(0, 3)), truth.part(slice(3, 60))]
     pieces = [parts[0].places(scores[:3]), parts[1].places(scores[3:])]
     assert pieces[0].subset is not None

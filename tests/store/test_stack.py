@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dafm_core.datasets.base import Dataset, query_frame
-from dafm_core.errors import AlignmentError, DatasetError, SimilarityError
+from dafm_core.errors import AlignmentError, DatasetError, SimilarityError, StoreError
 from dafm_core.evaluation.evaluate import evaluate_providers
 from dafm_core.metrics import truth as truth_module
 from dafm_core.scoring.score import score
+from dafm_core.store.manifest import sealed
 from dafm_core.store.stack import SimilarityStack
 from dafm_core.store.store import SimilarityStore
 
@@ -167,9 +168,9 @@ def test_a_split_shares_no_group_and_makes_up_the_whole(make_problem, seed):
 
 def test_a_split_may_go_by_another_column(make_problem):
     _, stack = make_problem()
-    fit, held_out = stack.split(group_by="reference")
-    references = [set(part.dataset.queries["reference"]) for part in (fit, held_out)]
-    assert not references[0] & references[1]
+    fit, held_out = stack.split(group_by="text")
+    texts = [set(part.dataset.queries["text"]) for part in (fit, held_out)]
+    assert not texts[0] & texts[1]
     assert_reassembles([fit, held_out], stack)
 
 
@@ -254,11 +255,19 @@ def test_a_store_gives_a_stack_of_its_dataset(tmp_path, dataset, make_provider):
     assert store.stack(["b"]).names == ("b",)
 
 
-def test_passports_that_disagree_are_named(tmp_path, dataset, make_provider):
+@pytest.mark.parametrize(
+    ("field", "error", "said"),
+    [
+        ("queries_sha256", StoreError, r"b.passport\.json: expected the store's queries_sha256"),
+        ("provider", StoreError, r"b.passport\.json: expected the passport of 'b', got that of"),
+        ("direction", AlignmentError, "disagree in 'direction': a has 'similarity', b has 'other'"),
+    ],
+)
+def test_passports_that_disagree_are_named(tmp_path, dataset, make_provider, field, error, said):
     score(dataset, {"a": make_provider(1), "b": make_provider(2)}, store=tmp_path / "s")
     path = tmp_path / "s" / "b" / "passport.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"queries_sha256": "0"}))
-    with pytest.raises(AlignmentError, match=r"disagree in 'queries_sha256': a has .* b has '0'"):
+    path.write_text(json.dumps(sealed(json.loads(path.read_text()) | {field: "other"})))
+    with pytest.raises(error, match=said):
         SimilarityStore.open(tmp_path / "s").stack()
 
 

@@ -192,9 +192,12 @@ def test_a_folder_that_is_no_store_is_said(tmp_path, dataset):
 
 def test_damage_is_said_in_one_line(store, scores):
     put(store, "a", scores)
-    (store.path / "a" / "passport.json").write_text("{")
+    passport = store.path / "a" / "passport.json"
+    written = passport.read_text()
+    passport.write_text("{")
     with pytest.raises(StoreError, match=r"passport.json: cannot be read"):
         store.passport("a")
+    passport.write_text(written)
     (store.path / "a" / "scores.npy").write_bytes(b"not numpy")
     with pytest.raises(StoreError, match=r"scores.npy: cannot be read"):
         store.scores("a")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dafm_core.errors import FuserError
 from dafm_core.fusion.base import Fuser, Progress, Scores, Tile, TileScorer
+from dafm_core.fusion.completing import completed
 from dafm_core.ground.normalize import NORMALIZATIONS, Normalization, rank_rows
 from dafm_core.metrics.spec import Metric, parse_metrics
 from dafm_core.metrics.truth import require_truth
@@ -137,7 +138,7 @@ def measure_settings(
     settings = {name: rule.settings(stack.gallery) for name, rule in rules.items()}
     shapes = {name: (stack.n_queries, len(settings[name]), len(metrics)) for name in rules}
     values = {name: np.empty(shape) for name, shape in shapes.items()}
-    for rows, tile in stack.tiles():
+    for rows, tile in completed(stack).tiles():
         views, truth = Views(tile), stack.truth.part(rows)
         for name, rule in rules.items():
             for s, setting in enumerate(settings[name]):

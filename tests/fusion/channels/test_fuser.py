@@ -16,16 +16,20 @@ from dafm_core.evaluation.evaluate import evaluate
 from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.view import ChannelReader
+from dafm_core.fusion.debiased import DebiasedFusion
 from dafm_core.fusion.light.fuser import LightFusion
 from dafm_core.fusion.light.linear import smallest_holding
 from dafm_core.fusion.logistic import LogisticFusion
 from dafm_core.fusion.saving import load_fuser, save_fuser
 from dafm_core.ground.ids import Ids
 from dafm_core.scoring.neighbours import nearest_neighbours
+from dafm_core.store.shortlist import Shortlist
+from dafm_core.store.stack import SimilarityStack
 
 NETWORKS = LightFusion(n_seeds=2, n_epochs=2)
 LINEAR = LightFusion(network="linear")
 LOGISTIC = LogisticFusion()
+DEBIASED = DebiasedFusion()
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +49,17 @@ def parts(stack):
 
 
 @pytest.fixture(
-    scope="module", params=[NETWORKS, LINEAR, LOGISTIC], ids=["networks", "linear", "logistic"]
+    scope="module",
+    params=[NETWORKS, LINEAR, LOGISTIC, DEBIASED],
+    ids=["networks", "linear", "logistic", "debiased"],
 )
 def fitted(request, parts):
     return request.param.clone().fit(parts[0])
 
 
-@pytest.fixture(scope="module", params=[LINEAR, LOGISTIC], ids=["light", "logistic"])
+@pytest.fixture(
+    scope="module", params=[LINEAR, LOGISTIC, DEBIASED], ids=["light", "logistic", "debiased"]
+)
 def linear(request, parts):
     """A fusion whose scores are weights times channels, and nothing else."""
     return request.param.clone().fit(parts[0])
@@ -86,6 +94,9 @@ def weights_without(fitted, name):
     present = np.array([other != name for other in fitted.record_.providers])
     if isinstance(fitted, LogisticFusion):
         return fitted.weights_
+    if isinstance(fitted, DebiasedFusion):
+        by_family = [fitted.options.flat()[family] for family in fitted.families_]
+        return np.repeat(by_family, len(present)) / present.sum()
     sets = fitted.learned_.arrays["provider_sets"]
     return fitted.weights_[smallest_holding(sets, present)]
 
@@ -221,7 +232,7 @@ def test_without_neighbours_it_is_the_fusion_that_never_had_any(fitted, parts, t
     bare = without_neighbours(test)
     scores = fitted.fuse(bare).scores
     assert f"{fitted.name}: no provider of this gallery knows neighbours" in caplog.text
-    never = LOGISTIC if isinstance(fitted, LogisticFusion) else LINEAR
+    never = LINEAR if isinstance(fitted, LightFusion) else fitted  # networks are not used then
     expected = never.clone().fit(without_neighbours(fit))
     np.testing.assert_array_equal(scores, expected.fuse(bare).scores)
     caplog.clear()
@@ -300,3 +311,21 @@ def test_a_bank_without_a_provider_or_a_candidate_cannot_be_trained_with(linear,
         linear.clone().fit(fit, bank=other.select(["model-0"]))
     with pytest.raises(AlignmentError, match="no scores of gallery image"):
         linear.clone().fit(fit, bank=other.take_gallery(other.gallery_ids[1:]))
+
+
+def test_another_bank_is_completed_as_the_one_given_to_fit_is(stack):
+    """One provider lists its best fifteen only."""
+    matrices = dict(zip(stack.names, stack.matrices, strict=True))
+    scores = matrices["model-1"]
+    best = np.argsort(-scores, axis=1)[:, :15]
+    listed = np.take_along_axis(scores, best, axis=1)
+    lists = Shortlist.of_lists(list(best), list(listed), stack.n_gallery)
+    partial = SimilarityStack.from_matrices(matrices | {"model-1": lists}, stack.dataset)
+    fit, rest = partial.split(test_size=0.2, seed=0)
+    test, other = rest.split(seed=0)
+    fitted = LINEAR.clone().fit(fit)
+    assert_defined(fitted.fuse(test).scores, test)
+    one = fitted.with_bank(other).bank_.statistics
+    two = LINEAR.clone().fit(fit, bank=other).bank_.statistics
+    np.testing.assert_array_equal(one.mean, two.mean)
+    np.testing.assert_array_equal(one.std, two.std)

@@ -21,6 +21,8 @@ from dafm_core.fusion.static import (
 from dafm_core.fusion.static.tuning import measure_settings, tuning_metrics
 from dafm_core.ground.ids import Ids
 from dafm_core.store.gallery import Gallery
+from dafm_core.store.shortlist import Shortlist
+from dafm_core.store.stack import SimilarityStack
 
 RULES = [
     BestSingle(),
@@ -54,6 +56,21 @@ def test_fit_keeps_the_setting_that_ranks_training_queries_best(rule, stack):
     assert values[fitted.settings(stack.gallery).index(fitted.setting_)] == values.max()
     direct = evaluate(fitted, stack, allow_fitted=True).per_query.mean()
     assert direct == pytest.approx(values.max())
+
+
+def test_settings_are_measured_on_shortlists_as_they_are_fused(stack):
+    scores = stack.matrices[0]
+    best = np.argsort(-scores, axis=1)[:, :10]
+    listed = np.take_along_axis(scores, best, axis=1)
+    matrices = {
+        "model-0": Shortlist.of_lists(list(best), list(listed), stack.n_gallery),
+        "model-1": stack.matrices[1],
+    }
+    partial = SimilarityStack.from_matrices(matrices, stack.dataset)
+    metrics = tuning_metrics(stack.dataset, None)
+    rule = MeanFusion(normalize="rank")
+    values = measure_settings({"r": rule}, partial, metrics)["r"][:, 0]
+    np.testing.assert_allclose(values, evaluate(rule, partial).per_query)
 
 
 def test_queries_without_a_target_are_not_tuned_on_and_not_seen(stack):
