@@ -120,12 +120,13 @@ def summarise(
     kinds: Mapping[str, RowKind],
     resampler: Resampler,
     *,
-    averaged: Sequence[str],
+    averaged: Sequence[str] | None = None,
 ) -> tuple[Row, ...]:
     """Return rows with intervals, and for fused ones the differences to the best of each kind.
 
-    ``averaged`` are the metrics whose mean is taken.
+    ``averaged`` are the metrics whose mean is taken, by default :func:`shared_metrics`.
     """
+    averaged = shared_metrics(evaluations.values()) if averaged is None else averaged
     names = list(evaluations)
     metrics = [*evaluations[names[0]].metrics, MEAN]
     tables = [with_mean(evaluations[name], averaged) for name in names]

@@ -233,7 +233,7 @@ def oracle(evaluations: Mapping[str, Evaluation], *, name: str = "oracle") -> Ev
     """
     parts = list(evaluations.values())
     best = np.stack([part.per_query for part in parts])  # (R, Q, M)
-    undecided = np.any(np.isnan(best), axis=1, keepdims=True)
+    undecided: NDArray[np.bool_] = np.any(np.isnan(best), axis=1, keepdims=True)
     best = np.where(undecided, -1, best).max(axis=0)  # of those that are decided
     best[:, np.all(undecided, axis=(0, 1))] = np.nan
     columns = [pl.Series(metric, best[:, m]) for m, metric in enumerate(parts[0].metrics)]

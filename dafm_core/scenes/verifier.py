@@ -71,7 +71,7 @@ def _things(image: ImageRef) -> tuple[_Thing, ...]:
                 color=name_colors(pixels[mask]).mean(axis=0),
                 shape=table.sum(axis=1),
                 size=table.sum(axis=0),
-                place=np.array([rows.mean(), columns.mean()], np.float32) / np.float32(SIDE),
+                place=np.array([rows.mean(), columns.mean()]).astype(np.float32) / np.float32(SIDE),
             )
         )
     return tuple(things)

@@ -199,7 +199,7 @@ class _Log:
         for line in lines[1:]:
             self.scores[line["query"]] = line["scores"]
         with path.open("w", encoding="utf-8") as file:  # without a line that a kill cut short
-            for line in lines or [identity]:
+            for line in lines or [dict(identity)]:
                 file.write(json.dumps(line) + "\n")
 
     def add(self, query: str, scores: NDArray[np.float32]) -> None:

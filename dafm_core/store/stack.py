@@ -165,10 +165,13 @@ class SimilarityStack:
         for rows, tile in self.tiles():
             truth = self.truth.part(rows)
             for k, name in enumerate(self.names):
-                kind = self.gallery.unknown.get(name)
-                unknown = np.isnan(tile[:, k]) if kind else None
-                anywhere = kind == "not-asked"
-                tiles[name].append(truth.places(tile[:, k], unknown=unknown, anywhere=anywhere))
+                scores, kind = tile[:, k], self.gallery.unknown.get(name)
+                if kind is None:
+                    placed = truth.places(scores)
+                else:
+                    anywhere = kind == "not-asked"
+                    placed = truth.places(scores, unknown=np.isnan(scores), anywhere=anywhere)
+                tiles[name].append(placed)
         places = {name: Places.concatenate(parts) for name, parts in tiles.items()}
         for name in places.keys() & self.subset_lists.keys():
             places[name] = replace(places[name], subset=self._own_subset_places(name))

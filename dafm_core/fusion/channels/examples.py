@@ -79,7 +79,7 @@ class Examples:
         """
         if self.known is None:
             return self
-        known = np.all(self.known[:, providers], axis=1)  # (E, W)
+        known: NDArray[np.bool_] = np.all(self.known[:, providers], axis=1)  # (E, W)
         rows = np.flatnonzero(known[np.arange(len(self)), self.target])
         some, known = self.take(rows), known[rows]
         return replace(

@@ -58,7 +58,7 @@ class KnowledgeScorer:
             members = [i for i in range(len(asked)) if who >> i & 1]
             chosen = ~partial
             chosen[asked[members]] = True
-            known = np.all(knows[:, members], axis=1)
+            known: NDArray[np.bool_] = np.all(knows[:, members], axis=1)
             level = _levelled(self._score(tile, chosen), without, known)
             np.copyto(fused, level, where=code == who)
         return fused
