@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from dafm_core.comparison.compare import Comparison as Comparison
     from dafm_core.comparison.compare import compare as compare
     from dafm_core.comparison.incremental import incremental as incremental
+    from dafm_core.contract.descriptions import Option as Option
+    from dafm_core.contract.descriptions import ProviderInfo as ProviderInfo
     from dafm_core.contract.items import ImageRef as ImageRef
     from dafm_core.contract.items import Query as Query
     from dafm_core.contract.options import Options as Options
     from dafm_core.contract.options import option as option
     from dafm_core.contract.provider import EncodingProvider as EncodingProvider
-    from dafm_core.contract.provider import Option as Option
-    from dafm_core.contract.provider import ProviderInfo as ProviderInfo
     from dafm_core.contract.provider import SimilarityProvider as SimilarityProvider
     from dafm_core.datasets.base import Dataset as Dataset
     from dafm_core.datasets.base import query_frame as query_frame
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dafm_core.evaluation.evaluate import evaluate_run as evaluate_run
     from dafm_core.fusion.base import Fuser as Fuser
     from dafm_core.fusion.channels.fuser import ChannelFusion as ChannelFusion
+    from dafm_core.fusion.debiased import DebiasedFusion as DebiasedFusion
     from dafm_core.fusion.light.fuser import LightFusion as LightFusion
     from dafm_core.fusion.logistic import LogisticFusion as LogisticFusion
     from dafm_core.fusion.paper import PaperFusion as PaperFusion
@@ -57,6 +58,7 @@ _HOMES = {
     "Comparison": "comparison.compare",
     "DafmError": "errors",
     "Dataset": "datasets.base",
+    "DebiasedFusion": "fusion.debiased",
     "EncodingProvider": "contract.provider",
     "Evaluation": "evaluation.evaluate",
     "Folds": "evaluation.design",
@@ -68,11 +70,11 @@ _HOMES = {
     "MarginFusion": "fusion.static",
     "MaxFusion": "fusion.static",
     "MeanFusion": "fusion.static",
-    "Option": "contract.provider",
+    "Option": "contract.descriptions",
     "Options": "contract.options",
     "PaperFusion": "fusion.paper",
     "PluginCatalog": "catalog",
-    "ProviderInfo": "contract.provider",
+    "ProviderInfo": "contract.descriptions",
     "Query": "contract.items",
     "Run": "store.run",
     "SimilarityProvider": "contract.provider",

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
@@ -177,7 +178,9 @@ class PluginCatalog:
             If its files cannot be read.
         """
         name, _, path = spec.partition(":")
-        info = find(self.datasets, name, what="dataset")
+        if name not in self.datasets:
+            raise _unknown_dataset(self.datasets, spec)
+        info = self.datasets[name]
         if info.needs_path and not path:
             raise OptionError(f"dataset {name!r}: expected {name}:PATH, got {spec!r}.")
         split = split or (info.splits[0] if info.splits else None)
@@ -222,6 +225,18 @@ def load_dataset(
     """
     catalog = catalog or PluginCatalog.discover()
     return catalog.load_dataset(spec, split=split, options=options)
+
+
+def _unknown_dataset(datasets: Mapping[str, DatasetInfo], spec: str) -> OptionError:
+    """Return the error for a dataset that is not there; a path gets the name that fits before."""
+    name = spec.partition(":")[0]
+    if name == spec and ("/" in spec or Path(spec).exists()):
+        words = [word.lower() for word in Path(spec).parts[::-1]]
+        likely = (known for word in words for known in datasets if word.startswith(known))
+        hint = f"; did you mean '{next(likely, 'folder')}:{spec}'?"
+    else:
+        hint = closest(name, datasets)
+    return OptionError(f"unknown dataset {name!r}: expected NAME:PATH{hint}")
 
 
 def find(infos: Mapping[str, _Info], name: str, *, what: str) -> _Info:

@@ -241,3 +241,19 @@ def test_listing_imports_nothing_heavy(command):
     code = LISTING.format(command=command)
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize(
+    ("spec", "hint"),
+    [
+        ("data/cirr", "expected NAME:PATH; did you mean 'cirr:data/cirr'?"),
+        ("data/FashionIQ-v1/", "did you mean 'fashioniq:data/FashionIQ-v1/'?"),
+        ("./my/shop", "did you mean 'folder:./my/shop'?"),
+        ("cir:data/cirr", "did you mean 'cirr'?"),
+        ("zzz", "known: circo, cirr"),
+    ],
+)
+def test_a_path_without_a_name_gets_the_name_that_fits(spec, hint):
+    with pytest.raises(OptionError, match="unknown dataset") as error:
+        PluginCatalog.discover().load_dataset(spec)
+    assert hint in str(error.value)

@@ -56,6 +56,8 @@ class Cases:
         Gallery positions, best first, ties by hash; -1 where there are fewer candidates.
     breakdowns : mapping of str to Breakdown
         One per fuser whose reasons were asked for.
+    notes : tuple of str
+        What the dataset names in vain, e.g. targets outside the gallery; a line per kind.
     """
 
     protocol: str
@@ -68,6 +70,7 @@ class Cases:
     ranks: Mapping[str, NDArray[np.float64]] = field(repr=False)
     hits: Mapping[str, NDArray[np.int64]] = field(repr=False)
     breakdowns: Mapping[str, Breakdown] = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -154,6 +157,7 @@ class Cases:
             "protocol": self.protocol,
             "depth": self.depth,
             "best_single": self.best_single,
+            "notes": list(self.notes),
             "cases": [
                 fact | {"columns": {name: self._column(name, i) for name in self.columns}}
                 for i, fact in enumerate(facts)
@@ -251,6 +255,8 @@ def collect_cases(
     for name in fusers:
         if name in stack.names:
             raise OptionError(f"cases: fuser {name!r} has the name of a provider. Rename it.")
+    notes = tuple(stack.dataset.problems())
+    stack = stack.measured()
     pieces: list[_Piece] = []
     for train, test in (design or AsGiven()).parts(stack):
         fitted = fusers
@@ -260,7 +266,7 @@ def collect_cases(
             if fuser.is_fitted and not allow_fitted:
                 fuser.record_.refuse(test.query_ids, who=fuser.name)
         pieces.extend(_look_at(test, fitted, depth, reasons))
-    cases = _join(pieces, stack, tuple(fusers), depth)
+    cases = replace(_join(pieces, stack, tuple(fusers), depth), notes=notes)
     return cases.take_queries(stack.query_ids)
 
 

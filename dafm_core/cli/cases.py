@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dafm_core.cli.arguments import open_stack, read_names
+from dafm_core.cli.arguments import add_verify, open_stack, read_names
 from dafm_core.errors import DatasetError, OptionError
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", metavar="FILE.html", type=Path, help="a page to look at")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="a line per case")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_verify(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -73,7 +74,9 @@ def _filtered(args: argparse.Namespace) -> tuple[Cases, str]:
     """Return the cases asked for, and the fuser whose outcomes count."""
     from dafm_core.cases.cases import collect_cases
 
-    stack = open_stack(args.store, providers=args.providers, queries=args.queries)
+    stack = open_stack(
+        args.store, providers=args.providers, queries=args.queries, verify=args.verify
+    )
     fusers, design = _fusers(args)
     if args.model:
         stack = stack.take_queries(args.query) if args.query else stack
@@ -131,8 +134,9 @@ def _read_captions(path: Path) -> dict[str, str]:
 
 def _print(cases: Cases, fuser: str) -> None:
     from dafm_core.reporting.cases_section import hits_table, list_table, reasons_table
-    from dafm_core.reporting.terminal import print_table, say
+    from dafm_core.reporting.terminal import print_notes, print_table, say
 
+    print_notes(cases.notes)
     if len(cases) > SHOWN_IN_FULL:
         print_table(list_table(cases, fuser, limit=LISTED))
         return

@@ -24,20 +24,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Check, print every law with its outcome, fail if one does."""
+    """Check description and subject, print every law with its outcome, fail if one does."""
     from dafm_core.catalog import PluginCatalog
     from dafm_core.reporting.terminal import print_json, print_records, say
-    from dafm_core.testing import ProviderSample, check_fuser, check_provider, summarize
+    from dafm_core.testing import (
+        ProviderSample,
+        check_description,
+        check_fuser,
+        check_provider,
+        summarize,
+    )
 
     catalog = PluginCatalog.discover()
     options = read_settings(args.set)
     if args.name in catalog.fusers:
-        results = check_fuser(catalog.load_fuser(args.name, options), seed=args.seed)
+        fuser = catalog.load_fuser(args.name, options)
+        results = check_description(catalog.fusers[args.name])
+        results += check_fuser(fuser, seed=args.seed)
     elif args.name in catalog.providers:
         provider = catalog.load_provider(args.name, options)
         with tempfile.TemporaryDirectory() as folder:
             sample = ProviderSample.draw(Path(folder), seed=args.seed)
-            results = check_provider(provider, sample)
+            results = check_description(catalog.providers[args.name])
+            results += check_provider(provider, sample)
     else:
         known = [*catalog.providers, *catalog.fusers]
         raise OptionError(f"no provider or fuser {args.name!r}{closest(args.name, known)}")

@@ -18,7 +18,8 @@ EXAMPLES = {
     "import": "examples:\n"
     "  dafm import ccin.npy --provider ccin --store scores/ --fact model=CCIN\n"
     "  dafm import queries.npy --gallery-features gallery.npy --provider ccin --store scores/\n"
-    "  dafm import recall.json --provider ccin --store scores/ --dataset cirr:data/cirr",
+    "  dafm import recall.json --provider ccin --store scores/ --dataset cirr:data/cirr\n"
+    "  dafm import recall.json --provider ccin --store scores/ --subset-file recall_subset.json",
 }
 
 
@@ -41,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY=VALUE",
         help="option of --dataset",
+    )
+    parser.add_argument(
+        "--subset-file",
+        type=Path,
+        help="the model's own ranking of each query's subset (CIRR's recall_subset.json): decides"
+        " its Rs@K",
     )
     parser.add_argument("--key", help="which array, where the file holds several")
     parser.add_argument("--query-ids", type=Path, help="ids of the rows: text, JSON or npy")
@@ -86,6 +93,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Import, and say what is in the store now."""
     from dafm_core.catalog import PluginCatalog
+    from dafm_core.formats.importing import import_subset_file
+    from dafm_core.reporting.terminal import print_notes
     from dafm_core.store.store import SimilarityStore
 
     with ExitStack() as exits:
@@ -97,6 +106,9 @@ def run(args: argparse.Namespace) -> None:
         else:
             store = SimilarityStore.open(args.store)
         result = _import(args, store)
+        if args.subset_file:
+            import_subset_file(store, args.provider, args.subset_file)
+    print_notes(store.dataset.problems())
     passport = store.passport(args.provider)
     depth = passport.get("truncated_at")
     note = f", lists of {depth}: the rest ties below them" if depth else ""

@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Score, with progress on standard error."""
-    from dafm_core.catalog import PluginCatalog
-    from dafm_core.reporting.terminal import progress_bars, say
+    from dafm_core.catalog import PluginCatalog, find
+    from dafm_core.reporting.terminal import print_notes, progress_bars, say
     from dafm_core.scoring.executors import load_executor
     from dafm_core.scoring.score import load_with_options, score_provider
 
@@ -50,8 +50,7 @@ def run(args: argparse.Namespace) -> None:
         split=args.split,
         options=read_settings(args.dataset_set, flag="--dataset-set"),
     )
-    for problem in dataset.problems():
-        say(f"note: {problem}")
+    print_notes(dataset.problems())
     provider, recorded = load_with_options(catalog, args.provider, read_settings(args.set))
     name = args.name or args.provider
     with progress_bars() as progress:
@@ -61,6 +60,7 @@ def run(args: argparse.Namespace) -> None:
             provider,
             store=args.store,
             options=recorded,
+            references=find(catalog.providers, args.provider, what="provider").references,
             dtype=args.dtype,
             block_rows=args.block,
             on_missing=args.on_missing,

@@ -32,12 +32,14 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.errors import OptionError
     from dafm_core.evaluation.score_file import score_submission
     from dafm_core.formats.submission import fuser_blocks, write_submission
+    from dafm_core.reporting.terminal import print_notes
 
-    fuser, stack = open_model(args.store, args.model, args.bank)
+    fuser, stack = open_model(args.store, args.model, args.bank, verify=args.verify)
     dataset = stack.dataset
     benchmark = Benchmark.with_server(dataset.protocol)
     if benchmark.name != args.benchmark:
         raise OptionError(f"dafm submit {args.benchmark}: {args.store} is of {dataset.protocol}.")
+    print_notes(dataset.problems())
     for file in benchmark.files:
         path = write_submission(
             args.out / file.name,

@@ -21,7 +21,7 @@ from dafm_core.comparison.verdict import Verdict, verdict
 from dafm_core.errors import OptionError
 from dafm_core.evaluation.crossfit import fit_and_evaluate, tune_and_evaluate
 from dafm_core.evaluation.design import AsGiven, Design, Part, leakage
-from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers, oracle
+from dafm_core.evaluation.evaluate import Evaluation, by_tag, evaluate_providers, oracle
 from dafm_core.evaluation.trials import TrialLog
 from dafm_core.fusion.base import Fuser, Progress
 from dafm_core.ground.statistics import Resampler
@@ -47,6 +47,8 @@ class Comparison:
     evaluations : mapping of str to Evaluation
         Per-query frames of every row.
     n_queries, n_groups : int
+    notes : tuple of str
+        What the dataset names in vain, e.g. targets outside the gallery; a line per kind.
     """
 
     protocol: str
@@ -58,6 +60,7 @@ class Comparison:
     evaluations: Mapping[str, Evaluation] = field(repr=False)
     n_queries: int
     n_groups: int
+    notes: tuple[str, ...] = ()
 
     def row(self, name: str) -> Row:
         """Return the row called ``name``."""
@@ -89,6 +92,8 @@ class Comparison:
             "oracle": self.oracle.to_json(),
             "verdict": asdict(self.verdict),
             "audits": self.audits.to_json(),
+            "notes": list(self.notes),
+            "by_tag": by_tag(self.evaluations, self.metrics),
         }
 
     def __str__(self) -> str:
@@ -121,7 +126,7 @@ def compare(
     Parameters
     ----------
     stack : SimilarityStack
-        Queries to compare on.
+        Queries to compare on; those that name no target are left out, and a note says so.
     fusers : mapping of row name to Fuser, or sequence of names of registered fusers
     design : Design, default=AsGiven()
         How training and held-out queries are separated: ``Folds(5, seed=0)``, ``Train(stack)`` or
@@ -148,7 +153,8 @@ def compare(
     DatasetError, AlignmentError, FuserError
         As ``evaluate`` and ``Fuser.fit``.
     """
-    design = design or AsGiven()
+    design, notes = design or AsGiven(), tuple(stack.notes())
+    stack = stack.measured()
     if not isinstance(fusers, Mapping):
         catalog = PluginCatalog.discover()
         fusers = {name: catalog.load_fuser(name) for name in fusers}
@@ -186,6 +192,7 @@ def compare(
         evaluations=evaluations,
         n_queries=stack.n_queries,
         n_groups=resampler.n_groups,
+        notes=notes,
     )
     if progress:
         progress("intervals and tests", 1, 1)

@@ -60,6 +60,8 @@ class Incremental:
         providers and ``chance`` sum to the value of the full set.
     chance : mapping of str to float
         What a constant scorer gets.
+    notes : tuple of str
+        What the dataset names in vain, e.g. targets outside the gallery; a line per kind.
     """
 
     protocol: str
@@ -72,6 +74,7 @@ class Incremental:
     steps: Mapping[tuple[Names, str], Step] = field(repr=False)
     shapley: Mapping[str, Mapping[str, Interval]]
     chance: Mapping[str, float]
+    notes: tuple[str, ...] = ()
 
     @property
     def orders(self) -> list[Names]:
@@ -127,6 +130,7 @@ class Incremental:
             "monotone": {metric: self.monotone(metric) for metric in (*self.metrics, MEAN)},
             "shapley": {name: _percent(cells) for name, cells in self.shapley.items()},
             "chance": {metric: 100 * value for metric, value in self.chance.items()},
+            "notes": list(self.notes),
         }
 
 
@@ -168,6 +172,8 @@ def incremental(
         )
     if base is not None and base not in stack.names:
         raise OptionError(f"incremental: no provider {base!r}{closest(base, stack.names)}")
+    notes = tuple(stack.notes())
+    stack = stack.measured()
     parts = (design or Folds()).parts(stack)
     subsets = [s for n in range(stack.n_providers + 1) for s in combinations(stack.names, n)]
     values: dict[Names, NDArray[np.float64]] = {}
@@ -194,6 +200,7 @@ def incremental(
         steps={(to, added): Step(added, to, cells) for (to, added), cells in steps.items()},
         shapley=_intervals(_shapley(gains, stack.names), columns, resampler),
         chance=dict(zip(columns, values[()].mean(axis=0).tolist(), strict=True)),
+        notes=notes,
     )
 
 

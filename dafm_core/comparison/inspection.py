@@ -5,11 +5,13 @@ Measuring is done in ``audit.py``; reading files in ``store``; showing the resul
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from dafm_core.comparison.audit import Audits, audit
+from dafm_core.errors import StoreError
+from dafm_core.evaluation.evaluate import by_tag, evaluate_providers
 
 if TYPE_CHECKING:
     from dafm_core.store.store import SimilarityStore
@@ -101,12 +103,17 @@ class Inspection:
     protocol : str
     n_queries, n_gallery, n_groups : int
     problems : tuple of str
-        One line for each kind of id that is not in the gallery.
+        One line for each kind of id that is not in the gallery, and for whatever else a reader of
+        the numbers should know.
     unfinished : tuple of str
         Providers whose scoring was interrupted.
     providers : tuple of StoredProvider
+    n_measured : int
+        Queries that name a target: those that the audits are about.
     audits : Audits or None
-        None where no matrix is complete, or a query has no target.
+        None where no matrix is complete, or no query names a target.
+    by_tag : mapping of tag to mapping of provider to mapping of metric to float
+        Means over the queries of each tag, in percent; empty where there are no tags.
     damage : tuple of str or None
         One line for each block of rows that does not match its checksum; None where checksums were
         not asked for.
@@ -120,7 +127,9 @@ class Inspection:
     problems: tuple[str, ...]
     unfinished: tuple[str, ...]
     providers: tuple[StoredProvider, ...]
+    n_measured: int
     audits: Audits | None
+    by_tag: Mapping[str, Mapping[str, Mapping[str, float]]]
     damage: tuple[str, ...] | None
 
     def to_json(self) -> dict[str, Any]:
@@ -134,13 +143,15 @@ class Inspection:
             "problems": list(self.problems),
             "unfinished": list(self.unfinished),
             "providers": [provider.to_json() for provider in self.providers],
+            "n_measured": self.n_measured,
             "audits": None if self.audits is None else self.audits.to_json(),
+            "by_tag": self.by_tag,
             "damage": None if self.damage is None else list(self.damage),
         }
 
 
 def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection:
-    """Inspect a store, and audit its single models where every query has a target.
+    """Inspect a store, and audit its single models on the queries that name a target.
 
     Parameters
     ----------
@@ -151,25 +162,42 @@ def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection
     Raises
     ------
     StoreError
-        If a file of the store cannot be read.
+        If a file of the store cannot be read, or, where ``verify`` does not ask for a list of what
+        is damaged, does not match its checksum.
+
+    Notes
+    -----
+    A provider that is damaged is left out of the audits.
     """
     dataset = store.dataset
-    audits = None
-    if store.providers and dataset.targets.counts.all():
-        audits = audit(store.stack())
+    damage = {name: _damage(store, name) for name in store.providers} if verify else {}
+    whole = [name for name in store.providers if not damage.get(name)]
+    n_measured = int((dataset.queries["targets"].list.len() > 0).sum())
+    audits, tags, problems = None, {}, dataset.problems()
+    if whole and n_measured:
+        all_queries = store.stack(whole, verify=not verify)
+        stack, problems = all_queries.measured(), all_queries.notes()
+        audits = audit(stack)
+        tags = by_tag(evaluate_providers(stack), dataset.metrics)
     return Inspection(
         store=str(store.path),
         protocol=store.protocol,
         n_queries=dataset.n_queries,
         n_gallery=dataset.n_gallery,
         n_groups=len(set(dataset.groups.tolist())),
-        problems=tuple(dataset.problems()),
+        problems=tuple(problems),
         unfinished=store.unfinished,
-        providers=tuple(StoredProvider.read(store, name) for name in store.providers),
+        providers=tuple(StoredProvider.read(store, name) for name in whole),
+        n_measured=n_measured,
         audits=audits,
-        damage=_damage(store, store.providers) if verify else None,
+        by_tag=tags,
+        damage=tuple(line for lines in damage.values() for line in lines) if verify else None,
     )
 
 
-def _damage(store: SimilarityStore, names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(line for name in names for line in store.verify(name))
+def _damage(store: SimilarityStore, name: str) -> list[str]:
+    """Return a line for each damaged part of a provider, or one where it cannot be read at all."""
+    try:
+        return store.verify(name)
+    except StoreError as error:
+        return [str(error)]

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from dafm_core.errors import OptionError, closest
 
-if TYPE_CHECKING:
-    from dafm_core.contract.provider import Provider
-    from dafm_core.datasets.base import Dataset
-    from dafm_core.fusion.base import Fuser
+Factory: TypeAlias = str | Callable[..., Any]
+"""``"module:attr"``, imported on first use, or a callable. What it returns is checked when it is
+made, in ``catalog.py``: the contract stands below datasets and fusers, and cannot import them.
+"""
 
 API_VERSION = 2
 """Version of the plugin contract; a plugin states its own as ``dafm_api_version``.
@@ -102,7 +102,7 @@ class ProviderInfo:
 
     name: str
     summary: str
-    factory: str | Callable[..., Provider]
+    factory: Factory
     references: References = "one"
     citation: str = ""
     licence: str = ""
@@ -145,12 +145,12 @@ class FuserInfo:
         ``"module:attr"`` or a callable; called with the options as keywords, returns a Fuser.
     kind : {"single", "static", "learned"}
         ``single`` keeps one provider; a static rule has at most a weight per provider or a
-        constant to tune.
+        constant to tune, or weights that were fixed before it saw the data.
     """
 
     name: str
     summary: str
-    factory: str | Callable[..., Fuser]
+    factory: Factory
     kind: Kind
     citation: str = ""
     options: tuple[Option, ...] = ()
@@ -175,7 +175,7 @@ class DatasetInfo:
 
     name: str
     summary: str
-    factory: str | Callable[..., Dataset]
+    factory: Factory
     splits: tuple[str, ...] = ()
     needs_path: bool = True
     citation: str = ""

@@ -1,8 +1,8 @@
-"""The contract between dafm and a frozen CIR model: what a plugin describes, and what it computes.
+"""What a frozen CIR model computes for dafm: the two kinds of provider.
 
-A plugin lists :class:`ProviderInfo` descriptions, which are cheap; the factory they name is
-imported only when the provider is used. The boundary type is NumPy: core never sees a model's
-framework. Nothing here loads or scores anything (see ``plugins.py`` and ``scoring.py``).
+The boundary type is NumPy: core never sees a model's framework. How a provider is described and
+listed is in ``descriptions.py``; nothing here loads or scores anything (see ``catalog.py`` and
+``scoring/``).
 """
 
 from __future__ import annotations
@@ -13,22 +13,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.contract.descriptions import API_VERSION, Option, ProviderInfo, parse_options
 from dafm_core.contract.items import ImageRef, Query
-
-__all__ = [
-    "API_VERSION",
-    "EncodingProvider",
-    "Features",
-    "Option",
-    "Provider",
-    "ProviderInfo",
-    "Query",
-    "Similarity",
-    "SimilarityProvider",
-    "is_encoding",
-    "parse_options",
-]
 
 Features: TypeAlias = NDArray[np.float32]
 """One item per row, any trailing shape: ``(n, D)`` vectors, ``(n, T, D)`` tokens, ``(n, 0)`` for
@@ -45,7 +30,8 @@ class SimilarityProvider(Protocol):
 
     A provider may also have ``fingerprint``, a mapping of strings that decides its output
     (checkpoint sha256, preprocessing, text template); it is written into the passport and keys the
-    cache of gallery features.
+    cache of gallery features. It may have ``references``, as ``ProviderInfo`` has, where that
+    depends on its options or nothing describes it: ``"one"`` by default, ``"any"`` or ``"none"``.
     """
 
     def similarity(self, queries: Sequence[Query], gallery: Sequence[ImageRef]) -> Similarity:

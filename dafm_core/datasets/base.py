@@ -141,11 +141,14 @@ class Dataset:
     @cached_property
     def excluded(self) -> Ragged:
         """Gallery columns removed from each query's ranking; a target is never among them."""
-        rows = zip(self._removed(), self.targets, strict=True)
+        rows = zip(self.removed, self.targets, strict=True)
         return Ragged.from_rows([np.setdiff1d(row, target) for row, target in rows])
 
-    def _removed(self) -> Ragged:
-        """Return the excluded columns, and all that are no candidates where a query has its own."""
+    @cached_property
+    def removed(self) -> Ragged:
+        """Gallery columns that a query does not rank, whatever its targets: excluded ones, and all
+        others than its candidates where it has its own.
+        """
         excluded = self.columns("excluded")
         listed = self.queries["candidates"].to_list()
         if all(ids is None for ids in listed):
@@ -163,7 +166,7 @@ class Dataset:
     @cached_property
     def subsets(self) -> Ragged:
         """Gallery columns of each query's hard candidates: excluded ones out, its targets in."""
-        rows = zip(self.columns("subset"), self._removed(), self.targets, strict=True)
+        rows = zip(self.columns("subset"), self.removed, self.targets, strict=True)
         return Ragged.from_rows(
             [np.union1d(np.setdiff1d(s, e), t) if len(s) else s for s, e, t in rows]
         )
@@ -284,13 +287,17 @@ class Dataset:
                 f"{self.protocol}: {len(torn)} queries exclude their own target, which stays in "
                 f"the ranking: {_some(torn)}"
             )
-        has_target = self.targets.counts > 0
-        if has_target.any() and not has_target.all():
-            lacking = [self.query_ids[row] for row in np.flatnonzero(~has_target)]
-            lines.append(
-                f"{self.protocol}: {len(lacking)} of {self.n_queries} queries have no target in "
-                f"the gallery: {_some(lacking)}"
-            )
+        named = (self.queries["targets"].list.len() > 0).to_numpy()
+        for rows, what in (
+            (named & (self.targets.counts == 0), "have no target in the gallery"),
+            (~named & named.any(), "name no target and are not measured"),
+        ):
+            lacking = [self.query_ids[row] for row in np.flatnonzero(rows)]
+            if lacking:
+                lines.append(
+                    f"{self.protocol}: {len(lacking)} of {self.n_queries} queries {what}: "
+                    f"{_some(lacking)}"
+                )
         return lines
 
 

@@ -122,6 +122,14 @@ class Benchmark:
             f"submit: {self.name} metric {metric!r}{closest(str(metric), self.server_metrics)}"
         )
 
+    def image_id(self, value: str | int) -> str:
+        """Return the image id that a server takes a value of a file for.
+
+        Where ids are numbers, ``"007"`` is read as 7.
+        """
+        is_number = self.id_type is int and isinstance(value, str) and value.isdecimal()
+        return str(int(value)) if is_number else str(value)
+
     @property
     def server_metrics(self) -> tuple[str, ...]:
         """Values that the key ``metric`` may have; empty where files have no such key."""
@@ -147,7 +155,9 @@ _CIRR: Final = Benchmark(
     name="cirr",
     header=MappingProxyType({"version": "rc2"}),
     files=(
-        ServerFile(name="recall.json", metric="recall", depth=50, decides=("recall", "hit", "map")),
+        ServerFile(
+            name="recall.json", metric="recall", depth=50, decides=("recall", "hit", "map", "first")
+        ),
         ServerFile(
             name="recall_subset.json",
             metric="recall_subset",
@@ -160,7 +170,7 @@ _CIRR: Final = Benchmark(
 _CIRCO: Final = Benchmark(
     name="circo",
     id_type=int,
-    files=(ServerFile(name="circo.json", depth=50, decides=("recall", "hit", "map")),),
+    files=(ServerFile(name="circo.json", depth=50, decides=("recall", "hit", "map", "first")),),
 )
 _FASHIONIQ: Final = Benchmark(
     name="fashioniq",

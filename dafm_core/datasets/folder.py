@@ -51,7 +51,8 @@ def load(path: str | Path, *, split: str | None = None) -> Dataset:
     -------
     Dataset
         Protocol ``folder-NAME`` after the folder's name. Metrics follow from what the table has:
-        rsubset@K where there are subsets, map@K where a query has several targets.
+        rsubset@K where there are subsets, map@K where a query has several targets, ndcg@K where
+        targets have grades.
 
     Raises
     ------
@@ -175,7 +176,7 @@ def _split(cell: str) -> list[str]:
 
 def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        yield from pl.read_parquet(path).iter_rows(named=True)
+        yield from pl.read_parquet(path, glob=False).iter_rows(named=True)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DatasetError(f"{path}: expected a parquet table ({error}).") from None
 
@@ -189,6 +190,8 @@ def _metrics(queries: pl.DataFrame) -> tuple[str, ...]:
         metrics += [f"rsubset@{k}" for k in (1, 2, 3)]
     if (queries["targets"].list.len() > 1).any():
         metrics += [f"map@{k}" for k in (5, 10, 50)]
+    if queries["grades"].null_count() < queries.height:
+        metrics += [f"ndcg@{k}" for k in (5, 10, 50)]
     return tuple(metrics)
 
 

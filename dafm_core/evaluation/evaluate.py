@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dafm_core.datasets.base import Dataset
-from dafm_core.errors import AlignmentError
+from dafm_core.errors import AlignmentError, OptionError, closest
 from dafm_core.fusion.base import Fuser, refuse_fitted
 from dafm_core.ground.ids import Ids
 from dafm_core.metrics.spec import measure, parse_metrics
@@ -35,7 +35,8 @@ class Evaluation:
     metrics : tuple of str
         Columns of the frame, the headline first.
     frame : polars.DataFrame
-        ``query_id, group`` and one float64 column in [0, 1] per metric.
+        ``query_id, group``, ``tags`` where the dataset has any, and one float64 column in [0, 1]
+        per metric.
     """
 
     name: str
@@ -53,7 +54,10 @@ class Evaluation:
     ) -> Evaluation:
         """Return the evaluation with these values, (n_queries, n_metrics)."""
         columns = [pl.Series(metric, values[:, m]) for m, metric in enumerate(metrics)]
-        frame = dataset.queries.select("query_id", "group").with_columns(columns)
+        about = ["query_id", "group"]
+        if (dataset.queries["tags"].list.len() > 0).any():
+            about.append("tags")
+        frame = dataset.queries.select(about).with_columns(columns)
         return cls(name, dataset.protocol, tuple(metrics), frame)
 
     @property
@@ -61,6 +65,28 @@ class Evaluation:
         """Mean over queries of each metric, in [0, 1]."""
         means = self.per_query.mean(axis=0)
         return dict(zip(self.metrics, means.tolist(), strict=True))
+
+    def by_tag(self, metric: str) -> dict[str, float]:
+        """Return the mean of a metric over the queries of each tag, in [0, 1], sorted by tag.
+
+        A query with several tags counts for each of them; empty where no query has a tag.
+
+        Raises
+        ------
+        OptionError
+            If the evaluation has no such metric.
+
+        References
+        ----------
+        CIRCO's mAP@10 by semantic aspect: https://github.com/miccunifi/CIRCO.
+        """
+        if metric not in self.metrics:
+            raise OptionError(f"{self.name}: metric {metric!r}{closest(metric, self.metrics)}")
+        if "tags" not in self.frame.columns:
+            return {}
+        rows = self.frame.select("tags", metric).explode("tags").drop_nulls("tags")
+        means = rows.group_by("tags").agg(pl.col(metric).mean()).sort("tags")
+        return dict(means.iter_rows())
 
     @property
     def per_query(self) -> NDArray[np.float64]:
@@ -161,12 +187,24 @@ def combine(name: str, parts: Iterable[Evaluation], dataset: Dataset) -> Evaluat
     return Evaluation(name, dataset.protocol, evaluations[0].metrics, ordered)
 
 
+def by_tag(
+    evaluations: Mapping[str, Evaluation], metrics: Sequence[str]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return tag -> name of the evaluation -> metric -> mean over its queries, in percent."""
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for metric in metrics:
+        for name, evaluation in evaluations.items():
+            for tag, value in evaluation.by_tag(metric).items():
+                table.setdefault(tag, {}).setdefault(name, {})[metric] = 100 * value
+    return table
+
+
 def oracle(evaluations: Mapping[str, Evaluation], *, name: str = "oracle") -> Evaluation:
     """Return the evaluation of whoever knows, per query and metric, which ranking is best."""
     parts = list(evaluations.values())
     best = np.maximum.reduce([part.per_query for part in parts])
     columns = [pl.Series(metric, best[:, m]) for m, metric in enumerate(parts[0].metrics)]
-    frame = parts[0].frame.select("query_id", "group").with_columns(columns)
+    frame = parts[0].frame.with_columns(columns)
     return Evaluation(name, parts[0].protocol, parts[0].metrics, frame)
 
 

@@ -30,7 +30,7 @@ INDEX_NAMES: Final = ("__index_level_0__", "Unnamed: 0", "index", "")
 
 def read_parquet(path: Path, request: Request) -> Content:
     """Return a wide or a long table."""
-    return table_content(path, pl.read_parquet(path), request)
+    return table_content(path, pl.read_parquet(path, glob=False), request)
 
 
 def read_csv(path: Path, request: Request) -> Content:

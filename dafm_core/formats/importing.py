@@ -16,13 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.datasets.base import Dataset
-from dafm_core.errors import OptionError, SimilarityError, StoreError, closest
+from dafm_core.errors import OptionError, SimilarityError, StoreError, SubmissionError, closest
 from dafm_core.formats.alignment import ProductRows, align_features, align_matrix, with_ids
 from dafm_core.formats.content import Order, RankedLists, Request
+from dafm_core.formats.json_lists import read_submission
 from dafm_core.formats.lists import ListedScores, is_excluded
 from dafm_core.formats.matching import parse_rule
 from dafm_core.formats.readers import read, read_features, suffix_of
 from dafm_core.scoring.neighbours import nearest_neighbours
+from dafm_core.store.shortlist import Shortlist
 from dafm_core.store.store import SimilarityStore
 from dafm_core.wrapping.checkpoints import sha256_of
 
@@ -194,7 +196,7 @@ def import_scores(
         "source": "imported",
         "fingerprint": dict(facts or {}),
         "options": options | ({"ids": rule} if rule else {}),
-        "files": files,
+        "sources": files,
     }
     if isinstance(rows, ListedScores):
         passport["truncated_at"] = rows.truncated_at
@@ -265,7 +267,7 @@ def import_features(
         "source": "imported",
         "fingerprint": dict(facts or {}),
         "options": {"measure": measure} | ({"ids": rule} if rule else {}),
-        "files": {
+        "sources": {
             "queries": _file_facts(paths[0], query_key),
             "gallery": _file_facts(paths[1], gallery_key),
             **_list_facts(query_ids=query_ids, gallery_ids=gallery_ids),
@@ -280,6 +282,36 @@ def import_features(
         overwrite=overwrite,
         features=offered,
     )
+
+
+def import_subset_file(store: SimilarityStore, name: str, path: str | Path) -> None:
+    """Put a model's own ranking of the subsets beside its rows: CIRR's second file.
+
+    It decides ``rsubset@K`` of this provider and nothing else.
+
+    Raises
+    ------
+    SubmissionError
+        If the file is malformed, or ranks the gallery.
+    AlignmentError
+        If ids are unknown, a list names an image twice, or a query has no list.
+    StoreError
+        If the store has no such provider.
+    """
+    path = Path(path)
+    lists = read_submission(path)
+    if not lists.file.within_subset:
+        raise SubmissionError(
+            f"{path}: ranks the gallery, not each query's subset. Import it as the provider's rows."
+        )
+    listed = ListedScores.align(lists.frame(), store.dataset, where=str(path))
+    shortlist = Shortlist(
+        listed.columns.offsets,
+        listed.columns.values,
+        listed.scores.astype(np.float32),
+        listed.n_gallery,
+    )
+    store.write_subset(name, shortlist, sources={"subset": _file_facts(path)})
 
 
 def _file_facts(path: Path, key: str | None = None) -> dict[str, str]:

@@ -80,7 +80,7 @@ def read_submission(path: str | Path) -> SubmissionLists:
 
 def submission_lists(path: Path, content: Mapping[str, Any]) -> SubmissionLists:
     """Return the lists in a submission file's content; see :func:`read_submission`."""
-    benchmark = _benchmark_of(content)
+    benchmark = benchmark_of(content)
     metric = content.get("metric")
     if metric is not None and metric not in benchmark.server_metrics:
         raise SubmissionError(
@@ -94,11 +94,11 @@ def submission_lists(path: Path, content: Mapping[str, Any]) -> SubmissionLists:
             raise SubmissionError(
                 f"{path}: query {query!r}: expected a list of image ids, got {str(ids)[:60]}."
             )
-        lists[query] = [str(i) for i in ids]
+        lists[query] = [benchmark.image_id(i) for i in ids]
     return SubmissionLists(path=path, benchmark=benchmark, file=benchmark.file(metric), lists=lists)
 
 
-def _benchmark_of(content: Mapping[str, Any]) -> Benchmark:
+def benchmark_of(content: Mapping[str, Any]) -> Benchmark:
     """Return the benchmark whose files have the keys of this one beside the queries."""
     with_metric = "metric" in content and content["metric"] is not None
     known = (BENCHMARKS[name] for name in SERVERS)

@@ -102,7 +102,7 @@ def write_submission(
     for query, ids in lists.items():
         content[query] = [_as_number(i) for i in ids] if benchmark.id_type is int else ids
     text = json.dumps(content, separators=(",", ":"))
-    findings = lint_content(content, dataset, n_bytes=len(text.encode()))
+    findings = lint_content(content, dataset, n_bytes=len(text.encode())).errors
     if findings:
         more = f" (and {len(findings) - 1} more findings)" if len(findings) > 1 else ""
         raise SubmissionError(f"{path}: not written: {findings[0]}{more}.")
@@ -119,8 +119,9 @@ def rank(
 ) -> dict[str, list[str]]:
     """Return each query's best candidates, best first, in the dataset's order of queries.
 
-    Excluded candidates are left out; with ``within_subset`` only members of the query's subset
-    are ranked. Ties are broken by a hash of the image id.
+    Excluded images, and others than the query's own candidates, are left out; with
+    ``within_subset`` only members of the query's subset are ranked. Ties are broken by a hash of
+    the image id.
 
     Raises
     ------
@@ -135,7 +136,7 @@ def rank(
             f"submit: the scores' gallery of {len(gallery)} is not {dataset.protocol}'s "
             f"of {dataset.n_gallery}. Score this split."
         )
-    excluded = Ragged.from_ids(dataset.queries["excluded"].to_list(), gallery.place)
+    removed = dataset.removed.relabel(gallery.positions(dataset.gallery_ids))
     members = Ragged.from_ids(dataset.queries["subset"].to_list(), gallery.place)
     places = tie_places(gallery)
     lists: dict[str, list[str]] = {}
@@ -150,7 +151,7 @@ def rank(
                 )
             row = queries.place[query_id]
             ranked = row_scores.copy()
-            ranked[excluded[row]] = -np.inf
+            ranked[removed[row]] = -np.inf
             if within_subset:
                 pool = np.unique(members[row])
                 best = pool[best_ranked(ranked[pool], places[pool], depth)]

@@ -103,6 +103,28 @@ def average_precision(ranks: TargetRanks, *, k: int) -> PerQuery:
     return _sum_by_query(ranks, precision) / np.minimum(k, ranks.n_targets)
 
 
+def discounted_gain(ranks: TargetRanks, *, k: int) -> PerQuery:
+    """Return the expected normalised discounted cumulative gain of the first ``k`` candidates.
+
+    A target at rank i adds its grade over log2(i + 1); 1 is what the best order of all targets
+    gets, those outside the gallery included. Without grades every target counts 1. Grades enter
+    as they are, as in trec_eval, and not as powers of two.
+
+    References
+    ----------
+    Järvelin and Kekäläinen, Cumulated Gain-based Evaluation of IR Techniques, TOIS 2002.
+    """
+    sums = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(2, k + 2)))])  # (k + 1,)
+    first, last = np.minimum(ranks.greater, k), np.minimum(ranks.greater + ranks.tied, k)
+    discounts = (sums[last] - sums[first]) / ranks.tied  # mean over the places of the tie
+    if ranks.grades is None:
+        ideal: PerQuery = sums[np.minimum(ranks.n_targets, k)]
+        return _sum_by_query(ranks, discounts) / ideal
+    best = -np.sort(-ranks.all_grades, axis=1)[:, :k]  # (Q, <= k)
+    ideal = best @ np.diff(sums)[: best.shape[1]]
+    return _sum_by_query(ranks, ranks.grades * discounts) / ideal
+
+
 def _sum_by_query(ranks: TargetRanks, values: PerQuery) -> PerQuery:
     return np.bincount(ranks.rows, values, ranks.n_queries).astype(np.float64)  # ints where empty
 

@@ -8,7 +8,7 @@ of tied candidates, and follows from these counts in closed form (``functional.p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,22 @@ from dafm_core.errors import AlignmentError, DatasetError, SimilarityError
 from dafm_core.ground.ragged import Ragged
 
 Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Grades:
+    """What each target of some queries counts, where that differs.
+
+    Parameters
+    ----------
+    ranked : ndarray of shape (n_targets in the gallery,), float64
+        Above 0; query after query, as the columns of the targets.
+    every : ndarray of shape (n_queries, most targets of a query), float64
+        Of all targets, in the gallery or not, filled up with 0.
+    """
+
+    ranked: NDArray[np.float64]
+    every: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +54,11 @@ class TargetRanks:
         The same counts among the query's own targets.
     n_targets : ndarray of shape (n_queries,), int64
         Every target of the query, ranked or not; at least 1.
+    grades : ndarray of shape (n_ranked,), float64, or None
+        What each target counts, above 0; None where all count the same.
+    all_grades : ndarray of shape (n_queries, most targets of a query), float64
+        Of every target of the query, ranked or not, filled up with 0; without columns where
+        ``grades`` is None.
     """
 
     rows: Counts
@@ -46,6 +67,8 @@ class TargetRanks:
     targets_greater: Counts
     targets_tied: Counts
     n_targets: Counts
+    grades: NDArray[np.float64] | None = None
+    all_grades: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
 
     @property
     def n_queries(self) -> int:
@@ -57,6 +80,8 @@ class TargetRanks:
         """Return the ranks of several tiles, in their order."""
         starts = np.cumsum([0, *(part.n_queries for part in parts)])[:-1]
         rows = [part.rows + start for part, start in zip(parts, starts, strict=True)]
+        grades = [part.grades for part in parts if part.grades is not None]
+        width = max((part.all_grades.shape[1] for part in parts), default=0)
         return cls(
             np.concatenate(rows),
             np.concatenate([part.greater for part in parts]),
@@ -64,6 +89,13 @@ class TargetRanks:
             np.concatenate([part.targets_greater for part in parts]),
             np.concatenate([part.targets_tied for part in parts]),
             np.concatenate([part.n_targets for part in parts]),
+            np.concatenate(grades) if len(grades) == len(parts) else None,
+            np.concatenate(
+                [
+                    np.pad(part.all_grades, ((0, 0), (0, width - part.all_grades.shape[1])))
+                    for part in parts
+                ]
+            ),
         )
 
 
@@ -102,6 +134,7 @@ def rank_targets(
     *,
     within: Ragged | None = None,
     n_targets: NDArray[np.int64] | None = None,
+    grades: Grades | None = None,
 ) -> TargetRanks:
     """Count, for every target, the candidates above it and level with it.
 
@@ -115,6 +148,8 @@ def rank_targets(
         Rank only these columns against each other (a subset that holds the targets).
     n_targets : ndarray of shape (n_queries,), optional
         Number of targets where some are not in the gallery; by default ``targets.counts``.
+    grades : Grades, optional
+        Where targets do not all count the same.
 
     Raises
     ------
@@ -170,6 +205,8 @@ def rank_targets(
         targets_greater[ranked],
         targets_tied[ranked],
         counts,
+        None if grades is None else grades.ranked[ranked[filled]],
+        np.empty((len(counts), 0)) if grades is None else grades.every,
     )
 
 

@@ -25,6 +25,7 @@ _AT_K: Final[dict[str, Callable[..., PerQuery]]] = {
     "rsubset": functional.recall,
     "hit": functional.hit,
     "map": functional.average_precision,
+    "ndcg": functional.discounted_gain,
 }
 _MEANS: Final[dict[str, tuple[str, ...]]] = {
     "rmean": ("recall@5", "rsubset@1"),
@@ -36,6 +37,7 @@ _LABELS: Final = {
     "rsubset": "Rs",
     "hit": "Hit",
     "map": "mAP",
+    "ndcg": "nDCG",
     "rmean": "Rmean",
     "rmean-fashioniq": "Rmean",
     "mean": "Mean",
@@ -44,7 +46,11 @@ _LABELS: Final = {
 """What tables and sentences call a family or a metric; ``mean`` is that of a table's metrics."""
 _FAMILIES: Final = {_LABELS[family].lower(): family for family in _AT_K}
 EXAMPLES: Final = (
-    *(f"{family}@{k}" for family in ("recall", "hit", "map", "first") for k in (1, 5, 10, 25, 50)),
+    *(
+        f"{family}@{k}"
+        for family in ("recall", "hit", "map", "ndcg", "first")
+        for k in (1, 5, 10, 25, 50)
+    ),
     *(f"rsubset@{k}" for k in (1, 2, 3)),
     "mrr",
     *_MEANS,
@@ -59,16 +65,20 @@ class Metric:
     Parameters
     ----------
     name : str
-        ``recall@K``, ``rsubset@K``, ``hit@K``, ``map@K``, ``mrr``, ``first@K`` (CIRCO's Recall@K:
-        whether the first-named target is among the first K), ``rmean`` (CIRR: the mean of recall@5
+        ``recall@K``, ``rsubset@K``, ``hit@K``, ``map@K``, ``ndcg@K`` (by the targets' grades),
+        ``mrr``, ``first@K`` (CIRCO's Recall@K: whether the first-named target is among the first
+        K), ``rmean`` (CIRR: the mean of recall@5
         and rsubset@1) or ``rmean-fashioniq`` (the mean of recall@10 and recall@50; the mean over
         the three categories is FashionIQ's Rmean).
     needs : tuple of {"subset", "first"}
         What it looks at besides the ranks in the gallery.
+    mean_of : tuple of str
+        The metrics that it is the mean of; empty for most.
     """
 
     name: str
     needs: tuple[Needs, ...] = ()
+    mean_of: tuple[str, ...] = ()
     compute: Callable[[Places], PerQuery]
 
     def __call__(self, places: Places) -> PerQuery:
@@ -152,4 +162,6 @@ def _mean_of(name: str, parts: list[Metric]) -> Metric:
         return total / len(parts)
 
     needs = tuple(dict.fromkeys(need for part in parts for need in part.needs))
-    return Metric(name=name, needs=needs, compute=compute)
+    return Metric(
+        name=name, needs=needs, mean_of=tuple(part.name for part in parts), compute=compute
+    )

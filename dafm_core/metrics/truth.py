@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import DatasetError
 from dafm_core.ground.ragged import Ragged
-from dafm_core.metrics.ranking import Places, rank_targets
+from dafm_core.metrics.ranking import Grades, Places, rank_targets
 from dafm_core.metrics.spec import Metric, Needs, measure
 
 
@@ -27,6 +27,8 @@ class Truth:
         The target that a query names first, or nothing where that is not in the gallery.
     n_targets : ndarray of shape (n_queries,), int64
         Distinct targets named by the dataset, in the gallery or not.
+    grades : Grades or None
+        What each target counts; None where all targets count the same.
     """
 
     targets: Ragged
@@ -34,6 +36,7 @@ class Truth:
     excluded: Ragged
     first: Ragged
     n_targets: NDArray[np.int64]
+    grades: Grades | None = None
 
     @classmethod
     def of(cls, dataset: Dataset) -> Truth:
@@ -49,6 +52,7 @@ class Truth:
             excluded=dataset.excluded,
             first=Ragged.from_ids(first, dataset.gallery_ids.place),
             n_targets=named.astype(np.int64),
+            grades=_grades(dataset, targets),
         )
 
     def part(self, rows: slice) -> Truth:
@@ -59,7 +63,14 @@ class Truth:
             self.excluded.part(rows),
             self.first.part(rows),
             self.n_targets[rows],
+            self._grades_of(rows),
         )
+
+    def _grades_of(self, rows: slice) -> Grades | None:
+        if self.grades is None:
+            return None
+        offsets = self.targets.offsets[rows.start : rows.stop + 1]
+        return Grades(self.grades.ranked[offsets[0] : offsets[-1]], self.grades.every[rows])
 
     def places(self, scores: NDArray[Any], *, only: Collection[Needs] | None = None) -> Places:
         """Return where the targets stand under some scores.
@@ -83,7 +94,7 @@ class Truth:
             scores = scores.copy()
             scores[cells] = -np.inf
         wanted = {"subset", "first"} if only is None else set(only)
-        gallery = rank_targets(scores, self.targets, n_targets=self.n_targets)
+        gallery = rank_targets(scores, self.targets, n_targets=self.n_targets, grades=self.grades)
         first = gallery
         if "first" in wanted and (self.n_targets > 1).any():
             first = rank_targets(scores, self.first, n_targets=np.minimum(self.n_targets, 1))
@@ -100,6 +111,24 @@ class Truth:
         """
         only = {need for metric in metrics for need in metric.needs}
         return measure(self.places(scores, only=only), metrics)
+
+
+def _grades(dataset: Dataset, targets: Ragged) -> Grades | None:
+    """Return what every target counts; one that stands twice, the most it is given."""
+    columns = dataset.queries.select("targets", "grades")
+    if columns["grades"].null_count() == len(columns):
+        return None
+    place, ranked, every = dataset.gallery_ids.place, [], []
+    for (ids, given), in_gallery in zip(columns.iter_rows(), targets, strict=True):
+        counts: dict[str, float] = {}
+        for image_id, grade in zip(ids, given or [1.0] * len(ids), strict=True):
+            counts[image_id] = max(grade, counts.get(image_id, 0.0))
+        by_column = {place[i]: grade for i, grade in counts.items() if i in place}
+        ranked += [by_column[column] for column in in_gallery.tolist()]
+        every.append(list(counts.values()))
+    width = max(map(len, every), default=0)
+    filled = [grades + [0.0] * (width - len(grades)) for grades in every]
+    return Grades(np.array(ranked, np.float64), np.array(filled, np.float64).reshape(-1, width))
 
 
 def require_truth(dataset: Dataset, truth: Truth, metrics: Sequence[Metric]) -> None:

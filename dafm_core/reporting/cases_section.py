@@ -33,6 +33,7 @@ class View:
     """What the template shows; ``payload`` is the JSON that ``cases.js`` reads."""
 
     note: str
+    notes: tuple[str, ...]
     payload: dict[str, Any]
 
 
@@ -60,6 +61,7 @@ def cases_section(
     pictures = embed_thumbnails(shown, images or {}, budget=thumbnail_budget if images else 0)
     view = View(
         note=_thumbnail_note(pictures, len(shown), thumbnail_budget) if images else "",
+        notes=cases.notes,
         payload=_payload(cases, shown, pictures.uris, captions or {}),
     )
     return Section(id="cases", title="Cases", view=view, scripts=("cases.js",))

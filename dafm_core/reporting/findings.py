@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from dafm_core.comparison.audit import Audits, Headroom, Resolution
@@ -84,6 +85,21 @@ def singles_table(audits: Audits) -> Table:
         f"Single models: what each adds ({metric}), and what ties are worth.",
         _SINGLES_COLUMNS,
         rows,
+    )
+
+
+def tags_table(values: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+    """Return the singles by tag, on mAP@10 as CIRCO reports it, else on the headline metric."""
+    rows = next(iter(values.values()))
+    metrics = list(next(iter(rows.values())))
+    metric = "map@10" if "map@10" in metrics else metrics[0]
+    return table(
+        f"Single models by tag, {metric_label(metric)}",
+        ("Model", *values),
+        [
+            [text_cell(name), *(percent_cell(values[tag][name][metric] / 100) for tag in values)]
+            for name in rows
+        ],
     )
 
 

@@ -16,13 +16,14 @@ from dafm_core.reporting.cells import (
     table,
     text_cell,
 )
-from dafm_core.reporting.findings import findings, headroom_table, singles_table
+from dafm_core.reporting.findings import findings, headroom_table, singles_table, tags_table
 from dafm_core.reporting.tables import comparison_table, difference_table
-from dafm_core.reporting.terminal import print_table, say, say_all
+from dafm_core.reporting.terminal import print_notes, print_table, say, say_all
 
 
 def print_comparison(comparison: Comparison) -> None:
     """Print a comparison: all rows, what learned fusers gain on the best rule, audits, verdict."""
+    print_notes(comparison.notes)
     print_table(comparison_table(comparison))
     learned = [row for row in comparison.rows if row.kind == "learned"]
     if learned:
@@ -41,7 +42,8 @@ def print_inspection(inspection: Inspection) -> None:
     counts = f"{inspection.n_queries} queries in {inspection.n_groups} groups"
     unfinished = [f"unfinished: {name}" for name in inspection.unfinished]
     say(f"{inspection.store}: {inspection.protocol}, {counts} x {inspection.n_gallery} images")
-    say_all([*inspection.problems, *unfinished])
+    print_notes(inspection.problems)
+    say_all(unfinished)
     if inspection.providers:
         print_table(_providers_table(inspection.providers))
     if inspection.damage is not None:
@@ -49,10 +51,15 @@ def print_inspection(inspection: Inspection) -> None:
     if not inspection.providers:
         say("no providers: no matrix is complete, so nothing can be measured here")
     elif inspection.audits is None:
-        say("no targets: nothing can be measured here")
+        say("no query names a target: nothing can be measured here")
     else:
         say()
+        if inspection.n_measured < inspection.n_queries:
+            say(f"measured on {inspection.n_measured} of {inspection.n_queries} queries")
         print_table(headroom_table(inspection.audits))
+        if inspection.by_tag:
+            say()
+            print_table(tags_table(inspection.by_tag))
         say()
         print_table(singles_table(inspection.audits))
         say()

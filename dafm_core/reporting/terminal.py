@@ -40,6 +40,12 @@ def say_all(sentences: Sequence[str], *, style: str = "") -> None:
         _console().print(Text(printable(sentence), style=style))
 
 
+def print_notes(notes: Sequence[str]) -> None:
+    """Print what a dataset names in vain, before any number that depends on it."""
+    for line in notes:
+        say(f"note: {line}")
+
+
 def print_json(value: Any, *, indent: int | None = 1) -> None:
     """Print JSON; a NaN or an infinity is a ValueError, because other programs cannot read it."""
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)

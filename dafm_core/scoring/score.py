@@ -8,18 +8,18 @@ back from a provider is checked here, at the boundary, and nowhere else.
 from __future__ import annotations
 
 import logging
-import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, cast
+from typing import Any, Literal, Protocol, TypeAlias, cast, get_args
 
 import numpy as np
 
 from dafm_core.catalog import PluginCatalog, find
+from dafm_core.contract.descriptions import References
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import (
     EncodingProvider,
@@ -30,7 +30,8 @@ from dafm_core.contract.provider import (
     is_encoding,
 )
 from dafm_core.datasets.base import Dataset
-from dafm_core.errors import DafmError, ImageError, ProviderError, SimilarityError
+from dafm_core.errors import DafmError, DatasetError, ImageError, ProviderError, SimilarityError
+from dafm_core.ground.platform import peak_memory_bytes
 from dafm_core.scoring.feature_cache import cached_features
 from dafm_core.scoring.neighbours import nearest_neighbours
 from dafm_core.store.stack import SimilarityStack
@@ -101,13 +102,14 @@ def score(
         As for :func:`score_provider`, and for unknown names.
     """
     opened = None
-    for name, (provider, options) in _named(providers, catalog).items():
+    for name, (provider, options, references) in _named(providers, catalog).items():
         opened = score_provider(
             dataset,
             name,
             provider,
             store=store,
             options=options,
+            references=references,
             progress=progress,
             **settings,
         )
@@ -123,6 +125,7 @@ def score_provider(
     *,
     store: str | Path,
     options: Mapping[str, str] | None = None,
+    references: References | None = None,
     dtype: str = "float32",
     block_rows: int = 256,
     on_missing: MissingPolicy = "error",
@@ -141,6 +144,9 @@ def score_provider(
     store : path
     options : mapping of str
         The ``--set`` options, for the passport.
+    references : {"one", "any", "none"}, optional
+        How many reference images the provider takes, as its description says; an attribute
+        ``references`` of the provider itself goes before, and without either it is one.
     dtype : {"float32", "float16"}
     block_rows : int, default=256
         Queries scored and written at a time.
@@ -156,6 +162,9 @@ def score_provider(
 
     Raises
     ------
+    DatasetError
+        If the provider needs exactly one reference image, and a query has none or several; nothing
+        is scored then.
     ProviderError
         If the provider raises; finished blocks are kept.
     SimilarityError
@@ -165,6 +174,7 @@ def score_provider(
     StoreError
         As for :meth:`SimilarityStore.writer`.
     """
+    check_references(dataset, name, getattr(provider, "references", references or "one"))
     job = _Job(dataset, name, provider, _broken_images(dataset, on_missing, progress))
     passport = job.passport() | {"options": dict(options or {})}
     with (
@@ -176,6 +186,29 @@ def score_provider(
         if not writer.complete:
             _fill(writer, job, executor, progress)
     return opened
+
+
+def check_references(dataset: Dataset, name: str, references: References) -> None:
+    """Raise DatasetError where a provider cannot take a query; names the first, and counts all.
+
+    A provider of ``"any"`` number of references, or of the text alone (``"none"``), takes every
+    query.
+    """
+    if references not in get_args(References):
+        raise ProviderError(
+            f"provider {name!r}: expected references to be {' or '.join(get_args(References))}, "
+            f"got {references!r}. Correct its description."
+        )
+    counts = dataset.queries["references"].list.len().to_numpy()
+    other = np.flatnonzero(counts != 1)
+    if references != "one" or not len(other):
+        return
+    raise DatasetError(
+        f"provider {name!r}: expected exactly one reference image per query, got "
+        f"{counts[other[0]]} for query {dataset.query_ids[other[0]]!r} ({len(other)} of "
+        f"{dataset.n_queries} queries have none or several). Leave them out of the dataset, or "
+        "use a provider whose description says references='any'."
+    )
 
 
 def _fill(writer: ScoreWriter, job: _Job, executor: Executor, progress: Progress) -> None:
@@ -194,7 +227,7 @@ def _fill(writer: ScoreWriter, job: _Job, executor: Executor, progress: Progress
     writer.add_cost(
         gallery_seconds=round(gallery_seconds, 3),
         ms_per_query=round(1000 * (time.perf_counter() - started) / max(1, n_pending), 4),
-        peak_memory_gb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
+        peak_memory_gb=round(peak_memory_bytes() / 2**30, 3),
     )
     if job.features is not None and not job.broken:
         writer.add_neighbours(nearest_neighbours(job.features))
@@ -333,21 +366,24 @@ def _broken_images(
 def _named(
     providers: Sequence[str | Provider] | Mapping[str, Provider | Mapping[str, Any]],
     catalog: PluginCatalog | None,
-) -> dict[str, tuple[Provider, dict[str, str]]]:
-    """Return providers by name, with the options for their passports; names are loaded."""
+) -> dict[str, tuple[Provider, dict[str, str], References | None]]:
+    """Return providers by name, with the options for their passports and the references that
+    their descriptions state; names are loaded.
+    """
     if isinstance(providers, Mapping):
         asked: list[tuple[str | None, str | Provider | Mapping[str, Any]]] = []
         asked += [(name, value) for name, value in providers.items()]
     else:
         asked = [(None, value) for value in providers]
-    named: dict[str, tuple[Provider, dict[str, str]]] = {}
+    named: dict[str, tuple[Provider, dict[str, str], References | None]] = {}
     for name, value in asked:
         if isinstance(value, str):
             name, value = value, {}
         if isinstance(value, Mapping):
             catalog = catalog or PluginCatalog.discover()
             options = {key: str(option) for key, option in value.items()}
-            named[str(name)] = load_with_options(catalog, str(name), options)
+            stated = find(catalog.providers, str(name), what="provider").references
+            named[str(name)] = (*load_with_options(catalog, str(name), options), stated)
             continue
         name = name or getattr(value, "name", None)
         if not isinstance(name, str):
@@ -355,7 +391,7 @@ def _named(
                 f"{type(value).__name__}: expected a provider with a 'name', got none. "
                 "Give it one, or pass {name: provider}."
             )
-        named[name] = value, {}
+        named[name] = value, {}, None
     return named
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import polars as pl
 
@@ -17,6 +17,7 @@ from dafm_core.datasets.base import QUERY_SCHEMA, Dataset
 from dafm_core.errors import StoreError
 from dafm_core.ground.files import replacing, sha256_of, write_json
 from dafm_core.ground.ids import hash_strings
+from dafm_core.store.locks import writing
 from dafm_core.store.manifest import (
     FORMAT_VERSION,
     read_manifest,
@@ -25,6 +26,9 @@ from dafm_core.store.manifest import (
     shared_facts,
     store_facts,
 )
+
+if TYPE_CHECKING:
+    from dafm_core.store.store import SimilarityStore
 
 
 def refuse(path: Path) -> NoReturn:
@@ -71,15 +75,15 @@ def check(path: Path, facts: Mapping[str, Any], dataset: Dataset) -> None:
         )
 
 
-def upgrade(path: str | Path) -> list[str]:
+def upgrade(path: str | Path) -> list[str] | None:
     """Rewrite a store of format 1 as format 2, in place; scores are not touched.
 
     Safe to repeat after a kill: ``store.json`` is written last.
 
     Returns
     -------
-    list of str
-        Providers rewritten; empty where the store is of format 2 already.
+    list of str or None
+        Providers of the store; None where it was of format 2 already.
 
     Raises
     ------
@@ -92,19 +96,23 @@ def upgrade(path: str | Path) -> list[str]:
     store = SimilarityStore.open(path)
     facts = read_manifest(path / "store.json", required=REQUIRED)
     if facts["format"] == FORMAT_VERSION:
-        return []
+        return None
     dataset = store.dataset
-    names = []
-    for folder in sorted(p.parent for p in path.glob("*/passport.json")):
-        old = read_object(folder / "passport.json")
-        if old.get("format") == FORMAT_VERSION:
-            continue
-        neighbours = folder / "neighbours.npy"
-        files = {neighbours.name: sha256_of(neighbours)} if neighbours.exists() else {}
-        passport = {**old, "format": FORMAT_VERSION, **shared_facts(dataset), "files": files}
-        write_json(folder / "passport.json", sealed(passport))
-        names.append(folder.name)
-    with replacing(path / "queries.parquet") as temporary:
-        dataset.queries.write_parquet(temporary)
-    write_json(path / "store.json", sealed(store_facts(dataset)))
-    return names
+    with writing(path, "store.json"):
+        for name in store.providers:
+            if read_object(path / name / "passport.json").get("format") != FORMAT_VERSION:
+                _upgrade_passport(store, name)
+        with replacing(path / "queries.parquet") as temporary:
+            dataset.queries.write_parquet(temporary)
+        write_json(path / "store.json", sealed(store_facts(dataset)))
+    return list(store.providers)
+
+
+def _upgrade_passport(store: SimilarityStore, name: str) -> None:
+    """Seal one provider's passport, with the hash of its neighbours and today's hashes."""
+    old = store.passport(name)
+    neighbours = store.path / name / "neighbours.npy"
+    files = {neighbours.name: sha256_of(neighbours)} if neighbours.exists() else {}
+    read = {"sources": old["files"]} if "files" in old else {}  # what an import was made from
+    facts = {"format": FORMAT_VERSION, **shared_facts(store.dataset), **read, "files": files}
+    write_json(store.path / name / "passport.json", sealed({**old, **facts}))

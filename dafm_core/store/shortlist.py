@@ -159,7 +159,7 @@ def write_shortlist(path: Path, shortlist: Shortlist, dataset: Dataset) -> None:
 def read_shortlist(path: Path, dataset: Dataset) -> Shortlist:
     """Return what :func:`write_shortlist` wrote; raise StoreError where it is damaged."""
     try:
-        frame = pl.read_parquet(path).select(list(SCHEMA))
+        frame = pl.read_parquet(path, glob=False).select(list(SCHEMA))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise StoreError(f"{path}: cannot be read ({error}). Score it again.") from None
     try:

@@ -17,7 +17,7 @@ from dafm_core.datasets.base import Dataset
 from dafm_core.errors import AlignmentError, SimilarityError
 from dafm_core.ground.groups import grouped_folds
 from dafm_core.ground.ids import Ids
-from dafm_core.metrics.ranking import Places
+from dafm_core.metrics.ranking import Places, TargetRanks, rank_targets
 from dafm_core.metrics.truth import Truth
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.shortlist import Shortlist, Unknown
@@ -40,6 +40,9 @@ class SimilarityStack:
         One per name, float16 or float32; may be memory maps.
     rows, columns : ndarray of int64
         Where the stack's queries and candidates stand in the matrices.
+    subset_lists : mapping of str to Shortlist
+        Of a provider that ranks subsets by another rule than the gallery: that ranking, which
+        decides its ``rsubset@K`` and nothing else.
     """
 
     dataset: Dataset
@@ -47,6 +50,7 @@ class SimilarityStack:
     matrices: tuple[NDArray[Any] | Shortlist, ...] = field(repr=False)
     rows: NDArray[np.int64] = field(repr=False)
     columns: NDArray[np.int64] = field(repr=False)
+    subset_lists: Mapping[str, Shortlist] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_matrices(
@@ -57,6 +61,7 @@ class SimilarityStack:
         passports: Mapping[str, Mapping[str, Any]] | None = None,
         neighbours: Mapping[str, NDArray[np.int32]] | None = None,
         unknown: Mapping[str, Unknown] | None = None,
+        subset_lists: Mapping[str, Shortlist] | None = None,
     ) -> SimilarityStack:
         """Return a stack of in-memory or memory-mapped matrices of shape (n_queries, n_gallery).
 
@@ -101,6 +106,7 @@ class SimilarityStack:
             matrices=arrays,
             rows=np.arange(shape[0]),
             columns=np.arange(shape[1]),
+            subset_lists=subset_lists or {},
         )
 
     @property
@@ -157,7 +163,40 @@ class SimilarityStack:
             truth = self.truth.part(rows)
             for k, name in enumerate(self.names):
                 tiles[name].append(truth.places(tile[:, k]))
-        return {name: Places.concatenate(places) for name, places in tiles.items()}
+        places = {name: Places.concatenate(parts) for name, parts in tiles.items()}
+        for name in places.keys() & self.subset_lists.keys():
+            places[name] = replace(places[name], subset=self._own_subset_places(name))
+        return places
+
+    def _own_subset_places(self, name: str) -> TargetRanks | None:
+        """Return where the targets stand in a provider's own ranking of the subsets."""
+        if not self.truth.subsets.counts.all():
+            return None
+        tiles = []
+        size = max(1, TILE_BYTES // (8 * self.n_gallery))
+        for start in range(0, self.n_queries, size):
+            rows = slice(start, min(start + size, self.n_queries))
+            listed = self.subset_lists[name][self.rows[rows]][:, self.columns].astype(np.float64)
+            unlisted = np.isnan(listed)
+            lowest = listed.min(axis=1, keepdims=True, initial=0.0, where=~unlisted)
+            truth = self.truth.part(rows)
+            tiles.append(
+                rank_targets(
+                    np.where(unlisted, lowest - 1, listed),
+                    truth.targets,
+                    within=truth.subsets,
+                    n_targets=truth.n_targets,
+                )
+            )
+        return TargetRanks.concatenate(tiles)
+
+    def notes(self) -> list[str]:
+        """Return what whoever reads numbers of this stack should know, a line per finding."""
+        return self.dataset.problems() + [
+            f"{self.protocol}: Rs@K of {name} is that of its own file, and not of its rows"
+            for name in self.names
+            if name in self.subset_lists
+        ]
 
     def take_queries(self, query_ids: Sequence[str]) -> SimilarityStack:
         """Return the stack with these queries, in this order.
@@ -207,6 +246,17 @@ class SimilarityStack:
         if has_target.all():
             return self
         return self.take_queries([self.query_ids[row] for row in np.flatnonzero(has_target)])
+
+    def measured(self) -> SimilarityStack:
+        """Return the stack without queries that name no target: what numbers are means over.
+
+        A target that is named and not in the gallery counts as never retrieved. Where no query
+        names one, the stack is returned as it is.
+        """
+        named = (self.dataset.queries["targets"].list.len() > 0).to_numpy()
+        if named.all() or not named.any():
+            return self
+        return self.take_queries([self.query_ids[row] for row in np.flatnonzero(named)])
 
     def split(
         self, *, test_size: float = 0.5, group_by: str = "group", seed: int = 0

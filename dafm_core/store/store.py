@@ -8,6 +8,7 @@
     STORE/NAME/shortlist.parquet  instead: query, candidate, score of the candidates listed
     STORE/NAME/neighbours.npy  optional: each candidate's nearest others, (n_gallery, M) int32
     STORE/NAME/cost.json       optional: what scoring took here; in no manifest
+    STORE/NAME/subset.json     optional: manifest of a ranking of subsets, see ``subset_file.py``
 
 A part is there when its manifest is, which is written last. Two processes may score two providers
 at the same time. How scores come about is not known here: see ``scoring/`` and ``formats/``; how a
@@ -33,9 +34,10 @@ from dafm_core.errors import AlignmentError, StoreError, closest
 from dafm_core.ground.blocks import checksum
 from dafm_core.ground.files import replacing, sha256_of, write_json
 from dafm_core.ground.ids import Ids
-from dafm_core.store import format1
+from dafm_core.store import checked, format1
 from dafm_core.store.locks import Visit, writing
 from dafm_core.store.manifest import (
+    FORMAT_VERSION,
     read_manifest,
     read_object,
     sealed,
@@ -50,6 +52,7 @@ from dafm_core.store.shortlist import (
     write_shortlist,
 )
 from dafm_core.store.stack import SimilarityStack
+from dafm_core.store.subset_file import read_subset, write_subset
 from dafm_core.store.writer import ScoreWriter, check_same, shortlist_passport
 
 AGREED_FIELDS = ("protocol", "queries_sha256", "gallery_sha256", "dataset_options", "direction")
@@ -164,11 +167,12 @@ class SimilarityStore:
     def dataset(self) -> Dataset:
         """The queries, gallery and truth; without image paths."""
         try:
-            queries = pl.read_parquet(self.path / "queries.parquet")
+            queries = pl.read_parquet(self.path / "queries.parquet", glob=False)
             if self._facts["format"] == 1:
                 queries = format1.queries_of(queries)
             queries = queries.select(list(QUERY_SCHEMA))
-            gallery = pl.read_parquet(self.path / "gallery.parquet")["image_id"].to_list()
+            listed = pl.read_parquet(self.path / "gallery.parquet", glob=False)
+            gallery = listed["image_id"].to_list()
         except (OSError, pl.exceptions.PolarsError) as error:
             raise StoreError(f"{self.path}: queries or gallery cannot be read ({error}).") from None
         except BaseException as error:  # polars raises its PanicException on damaged parquet
@@ -221,6 +225,11 @@ class SimilarityStore:
                 f"{path}: expected the passport of {name!r}, got that of "
                 f"{passport['provider']!r}: the folder was renamed or swapped. Name it back."
             )
+        if passport.get("format", 1) != self._facts["format"] == 1:
+            raise StoreError(
+                f"{path}: is of format 2, the store of format 1: an upgrade was interrupted. "
+                f"Repeat dafm upgrade {self.path}."
+            )
         for field in ("protocol", "queries_sha256", "gallery_sha256", "dataset_options"):
             if passport.get(field) != self._facts[field]:
                 raise StoreError(
@@ -255,11 +264,14 @@ class SimilarityStore:
     def neighbours(self, name: str) -> NDArray[np.int32] | None:
         """Return each candidate's nearest other candidates, (n_gallery, M), or None."""
         path = self._folder(name) / "neighbours.npy"
-        files = self.passport(name).get("files", {})
+        passport = self.passport(name)
+        is_listed = "neighbours.npy" in passport.get("files", {})
         if not path.exists():
-            if "neighbours.npy" in files:
+            if is_listed:
                 raise StoreError(f"{path}: is missing. Score {name!r} again with --overwrite.")
             return None
+        if passport.get("format") == FORMAT_VERSION and not is_listed:
+            return None  # left behind by something else: only what the passport hashes counts
         nearest = self._load(path)
         n = self._facts["n_gallery"]
         valid = nearest.ndim == 2 and len(nearest) == n and nearest.dtype.kind == "i"
@@ -270,13 +282,32 @@ class SimilarityStore:
             )
         return np.asarray(nearest, dtype=np.int32)
 
-    def stack(self, names: Sequence[str] | None = None) -> SimilarityStack:
+    def subset(self, name: str) -> Shortlist | None:
+        """Return a provider's own ranking of each query's subset, or None; see ``subset_file``."""
+        return read_subset(self._folder(name), self.dataset, self.passport(name))
+
+    def write_subset(self, name: str, lists: Shortlist, *, sources: Mapping[str, Any]) -> None:
+        """Put a ranking of subsets beside a provider's rows; errors as :meth:`writer`."""
+        self._check_name(name)
+        with writing(self.path, name):
+            write_subset(
+                self._folder(name),
+                lists,
+                self.dataset,
+                passport=self.passport(name),
+                sources=sources,
+            )
+
+    def stack(self, names: Sequence[str] | None = None, *, verify: bool = True) -> SimilarityStack:
         """Return the store's dataset with the rows of its providers, memory-mapped.
 
         Parameters
         ----------
         names : sequence of str, optional
             All complete providers by default.
+        verify : bool, default=True
+            Check rows and files against their checksums before they are used. What was found to
+            match is remembered in the cache, and not read again while it is the same files.
 
         Raises
         ------
@@ -297,18 +328,39 @@ class SimilarityStore:
                     f"{self.path}: passports disagree in {field_name!r}: {names[0]} has "
                     f"{values[names[0]]!r}, {odd[0]} has {values[odd[0]]!r}. Score one again."
                 )
+        if verify:
+            for name in names:
+                self.check(name)
         neighbours = {name: self.neighbours(name) for name in names}
+        subsets = {name: self.subset(name) for name in names}
         return SimilarityStack.from_matrices(
             {name: self.scores(name) for name in names},
             self.dataset,
             passports=passports,
             neighbours={name: ids for name, ids in neighbours.items() if ids is not None},
+            subset_lists={name: lists for name, lists in subsets.items() if lists is not None},
             unknown={
                 name: kind
                 for name, passport in passports.items()
                 if (kind := unknown_of(passport)) is not None
             },
         )
+
+    def check(self, name: str) -> None:
+        """Raise StoreError if a provider's rows or files do not match their checksums.
+
+        As :meth:`verify`, but what matched once is remembered.
+        """
+        folder = self._folder(name)
+        files = ("passport.json", "scores.npy", "shortlist.parquet", "neighbours.npy")
+        seen = checked.signature(folder, files)
+        if checked.is_remembered(folder, seen):
+            return
+        damage = self.verify(name)
+        if damage:
+            more = f" {len(damage) - 1} more parts are damaged." if len(damage) > 1 else ""
+            raise StoreError(f"{damage[0]}{more} Score it again with --overwrite.")
+        checked.remember(folder, seen)
 
     def verify(self, name: str) -> list[str]:
         """Return one line for each block of rows, and each file, that differs from the passport."""
@@ -328,7 +380,8 @@ class SimilarityStore:
 
     def _verify_files(self, name: str, passport: Mapping[str, Any]) -> list[str]:
         lines = []
-        for file, expected in passport.get("files", {}).items():
+        files = passport.get("files", {}) if passport.get("format") == FORMAT_VERSION else {}
+        for file, expected in files.items():
             path = self.path / name / file
             if not path.exists() or sha256_of(path) != expected:
                 lines.append(f"{self.path}: {name}: {file} does not match its checksum.")
@@ -415,7 +468,8 @@ class SimilarityStore:
             folder = self.path / name
             (folder / "passport.json").unlink(missing_ok=True)
             write_shortlist(folder / "shortlist.parquet", shortlist, self.dataset)
-            (folder / "scores.npy").unlink(missing_ok=True)
+            for other in ("scores.npy", "neighbours.npy", "cost.json"):  # of a matrix before
+                (folder / other).unlink(missing_ok=True)
             if cost:
                 write_json(folder / "cost.json", dict(cost))
             files = {"shortlist.parquet": sha256_of(folder / "shortlist.parquet")}

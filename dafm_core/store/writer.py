@@ -160,8 +160,11 @@ class ScoreWriter:
             with replacing(self._folder / "neighbours.npy") as temporary:
                 np.save(temporary, self._neighbours)
             files["neighbours.npy"] = sha256_of(self._folder / "neighbours.npy")
+        (self._folder / "shortlist.parquet").unlink(missing_ok=True)
         if self._cost:
             write_json(self._folder / "cost.json", self._cost)
+        else:
+            (self._folder / "cost.json").unlink(missing_ok=True)
         blocks = [
             {"start": block.start, "stop": block.stop, "sha256": block.sha256, **block.facts}
             for block in self._file.blocks
@@ -213,7 +216,7 @@ def shortlist_passport(
         "unknown": unknown,
         "dtype": "float32",
         "n_listed": int(counts.sum()),
-        "shortest": int(counts.min(initial=0)) if len(counts) else 0,
+        "shortest": int(counts.min()) if len(counts) else 0,
         "tied_share": 0.0,
         "scores_sha256": checksum(shortlist.scores),
         "columns_sha256": checksum(shortlist.columns),

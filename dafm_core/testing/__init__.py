@@ -1,14 +1,15 @@
-"""Conformance checks for providers and fusers, for plugins' tests, core's own and ``dafm check``.
+"""Conformance checks of plugins: for their tests, core's own and ``dafm check``.
 
 ``results.py`` says what a check is and counts what ran, ``samples.py`` what checks run on,
-``providers.py`` and ``fusers.py`` hold the checks. Nothing here imports pytest; a plugin's tests
-parametrise over the checks:
+``descriptions.py``, ``providers.py`` and ``fusers.py`` hold the checks. Nothing here imports
+pytest; a plugin's tests parametrise over the checks:
 
     @pytest.mark.parametrize("check", provider_checks(), ids=str)
     def test_conformance(check, provider, tmp_path):
         check(provider, ProviderSample.draw(tmp_path))
 """
 
+from dafm_core.testing.descriptions import check_description, description_checks
 from dafm_core.testing.fusers import check_fuser, fuser_checks
 from dafm_core.testing.providers import check_provider, provider_checks
 from dafm_core.testing.results import Check, CheckFailed, CheckResult, NotApplicable, summarize
@@ -21,8 +22,10 @@ __all__ = [
     "FuserSubject",
     "NotApplicable",
     "ProviderSample",
+    "check_description",
     "check_fuser",
     "check_provider",
+    "description_checks",
     "fuser_checks",
     "provider_checks",
     "queries_of",

@@ -28,7 +28,8 @@ from dafm_core.errors import DafmError
 from dafm_core.testing.results import Battery, Check, CheckFailed, CheckResult, NotApplicable
 from dafm_core.testing.samples import ProviderSample
 
-_battery = Battery()
+_battery = Battery(at_least=10)
+"""Three checks say nothing about a provider that neither factors nor has a fingerprint."""
 
 
 def provider_checks() -> tuple[Check, ...]:
@@ -48,7 +49,8 @@ def check_provider(provider: Provider, sample: ProviderSample | None = None) -> 
     Returns
     -------
     list of CheckResult
-        One per check, in a fixed order; ``summarize`` counts them.
+        One per check, in a fixed order; one more, failed, where too few of them say something.
+        ``summarize`` counts them.
     """
     if sample is not None:
         return _battery.run(provider, sample)

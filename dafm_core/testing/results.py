@@ -59,9 +59,17 @@ class CheckResult:
 
 
 class Battery:
-    """Checks in the order they were added."""
+    """Checks in the order they were added.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    at_least : int
+        How many checks have to say something about every subject. Fewer are a failure: a battery
+        that was waived check by check, or that lost its checks, has shown nothing.
+    """
+
+    def __init__(self, *, at_least: int) -> None:
+        self.at_least = at_least
         self.checks: list[Check] = []
 
     def add(self, law: str) -> Callable[[_Function], _Function]:
@@ -74,8 +82,19 @@ class Battery:
         return register
 
     def run(self, *subject: Any) -> list[CheckResult]:
-        """Run every check, whatever the earlier ones ended in."""
-        return [_run_one(check, subject) for check in self.checks]
+        """Run every check, whatever the earlier ones ended in.
+
+        Where too few of them said something, one more result follows: ``enough_checks``, failed.
+        """
+        results = [_run_one(check, subject) for check in self.checks]
+        n_ran = sum(result.outcome != "not applicable" for result in results)
+        if n_ran < self.at_least:
+            law = f"At least {self.at_least} checks say something about the subject."
+            message = f"{n_ran} of {len(results)} did"
+            results.append(
+                CheckResult(name="enough_checks", law=law, outcome="failed", message=message)
+            )
+        return results
 
 
 def _run_one(check: Check, subject: tuple[Any, ...]) -> CheckResult:

@@ -18,11 +18,8 @@ A loader usually reads ::
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import logging
-import mmap
-import sys
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dafm_core.errors import ProviderError
+from dafm_core.ground.platform import page_out
 from dafm_core.wrapping.inert import safe_globals
 
 if TYPE_CHECKING:
@@ -37,9 +35,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
-
-_MADV_PAGEOUT = 21
-"""Of Linux 5.4 and newer, which may refuse it; unlike MADV_DONTNEED it never changes content."""
 
 _OTHER_FILE = "Is this the right file?"
 _OTHER_MODEL = "Is this the checkpoint of another model?"
@@ -299,17 +294,12 @@ def assign(
 
 
 def _page_out(tensor: Tensor) -> None:
-    """Let go of the pages of a mapped file, a copy of which was made; only advice, and on Linux.
+    """Let go of the pages of a mapped file, a copy of which was made.
 
     Otherwise a file of float16 stays in memory beside the float32 made of it.
     """
-    if sys.platform != "linux" or not tensor.is_contiguous():
-        return
-    start, size = tensor.data_ptr(), tensor.numel() * tensor.element_size()
-    first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
-    if (whole := (start + size - first) // mmap.PAGESIZE * mmap.PAGESIZE) > 0:
-        madvise = ctypes.CDLL(None).madvise
-        madvise(ctypes.c_void_p(first), ctypes.c_size_t(whole), ctypes.c_int(_MADV_PAGEOUT))
+    if tensor.is_contiguous():
+        page_out(tensor.data_ptr(), tensor.numel() * tensor.element_size())
 
 
 def _kind(tensor: Tensor) -> str:

@@ -9,6 +9,7 @@ from PIL import Image
 
 import dafm_core as dafm
 from dafm_core.catalog import PluginCatalog
+from dafm_core.cli.main import main
 from dafm_core.contract.descriptions import Option, ProviderInfo
 from dafm_core.formats.importing import import_scores
 from dafm_core.store.store import SimilarityStore
@@ -118,6 +119,10 @@ def test_score_on_several_machines(world, make_provider, tmp_path):
     rest = dataset.take(dataset.query_ids[N_QUERIES // 3 :])
     dafm.score(rest, {"sprc": options}, store=tmp_path / "part-2")
     run(ROOT / "docs/how-to/score-on-several-machines.md", world)
+    (tmp_path / "all.txt").write_text("\n".join(dataset.query_ids))
+    parts = [str(tmp_path / "part-1"), str(tmp_path / "part-2")]
+    order = ["--queries", str(tmp_path / "all.txt"), "--out", str(tmp_path / "scores")]
+    assert main(["merge", *parts, *order]) == 0
     whole = dafm.score(dataset, {"sprc": options}, store=tmp_path / "whole")
     merged = SimilarityStore.open(tmp_path / "scores").stack()
     assert merged.query_ids == dataset.query_ids

@@ -168,6 +168,7 @@ def test_ids_outside_the_gallery_are_said(published):
         "1 of the images in 'references' are not in the gallery: dev-98",
         "1 of the images in 'targets' are not in the gallery: dev-99",
         "1 of the images in 'excluded' are not in the gallery: dev-98",
+        "1 of 1 queries have no target in the gallery: 10",
     ]
 
 

@@ -178,3 +178,62 @@ def test_bad_galleries(tmp_path):
     (tmp_path / "gallery.txt").write_bytes(b"\xff\n")
     with pytest.raises(DatasetError, match="expected a text file of ids, one a line"):
         folder.load(tmp_path)
+
+
+NUMBERS = [
+    {"query_id": "none", "references": [], "text": "a red shoe", "targets": ["c"]},
+    {"query_id": "one", "references": ["a.png"], "text": "in red", "targets": ["shoes/b"]},
+    {"query_id": "two", "references": ["shoes/b.JPG", "c"], "text": "both", "targets": ["a"]},
+]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_a_query_has_any_number_of_references(own, suffix):
+    table = own / f"queries.{suffix}"
+    if suffix == "jsonl":
+        write_jsonl(own, NUMBERS)
+    elif suffix == "csv":
+        lines = ["query_id,references,text,targets"]
+        lines += ["none,,a red shoe,c", "one,a.png,in red,shoes/b", "two,shoes/b.JPG|c,both,a"]
+        table.write_text("\n".join(lines))
+    else:
+        pl.DataFrame(NUMBERS).write_parquet(table)
+    dataset = folder.load(own)
+    assert dataset.queries["references"].to_list() == [[], ["a"], ["shoes/b", "c"]]
+    assert dataset.queries["targets"].to_list() == [["c"], ["shoes/b"], ["a"]]
+    references = [[image.id for image in q.references] for q in dataset.iter_queries()]
+    assert references == [[], ["a"], ["shoes/b", "c"]]
+    assert dataset.problems() == []
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_targets_may_have_grades(own, suffix):
+    rows = [
+        {
+            "query_id": "q0",
+            "reference": "a",
+            "text": "t",
+            "targets": ["a", "c"],
+            "grades": [2, 0.5],
+        },
+        {"query_id": "q1", "reference": "a", "text": "t", "targets": ["c"], "grades": None},
+    ]
+    if suffix == "jsonl":
+        write_jsonl(own, rows)
+    elif suffix == "csv":
+        text = "query_id,reference,text,targets,grades\nq0,a,t,a|c,2|0.5\nq1,a,t,c,\n"
+        (own / "queries.csv").write_text(text)
+    else:
+        pl.DataFrame(rows, strict=False).write_parquet(own / "queries.parquet")
+    dataset = folder.load(own)
+    assert dataset.queries["grades"].to_list() == [[2.0, 0.5], None]
+    assert dataset.metrics[-3:] == ("ndcg@5", "ndcg@10", "ndcg@50")
+
+
+@pytest.mark.parametrize("name", ["a[1]b", "x*y", "what?"])
+def test_a_path_may_hold_what_a_shell_would_expand(tmp_path, name):
+    own = tmp_path / name
+    images(own, ["a.png"])
+    row = {"query_id": "q", "reference": "a", "text": "t", "targets": ["a"]}
+    write_parquet(own, [row])
+    assert folder.load(own).query_ids == ("q",)

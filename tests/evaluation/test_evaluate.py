@@ -220,3 +220,21 @@ def test_mean_over_protocols_is_unweighted(make_problem):
         evaluations.append(evaluate("model-0", stack))
     a, b = (e.values["recall@1"] for e in evaluations)
     assert mean_over_protocols(evaluations)["recall@1"] == pytest.approx((a + b) / 2)
+
+
+def test_means_by_tag_are_those_of_the_queries_that_have_it(problem):
+    dataset, stack = problem
+    tags = [["odd"] * (i % 2) + ["third"] * (i % 3 == 0) for i in range(dataset.n_queries)]
+    series = pl.Series("tags", tags, dtype=pl.List(pl.String))
+    tagged = replace(stack, dataset=replace(dataset, queries=dataset.queries.with_columns(series)))
+    evaluation = evaluate_providers(tagged)["model-0"]
+    values = evaluation.frame["recall@1"].to_numpy()
+    assert evaluation.by_tag("recall@1") == {
+        "odd": pytest.approx(values[1::2].mean()),
+        "third": pytest.approx(values[::3].mean()),
+    }
+    plain = evaluate_providers(stack)["model-0"]
+    assert plain.by_tag("recall@1") == {}
+    assert plain.values == evaluation.values
+    with pytest.raises(OptionError, match="metric 'recall@2'; did you mean 'recall@"):
+        evaluation.by_tag("recall@2")

@@ -8,11 +8,13 @@ import polars as pl
 import pytest
 
 from dafm_core.datasets import cirr
-from dafm_core.errors import AlignmentError, DatasetError, SubmissionError
+from dafm_core.errors import AlignmentError, DatasetError, OptionError, SubmissionError
 from dafm_core.evaluation.evaluate import evaluate
-from dafm_core.evaluation.score_file import score_submission
+from dafm_core.evaluation.score_file import score_submission, score_submissions
 from dafm_core.formats.submission import fuser_blocks, write_submission
 from dafm_core.fusion.static import MeanFusion
+
+FILES = ("recall", "recall_subset")
 
 
 @pytest.fixture
@@ -72,14 +74,26 @@ def test_what_cannot_be_measured_is_refused(tmp_path, stack):
         score_submission(tmp_path / "bad.json", stack.dataset)
 
 
-def test_an_excluded_image_in_a_list_takes_no_place(tmp_path, stack):
-    """The server drops the reference before it counts."""
+def test_a_listed_reference_takes_a_place_as_it_does_on_the_server(tmp_path, stack):
+    """With the reference put first, the first K hold what the first K - 1 held."""
     path = write(tmp_path / "f.json", stack)
-    before = score_submission(path, stack.dataset)
+    metrics = ("recall@4", "recall@5", "recall@9", "recall@10")
+    dataset = replace(stack.dataset, metrics=metrics)
+    before = score_submission(path, dataset)
     content = json.loads(path.read_text())
-    for query in stack.dataset.iter_queries():
-        content[query.id] = [query.reference.id, *content[query.id][:-1]]
+    references = dict(dataset.queries.select("query_id", "references").iter_rows())
+    for query in stack.query_ids:
+        content[query] = [*references[query], *content[query][:-1]]
     path.write_text(json.dumps(content))
-    after = score_submission(path, stack.dataset)
-    for metric in ("recall@1", "recall@5", "recall@10"):
-        np.testing.assert_array_equal(after.frame[metric], before.frame[metric])
+    after = score_submission(path, dataset)
+    for one_more, one_less in (("recall@5", "recall@4"), ("recall@10", "recall@9")):
+        np.testing.assert_array_equal(after.frame[one_more], before.frame[one_less])
+
+
+def test_both_files_together_have_the_mean_of_their_metrics(tmp_path, stack):
+    paths = [write(tmp_path / f"{metric}.json", stack, metric) for metric in FILES]
+    both = score_submissions(paths, stack.dataset)
+    assert both.metrics == cirr.METRICS
+    assert both.frame.equals(evaluate(MeanFusion(), stack).frame)
+    with pytest.raises(OptionError, match=r"decides recall@1, as recall\.json does"):
+        score_submissions([paths[0], paths[0]], stack.dataset)

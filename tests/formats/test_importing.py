@@ -155,7 +155,7 @@ def test_the_passport_says_where_scores_come_from(tmp_path, store, scores):
     assert passport["fingerprint"] == facts  # the same for the file of another split
     assert passport["options"] == {"direction": "similarity"}
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert passport["files"] == {"scores": {"name": "m.npy", "sha256": sha256, "key": "m"}}
+    assert passport["sources"] == {"scores": {"name": "m.npy", "sha256": sha256, "key": "m"}}
     assert "truncated_at" not in passport
 
 

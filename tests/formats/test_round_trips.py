@@ -176,7 +176,7 @@ def test_a_passport_that_is_equal_does_not_hide_other_scores(tmp_path, store):
     import_scores(store, "m", tmp_path / "m.npy")
     passport = store.passport("m")
     np.save(tmp_path / "m.npy", SCORES)
-    passport["files"]["scores"]["sha256"] = sha256_of(tmp_path / "m.npy")
+    passport["sources"]["scores"]["sha256"] = sha256_of(tmp_path / "m.npy")
     (store.path / "m" / "passport.json").write_text(json.dumps(passport))
     with pytest.raises(StoreError, match=r"with other scores, e\.g\. of query 'q0': nothing was"):
         import_scores(store, "m", tmp_path / "m.npy")

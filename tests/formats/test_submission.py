@@ -14,7 +14,7 @@ from dafm_core.errors import AlignmentError, OptionError, SimilarityError, Submi
 from dafm_core.evaluation.evaluate import evaluate_run
 from dafm_core.evaluation.score_file import score_submission
 from dafm_core.formats.json_lists import read_submission
-from dafm_core.formats.lint import lint_submission
+from dafm_core.formats.lint import Lint, lint_submission
 from dafm_core.formats.submission import rank, run_blocks, write_submission
 from dafm_core.store.run import Run
 
@@ -206,45 +206,47 @@ LINT = {
 def test_lint_of_a_recall_file(tmp_path, dataset, run, change, findings):
     path = write(tmp_path / "f.json", run, dataset)
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
-    found = lint_submission(path, dataset)
+    lint = lint_submission(path, dataset)
+    found = [*lint.errors, *lint.warnings]
     assert len(found) == len(findings)
     assert all(want in got for want, got in zip(findings, found, strict=True))
+    assert ("excluded" in " ".join(lint.warnings)) == ("excluded" in " ".join(findings))
 
 
 def test_lint_of_a_subset_file(tmp_path, dataset, run):
     path = write(tmp_path / "f.json", run, dataset, "recall_subset")
-    assert lint_submission(path, dataset) == []
+    assert lint_submission(path, dataset) == Lint()
     content = json.loads(path.read_text()) | {"1": ["g1", "g2", "g9"], "2": ["g1", "g2"]}
     path.write_text(json.dumps(content))
-    assert lint_submission(path, dataset) == [
+    assert lint_submission(path, dataset).errors == (
         "1 lists name an image outside the query's subset: '1'",
         "1 lists have not 3 ids: '2'",
-    ]
+    )
 
 
 def test_lint_of_a_circo_file(tmp_path, rng):
     dataset = make("circo")
     path = write(tmp_path / "f.json", make_run(dataset, rng), dataset, None)
-    assert lint_submission(path, dataset) == []
+    assert lint_submission(path, dataset) == Lint()
     content = json.loads(path.read_text())
     content["0"] = [str(i) for i in content["0"]]  # the server reads them as numbers
     content["1"] = [f"{i}.jpg" for i in content["1"]]
     path.write_text(json.dumps(content | {"version": "rc2"}))
-    assert lint_submission(path, dataset) == [
+    assert lint_submission(path, dataset).errors == (
         "1 keys are no query of this split: 'version'",
         "1 lists hold ids that are no int: '1'",
         "1 lists name an image that is not in the gallery: '1'",
-    ]
+    )
 
 
 def test_lint_of_a_large_file_and_of_repeated_keys(tmp_path, dataset, run):
     path = write(tmp_path / "f.json", run, dataset)
     text = path.read_text()
     path.write_text(text[:-1] + ',"4":' + json.dumps(json.loads(text)["4"]) + " " * 5_000_000 + "}")
-    assert lint_submission(path, dataset) == [
+    assert lint_submission(path, dataset).errors == (
         "key '4' stands twice",
         "5.0 MB: the server takes less than 5 MB",
-    ]
+    )
     with pytest.raises(SubmissionError, match="no such file"):
         lint_submission(tmp_path / "no.json", dataset)
 
@@ -256,7 +258,7 @@ def test_published_test1_files(tmp_path, rng):
     run = Run("r", dataset.query_ids, dataset.gallery_ids, scores)
     for metric, size in (("recall", 50), ("recall_subset", 3)):
         path = write(tmp_path / f"{metric}.json", run, dataset, metric)
-        assert lint_submission(path, dataset) == []
+        assert lint_submission(path, dataset) == Lint()
         lists = read_submission(path).lists
         assert len(lists) == 4148
         assert {len(ids) for ids in lists.values()} == {size}

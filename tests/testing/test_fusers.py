@@ -7,7 +7,7 @@ import pytest
 
 from dafm_core.fusion.base import Fuser
 from dafm_core.ground.normalize import zscore_rows
-from dafm_core.testing import FuserSubject, check_fuser, fuser_checks, summarize
+from dafm_core.testing import FuserSubject, NotApplicable, check_fuser, fuser_checks, summarize
 
 
 class Mean(Fuser):
@@ -144,6 +144,11 @@ class NeedsCandidates(Mean):
         return mean - mean.max(1, keepdims=True)
 
 
+class WaivesEverything(Mean):
+    def _score(self, tile):
+        raise NotApplicable("not here")
+
+
 CAUGHT = {
     WrongDtype: {"run_shape"},
     ForgetsExclusions: {"run_shape"},
@@ -158,6 +163,7 @@ CAUGHT = {
     UnfittedCrash: {"unfitted"},
     ForgetsQueries: {"fitted_queries"},
     ForgetsState: {"state_round_trip"},
+    WaivesEverything: {"enough_checks"},
 }
 
 

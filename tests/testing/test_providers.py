@@ -167,6 +167,11 @@ class MovingFingerprint(MeanColour):
         return super().similarity(queries, gallery)
 
 
+class WaivesEverything(Whole):
+    def spoil(self, scores, queries):
+        raise NotApplicable("not here")
+
+
 CAUGHT = {
     WrongDtype: {"shape_and_dtype"},
     NotFinite: {"finite"},
@@ -185,6 +190,7 @@ CAUGHT = {
     BlockShapedFeatures: {"cached_features"},
     NumericFingerprint: {"fingerprint"},
     MovingFingerprint: {"fingerprint"},
+    WaivesEverything: {"enough_checks"},
 }
 
 
@@ -219,7 +225,8 @@ def test_a_broken_provider_is_caught(broken, sample):
 
 
 def test_every_check_catches_something():
-    assert set().union(*CAUGHT.values()) == {check.name for check in provider_checks()}
+    names = {check.name for check in provider_checks()} | {"enough_checks"}
+    assert set().union(*CAUGHT.values()) == names
 
 
 def test_a_wrong_shape_fails_what_looks_at_it(sample):

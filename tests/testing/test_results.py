@@ -5,7 +5,7 @@ from dafm_core.testing.results import Battery, CheckFailed, NotApplicable, summa
 
 @pytest.fixture
 def battery():
-    battery = Battery()
+    battery = Battery(at_least=3)
 
     @battery.add("Holds.")
     def _holds(subject):
@@ -49,3 +49,14 @@ def test_a_check_called_alone_raises(battery):
     assert str(battery.checks[1]) == "broken"
     with pytest.raises(CheckFailed, match="by 3"):
         battery.checks[1]("subject")
+
+
+def test_a_battery_that_says_too_little_is_a_failure(battery):
+    assert [result.name for result in battery.run("subject")][-1] == "raises"
+    battery.at_least = 4
+    *checks, shortage = battery.run("subject")
+    assert len(checks) == len(battery.checks)
+    assert (shortage.name, shortage.outcome) == ("enough_checks", "failed")
+    assert shortage.message == "3 of 4 did"
+    line = "4 checks ran: 1 passed, 3 failed; 1 do not apply"
+    assert summarize([*checks, shortage]) == line

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dafm_core.contract.descriptions import Option, ProviderInfo
 from dafm_core.contract.hookspecs import hookimpl
-from dafm_core.contract.provider import Option, ProviderInfo
 
 dafm_api_version = 2
 

@@ -81,8 +81,8 @@ def write_images(folder: Path) -> None:
 def score(folder: Path, vocabulary: str, given: dict[str, str]) -> None:
     from dafm_plugin_tgcir.plugin import dafm_similarity_providers
 
+    from dafm_core.contract.descriptions import parse_options
     from dafm_core.contract.items import ImageRef
-    from dafm_core.contract.provider import parse_options
     from dafm_core.testing import queries_of
 
     info = dafm_similarity_providers()[0]

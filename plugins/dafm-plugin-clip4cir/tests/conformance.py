@@ -1,0 +1,21 @@
+"""How each provider of this plugin loads for core's conformance suite: on the recorded tiny files.
+
+CLIP's merges are not in the repository: texts are spelt letter by letter instead.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from dafm_plugin_clip4cir.clip import tokenizer
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
+    """Return the ``--set`` options of every provider, by name."""
+    monkeypatch.setattr(tokenizer, "read_merges", lambda vocabulary, where: [])
+    first = {"checkpoint": str(FIXTURES / "checkpoint_clip.pt"), "device": "cpu", "batch_size": "4"}
+    combiner = {"combiner": str(FIXTURES / "checkpoint_combiner.pt")}
+    return {"clip4cir": first | combiner, "clip4cir-sum": first}

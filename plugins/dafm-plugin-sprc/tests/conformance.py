@@ -1,0 +1,40 @@
+"""How each provider of this plugin loads for core's conformance suite: on the recorded tiny files.
+
+Not recorded are token ids for the suite's own texts: the vocabulary is spelt letter by letter, so
+that every text has pieces and different texts differ.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from string import ascii_lowercase, digits, punctuation
+
+import pytest
+
+FIXTURES = Path(__file__).parent / "fixtures"
+SPECIALS = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
+
+
+def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
+    """Return the ``--set`` options of every provider, by name; files it needs go to ``folder``."""
+    shared = {"vocabulary": str(write_vocabulary(folder)), "device": "cpu", "batch_size": "4"}
+    return {
+        name: {"checkpoint": str(FIXTURES / case / "checkpoint.pt")} | _heads(case) | shared
+        for name, case in (("sprc", "eva"), ("sprc-spn", "spn"))
+    }
+
+
+def write_vocabulary(folder: Path) -> Path:
+    """Write a vocabulary of bert-base-uncased's size whose words are single characters."""
+    letters = ascii_lowercase + digits
+    pieces = iter([*letters, *punctuation, *(f"##{letter}" for letter in letters)])
+    words = [SPECIALS.get(i) or next(pieces, f"[word {i}]") for i in range(30_522)]
+    path = folder / "vocab.txt"
+    path.write_text("\n".join(words))
+    return path
+
+
+def _heads(case: str) -> dict[str, str]:
+    options = json.loads((FIXTURES / case / "case.json").read_text())["options"]
+    return {name: str(value) for name, value in options.items()}

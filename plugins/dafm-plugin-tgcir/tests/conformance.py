@@ -1,0 +1,20 @@
+"""How the provider of this plugin loads for core's conformance suite: on the recorded tiny file.
+
+CLIP's merges are not in the repository: texts are spelt letter by letter instead.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from dafm_plugin_clip4cir.clip import tokenizer
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
+    """Return the ``--set`` options of every provider, by name."""
+    monkeypatch.setattr(tokenizer, "read_merges", lambda vocabulary, where: [])
+    checkpoint = str(FIXTURES / "checkpoint_module.pt")
+    return {"tgcir": {"checkpoint": checkpoint, "device": "cpu", "batch_size": "4"}}
