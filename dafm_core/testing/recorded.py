@@ -222,9 +222,9 @@ def _restored(how: list[Any], arrays: list[NDArray[Any]]) -> NDArray[Any]:
     if kind == "drawn":
         dtype, *parameters = rest
         close = Drawn(*parameters).numbers(arrays[i].size, dtype)
-        bits = close.view(f"i{close.itemsize}")
-        numbers = bits + arrays[i].astype(bits.dtype)
-        return numbers
+        bits: NDArray[Any] = close.view(f"i{close.itemsize}")
+        bits += arrays[i]
+        return bits
     return arrays[i]
 
 

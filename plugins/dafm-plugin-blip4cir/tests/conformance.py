@@ -12,6 +12,8 @@ from string import ascii_lowercase, digits, punctuation
 
 import pytest
 
+from dafm_core.testing.recorded import restore_checkpoints
+
 FIXTURES = Path(__file__).parent / "fixtures"
 SPECIALS = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
 FILES = {"checkpoint": "blip_pretrained", "text_encoder": "text_encoder", "combiner": "combiner"}
@@ -21,10 +23,12 @@ def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[st
     """Return the ``--set`` options of every provider, by name; files it needs go to ``folder``."""
     shared = {"vocabulary": str(write_vocabulary(folder)), "device": "cpu", "batch_size": "4"}
     grounded = FIXTURES / "image_grounded"
-    bi = {name: str(FIXTURES / f"checkpoint_{file}.pt") for name, file in FILES.items()}
+    for recorded in (FIXTURES, grounded):
+        restore_checkpoints(recorded / "checkpoints.npz", folder)
+    bi = {name: str(folder / f"checkpoint_{file}.pt") for name, file in FILES.items()}
     bi |= _heads(FIXTURES) | shared
     return {
-        "blip4cir": {"checkpoint": str(grounded / "checkpoint.pt")} | _heads(grounded) | shared,
+        "blip4cir": {"checkpoint": str(folder / "checkpoint.pt")} | _heads(grounded) | shared,
         "blip4cir-bi": bi,
         "blip4cir-bi-sum": {name: value for name, value in bi.items() if name != "combiner"},
     }

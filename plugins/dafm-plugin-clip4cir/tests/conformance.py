@@ -8,14 +8,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from dafm_plugin_clip4cir.clip import tokenizer
+
+from dafm_core.testing.recorded import restore_checkpoints
+from dafm_core.wrapping.clip import tokenizer
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
-    """Return the ``--set`` options of every provider, by name."""
+    """Return the ``--set`` options of every provider, by name; files go to ``folder``."""
+    restore_checkpoints(FIXTURES / "checkpoints.npz", folder)
     monkeypatch.setattr(tokenizer, "read_merges", lambda vocabulary, where: [])
-    first = {"checkpoint": str(FIXTURES / "checkpoint_clip.pt"), "device": "cpu", "batch_size": "4"}
-    combiner = {"combiner": str(FIXTURES / "checkpoint_combiner.pt")}
+    first = {"checkpoint": str(folder / "checkpoint_clip.pt"), "device": "cpu", "batch_size": "4"}
+    combiner = {"combiner": str(folder / "checkpoint_combiner.pt")}
     return {"clip4cir": first | combiner, "clip4cir-sum": first}

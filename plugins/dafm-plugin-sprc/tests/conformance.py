@@ -12,6 +12,8 @@ from string import ascii_lowercase, digits, punctuation
 
 import pytest
 
+from dafm_core.testing.recorded import restore_checkpoints
+
 FIXTURES = Path(__file__).parent / "fixtures"
 SPECIALS = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
 
@@ -19,10 +21,13 @@ SPECIALS = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
 def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
     """Return the ``--set`` options of every provider, by name; files it needs go to ``folder``."""
     shared = {"vocabulary": str(write_vocabulary(folder)), "device": "cpu", "batch_size": "4"}
-    return {
-        name: {"checkpoint": str(FIXTURES / case / "checkpoint.pt")} | _heads(case) | shared
-        for name, case in (("sprc", "eva"), ("sprc-spn", "spn"))
-    }
+    options = {}
+    for name, case in (("sprc", "eva"), ("sprc-spn", "spn")):
+        (folder / case).mkdir()
+        restore_checkpoints(FIXTURES / case / "checkpoints.npz", folder / case)
+        checkpoint = {"checkpoint": str(folder / case / "checkpoint.pt")}
+        options[name] = checkpoint | _heads(case) | shared
+    return options
 
 
 def write_vocabulary(folder: Path) -> Path:

@@ -8,13 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from dafm_plugin_clip4cir.clip import tokenizer
+
+from dafm_core.testing.recorded import restore_checkpoints
+from dafm_core.wrapping.clip import tokenizer
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
-    """Return the ``--set`` options of every provider, by name."""
+    """Return the ``--set`` options of every provider, by name; files go to ``folder``."""
+    restore_checkpoints(FIXTURES / "checkpoints.npz", folder)
     monkeypatch.setattr(tokenizer, "read_merges", lambda vocabulary, where: [])
-    checkpoint = str(FIXTURES / "checkpoint_module.pt")
+    checkpoint = str(folder / "checkpoint_module.pt")
     return {"tgcir": {"checkpoint": checkpoint, "device": "cpu", "batch_size": "4"}}
