@@ -11,6 +11,7 @@ import importlib
 import inspect
 import os
 import re
+import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
@@ -20,9 +21,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pluggy
 
 from dafm_core.contract import hookspecs
+from dafm_core.contract.contained import contained
 from dafm_core.contract.descriptions import (
     API_VERSION,
     CHANGES,
+    PARSERS,
     DatasetInfo,
     FuserInfo,
     Option,
@@ -196,7 +199,8 @@ class PluginCatalog:
     def _load(self, entry: EntryPoint) -> None:
         """Load one entry point; keep its error where that fails, whatever it raises."""
         try:
-            self.register(entry.load(), name=entry.name, distribution=_origin(entry))
+            with contained():
+                self.register(entry.load(), name=entry.name, distribution=_origin(entry))
         except Exception as error:
             message = f"{type(error).__name__}: {_first_line(error)}"
             status = PluginStatus(name=entry.name, distribution=_origin(entry), error=message)
@@ -259,7 +263,8 @@ def resolve(factory: str | Callable[..., Any], *, where: str) -> Callable[..., A
         return factory
     module, _, attribute = factory.partition(":")
     try:
-        loaded: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+        with contained():
+            loaded: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
     except Exception as error:
         cause = f"{type(error).__name__}: {_first_line(error)}"
         raise ProviderError(f"{where}: cannot import {factory} ({cause}).") from error
@@ -278,7 +283,8 @@ def _build(
     values = parse_options(options, given, where=where)
     build = resolve(factory, where=where)
     try:
-        return build(**extra, **values)
+        with contained():
+            return build(**extra, **values)
     except DafmError:
         raise
     except Exception as error:
@@ -306,12 +312,33 @@ def _by_name(
     for info in (info for result in results for info in result):
         if not isinstance(info, kind):
             raise ProviderError(f"plugin {plugin!r}: expected {kind.__name__}, got {info!r}.")
+        _check_fields(info, plugin)
         if not _NAME.fullmatch(info.name):
             raise ProviderError(f"plugin {plugin!r}: name {info.name!r} is not [a-z0-9][a-z0-9-]*.")
         if info.name in taken or info.name in infos:
             raise ProviderError(f"plugin {plugin!r}: the name {info.name!r} is taken. Rename it.")
         infos[info.name] = info
     return infos
+
+
+def _check_fields(info: ProviderInfo | FuserInfo | DatasetInfo, plugin: str) -> None:
+    """Raise ProviderError for a field of another type, which would fail when it is used."""
+    texts = {"name": info.name, "summary": info.summary, "citation": info.citation}
+    wrong = next(((key, text) for key, text in texts.items() if not isinstance(text, str)), None)
+    expected = "a text"
+    if wrong is None and not (isinstance(info.factory, str) or callable(info.factory)):
+        wrong, expected = ("factory", info.factory), "'module:attr' or a callable"
+    if wrong is None and not (
+        isinstance(info.options, tuple | list)
+        and all(isinstance(o, Option) and o.kind in PARSERS for o in info.options)
+    ):
+        wrong, expected = ("options", info.options), "a tuple of Option"
+    if wrong is not None:
+        field_name, value = wrong
+        raise ProviderError(
+            f"plugin {plugin!r}: expected {field_name} of {info.name!r} to be {expected}, "
+            f"got {reprlib.repr(value)}."
+        )
 
 
 def _origin(entry: EntryPoint) -> str:

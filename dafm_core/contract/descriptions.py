@@ -57,7 +57,7 @@ class Option:
                 f"{where}: option {self.name!r} got {value!r}{closest(value, self.choices)}"
             )
         try:
-            return _PARSERS[self.kind](value)
+            return PARSERS[self.kind](value)
         except ValueError:
             raise OptionError(
                 f"{where}: option {self.name!r} expects {self.kind}, got {value!r}."
@@ -73,13 +73,14 @@ def _parse_bool(value: str) -> bool:
         raise ValueError(value) from None
 
 
-_PARSERS: dict[str, Callable[[str], Any]] = {
+PARSERS: dict[str, Callable[[str], Any]] = {
     "str": str,
     "path": lambda value: Path(value).expanduser(),
     "int": int,
     "float": float,
     "bool": _parse_bool,
 }
+"""How each kind of option reads its text."""
 
 
 @dataclass(frozen=True, kw_only=True)

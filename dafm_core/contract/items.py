@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+"""What is read, whatever a file is called: for some other formats Pillow starts other programs."""
+
+
 @dataclass(frozen=True)
 class ImageRef:
     """A gallery or reference image: its id, and where its file should be (None where no folder was
@@ -37,9 +41,15 @@ class ImageRef:
                 f"image {self.id!r}: no image folder is known. Give the dataset its images."
             )
         try:
-            with Image.open(self.path) as image:
+            if self.path.exists() and not self.path.is_file():
+                raise ImageError(
+                    f"image {self.id!r}: {self.path} is no file. Replace or remove it."
+                )
+            with Image.open(self.path, formats=FORMATS) as image:
                 image.load()
                 return image
+        except ImageError:
+            raise
         except FileNotFoundError:
             raise ImageError(
                 f"image {self.id!r}: {self.path} does not exist. Check the image folder."

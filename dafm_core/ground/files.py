@@ -41,7 +41,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = _temporary(path, os.getpid())
     _remove_abandoned(path)
     try:
-        yield temporary
+        try:
+            yield temporary
+        except Exception as error:
+            _raise_system_error(error, path)
+            raise
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -101,6 +105,14 @@ def reserve(file: BinaryIO, size: int) -> None:
             os.posix_fallocate(file.fileno(), 0, size)
     else:
         os.ftruncate(file.fileno(), size)
+
+
+def _raise_system_error(error: Exception, path: Path) -> None:
+    """Raise OSError where a library hides in another type that the system refused to write."""
+    code = re.search(r"\(os error (\d+)\)", str(error))
+    if code and not isinstance(error, OSError):
+        number = int(code[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def _temporary(path: Path, process: int | str) -> Path:

@@ -72,7 +72,7 @@ def score_pairs(
         As for :meth:`SimilarityStore.writer`.
     """
     broken = broken_images(dataset, on_missing, progress)
-    identity = scored_passport(dataset, provider, broken) | {
+    identity = scored_passport(dataset, name, provider, broken) | {
         "options": dict(options or {}),
         "kind": "shortlist",
         "unknown": "not-asked",

@@ -7,7 +7,9 @@ back from a provider is checked here, at the boundary, and nowhere else.
 
 from __future__ import annotations
 
+import json
 import logging
+import reprlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +21,7 @@ from typing import Any, Literal, Protocol, TypeAlias, cast, get_args
 import numpy as np
 
 from dafm_core.catalog import PluginCatalog, find
+from dafm_core.contract.contained import contained
 from dafm_core.contract.descriptions import References
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import (
@@ -249,7 +252,7 @@ class _Job:
         self.images = [i for i in self.dataset.gallery_images() if i.id not in self.broken]
 
     def passport(self) -> dict[str, Any]:
-        return scored_passport(self.dataset, self.provider, self.broken)
+        return scored_passport(self.dataset, self.name, self.provider, self.broken)
 
     def encode_gallery(self, progress: Progress) -> float:
         """Encode the gallery where the provider factors; return the seconds it took."""
@@ -263,6 +266,8 @@ class _Job:
                 fingerprint=given and {"provider": self.name, **passport["code"], **given},
                 on_block=lambda done: progress("gallery", done, len(self.images)),
             )
+            if self.features.flags.owndata:
+                self.features.flags.writeable = False  # every block must see the same
         return time.perf_counter() - started
 
     def score_block(self, block: tuple[int, int]) -> Scores:
@@ -282,20 +287,27 @@ class _Job:
         return start, scores
 
     def _score(self, queries: list[Query], where: str) -> Similarity:
+        n_queries, queries = len(queries), list(queries)  # as the list of images below
         with named_errors(self.name, where):
             if self.features is None:
-                scores = cast(SimilarityProvider, self.provider).similarity(queries, self.images)
+                images = list(self.images)  # a provider may do with its list what it likes
+                scores = cast(SimilarityProvider, self.provider).similarity(queries, images)
             else:
                 model = cast(EncodingProvider, self.provider)
                 encoded = model.encode_queries(queries)
-                _check_features(encoded, len(queries), self.name, where)
+                _check_features(encoded, n_queries, self.name, where)
                 scores = model.similarity(encoded, self.features)
             scores = np.asarray(scores)
-        expected = (len(queries), len(self.images))
+        expected = (n_queries, len(self.images))
         if scores.shape != expected:
             raise SimilarityError(
                 f"provider {self.name!r}: expected similarity of shape {expected} for {where}, "
                 f"got {scores.shape}. Rows follow queries, columns the gallery."
+            )
+        if scores.dtype.kind not in "fiu":
+            raise SimilarityError(
+                f"provider {self.name!r}: expected real numbers for {where}, got {scores.dtype}. "
+                "Return an array of float32."
             )
         return scores
 
@@ -307,12 +319,14 @@ class _Job:
         return features
 
 
-def scored_passport(dataset: Dataset, provider: Provider, broken: frozenset[str]) -> dict[str, Any]:
+def scored_passport(
+    dataset: Dataset, name: str, provider: Provider, broken: frozenset[str]
+) -> dict[str, Any]:
     """Return what decides the scores of a provider, for its passport."""
     references = set(dataset.queries["references"].explode().drop_nulls().to_list())
     return {
         "source": "scored",
-        "fingerprint": dict(getattr(provider, "fingerprint", {})),
+        "fingerprint": _fingerprint(provider, name),
         "code": _code_versions(provider),
         "missing_images": sorted(broken & set(dataset.gallery_ids)),
         "missing_references": sorted(broken & references),
@@ -332,7 +346,8 @@ def require_whole_gallery(name: str, provider: Provider) -> None:
 def named_errors(name: str, where: str) -> Iterator[None]:
     """Turn whatever a provider raises into a ProviderError that names it, and says how to go on."""
     try:
-        yield
+        with contained():
+            yield
     except DafmError:
         raise
     except Exception as error:
@@ -421,6 +436,21 @@ def load_with_options(
     info = find(catalog.providers, name, what="provider")
     paths = {option.name for option in info.options if option.kind == "path"}
     return provider, {k: Path(v).name if k in paths else v for k, v in options.items()}
+
+
+def _fingerprint(provider: Provider, name: str) -> dict[str, Any]:
+    """Return what a provider says decides its scores; raise ProviderError unless that is JSON."""
+    given = getattr(provider, "fingerprint", {})
+    try:
+        if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+            raise TypeError
+        json.dumps(dict(given), allow_nan=False)
+    except (TypeError, ValueError):
+        raise ProviderError(
+            f"provider {name!r}: expected its fingerprint to be a mapping of texts, got "
+            f"{reprlib.repr(given)}. Name what decides the scores, e.g. {{'checkpoint': SHA256}}."
+        ) from None
+    return dict(given)
 
 
 def _code_versions(provider: Provider) -> dict[str, str]:
