@@ -167,8 +167,9 @@ def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection
     n_measured = int((dataset.queries["targets"].list.len() > 0).sum())
     audits, tags, problems = None, {}, dataset.problems()
     if store.providers and n_measured:
-        stack = store.stack().measured()
-        audits, problems = audit(stack), store.stack().notes()
+        whole = store.stack()
+        stack, problems = whole.measured(), whole.notes()
+        audits = audit(stack)
         tags = by_tag(evaluate_providers(stack), dataset.metrics)
     return Inspection(
         store=str(store.path),
