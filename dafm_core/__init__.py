@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dafm_core.evaluation.evaluate import evaluate_run as evaluate_run
     from dafm_core.fusion.base import Fuser as Fuser
     from dafm_core.fusion.channels.fuser import ChannelFusion as ChannelFusion
+    from dafm_core.fusion.debiased import DebiasedFusion as DebiasedFusion
     from dafm_core.fusion.light.fuser import LightFusion as LightFusion
     from dafm_core.fusion.logistic import LogisticFusion as LogisticFusion
     from dafm_core.fusion.paper import PaperFusion as PaperFusion
@@ -57,6 +58,7 @@ _HOMES = {
     "Comparison": "comparison.compare",
     "DafmError": "errors",
     "Dataset": "datasets.base",
+    "DebiasedFusion": "fusion.debiased",
     "EncodingProvider": "contract.provider",
     "Evaluation": "evaluation.evaluate",
     "Folds": "evaluation.design",

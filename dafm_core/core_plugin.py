@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dafm_core.contract.descriptions import DatasetInfo, FuserInfo, Option, ProviderInfo
 from dafm_core.contract.hookspecs import hookimpl
-from dafm_core.fusion.channels.options import LogisticOptions
+from dafm_core.fusion.channels.options import DebiasedOptions, LogisticOptions
 from dafm_core.fusion.light.options import LightOptions, PaperOptions
 
 PROVIDERS = [
@@ -216,8 +216,15 @@ STATIC_FUSERS = [
             _OBJECTIVE,
         ),
     ),
+    FuserInfo(
+        name="debiased",
+        summary="needs no labels: fixed weights, and a query bank against each model's favourites",
+        factory="dafm_core.fusion.debiased:DebiasedFusion",
+        kind="static",
+        options=DebiasedOptions.described(),
+    ),
 ]
-"""Rules with at most a weight per provider or a constant to tune."""
+"""Rules with at most a weight per provider or a constant to tune, or with fixed weights."""
 
 _PAPER = "DAFM, arXiv 2511.05020"
 
@@ -261,7 +268,7 @@ def dafm_similarity_providers() -> list[ProviderInfo]:
 
 @hookimpl
 def dafm_fusers() -> list[FuserInfo]:
-    """Return static rules, logistic stacking and LightFusion."""
+    """Return static rules, the label-free one among them, logistic stacking and LightFusion."""
     return FUSERS
 
 

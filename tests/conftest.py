@@ -7,7 +7,7 @@ os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # ranx, an oracle: 2 s on small
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.store.stack import SimilarityStack
@@ -15,6 +15,9 @@ from dafm_core.store.stack import SimilarityStack
 ROOT = Path(__file__).parent.parent
 
 settings.register_profile("dafm", deadline=None)  # how long a law takes says nothing about it
+settings.register_profile(  # benchmarks/mutation.py: whether a law breaks, not by how little
+    "mutants", deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate)
+)
 settings.load_profile("dafm")
 
 

@@ -101,16 +101,31 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="store of training queries against this gallery, for column statistics",
     )
+    add_verify(parser)
+
+
+def add_verify(parser: argparse.ArgumentParser) -> None:
+    """Add --no-verify."""
+    parser.add_argument(
+        "--no-verify",
+        dest="verify",
+        action="store_false",
+        help="do not check the store against its checksums; what matched once is not checked again",
+    )
 
 
 def open_stack(
-    store: Path, *, providers: str | None = None, queries: Path | None = None
+    store: Path,
+    *,
+    providers: str | None = None,
+    queries: Path | None = None,
+    verify: bool = True,
 ) -> SimilarityStack:
     """Return the stack of a store: of some providers, and of the queries that a file lists."""
     from dafm_core.ground.files import read_ids
     from dafm_core.store.store import SimilarityStore
 
-    stack = SimilarityStore.open(store).stack(read_names(providers))
+    stack = SimilarityStore.open(store).stack(read_names(providers), verify=verify)
     return stack.take_queries(read_ids(queries)) if queries else stack
 
 

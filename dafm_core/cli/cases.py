@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dafm_core.cli.arguments import open_stack, read_names
+from dafm_core.cli.arguments import add_verify, open_stack, read_names
 from dafm_core.errors import DatasetError, OptionError
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", metavar="FILE.html", type=Path, help="a page to look at")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="a line per case")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_verify(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -73,7 +74,9 @@ def _filtered(args: argparse.Namespace) -> tuple[Cases, str]:
     """Return the cases asked for, and the fuser whose outcomes count."""
     from dafm_core.cases.cases import collect_cases
 
-    stack = open_stack(args.store, providers=args.providers, queries=args.queries)
+    stack = open_stack(
+        args.store, providers=args.providers, queries=args.queries, verify=args.verify
+    )
     fusers, design = _fusers(args)
     if args.model:
         stack = stack.take_queries(args.query) if args.query else stack

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from dafm_core.cli.arguments import (
     add_exports,
     add_tune,
+    add_verify,
     open_stack,
     read_choices,
     read_names,
@@ -61,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resamples", type=int, default=10_000, help="for intervals (10000)")
     parser.add_argument("--seed", type=int, default=0, help="of folds and resamples")
     add_exports(parser)
+    add_verify(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -125,9 +127,11 @@ def _compare(
     from dafm_core.comparison.compare import compare
     from dafm_core.evaluation.trials import TrialLog
 
-    bank = open_stack(args.bank, providers=args.providers) if args.bank else None
+    bank = (
+        open_stack(args.bank, providers=args.providers, verify=args.verify) if args.bank else None
+    )
     return compare(
-        open_stack(path, providers=args.providers, queries=args.queries),
+        open_stack(path, providers=args.providers, queries=args.queries, verify=args.verify),
         fusers,
         design=_design(args, path),
         bank=bank,
@@ -155,7 +159,11 @@ def _design(args: argparse.Namespace, path: Path) -> Design:
             "Leave one out."
         )
     if args.train_queries:
-        return Train(open_stack(path, providers=args.providers, queries=args.train_queries))
+        return Train(
+            open_stack(
+                path, providers=args.providers, queries=args.train_queries, verify=args.verify
+            )
+        )
     if args.train_store:
-        return Train(open_stack(args.train_store, providers=args.providers))
+        return Train(open_stack(args.train_store, providers=args.providers, verify=args.verify))
     return Folds(5 if args.folds is None else args.folds, seed=args.seed)

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.formats.submission import fuser_blocks
     from dafm_core.reporting.terminal import say
 
-    fuser, stack = open_model(args.store, args.model, args.bank)
+    fuser, stack = open_model(args.store, args.model, args.bank, verify=args.verify)
     if args.queries:
         stack = stack.take_queries(read_ids(args.queries))
     path = write_run(

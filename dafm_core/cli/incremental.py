@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dafm_core.cli.arguments import add_set, open_stack, read_names, read_settings
+from dafm_core.cli.arguments import add_set, add_verify, open_stack, read_names, read_settings
 from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", type=Path, help="everything, for machines")
     parser.add_argument("--markdown", metavar="FILE", type=Path, help="the table of subsets")
     parser.add_argument("--latex", metavar="FILE", type=Path, help="the same, with booktabs")
+    add_verify(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -55,7 +56,9 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.store.store import SimilarityStore
 
     store = SimilarityStore.open(args.store)
-    stack = open_stack(args.store, providers=args.providers, queries=args.queries)
+    stack = open_stack(
+        args.store, providers=args.providers, queries=args.queries, verify=args.verify
+    )
     result = _measure(args, stack)
     costs = {name: Cost.read(store, name) for name in result.shapley}
     table = subset_table(result, costs)
@@ -92,7 +95,9 @@ def _measure(args: argparse.Namespace, stack: SimilarityStack) -> Incremental:
     design: Folds | Train = Folds(5 if args.folds is None else args.folds, seed=args.seed)
     if args.train_queries:
         names = args.providers
-        design = Train(open_stack(args.store, providers=names, queries=args.train_queries))
+        design = Train(
+            open_stack(args.store, providers=names, queries=args.train_queries, verify=args.verify)
+        )
     fuser = PluginCatalog.discover().load_fuser(args.fuser, read_settings(args.set))
     with progress_bars() as progress:
         return incremental(

@@ -1,8 +1,8 @@
 """The command ``dafm``: finds the subcommand, imports only its module, and turns errors into one
 line.
 
-Exit codes: 0 done, 2 the user's input (one line, what and what next), 1 a bug (traceback), 130
-Ctrl-C.
+Exit codes: 0 done, 2 the user's input or the system's refusal (one line, what and what next), 1 a
+bug (traceback), 130 Ctrl-C, 143 the system's request to stop.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import importlib
 import logging
 import os
 import re
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import NoReturn
 
@@ -76,16 +78,61 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler.setFormatter(_PrintableFormatter("dafm: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        with _stopping_when_asked():
+            code = _run(list(sys.argv[1:] if argv is None else argv))
+            sys.stdout.flush()  # a full disk behind it is said here, not after the end
+        return code
     except DafmError as error:
-        print(f"dafm: {printable(' '.join(str(error).split()))}", file=sys.stderr)
-        return 2
+        return _say(str(error), code=2)
+    except Terminated:
+        return _say("asked to stop; repeat the command to resume.", code=143)
     except KeyboardInterrupt:
-        print("dafm: interrupted; repeat the command to resume.", file=sys.stderr)
-        return 130
+        return _say("interrupted; repeat the command to resume.", code=130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except OSError as error:
+        if error.errno is None:
+            raise  # not from the system
+        place = f"{error.filename}: " if error.filename else ""
+        code = _say(f"{place}{error.strerror}. Nothing that was finished is lost.", code=2)
+        _drop_output()
+        return code
+
+
+class Terminated(KeyboardInterrupt):
+    """The system asks the process to stop (SIGTERM): as Ctrl-C, so that everything is tidied up."""
+
+
+@contextmanager
+def _stopping_when_asked() -> Iterator[None]:
+    """Turn SIGTERM into an exception, where this is the thread that signals reach."""
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _say(message: str, *, code: int) -> int:
+    """Print one line for people; return the exit code."""
+    with suppress(OSError):
+        print(f"dafm: {printable(' '.join(message.split()))}", file=sys.stderr)
+    return code
+
+
+def _drop_output() -> None:
+    """Let what Python still holds for standard output go nowhere, without another error."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(argv: list[str]) -> int:

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from dafm_core.store.stack import SimilarityStack
 
 
-def open_model(store: Path, model: Path, bank: Path | None) -> tuple[Fuser, SimilarityStack]:
+def open_model(
+    store: Path, model: Path, bank: Path | None, *, verify: bool = True
+) -> tuple[Fuser, SimilarityStack]:
     """Return the fuser (with its bank) and the store's stack; refuse what does not fit."""
     from dafm_core.fusion.saving import load_fuser
     from dafm_core.store.store import SimilarityStore
@@ -18,7 +20,7 @@ def open_model(store: Path, model: Path, bank: Path | None) -> tuple[Fuser, Simi
     fuser = load_fuser(model)
     opened = SimilarityStore.open(store)
     names = [name for name in fuser.record_.providers if name in opened.providers]
-    stack = opened.stack(names or None)
+    stack = opened.stack(names or None, verify=verify)
     if bank is not None:
-        fuser = fuser.with_bank(SimilarityStore.open(bank).stack(names))
+        fuser = fuser.with_bank(SimilarityStore.open(bank).stack(names, verify=verify))
     return fuser, stack

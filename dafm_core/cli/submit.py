@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.formats.submission import fuser_blocks, write_submission
     from dafm_core.reporting.terminal import print_notes
 
-    fuser, stack = open_model(args.store, args.model, args.bank)
+    fuser, stack = open_model(args.store, args.model, args.bank, verify=args.verify)
     dataset = stack.dataset
     benchmark = Benchmark.with_server(dataset.protocol)
     if benchmark.name != args.benchmark:

@@ -1,4 +1,4 @@
-"""``dafm train``: fit a fuser on queries with targets, and save it."""
+"""``dafm train``: fit a fuser on queries, with targets where it learns from them, and save it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dafm_core.cli.arguments import (
     add_set,
     add_tune,
+    add_verify,
     open_stack,
     read_choices,
     read_settings,
@@ -27,13 +28,16 @@ EXAMPLES = {
     "  dafm train scores/ --fuser light --out light/\n"
     "  dafm train scores/ --fuser light --test-size 0.2 --out light/   # evaluate on the rest\n"
     "  dafm train scores/ --fuser light --gate --out deploy/    # the fallback, if no better\n"
+    "  dafm train scores/ --fuser debiased --out debiased/    # needs no targets\n"
     "  dafm train scores/ --tune subset_weight=0.3 --tune subset_weight=1 --out light/",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the store, the fuser, which queries to fit on, and the gate."""
-    parser.add_argument("store", metavar="STORE", type=Path, help="store of queries with targets")
+    parser.add_argument(
+        "store", metavar="STORE", type=Path, help="store of queries, with targets if it learns"
+    )
     parser.add_argument("--fuser", default="light", help="name (see dafm fusers); default light")
     parser.add_argument("--out", required=True, type=Path, help="folder for the fitted fuser")
     add_set(parser, "fuser")
@@ -51,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--folds", type=int, default=5, help="of the gate (default 5)")
     parser.add_argument("--seed", type=int, default=0, help="of the held-out part and the folds")
+    add_verify(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -58,9 +63,13 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.catalog import PluginCatalog
     from dafm_core.reporting.terminal import print_notes, progress_bars, say
 
-    stack = open_stack(args.store, providers=args.providers, queries=args.queries)
+    stack = open_stack(
+        args.store, providers=args.providers, queries=args.queries, verify=args.verify
+    )
     print_notes(stack.dataset.problems())
-    bank = open_stack(args.bank, providers=args.providers) if args.bank else None
+    bank = (
+        open_stack(args.bank, providers=args.providers, verify=args.verify) if args.bank else None
+    )
     held_out = None
     if args.test_size is not None:
         stack, held_out = stack.split(test_size=args.test_size, seed=args.seed)
@@ -73,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
     _save(fuser, args.out, reason)
     say(f"{args.out}: {name} fitted on {stack.n_queries} queries of {stack.protocol}")
     if held_out is not None:
-        _report(args, {name: fuser}, stack, held_out, catalog)
+        _report(args, {name: fuser}, stack, held_out, bank, catalog)
 
 
 def _save(fuser: Fuser, out: Path, gate: dict[str, str] | None) -> None:
@@ -96,15 +105,16 @@ def _report(
     fitted: dict[str, Fuser],
     stack: SimilarityStack,
     held_out: SimilarityStack,
+    bank: SimilarityStack | None,
     catalog: PluginCatalog,
 ) -> None:
-    """Print the comparison on the held-out queries, with static rules tuned as the fuser was."""
+    """Print the comparison on the held-out queries, with static rules fitted as the fuser was."""
     from dafm_core.comparison.compare import compare
     from dafm_core.evaluation.design import Part, leakage
     from dafm_core.evaluation.trials import TrialLog
     from dafm_core.reporting.summaries import print_comparison
 
-    rules = {name: rule.fit(stack) for name, rule in _rules(catalog).items()}
+    rules = {name: rule.fit(stack, bank=bank) for name, rule in _rules(catalog).items()}
     found = compare(held_out, rules | fitted, trials=TrialLog(args.store), seed=args.seed)
     audits = replace(found.audits, leakage=leakage([Part(stack, held_out)]))
     print_comparison(replace(found, audits=audits))

@@ -264,9 +264,23 @@ def _related(dataset: Dataset) -> list[NDArray[np.int64]]:
 
 
 def _chance_adjacent(n: int, m: int) -> float:
-    """Return the probability that one of m other places of n is next to a random place."""
+    """Return the probability that one of m other places of n is next to a random place.
+
+    Examples
+    --------
+    Queries with one related image, in a gallery of three, four and five. Of four places the two in
+    the middle have two neighbours among three others, the two at the ends have one: (2 * 2/3 +
+    2 * 1/3) / 4.
+
+    >>> [round(_chance_adjacent(n, 1), 3) for n in (3, 4, 5)]
+    [0.667, 0.5, 0.4]
+    >>> _chance_adjacent(4, 0), _chance_adjacent(4, 3)  # nothing to stand next to; nothing else
+    (0.0, 1.0)
+    """
     if n < 2 or m >= n - 1:
         return float(n > 1)
+    # Counted by what is missed: of n - 1 other places, m are related. A place inside has two
+    # neighbours, and misses with both; drawn one after the other, they are not independent.
     inside = 1 - (n - 1 - m) * (n - 2 - m) / max(1, (n - 1) * (n - 2))
     at_end = m / (n - 1)
     return ((n - 2) * inside + 2 * at_end) / n

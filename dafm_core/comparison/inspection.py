@@ -5,11 +5,12 @@ Measuring is done in ``audit.py``; reading files in ``store``; showing the resul
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from dafm_core.comparison.audit import Audits, audit
+from dafm_core.errors import StoreError
 from dafm_core.evaluation.evaluate import by_tag, evaluate_providers
 
 if TYPE_CHECKING:
@@ -161,14 +162,21 @@ def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection
     Raises
     ------
     StoreError
-        If a file of the store cannot be read.
+        If a file of the store cannot be read, or, where ``verify`` does not ask for a list of what
+        is damaged, does not match its checksum.
+
+    Notes
+    -----
+    A provider that is damaged is left out of the audits.
     """
     dataset = store.dataset
+    damage = {name: _damage(store, name) for name in store.providers} if verify else {}
+    whole = [name for name in store.providers if not damage.get(name)]
     n_measured = int((dataset.queries["targets"].list.len() > 0).sum())
     audits, tags, problems = None, {}, dataset.problems()
-    if store.providers and n_measured:
-        whole = store.stack()
-        stack, problems = whole.measured(), whole.notes()
+    if whole and n_measured:
+        all_queries = store.stack(whole, verify=not verify)
+        stack, problems = all_queries.measured(), all_queries.notes()
         audits = audit(stack)
         tags = by_tag(evaluate_providers(stack), dataset.metrics)
     return Inspection(
@@ -179,13 +187,17 @@ def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection
         n_groups=len(set(dataset.groups.tolist())),
         problems=tuple(problems),
         unfinished=store.unfinished,
-        providers=tuple(StoredProvider.read(store, name) for name in store.providers),
+        providers=tuple(StoredProvider.read(store, name) for name in whole),
         n_measured=n_measured,
         audits=audits,
         by_tag=tags,
-        damage=_damage(store, store.providers) if verify else None,
+        damage=tuple(line for lines in damage.values() for line in lines) if verify else None,
     )
 
 
-def _damage(store: SimilarityStore, names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(line for name in names for line in store.verify(name))
+def _damage(store: SimilarityStore, name: str) -> list[str]:
+    """Return a line for each damaged part of a provider, or one where it cannot be read at all."""
+    try:
+        return store.verify(name)
+    except StoreError as error:
+        return [str(error)]

@@ -145,7 +145,7 @@ class FuserInfo:
         ``"module:attr"`` or a callable; called with the options as keywords, returns a Fuser.
     kind : {"single", "static", "learned"}
         ``single`` keeps one provider; a static rule has at most a weight per provider or a
-        constant to tune.
+        constant to tune, or weights that were fixed before it saw the data.
     """
 
     name: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -103,6 +104,9 @@ class SelectedFusion(Fuser):
             logger.warning("selection: nothing to choose by; %s it is.", self.chosen_)
         best = self.candidates[self.chosen_].clone()
         self.best_ = best.fit(stack, bank=bank, progress=progress)
+        if self.quality_:  # targets were used to choose, whatever the one chosen does with them
+            seen = self.best_.record_.query_ids.union(labelled.query_ids)
+            self.best_.record_ = replace(self.best_.record_, query_ids=seen)
 
     def _measure(
         self, stack: SimilarityStack, bank: SimilarityStack | None, n_folds: int

@@ -6,6 +6,7 @@ matrix.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from dafm_core.errors import OptionError, closest
 from dafm_core.formats.arrays import SIDECARS
-from dafm_core.ground.files import replacing
+from dafm_core.ground.files import replacing, reserve
 from dafm_core.ground.ordering import best_ranked, tie_places
 
 ScoreBlock: TypeAlias = tuple[Sequence[str], NDArray[np.float32]]
@@ -113,12 +114,19 @@ def best(
 
 
 def _write_matrix(out: Path, blocks: Iterable[ScoreBlock], shape: tuple[int, int]) -> None:
-    matrix = np.lib.format.open_memmap(out, mode="w+", dtype=np.float32, shape=shape)
-    start = 0
-    for query_ids, scores in blocks:
-        matrix[start : start + len(query_ids)] = scores
-        start += len(query_ids)
-    matrix.flush()
+    """Write the matrix through a file: a disk that is full is an error, and through a map it would
+    end the process.
+    """
+    header = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    with out.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        reserve(file, file.tell() + 4 * math.prod(shape))
+        for _, scores in blocks:
+            file.write(np.ascontiguousarray(scores, np.float32).data)
 
 
 def _write_trec(out: Path, frames: Iterable[pl.DataFrame], name: str) -> None:

@@ -1,1 +1,4 @@
-"""Fusion: static rules, logistic stacking and LightFusion, all behind base.Fuser."""
+"""Fusion: static rules, the label-free one among them, logistic stacking and LightFusion.
+
+All are behind base.Fuser.
+"""

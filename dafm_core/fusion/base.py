@@ -55,7 +55,8 @@ class FitRecord:
         Fingerprint and options of each provider.
     protocol : str
     query_ids : frozenset of str
-        Queries whose targets the fit used; empty for rules that learn nothing.
+        Queries whose targets the fit used, or that are in the bank it made; empty for rules that
+        learn nothing.
     bank_ids : frozenset of str
         Unlabelled queries of a bank that was given; they are never fused.
     """

@@ -24,6 +24,8 @@ from dafm_core.ground.files import replacing, sha256_of, write_json
 FORMAT_VERSION: Final = 2
 FACTS: Final = "fuser.json"
 WEIGHTS: Final = "weights.safetensors"
+NEXT_WEIGHTS: Final = "weights.next.safetensors"
+"""Weights under the name they have until the facts that hash them are written."""
 
 
 def save_fuser(fuser: Fuser, path: str | Path, *, infos: Iterable[FuserInfo] | None = None) -> Path:
@@ -69,10 +71,12 @@ def save_fuser(fuser: Fuser, path: str | Path, *, infos: Iterable[FuserInfo] | N
         "values": values,
     }
     folder = Path(path)
-    with replacing(folder / WEIGHTS) as temporary:
+    _settle(folder)
+    with replacing(folder / NEXT_WEIGHTS) as temporary:
         save_file({name: array.copy(order="C") for name, array in arrays.items()}, temporary)
-    facts["weights_sha256"] = sha256_of(folder / WEIGHTS)
-    write_json(folder / FACTS, facts)
+    facts["weights_sha256"] = sha256_of(folder / NEXT_WEIGHTS)
+    write_json(folder / FACTS, facts)  # before it the folder is the old fuser, from here the new
+    (folder / NEXT_WEIGHTS).replace(folder / WEIGHTS)
     return folder
 
 
@@ -94,7 +98,8 @@ def load_fuser(path: str | Path, *, infos: Iterable[FuserInfo] | None = None) ->
             f"{folder}: fuser {name!r} is not registered{closest(str(name), known)}. "
             "Install the plugin it comes from."
         )
-    if sha256_of(folder / WEIGHTS) != facts["weights_sha256"]:
+    weights = _weights_of(folder, facts)
+    if weights is None:
         raise FuserError(
             f"{folder}: {WEIGHTS} is not the one that {FACTS} was written with. Train it again."
         )
@@ -107,10 +112,33 @@ def load_fuser(path: str | Path, *, infos: Iterable[FuserInfo] | None = None) ->
     try:
         fuser = build(**facts["params"])
         fuser.record_ = FitRecord.from_json(facts["record"])
-        fuser.set_state(load_file(folder / WEIGHTS), facts["values"])
+        fuser.set_state(load_file(weights), facts["values"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise _damaged(folder, error) from error
     return fuser
+
+
+def _weights_of(folder: Path, facts: dict[str, Any]) -> Path | None:
+    """Return the file of weights that the facts were written with, or None."""
+    for path in (folder / WEIGHTS, folder / NEXT_WEIGHTS):  # the second after a kill
+        try:
+            if sha256_of(path) == facts["weights_sha256"]:
+                return path
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise _damaged(folder, error) from error
+    return None
+
+
+def _settle(folder: Path) -> None:
+    """Name the weights of a save that was killed after its facts were written."""
+    try:
+        weights = _weights_of(folder, _read_facts(folder))
+    except FuserError:
+        return  # nothing that could be read: it is replaced
+    if weights == folder / NEXT_WEIGHTS:
+        weights.replace(folder / WEIGHTS)
 
 
 def _infos(infos: Iterable[FuserInfo] | None) -> list[FuserInfo]:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import StoreError
+from dafm_core.ground.files import reserve
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class BlockFile:
         self.block_rows = block_rows
         self.identity = json.loads(json.dumps(dict(identity)))
         self._partial = path.with_name(f"{path.stem}.partial.npy")
-        self._log = path.with_name(f"{path.stem}.progress.jsonl")
+        self._log = _log_of(path)
         self._blocks: dict[int, Block] = {}
         self._data_offset = 0
         if self._log.exists():
@@ -114,7 +115,7 @@ class BlockFile:
 
     def forget(self) -> None:
         """Remove the record of blocks, once whatever depends on it is safe."""
-        self._log.unlink(missing_ok=True)
+        forget(self.path)
 
     def discard(self) -> None:
         """Remove what is unfinished."""
@@ -137,10 +138,7 @@ class BlockFile:
             file.flush()
             offset = file.tell()
             size = offset + math.prod(shape) * rows.dtype.itemsize
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)
-            else:
-                file.truncate(size)
+            reserve(file, size)
             os.fsync(file.fileno())
         self._log.unlink(missing_ok=True)
         self._append({"identity": self.identity})
@@ -152,9 +150,21 @@ class BlockFile:
             file.flush()
             os.fsync(file.fileno())
 
+    def _cut_log(self) -> list[dict[str, Any]]:
+        """Return the records of the log; remove a last line that a kill cut short.
+
+        Were it kept, the next record would continue that line, and neither could be read.
+        """
+        content = self._log.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        records = [json.loads(line) for line in whole.decode("utf-8").splitlines()]
+        if whole != content:
+            os.truncate(self._log, len(whole))
+        return records
+
     def _resume(self, restart: bool) -> None:
         try:
-            records = _complete_lines(self._log)
+            records = self._cut_log()
             begun, blocks = records[0]["identity"], [Block(**record) for record in records[1:]]
             if not self._partial.exists():
                 self.path.replace(self._partial)  # killed between commit() and forget()
@@ -177,12 +187,20 @@ class BlockFile:
         self._blocks = {block.start: block for block in intact}
 
 
+def forget(path: Path) -> None:
+    """Remove the record that a killed writer left beside a finished array."""
+    _log_of(path).unlink(missing_ok=True)
+
+
+def is_recorded(path: Path) -> bool:
+    """Whether there is a record of blocks: an array begun, or one whose writer was killed late."""
+    return _log_of(path).exists()
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.progress.jsonl")
+
+
 def checksum(rows: NDArray[Any]) -> str:
     """Return the sha256 of the rows' bytes in C order."""
     return hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest()
-
-
-def _complete_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a log; a last line that a kill cut short is passed over."""
-    text = path.read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.split("\n")[:-1]]

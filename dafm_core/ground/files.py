@@ -1,6 +1,7 @@
 """Files that are whole or not there: the one way in which everything here is written and read.
 
-A writer works on a temporary name beside the goal; only complete content gets the goal's name.
+A writer works on a temporary name beside the goal; only complete content gets the goal's name. What
+a killed writer left under its temporary name is removed by the next one of the same goal.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from dafm_core.errors import DatasetError
 
@@ -35,7 +38,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = _temporary(path, os.getpid())
+    _remove_abandoned(path)
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -57,6 +61,11 @@ def write_text(path: str | Path, text: str) -> Path:
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be made again: ``DAFM_CACHE``, by default ~/.cache/dafm."""
+    return Path(os.environ.get("DAFM_CACHE") or "~/.cache/dafm").expanduser()
 
 
 def sha256_of(path: str | Path) -> str:
@@ -82,6 +91,47 @@ def read_ids(path: str | Path) -> tuple[str, ...]:
     if not ids:
         raise DatasetError(f"{path}: expected ids, one a line; the file is empty.")
     return ids
+
+
+def reserve(file: BinaryIO, size: int) -> None:
+    """Take room for a file of ``size`` bytes, so that a disk too small says so before the work."""
+    file.flush()
+    if hasattr(os, "posix_fallocate"):
+        if size:
+            os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        os.ftruncate(file.fileno(), size)
+
+
+def _temporary(path: Path, process: int | str) -> Path:
+    """Return where one process of this machine writes what will replace ``path``.
+
+    The name is short whatever the goal's is, so that a goal of 255 bytes can be written too.
+    """
+    goal = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    machine = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())[:64]
+    return path.with_name(f".dafm-{goal}-{machine}-{process}{path.suffix[:32]}")
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove temporary files for the same goal whose process, on this machine, is gone."""
+    start, _, end = _temporary(path, "*").name.partition("*")
+    for abandoned in path.parent.glob(f"{start}*"):
+        process = abandoned.name[len(start) :].removesuffix(end)
+        if process.isdecimal() and not _is_running(int(process)):
+            abandoned.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    if os.name != "posix":
+        return True  # a signal of number 0 would end it there
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

@@ -3,6 +3,24 @@
 Each function returns one float64 per query, in [0, 1]; whoever calls averages. A constant scorer
 gets what chance gets, whatever the order of the file.
 
+Examples
+--------
+Three queries over three candidates: the target alone on top, the target level with one other, and
+two targets level with a third candidate.
+
+>>> from dafm_core.ground.ragged import Ragged
+>>> from dafm_core.metrics.ranking import rank_targets
+>>> scores = np.array([[0.9, 0.5, 0.1], [0.9, 0.9, 0.1], [0.9, 0.9, 0.9]])
+>>> ranks = rank_targets(scores, Ragged.from_rows([[0], [0], [0, 1]]))
+>>> recall(ranks, k=1).round(3).tolist()  # each of two targets is first in 1 of 3 orders
+[1.0, 0.5, 0.333]
+>>> hit(ranks, k=1).round(3).tolist()  # one of the two is first in 2 of 3 orders
+[1.0, 0.5, 0.667]
+>>> reciprocal_rank(ranks).round(3).tolist()  # 2/3 * 1 + 1/3 * 1/2
+[1.0, 0.75, 0.833]
+>>> average_precision(ranks, k=3).round(3).tolist()  # places 1 2, 1 3 and 2 3: (1 + 5/6 + 7/12) / 3
+[1.0, 0.75, 0.806]
+
 References
 ----------
 McSherry and Najork, Computing Information Retrieval Performance Measures Efficiently in the
@@ -28,12 +46,16 @@ def recall(ranks: TargetRanks, *, k: int) -> PerQuery:
     With one target this is the hit rate CIRR and FashionIQ call Recall@K; with several it is
     trec_eval's recall (see :func:`hit` for "at least one").
     """
+    # k - greater slots are left for the tie, and each of its members is as likely to get one: never
+    # where the tie starts below k, certainly where it fits in.
     within = np.clip((k - ranks.greater) / ranks.tied, 0.0, 1.0)
     return _sum_by_query(ranks, within) / ranks.n_targets
 
 
 def hit(ranks: TargetRanks, *, k: int) -> PerQuery:
     """Return the probability that at least one target is among the first ``k`` candidates."""
+    # Only the best level counts: where it is wholly within k there is a hit, and where it is not,
+    # nothing below it is within k.
     rows, greater, tied, relevant = _best_level(ranks)
     slots = np.clip(k - greater, 0, tied)
     miss = np.ones(len(rows))
@@ -51,6 +73,8 @@ def reciprocal_rank(ranks: TargetRanks) -> PerQuery:
     harmonic = _harmonic(greater + tied)
     result = np.zeros(ranks.n_queries)
     result[rows] = (harmonic[greater + tied] - harmonic[greater]) / tied  # one target in the tie
+    # Several targets in one tie: the first of them stands at place p of the tie if the p - 1 before
+    # it are no targets. A product of ratios, because binomials of large ties overflow.
     for i in np.flatnonzero(relevant > 1):
         above, level, r = int(greater[i]), int(tied[i]), int(relevant[i])
         place = np.arange(1, level - r + 2)  # the first of r targets stands at place
@@ -66,9 +90,12 @@ def average_precision(ranks: TargetRanks, *, k: int) -> PerQuery:
     A target at place i of a tie of t candidates with r targets, below g candidates of which R are
     targets, has expected precision (R + 1 + (i - 1)(r - 1)/(t - 1)) / (g + i).
     """
+    # The formula above is a straight line in i over g + i. With s its slope and c what is left,
+    # (c + s (g + i)) / (g + i) = s + c / (g + i): summed over the places within k, this is s times
+    # their number plus c times a difference of harmonic numbers. No loop over places.
     greater, tied = ranks.greater, ranks.tied
     slots = np.clip(k - greater, 0, tied)
-    slope = (ranks.targets_tied - 1) / np.maximum(tied - 1, 1)
+    slope = (ranks.targets_tied - 1) / np.maximum(tied - 1, 1)  # 0 where nothing is level
     harmonic = _harmonic(greater + slots)
     span = harmonic[greater + slots] - harmonic[greater]
     offset = ranks.targets_greater + 1 - slope * (greater + 1)

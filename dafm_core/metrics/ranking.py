@@ -159,6 +159,22 @@ def rank_targets(
         If a query has no target.
     AlignmentError
         If the numbers of rows differ, or a target is not in its subset.
+
+    Examples
+    --------
+    Three queries: one candidate above the target; two targets of which one is level with another
+    candidate; a target that is removed and has no entry.
+
+    >>> scores = np.array([[0.9, 0.5, 0.1], [0.9, 0.5, 0.5], [-np.inf, 0.5, 0.1]])
+    >>> ranks = rank_targets(scores, Ragged.from_rows([[1], [0, 1], [0]]))
+    >>> ranks.rows.tolist()
+    [0, 1, 1]
+    >>> ranks.greater.tolist(), ranks.tied.tolist()
+    ([1, 0, 1], [1, 1, 2])
+    >>> ranks.targets_greater.tolist(), ranks.targets_tied.tolist()  # among the query's own targets
+    ([0, 0, 1], [1, 1, 1])
+    >>> ranks.n_targets.tolist()
+    [1, 2, 1]
     """
     counts = targets.counts if n_targets is None else n_targets
     _check(scores, targets, counts)
@@ -167,7 +183,11 @@ def rank_targets(
     ranked = filled & np.isfinite(own)
     pool = scores if within is None else _pool(scores, within)
     greater, tied, targets_greater, targets_tied = np.zeros((4, *own.shape), np.int64)
+    # Padding and removed targets become -inf: below every ranked one, so they never count as above
+    # or level.
     rivals = np.where(ranked, own, -np.inf)
+    # Sorting is N log N and must choose an order among equals; counting is N, exact, and leaves the
+    # ties to the metrics. Comparing all targets at once would take T times the tile in memory.
     for t in range(own.shape[1]):  # one pass over the tile per target of a query
         rows = np.flatnonzero(ranked[:, t])
         bar = own[rows, t, None]
@@ -179,7 +199,7 @@ def rank_targets(
     if (tied[ranked] == 0).any():
         raise AlignmentError("ranking: a target is not among the candidates of its subset.")
     return TargetRanks(
-        np.nonzero(ranked)[0],
+        np.nonzero(ranked)[0],  # row by row, as the masks below pick
         greater[ranked],
         tied[ranked],
         targets_greater[ranked],

@@ -46,13 +46,16 @@ _LABELS: Final = {
 """What tables and sentences call a family or a metric; ``mean`` is that of a table's metrics."""
 _FAMILIES: Final = {_LABELS[family].lower(): family for family in _AT_K}
 EXAMPLES: Final = (
-    *(f"{family}@{k}" for family in ("recall", "hit", "map", "ndcg") for k in (1, 5, 10, 25, 50)),
+    *(
+        f"{family}@{k}"
+        for family in ("recall", "hit", "map", "ndcg", "first")
+        for k in (1, 5, 10, 25, 50)
+    ),
     *(f"rsubset@{k}" for k in (1, 2, 3)),
-    *(f"first@{k}" for k in (1, 5, 10)),
     "mrr",
     *_MEANS,
 )
-"""Names to suggest from; any K is valid."""
+"""Names to suggest from, those of the benchmarks among them; any K is valid."""
 
 
 @dataclass(frozen=True, kw_only=True)

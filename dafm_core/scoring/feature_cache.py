@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,11 @@ from numpy.typing import NDArray
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.contract.provider import Features
-from dafm_core.ground.blocks import BlockFile
+from dafm_core.ground.blocks import BlockFile, forget, is_recorded
+from dafm_core.ground.files import cache_folder
 
 BLOCK_IMAGES = 256
 """Images per block: what a kill can lose."""
-
-
-def cache_folder() -> Path:
-    """Return the folder for features and rendered images."""
-    default = Path.home() / ".cache" / "dafm"
-    return Path(os.environ.get("DAFM_CACHE") or default).expanduser()
 
 
 def cached_features(
@@ -63,7 +57,7 @@ def cached_features(
             on_block(min(start + BLOCK_IMAGES, len(images)))
         return np.concatenate(parts)
     path = cache_folder() / "features" / f"{_key(images, fingerprint)}.npy"
-    if not path.exists():
+    if not path.exists() or is_recorded(path):
         _encode_to(path, images, encode, fingerprint, on_block)
     on_block(len(images))
     features: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -81,8 +75,9 @@ def _encode_to(
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        if path.exists():
-            return  # another process finished it while this one waited
+        if path.exists():  # finished while this one waited, or by a process killed right after
+            forget(path)
+            return
         file = BlockFile(path, n_rows=len(images), block_rows=BLOCK_IMAGES, identity=fingerprint)
         for start, stop in file.pending():
             file.write(start, encode(images[start:stop]))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from dafm_core.errors import StoreError
 
@@ -60,9 +61,22 @@ class Visit:
     """A process at work somewhere in a store; many may be at once."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = (folder / ".visitors.lock").open("a")
-        if fcntl is not None:
-            fcntl.flock(self._file, fcntl.LOCK_SH)
+        path = folder / ".visitors.lock"
+        try:
+            while True:
+                folder.mkdir(parents=True, exist_ok=True)
+                self._file = path.open("a")
+                if fcntl is not None:
+                    fcntl.flock(self._file, fcntl.LOCK_SH)
+                if _is_open(self._file, path):
+                    return
+                self._file.close()  # somebody removed the folder while this one waited
+        except FileNotFoundError:
+            raise StoreError(f"{folder}: was removed by another process. Try again.") from None
+        except OSError as error:
+            raise StoreError(
+                f"{folder}: cannot be written ({error.strerror or error}). Choose another folder."
+            ) from None
 
     def is_alone(self) -> bool:
         """Whether nobody else is at work; nobody can begin until this visit ends."""
@@ -77,6 +91,13 @@ class Visit:
     def end(self) -> None:
         """Let others know."""
         self._file.close()
+
+
+def _is_open(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _owner(path: Path) -> str:

@@ -34,7 +34,7 @@ from dafm_core.errors import AlignmentError, StoreError, closest
 from dafm_core.ground.blocks import checksum
 from dafm_core.ground.files import replacing, sha256_of, write_json
 from dafm_core.ground.ids import Ids
-from dafm_core.store import format1
+from dafm_core.store import checked, format1
 from dafm_core.store.locks import Visit, writing
 from dafm_core.store.manifest import (
     FORMAT_VERSION,
@@ -264,11 +264,14 @@ class SimilarityStore:
     def neighbours(self, name: str) -> NDArray[np.int32] | None:
         """Return each candidate's nearest other candidates, (n_gallery, M), or None."""
         path = self._folder(name) / "neighbours.npy"
-        files = self.passport(name).get("files", {})
+        passport = self.passport(name)
+        is_listed = "neighbours.npy" in passport.get("files", {})
         if not path.exists():
-            if "neighbours.npy" in files:
+            if is_listed:
                 raise StoreError(f"{path}: is missing. Score {name!r} again with --overwrite.")
             return None
+        if passport.get("format") == FORMAT_VERSION and not is_listed:
+            return None  # left behind by something else: only what the passport hashes counts
         nearest = self._load(path)
         n = self._facts["n_gallery"]
         valid = nearest.ndim == 2 and len(nearest) == n and nearest.dtype.kind == "i"
@@ -295,13 +298,16 @@ class SimilarityStore:
                 sources=sources,
             )
 
-    def stack(self, names: Sequence[str] | None = None) -> SimilarityStack:
+    def stack(self, names: Sequence[str] | None = None, *, verify: bool = True) -> SimilarityStack:
         """Return the store's dataset with the rows of its providers, memory-mapped.
 
         Parameters
         ----------
         names : sequence of str, optional
             All complete providers by default.
+        verify : bool, default=True
+            Check rows and files against their checksums before they are used. What was found to
+            match is remembered in the cache, and not read again while it is the same files.
 
         Raises
         ------
@@ -322,6 +328,9 @@ class SimilarityStore:
                     f"{self.path}: passports disagree in {field_name!r}: {names[0]} has "
                     f"{values[names[0]]!r}, {odd[0]} has {values[odd[0]]!r}. Score one again."
                 )
+        if verify:
+            for name in names:
+                self.check(name)
         neighbours = {name: self.neighbours(name) for name in names}
         subsets = {name: self.subset(name) for name in names}
         return SimilarityStack.from_matrices(
@@ -336,6 +345,22 @@ class SimilarityStore:
                 if (kind := unknown_of(passport)) is not None
             },
         )
+
+    def check(self, name: str) -> None:
+        """Raise StoreError if a provider's rows or files do not match their checksums.
+
+        As :meth:`verify`, but what matched once is remembered.
+        """
+        folder = self._folder(name)
+        files = ("passport.json", "scores.npy", "shortlist.parquet", "neighbours.npy")
+        seen = checked.signature(folder, files)
+        if checked.is_remembered(folder, seen):
+            return
+        damage = self.verify(name)
+        if damage:
+            more = f" {len(damage) - 1} more parts are damaged." if len(damage) > 1 else ""
+            raise StoreError(f"{damage[0]}{more} Score it again with --overwrite.")
+        checked.remember(folder, seen)
 
     def verify(self, name: str) -> list[str]:
         """Return one line for each block of rows, and each file, that differs from the passport."""
@@ -443,7 +468,8 @@ class SimilarityStore:
             folder = self.path / name
             (folder / "passport.json").unlink(missing_ok=True)
             write_shortlist(folder / "shortlist.parquet", shortlist, self.dataset)
-            (folder / "scores.npy").unlink(missing_ok=True)
+            for other in ("scores.npy", "neighbours.npy", "cost.json"):  # of a matrix before
+                (folder / other).unlink(missing_ok=True)
             if cost:
                 write_json(folder / "cost.json", dict(cost))
             files = {"shortlist.parquet": sha256_of(folder / "shortlist.parquet")}

@@ -160,8 +160,11 @@ class ScoreWriter:
             with replacing(self._folder / "neighbours.npy") as temporary:
                 np.save(temporary, self._neighbours)
             files["neighbours.npy"] = sha256_of(self._folder / "neighbours.npy")
+        (self._folder / "shortlist.parquet").unlink(missing_ok=True)
         if self._cost:
             write_json(self._folder / "cost.json", self._cost)
+        else:
+            (self._folder / "cost.json").unlink(missing_ok=True)
         blocks = [
             {"start": block.start, "stop": block.stop, "sha256": block.sha256, **block.facts}
             for block in self._file.blocks

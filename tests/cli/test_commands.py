@@ -6,8 +6,10 @@ import shutil
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from dafm_core.cli.main import COMMANDS, main
+from dafm_core.fusion.debiased import DebiasedFusion
 from dafm_core.store.editing import split_store
 from dafm_core.store.store import SimilarityStore
 
@@ -149,6 +151,49 @@ def test_a_bank_of_unlabelled_queries_is_used_and_kept_apart(folder, capsys):
     capsys.readouterr()
     assert run(f"{compare.format('rest')} --folds 2", folder) == 2
     assert "bank: expected other queries than those trained on" in capsys.readouterr().err
+
+
+def test_a_fuser_without_labels_is_trained_on_a_store_without_targets(folder, capsys):
+    images = folder / "unlabelled" / "images"
+    images.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in "abcdef":
+        pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(images / f"{name}.png")
+    texts = ("red", "left", "blue", "a large one", "top", "green", "small", "right")
+    rows = [
+        {"query_id": f"q{i}", "reference": "abcdef"[i % 6], "text": text, "targets": []}
+        for i, text in enumerate(texts)
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "unlabelled" / "queries.jsonl").write_text(lines)
+    for name in ("scenes-color", "scenes-layout"):
+        argv = f"score folder:DIR/unlabelled --provider {name} --store DIR/blind"
+        assert run(argv, folder) == 0
+    capsys.readouterr()
+    assert run("train DIR/blind --fuser logistic --out DIR/no", folder) == 2
+    assert "no training query has a target" in capsys.readouterr().err
+    assert run("train DIR/blind --fuser debiased --set topics=0.4 --out DIR/free", folder) == 0
+    assert run("fuse DIR/blind --model DIR/free --out DIR/free.npy", folder) == 0
+    by_hand = DebiasedFusion(topics=0.4)
+    stack = SimilarityStore.open(folder / "blind").stack()
+    np.testing.assert_array_equal(
+        np.load(folder / "free.npy"), by_hand.fit(stack).fuse(stack).scores
+    )
+
+
+def test_rules_on_held_out_queries_get_the_bank_that_the_fuser_gets(folder, capsys):
+    store = SimilarityStore.open(folder / "store")
+    bank, rest = store.dataset.split(test_size=0.5, seed=1)
+    split_store(store, bank.query_ids, folder / "bank-of-rules")
+    split_store(store, rest.query_ids, folder / "labelled")
+    argv = "train DIR/labelled --fuser light --set network=linear --test-size 0.5 --out DIR/banked"
+    values = {}
+    for flags in ("", " --bank DIR/bank-of-rules"):
+        assert run(argv + flags, folder) == 0
+        lines = capsys.readouterr().out.splitlines()
+        values[flags] = next(line for line in lines if "debiased" in line)
+    assert len(set(values.values())) == 2
 
 
 def test_train_fuse_and_import_the_run_again(folder, capsys):

@@ -2,12 +2,15 @@
 
 import json
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from dafm_core.comparison.audit import (
     Order,
+    _chance_adjacent,
     audit,
     gallery_order,
     headroom,
@@ -15,6 +18,7 @@ from dafm_core.comparison.audit import (
     resolution,
 )
 from dafm_core.evaluation.evaluate import evaluate_providers
+from dafm_core.ground.statistics import Resampler
 from dafm_core.store.stack import SimilarityStack
 
 
@@ -53,6 +57,24 @@ def test_chance_of_adjacency_is_what_shuffling_gives(problem, rng):
     assert gallery_order(dataset).chance == pytest.approx(np.mean(found), abs=0.02)
 
 
+@pytest.mark.parametrize("n", range(1, 8))
+def test_chance_of_adjacency_is_that_of_every_arrangement(n):
+    for m in range(n):
+        near = [
+            target - 1 in related or target + 1 in related
+            for target in range(n)
+            for related in combinations([place for place in range(n) if place != target], m)
+        ]
+        assert _chance_adjacent(n, m) == pytest.approx(np.mean(near))
+
+
+def test_order_tells_only_where_it_is_both_often_and_more_than_by_chance():
+    assert Order(0.76, 0.25).is_telling
+    assert not Order(0.75, 0.25).is_telling  # three times is not yet more than three times
+    assert Order(0.011, 0.0).is_telling
+    assert not Order(0.010, 0.0).is_telling  # one query in a hundred
+
+
 def test_order_changes_are_put_into_words():
     words = Order(0.5, 0.01, {"paper": {"recall@1": 0.001, "recall@10": 0.021}}).words
     assert "paper depends on the order: +2.10 points of R@10 vanish" in words
@@ -70,6 +92,18 @@ def test_headroom_counts_unique_solves_and_shared_errors(problem):
     overlap = (failed[0] & failed[1]).sum() / (failed[0] | failed[1]).sum()
     assert found.error_overlap["model-0 & model-1"] == pytest.approx(overlap)
     assert found.oracle["recall@1"] == pytest.approx((solved["model-0"] | others).mean())
+
+
+def test_redundancy_is_the_mean_rank_correlation_of_the_rows(problem):
+    dataset, stack = problem
+    matrices = dict(zip(stack.names, map(np.round, stack.matrices), strict=True))  # with ties
+    pairs = redundancy(SimilarityStack.from_matrices(matrices, dataset))
+    for a, b in combinations(stack.names, 2):
+        expected = [
+            spearmanr(np.delete(one, excluded), np.delete(other, excluded)).statistic
+            for one, other, excluded in zip(matrices[a], matrices[b], dataset.excluded, strict=True)
+        ]
+        assert pairs[f"{a} & {b}"] == pytest.approx(np.mean(expected))
 
 
 def test_a_copy_is_redundant_and_leaves_no_headroom(problem):
@@ -99,12 +133,42 @@ def test_ties_show_what_the_rule_is_worth(problem):
     assert found["fine"].strict == found["fine"].expected == found["fine"].lenient
 
 
+def test_ties_count_targets_that_lose_win_or_draw_lots_at_the_top(problem):
+    """Against a loop over the rows of a matrix in which some targets are tied and most are not."""
+    dataset, stack = problem
+    coarse = np.round(np.asarray(stack.matrices[0]))
+    found = audit(SimilarityStack.from_matrices({"coarse": coarse}, dataset)).ties["coarse"]
+    tied, strict, expected, lenient = [], [], [], []
+    for row, (target,), excluded in zip(coarse, dataset.targets, dataset.excluded, strict=True):
+        others = np.delete(row, [target, *excluded])
+        above, level = (others > row[target]).sum(), (others == row[target]).sum()
+        tied.append(level > 0)
+        strict.append(above == 0 and level == 0)
+        expected.append(1 / (1 + level) if above == 0 else 0)
+        lenient.append(above == 0)
+    assert 0 < np.mean(strict) < np.mean(lenient) < 1
+    assert found.tied_share == pytest.approx(np.mean(tied))
+    assert found.strict == pytest.approx(np.mean(strict))
+    assert found.expected == pytest.approx(np.mean(expected))
+    assert found.lenient == pytest.approx(np.mean(lenient))
+
+
 def test_resolution_matches_the_textbook(problem):
     dataset, stack = problem
     found = resolution(evaluate_providers(stack), dataset)
     assert found.half_width == pytest.approx(1.96 * np.sqrt(0.1 / 120))
     assert found.n_groups == 30
     assert found.clustered_half_width == pytest.approx(found.half_width * found.design_effect**0.5)
+
+
+def test_the_design_effect_is_that_of_the_two_best_on_the_headline(problem):
+    dataset, stack = problem
+    singles = evaluate_providers(stack)
+    first, second, third = sorted(singles.values(), key=lambda e: -e.values["recall@1"])
+    assert third.values["recall@1"] < second.values["recall@1"]
+    difference = (first.frame["recall@1"] - second.frame["recall@1"]).to_numpy()
+    effect = Resampler(dataset.groups).design_effect(difference)
+    assert resolution(singles, dataset).design_effect == pytest.approx(effect)
 
 
 def test_models_that_agree_on_every_query_measure_no_design_effect(problem):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dafm_core.comparison.compare import compare
-from dafm_core.comparison.incremental import incremental, pareto
+from dafm_core.comparison.incremental import Step, incremental, pareto
 from dafm_core.comparison.rows import Interval
 from dafm_core.errors import LeakageError, OptionError
 from dafm_core.evaluation.design import Folds, Train
@@ -124,6 +124,26 @@ def test_the_front_holds_no_subset_that_a_cheaper_one_equals(result):
     for names, cells in result.subsets.items():
         cost, value = sum(costs[n] for n in names), cells["recall@1"].value
         assert any(c <= cost and v >= value for _, c, v in front)
+
+
+def test_the_front_is_the_cheapest_subset_of_each_value(result):
+    values = {("a",): 0.5, ("b",): 0.25, ("c",): 0.5, ("a", "b"): 0.75, ("a", "c"): 0.7}
+    cells = {names: {"mean": Interval(v, v, v)} for names, v in values.items()}
+    costs = {"a": 1.0, "b": 1.0, "c": 2.0}
+    front = pareto(replace(result, subsets=cells), costs)
+    assert front == [(("a",), 1.0, 0.5), (("a", "b"), 2.0, 0.75)]
+
+
+@pytest.mark.parametrize(
+    ("change", "falls"),
+    [
+        (Interval(-0.26, -0.5, 0.0), True),
+        (Interval(-0.25, -0.5, 0.0), False),  # by just half of the width
+        (Interval(0.3, 0.1, 0.5), False),
+    ],
+)
+def test_a_metric_falls_by_more_than_half_of_its_interval(change, falls):
+    assert Step("a", ("b",), {"mrr": change}).falls("mrr") == falls
 
 
 def test_json_is_json_in_percent(result):

@@ -7,6 +7,7 @@ import pytest
 
 from dafm_core.comparison.audit import audit
 from dafm_core.comparison.inspection import Cost, inspect_store
+from dafm_core.errors import StoreError
 from dafm_core.store.store import SimilarityStore
 
 
@@ -45,12 +46,13 @@ def test_fields_are_typed_and_unknown_costs_are_none(store):
     assert second.cost == Cost()
 
 
-def test_damage_is_looked_for_only_on_request(store):
+def test_damage_is_listed_on_request_and_refused_without(store):
     assert inspect_store(store, verify=True).damage == ()
     array = np.load(store.path / "model-1" / "scores.npy", mmap_mode="r+")
     array[0, 0] += 1
     array.flush()
-    assert inspect_store(store).damage is None
+    with pytest.raises(StoreError, match="model-1: rows 0:60 do not match their checksum"):
+        inspect_store(store)
     (line,) = inspect_store(store, verify=True).damage
     assert "model-1: rows 0:60 do not match their checksum" in line
 

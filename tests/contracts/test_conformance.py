@@ -46,7 +46,7 @@ WAIVED = {
 ORDER_DEPENDENT = {"light-paper"}
 """Fusers to which the order of the gallery matters, and which say so."""
 
-PASSES_KEYWORDS_ON = {"lambdamart", "light", "light-paper", "logistic"}
+PASSES_KEYWORDS_ON = {"debiased", "lambdamart", "light", "light-paper", "logistic"}
 """Fusers whose options are the fields of an ``Options`` class: no signature to compare with."""
 
 SHARE_A_FACTORY = {"blip4cir-bi", "blip4cir-bi-sum", "clip4cir-sum", "sprc", "sprc-spn"}

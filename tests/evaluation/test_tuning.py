@@ -5,11 +5,12 @@ import logging
 import pytest
 
 from dafm_core.comparison.compare import compare
-from dafm_core.errors import FuserError, OptionError
+from dafm_core.errors import FuserError, LeakageError, OptionError
 from dafm_core.evaluation.crossfit import fit_and_evaluate
 from dafm_core.evaluation.design import Folds
 from dafm_core.evaluation.evaluate import evaluate
 from dafm_core.evaluation.tuning import SelectedFusion, candidates
+from dafm_core.fusion.debiased import DebiasedFusion
 from dafm_core.fusion.logistic import LogisticFusion
 from dafm_core.fusion.static import VotingFusion
 
@@ -38,6 +39,16 @@ def test_it_chooses_as_a_loop_by_hand_and_fits_the_choice_on_everything(problem)
     assert evaluate(selected, held_out).values == evaluate(alone, held_out).values
     assert selected.record_.query_ids == set(fit.query_ids)
     assert not hasattr(SHARP["good"], "weights_")  # what is given stays unfitted
+
+
+def test_a_chosen_rule_that_uses_no_label_remembers_the_labels_it_was_chosen_by(problem):
+    _, stack = problem
+    fit, bank = stack.split(test_size=0.3, seed=0)
+    rules = {"ranks": DebiasedFusion(topics=0.0), "topics": DebiasedFusion(ranks=0.0)}
+    selected = SelectedFusion(candidates=rules, folds=2).fit(fit, bank=bank)
+    assert selected.deployed.record_.query_ids == set(fit.query_ids)
+    with pytest.raises(LeakageError, match="expected queries it was not fitted on"):
+        evaluate(selected.deployed, fit)
 
 
 def test_cross_fitted_it_never_chooses_by_held_out_queries(problem):

@@ -83,6 +83,16 @@ def test_a_line_cut_short_by_a_kill_loses_that_block_only(tmp_path):
     assert make(tmp_path / "x.npy").pending() == [(4, 8), (8, 10)]
 
 
+def test_what_is_written_after_a_line_cut_short_survives_the_next_kill(tmp_path):
+    file = make(tmp_path / "x.npy")
+    file.write(0, ROWS[:4])
+    file.write(4, ROWS[4:8])
+    log = tmp_path / "x.progress.jsonl"
+    log.write_bytes(log.read_bytes()[:-7])
+    make(tmp_path / "x.npy").write(8, ROWS[8:])
+    assert make(tmp_path / "x.npy").pending() == [(4, 8)]
+
+
 def test_an_incomplete_file_cannot_take_its_name(tmp_path):
     file = make(tmp_path / "x.npy")
     file.write(0, ROWS[:4])

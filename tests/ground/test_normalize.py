@@ -10,6 +10,7 @@ from scipy.stats import rankdata
 from dafm_core.ground.normalize import (
     NORMALIZATIONS,
     ColumnStatistics,
+    column_moments,
     minmax_rows,
     rank_rows,
     unit_rank_rows,
@@ -61,6 +62,23 @@ def test_a_row_of_excluded_cells_makes_no_nan(scale):
 
 
 @pytest.mark.parametrize("scale", [*SCALINGS, rank_rows])
+def test_unknown_cells_stay_unknown_and_count_for_nothing(scale, rng):
+    scores = rng.standard_normal((4, 6)).astype(np.float32)
+    scaled = scale(np.insert(scores, 2, np.nan, axis=1))
+    assert np.isnan(scaled[:, 2]).all()
+    np.testing.assert_allclose(np.delete(scaled, 2, axis=1), scale(scores), atol=1e-6)
+
+
+def test_small_differences_beside_a_large_offset_are_told_apart():
+    """Float32 near 1000 has steps of 6e-5: fifty of them are scores, not rounding."""
+    steps = np.array([[0, 10, 20, 50]], np.float32)
+    scores = np.float32(1000) + steps * np.spacing(np.float32(1000))
+    np.testing.assert_allclose(zscore_rows(scores), zscore_rows(steps), atol=1e-6)
+    rounding = np.float32(1000) + steps / 50 * np.spacing(np.float32(1000))
+    assert not zscore_rows(rounding).any()
+
+
+@pytest.mark.parametrize("scale", [*SCALINGS, rank_rows])
 def test_float16_scores_are_scaled_in_float32(scale):
     assert scale(np.ones((2, 3), np.float16)).dtype == np.float32
 
@@ -71,6 +89,34 @@ def test_column_statistics_are_those_of_the_whole_bank(rng):
     np.testing.assert_allclose(statistics.mean, bank.mean(0), atol=1e-5)
     np.testing.assert_allclose(statistics.std, bank.std(0), rtol=1e-4)
     np.testing.assert_allclose(statistics.apply(bank).std(0), 1, rtol=1e-4)
+
+
+def bank_with_holes(rng):
+    bank = rng.standard_normal((50, 2, 5)).astype(np.float32)
+    bank[rng.random(bank.shape) < 0.2] = -np.inf
+    return bank
+
+
+def test_moments_of_parts_add_up_to_those_of_the_cells_that_are_there(rng):
+    bank = bank_with_holes(rng)
+    moments = column_moments(np.split(bank, 5))
+    for k, n in np.ndindex(2, 5):
+        cells = bank[:, k, n][bank[:, k, n] > -np.inf].astype(float)
+        expected = [len(cells), cells.sum(), (cells**2).sum()]
+        np.testing.assert_allclose(moments[:, k, n], expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        moments - column_moments([bank[:20]]), column_moments([bank[20:]]), atol=1e-4
+    )
+
+
+def test_a_prior_counts_as_so_many_queries_with_mean_zero_and_deviation_one(rng):
+    bank, n_prior = bank_with_holes(rng), 30.0
+    statistics = ColumnStatistics.of_moments(column_moments([bank]), n_prior=n_prior)
+    for k, n in np.ndindex(2, 5):
+        cells = bank[:, k, n][bank[:, k, n] > -np.inf].astype(float)
+        weights = np.array([len(cells), n_prior]) / (len(cells) + n_prior)
+        assert statistics.mean[k, n] == pytest.approx(weights @ [cells.mean(), 0], abs=1e-6)
+        assert statistics.std[k, n] ** 2 == pytest.approx(weights @ [cells.var(), 1], rel=1e-5)
 
 
 def test_columns_nobody_varies_are_left_alone():

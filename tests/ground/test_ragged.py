@@ -28,6 +28,17 @@ def test_taking_and_relabelling_are_those_of_lists(rows, data):
     assert [row.tolist() for row in ragged.relabel(new)] == kept
 
 
+@given(ROWS, st.data())
+def test_a_part_is_a_slice_of_the_list_and_copies_no_value(rows, data):
+    ragged = Ragged.from_rows(rows)
+    start = data.draw(st.integers(0, len(rows)))
+    stop = data.draw(st.integers(start, len(rows)))
+    part = ragged.part(slice(start, stop))
+    assert [row.tolist() for row in part] == rows[start:stop]
+    assert part.offsets[0] == 0
+    assert not part.values.size or np.shares_memory(part.values, ragged.values)
+
+
 def test_ids_outside_the_index_are_left_out():
     ragged = Ragged.from_ids([["a", "z"], None, []], {"a": 3})
     assert [row.tolist() for row in ragged] == [[3], [], []]

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dafm_core.errors import DatasetError
+from dafm_core.ground import statistics
 from dafm_core.ground.statistics import Resampler, detectable, holm
 
 
@@ -23,6 +24,30 @@ def test_means_equal_a_loop_over_drawn_groups(rng):
     draws = np.random.default_rng(3).integers(0, 5, (4, 5))
     expected = [np.concatenate([values[groups == g] for g in row]).mean() for row in draws]
     np.testing.assert_allclose(means[:, 0], expected)
+
+
+def test_chunks_are_drawn_one_after_the_other_and_groups_may_differ_in_size(rng, monkeypatch):
+    monkeypatch.setattr(statistics, "CHUNK", 3)
+    groups, values = np.repeat(np.arange(4), [1, 2, 5, 3]), rng.normal(size=(11, 2))
+    draws = np.random.default_rng(8)
+    picked = np.concatenate([draws.integers(0, 4, (n, 4)) for n in (3, 3, 1)])
+    expected = [
+        np.concatenate([values[groups == group] for group in row]).mean(axis=0) for row in picked
+    ]
+    resampler = Resampler(groups, n_resamples=7, seed=8)
+    np.testing.assert_allclose(resampler.means(values), expected)
+    low, high, error = resampler.summary(values, level=0.9)
+    np.testing.assert_allclose([low, high], np.percentile(expected, [5, 95], axis=0))
+    np.testing.assert_allclose(error, np.std(expected, axis=0))
+
+
+def test_the_design_effect_is_squared_sums_of_groups_over_squared_values(rng):
+    groups, values = np.repeat(np.arange(4), [1, 2, 5, 3]), rng.normal(size=11)
+    centred = values - values.mean()
+    sums = [sum(centred[groups == group]) for group in range(4)]
+    expected = sum(s**2 for s in sums) / sum(v**2 for v in centred)
+    assert Resampler(groups).design_effect(values) == pytest.approx(expected)
+    assert Resampler(groups).design_effect(np.full(11, 0.5)) is None
 
 
 def test_standard_error_is_that_of_group_means(rng):
@@ -88,6 +113,16 @@ def test_holm_is_monotone_and_between_raw_and_bonferroni(p_values):
     assert (adjusted >= raw - 1e-12).all()
     assert (adjusted <= np.minimum(1, raw * len(raw)) + 1e-12).all()
     assert (np.diff(adjusted[np.argsort(raw)]) >= -1e-12).all()
+
+
+@given(st.lists(st.integers(1, 20).map(lambda n: n / 20), min_size=1, max_size=8))
+def test_holm_is_the_largest_of_the_scaled_values_so_far(p_values):
+    """The smallest is multiplied by n, the next by n - 1, and none falls below one before it."""
+    adjusted = holm(p_values)
+    so_far = 0.0
+    for place, i in enumerate(np.argsort(p_values)):
+        so_far = max(so_far, p_values[i] * (len(p_values) - place))
+        assert adjusted[i] == pytest.approx(min(1.0, so_far))
 
 
 def test_a_detectable_difference_is_detected_four_times_in_five(rng):

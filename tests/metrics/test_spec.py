@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dafm_core.datasets import circo, cirr, fashioniq
 from dafm_core.errors import OptionError
 from dafm_core.ground.ragged import Ragged
 from dafm_core.metrics.ranking import Places, rank_targets
@@ -69,6 +70,11 @@ def test_unknown_names_offer_the_closest(name, hint):
 def test_what_tables_print_names_the_same_metric(name):
     same = "rmean" if name == "rmean-fashioniq" else name  # both are printed as Rmean
     assert parse_metric(metric_label(name)).name == same
+
+
+@pytest.mark.parametrize("dataset", [cirr, circo, fashioniq], ids=lambda d: d.__name__)
+def test_what_benchmarks_report_is_among_the_names_suggested(dataset):
+    assert set(dataset.METRICS) <= set(EXAMPLES)
 
 
 def test_one_metric_has_one_name_however_it_is_written():

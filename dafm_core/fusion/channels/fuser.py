@@ -1,37 +1,29 @@
-"""The shell of every fusion that learns from channels: bank, examples, saving, and what to do
-without a provider, a bank or neighbours.
+"""The shell of every fusion that learns from channels: examples, saving, what to do without
+neighbours; what it does with its bank stands in ``banked.py``.
 
 A fusion of one's own writes two methods: what to learn from examples, and how to score a view.
 """
 
 from __future__ import annotations
 
-import copy
-import logging
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import AlignmentError, FuserError
-from dafm_core.fusion.base import Fuser, Progress, Scores, Tile, TileScorer
-from dafm_core.fusion.channels.bank import QueryBank, training_bank
+from dafm_core.fusion.base import Progress, TileScorer
+from dafm_core.fusion.channels.bank import training_bank
+from dafm_core.fusion.channels.banked import BankedFusion, ViewScorer, tile_scorer
 from dafm_core.fusion.channels.examples import Examples, make_examples
-from dafm_core.fusion.channels.families import NEIGHBOUR_FAMILIES
-from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.options import ChannelOptions
-from dafm_core.fusion.channels.view import ChannelReader, TileView, usable_families
-from dafm_core.fusion.completing import completed
+from dafm_core.fusion.channels.view import ChannelReader, usable_families
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 
-logger = logging.getLogger(__name__)
-
-ViewScorer: TypeAlias = Callable[[TileView], Scores]
-"""Scores the candidates of a view, ``(B, N)``; excluded cells are removed by the shell."""
+__all__ = ["ChannelFusion", "Learned", "ViewScorer"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +43,7 @@ class Learned:
 OptionsType = TypeVar("OptionsType", bound=ChannelOptions)
 
 
-class ChannelFusion(Fuser, Generic[OptionsType]):
+class ChannelFusion(BankedFusion, Generic[OptionsType]):
     """A fusion learned from channels of single candidates.
 
     A subclass names its options and writes :meth:`_learn` and :meth:`_ready`. The rest is alike in
@@ -81,12 +73,9 @@ class ChannelFusion(Fuser, Generic[OptionsType]):
 
     kind = "learned"
     learns = True
-    may_lack_providers = True
     options_type: ClassVar[type[ChannelOptions]]
 
     options: OptionsType
-    families_: tuple[str, ...]
-    bank_: QueryBank | None
     learned_: Learned
 
     def __init__(self, **options: Any) -> None:
@@ -113,40 +102,9 @@ class ChannelFusion(Fuser, Generic[OptionsType]):
         """Return every option by name."""
         return self.options.flat()
 
-    def with_bank(self, bank: SimilarityStack) -> Self:
-        """Return this fusion with another query bank: what a new gallery needs.
-
-        Parameters
-        ----------
-        bank : SimilarityStack
-            Any queries, without labels, scored against the new gallery by the same providers;
-            none that will be evaluated.
-
-        Raises
-        ------
-        FuserError
-            Before ``fit``.
-        OptionError
-            If none of the inputs needs a bank.
-        AlignmentError
-            If the bank has a provider this fusion was not fitted on, or another model behind it.
-        """
-        if not self.is_fitted:
-            raise FuserError(f"{self.name} is not fitted. Call fit(stack) first.")
-        if self.bank_ is None:
-            return super().with_bank(bank)
-        self.record_.check(bank.gallery, who=f"{self.name}.with_bank", may_lack=True)
-        other = copy.copy(self)
-        other.bank_ = QueryBank.of(completed(bank))
-        other.record_ = replace(self.record_, bank_ids=frozenset(bank.query_ids))
-        return other
-
     def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return bank, families and everything learned."""
-        arrays: dict[str, NDArray[Any]] = {}
-        values: dict[str, Any] = {"families": list(self.families_)}
-        if self.bank_ is not None:
-            arrays, values["bank"] = self.bank_.to_state()
+        arrays, values = super().get_state()
         learned = {"learned": self.learned_}
         if self._uses_neighbours and self._families_without_neighbours:
             learned["without_neighbours"] = self._spare()
@@ -157,8 +115,7 @@ class ChannelFusion(Fuser, Generic[OptionsType]):
 
     def set_state(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
         """Restore what ``get_state`` returned."""
-        self.families_ = tuple(values["families"])
-        self.bank_ = QueryBank.from_state(arrays, values["bank"]) if "bank" in values else None
+        super().set_state(arrays, values)
         self.learned_ = _learned_from(arrays, values, "learned")
         if "without_neighbours" in values:
             self._without_neighbours = _learned_from(arrays, values, "without_neighbours")
@@ -187,31 +144,10 @@ class ChannelFusion(Fuser, Generic[OptionsType]):
 
     def _scorer(self, gallery: Gallery) -> TileScorer:
         families, learned = self.families_, self.learned_
-        if self._uses_neighbours and not gallery.neighbours:
-            logger.warning(
-                "%s: no provider of this gallery knows neighbours, so it is fused by what was "
-                "learned without them. Score or index it with features for the best ranking.",
-                self.name,
-            )
+        if self._lacks_neighbours(gallery, instead="by what was learned without them"):
             families, learned = self._families_without_neighbours, self._spare()
-        layout = Layout(families, self.record_.providers)
-        reader = ChannelReader.of(gallery, layout, self._bank_for(gallery))
-        score_view = self._ready(learned, reader)
-
-        def score(tile: Tile) -> Scores:
-            fused = score_view(reader.read(tile))
-            fused[~np.isfinite(tile[:, 0])] = -np.inf
-            return fused
-
-        return score
-
-    @property
-    def _uses_neighbours(self) -> bool:
-        return self._families_without_neighbours != self.families_
-
-    @property
-    def _families_without_neighbours(self) -> tuple[str, ...]:
-        return tuple(name for name in self.families_ if name not in NEIGHBOUR_FAMILIES)
+        reader = self._reader(gallery, families)
+        return tile_scorer(reader, self._ready(learned, reader))
 
     def _spare(self) -> Learned:
         """Return what is used without neighbours, learned from the kept examples where needed."""
@@ -224,25 +160,6 @@ class ChannelFusion(Fuser, Generic[OptionsType]):
                 )
             self._without_neighbours = self._learn_spare(self._examples.of_families(families))
         return self._without_neighbours
-
-    def _bank_for(self, gallery: Gallery) -> QueryBank | None:
-        """Return the bank where it knows the gallery, or None, with a warning, where it does not.
-
-        Raises
-        ------
-        AlignmentError
-            If the bank was given for this very use and lacks an image.
-        """
-        if self.bank_ is None or self.bank_.covers(gallery):
-            return self.bank_
-        if self.record_.bank_ids:
-            self.bank_.aligned(gallery)  # says which image the bank lacks
-        logger.warning(
-            "%s: the bank knows another gallery, so this one is fused without a bank. Score some "
-            "other queries against it and use with_bank(stack), or dafm fuse --bank.",
-            self.name,
-        )
-        return None
 
 
 def _learned_from(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from dafm_core.contract.options import Options, option
+from dafm_core.errors import OptionError
 from dafm_core.fusion.channels.families import DEFAULT_INPUTS, FAMILIES, parse_families
 
 
@@ -41,3 +43,31 @@ class LogisticOptions(ChannelOptions):
     n_hard: int = option(10, "best candidates of each provider to learn from", at_least=1)
     n_uniform: int = option(100, "other candidates to learn from, at least", at_least=1)
     regularization: float = option(1.0, "scikit-learn's C", above=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DebiasedOptions(Options):
+    """Weights of the label-free fusion: one per channel family, the same for every provider.
+
+    Where the defaults come from stands in :class:`~dafm_core.fusion.debiased.DebiasedFusion`.
+    """
+
+    owner = "DebiasedFusion"
+
+    rows: float = option(0.0, "weight of the standardised scores")
+    restandardized: float = option(0.0, "weight of the evidence")
+    ranks: float = option(0.7, "weight of the log ranks of the evidence")
+    reverse: float = option(0.5, "weight of how few queries of the bank score it higher")
+    topics: float = option(0.5, "weight of what the query has in common with the bank")
+    neighbours: float = option(0.33, "weight of the evidence of a candidate's neighbours")
+
+    def check(self, owner: str) -> None:
+        """Check that every weight is a finite number, and that one of them is not zero."""
+        super().check(owner)
+        for name, weight in self.flat().items():
+            if not math.isfinite(weight):
+                raise OptionError(f"{owner}: expected a finite weight of {name}, got {weight}.")
+        if not any(self.flat().values()):
+            raise OptionError(
+                f"{owner}: expected a weight other than 0, got none. Give a family some weight."
+            )

@@ -16,6 +16,7 @@ from dafm_core.evaluation.evaluate import evaluate
 from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.view import ChannelReader
+from dafm_core.fusion.debiased import DebiasedFusion
 from dafm_core.fusion.light.fuser import LightFusion
 from dafm_core.fusion.light.linear import smallest_holding
 from dafm_core.fusion.logistic import LogisticFusion
@@ -28,6 +29,7 @@ from dafm_core.store.stack import SimilarityStack
 NETWORKS = LightFusion(n_seeds=2, n_epochs=2)
 LINEAR = LightFusion(network="linear")
 LOGISTIC = LogisticFusion()
+DEBIASED = DebiasedFusion()
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +49,17 @@ def parts(stack):
 
 
 @pytest.fixture(
-    scope="module", params=[NETWORKS, LINEAR, LOGISTIC], ids=["networks", "linear", "logistic"]
+    scope="module",
+    params=[NETWORKS, LINEAR, LOGISTIC, DEBIASED],
+    ids=["networks", "linear", "logistic", "debiased"],
 )
 def fitted(request, parts):
     return request.param.clone().fit(parts[0])
 
 
-@pytest.fixture(scope="module", params=[LINEAR, LOGISTIC], ids=["light", "logistic"])
+@pytest.fixture(
+    scope="module", params=[LINEAR, LOGISTIC, DEBIASED], ids=["light", "logistic", "debiased"]
+)
 def linear(request, parts):
     """A fusion whose scores are weights times channels, and nothing else."""
     return request.param.clone().fit(parts[0])
@@ -88,6 +94,9 @@ def weights_without(fitted, name):
     present = np.array([other != name for other in fitted.record_.providers])
     if isinstance(fitted, LogisticFusion):
         return fitted.weights_
+    if isinstance(fitted, DebiasedFusion):
+        by_family = [fitted.options.flat()[family] for family in fitted.families_]
+        return np.repeat(by_family, len(present)) / present.sum()
     sets = fitted.learned_.arrays["provider_sets"]
     return fitted.weights_[smallest_holding(sets, present)]
 
@@ -223,7 +232,7 @@ def test_without_neighbours_it_is_the_fusion_that_never_had_any(fitted, parts, t
     bare = without_neighbours(test)
     scores = fitted.fuse(bare).scores
     assert f"{fitted.name}: no provider of this gallery knows neighbours" in caplog.text
-    never = LOGISTIC if isinstance(fitted, LogisticFusion) else LINEAR
+    never = LINEAR if isinstance(fitted, LightFusion) else fitted  # networks are not used then
     expected = never.clone().fit(without_neighbours(fit))
     np.testing.assert_array_equal(scores, expected.fuse(bare).scores)
     caplog.clear()

@@ -1,0 +1,57 @@
+"""Which parts of a store were found to match their checksums: a memory, so that it is paid once.
+
+The memory is a file of the cache, never of the store, which may be read only or shared. A part is
+known by the size, the time of change and the number (inode) of each of its files: a file with other
+ones is read again. Whether content is right is not decided here but in ``store.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeAlias
+
+from dafm_core.ground.files import cache_folder, write_json
+
+Signature: TypeAlias = dict[str, list[int]]
+
+SETTLED_NS = 2_000_000_000
+"""Age, in nanoseconds, below which a file may change again without another time of change."""
+
+
+def signature(folder: Path, names: Iterable[str]) -> Signature:
+    """Return size, time of change and number of the files of one part; of those there are."""
+    found = {}
+    for name in sorted(names):
+        with suppress(FileNotFoundError):
+            stat = (folder / name).stat()
+            found[name] = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+    return found
+
+
+def is_remembered(folder: Path, seen: Signature) -> bool:
+    """Whether a part was checked when its files were these."""
+    try:
+        known = json.loads(_memory(folder).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False  # nothing, or nothing readable, is remembered
+    return isinstance(known, dict) and known.get("files") == seen
+
+
+def remember(folder: Path, seen: Signature) -> None:
+    """Keep that these files match; not of files changed just now, nor where the cache is not
+    writable.
+    """
+    settled = time.time_ns() - SETTLED_NS
+    if all(changed < settled for _, changed, _ in seen.values()):
+        with suppress(OSError):
+            write_json(_memory(folder), {"part": str(folder.resolve()), "files": seen})
+
+
+def _memory(folder: Path) -> Path:
+    place = str(folder.resolve()).encode("utf-8", "surrogateescape")
+    return cache_folder() / "checked" / f"{hashlib.sha256(place).hexdigest()[:32]}.json"
