@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dafm_core.contract.options import Options as Options
     from dafm_core.contract.options import option as option
     from dafm_core.contract.provider import EncodingProvider as EncodingProvider
+    from dafm_core.contract.provider import PairProvider as PairProvider
     from dafm_core.contract.provider import SimilarityProvider as SimilarityProvider
     from dafm_core.datasets.base import Dataset as Dataset
     from dafm_core.datasets.base import query_frame as query_frame
@@ -60,6 +61,7 @@ _HOMES = {
     "Dataset": "datasets.base",
     "DebiasedFusion": "fusion.debiased",
     "EncodingProvider": "contract.provider",
+    "PairProvider": "contract.provider",
     "Evaluation": "evaluation.evaluate",
     "Folds": "evaluation.design",
     "Fuser": "fusion.base",

@@ -151,7 +151,7 @@ class PluginCatalog:
         """
         info = find(self.providers, name, what="provider")
         provider = _build(info.factory, info.options, options or {}, where=f"provider {name!r}")
-        if not hasattr(provider, "similarity"):
+        if not hasattr(provider, "similarity") and not hasattr(provider, "score_pairs"):
             raise ProviderError(
                 f"provider {name!r}: its factory returned {provider!r}, no provider."
             )

@@ -35,6 +35,12 @@ PROVIDERS = [
         factory="dafm_core.scenes.words:WordsProvider",
         licence="Apache-2.0",
     ),
+    ProviderInfo(
+        name="scenes-verifier",
+        summary="matches the things wanted with the things there; slow, scores a --shortlist only",
+        factory="dafm_core.scenes.verifier:VerifierProvider",
+        licence="Apache-2.0",
+    ),
 ]
 
 _IMAGES = Option(name="images", summary="folder of the image files", kind="path")

@@ -27,7 +27,8 @@ class Breakdown:
     Parameters
     ----------
     score : float32
-        The provider's raw score of the hit.
+        The provider's raw score of the hit; NaN, like ``standardised`` and ``rank``, where its
+        shortlist leaves the hit out.
     standardised : float32
         The same in standard deviations of the provider's row.
     rank : float64
@@ -51,9 +52,10 @@ class Breakdown:
         fields = zip(*(vars(part).values() for part in parts), strict=True)
         return cls(*(np.concatenate(arrays) for arrays in fields))
 
-    def at(self, row: int, depth: int, k: int) -> dict[str, float]:
-        """Return what one provider says of one hit, by name."""
-        return {name: float(array[row, depth, k]) for name, array in vars(self).items()}
+    def at(self, row: int, depth: int, k: int) -> dict[str, float | None]:
+        """Return what one provider says of one hit, by name; None where it says nothing."""
+        values = {name: float(array[row, depth, k]) for name, array in vars(self).items()}
+        return {name: value if np.isfinite(value) else None for name, value in values.items()}
 
     def take(self, rows: NDArray[np.int64]) -> Breakdown:
         """Return some of the queries, in this order."""
@@ -130,7 +132,7 @@ def break_down(
 def leave_out(tile: Tile, k: int) -> Tile:
     """Return the tile with provider ``k``'s rows constant; excluded cells stay -inf."""
     rest = tile.copy()
-    rest[:, k] = np.where(np.isfinite(tile[:, k]), np.float32(0), np.float32(-np.inf))
+    rest[:, k] = np.where(np.isneginf(tile[:, k]), np.float32(-np.inf), np.float32(0))
     return rest
 
 
@@ -144,11 +146,11 @@ def _mean_and_spread(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], ..
 
 
 def _rank_of(scores: NDArray[np.float32], cells: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the expected 1-based rank of some cells of each row, (B, depth)."""
+    """Return the expected 1-based rank of some cells of each row, (B, depth); NaN where unknown."""
     own = np.take_along_axis(scores, cells, axis=1)
     ranks = np.empty(own.shape)
     for d in range(own.shape[1]):
         bar = own[:, d, None]
         greater = np.count_nonzero(scores > bar, axis=1)
         ranks[:, d] = greater + (np.count_nonzero(scores == bar, axis=1) + 1) / 2
-    return ranks
+    return np.where(np.isnan(own), np.nan, ranks)

@@ -292,7 +292,8 @@ def _look_at(
     for rows, tile in stack.tiles():
         truth = stack.truth.part(rows)
         fused = {name: score(tile) for name, score in scorers.items()}
-        every = {name: tile[:, k] for k, name in enumerate(stack.names)} | fused
+        singles = {name: tile[:, k] for k, name in enumerate(stack.names)}
+        every = {n: np.where(np.isnan(s), -np.inf, s) for n, s in singles.items()} | fused
         hits = {name: _hits(scores, places, depth) for name, scores in every.items()}
         yield _Piece(
             queries=stack.dataset.queries[rows],

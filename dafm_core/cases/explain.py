@@ -22,6 +22,7 @@ from dafm_core.cases.query_types import query_types
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import OptionError
 from dafm_core.fusion.base import Fuser, Tile, TileScorer
+from dafm_core.fusion.completing import complete
 from dafm_core.ground.normalize import zscore_rows
 from dafm_core.ground.statistics import Resampler
 from dafm_core.metrics.spec import parse_metric
@@ -66,7 +67,8 @@ def effective_weights(fuser: Fuser, stack: SimilarityStack) -> EffectiveWeights:
     weights = np.zeros((stack.n_queries, stack.n_providers))
     explained = np.zeros(stack.n_queries)
     for rows, tile in stack.tiles():
-        standing, fused = zscore_rows(tile), zscore_rows(score(tile))
+        standing = zscore_rows(complete(tile, stack.gallery))
+        fused = zscore_rows(score(tile))
         for row, (x, y) in enumerate(zip(standing, fused, strict=True), rows.start):
             weights[row], explained[row] = _nearest_linear(x, y)
     return EffectiveWeights(names=stack.names, weights=weights, explained=explained)
@@ -152,7 +154,7 @@ def response_curves(
     curves = np.zeros((len(chosen), stack.n_providers, len(steps)))
     for i, row in enumerate(chosen.tolist()):
         tile = stack.tile(row, row + 1)
-        candidate = int(rng.choice(_pool(zscore_rows(tile)[0])))
+        candidate = int(rng.choice(_pool(zscore_rows(complete(tile, stack.gallery))[0])))
         for k in range(stack.n_providers):
             curves[i, k] = _respond(score, tile, k, candidate, steps)
     middle, low, high = (np.quantile(curves, q, axis=0).tolist() for q in (0.5, 0.25, 0.75))

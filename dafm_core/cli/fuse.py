@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
         stack = stack.take_queries(read_ids(args.queries))
     path = write_run(
         args.out,
-        fuser_blocks(fuser, stack),
+        fuser_blocks(fuser, stack, leave_out=args.out.suffix != ".npy"),
         query_ids=stack.query_ids,
         gallery_ids=stack.gallery_ids,
         name=args.model.name,

@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> None:
     print_notes(store.dataset.problems())
     passport = store.passport(args.provider)
     depth = passport.get("truncated_at")
-    note = f", lists of {depth}: the rest ties below them" if depth else ""
+    note = f", lists of {depth}: the rest is below them" if depth else ""
     done = "imported" if result.written else "nothing to do, it has the scores of"
     print(f"{store.path}: {args.provider}: {done} {args.file.name}{note}")
     order = passport["options"].get("order")

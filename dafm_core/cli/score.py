@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dafm_core.cli.arguments import add_dataset, add_set, read_settings
+from dafm_core.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dafm_core.contract.provider import PairProvider
+    from dafm_core.datasets.base import Dataset
 
 EXAMPLES = {
-    "score": "example:\n"
-    "  dafm score cirr:data/cirr --provider sprc --set checkpoint=sprc_cirr.pt --store scores/\n\n"
+    "score": "examples:\n"
+    "  dafm score cirr:data/cirr --provider sprc --set checkpoint=sprc_cirr.pt --store scores/\n"
+    "  dafm score cirr:data/cirr --provider my-verifier --shortlist union:50 --store scores/\n\n"
     "Interrupted? Repeat the command: it goes on where it stopped.",
 }
 
@@ -22,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_set(parser, "provider")
     parser.add_argument(
         "--as", dest="name", help="store it under this name; the provider's by default"
+    )
+    parser.add_argument(
+        "--shortlist",
+        metavar="SPEC",
+        help="what a pair provider is asked about: union:50 (50 a query, the store's providers"
+        " take turns), provider:NAME:100, run:FILE",
     )
     parser.add_argument("--dtype", default="float32", help="float32 (default) or float16 scores")
     parser.add_argument("--block", type=int, default=256, help="queries per block (default 256)")
@@ -40,8 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Score, with progress on standard error."""
     from dafm_core.catalog import PluginCatalog, find
+    from dafm_core.contract.provider import is_pair
     from dafm_core.reporting.terminal import print_notes, progress_bars, say
     from dafm_core.scoring.executors import load_executor
+    from dafm_core.scoring.pairs import require_shortlist
     from dafm_core.scoring.score import load_with_options, score_provider
 
     catalog = PluginCatalog.discover()
@@ -53,6 +70,10 @@ def run(args: argparse.Namespace) -> None:
     print_notes(dataset.problems())
     provider, recorded = load_with_options(catalog, args.provider, read_settings(args.set))
     name = args.name or args.provider
+    require_shortlist(args.provider, is_pair=is_pair(provider), spec=args.shortlist)
+    if is_pair(provider):
+        _score_pairs(args, dataset, name, provider, recorded)
+        return
     with progress_bars() as progress:
         store = score_provider(
             dataset,
@@ -72,4 +93,46 @@ def run(args: argparse.Namespace) -> None:
     say(
         f"{store.path}: {name}: {dataset.n_queries} queries x {dataset.n_gallery} images, "
         f"{store.protocol}, {passport['dtype']}, {100 * passport['tied_share']:.2f} % of cells tied"
+    )
+
+
+def _score_pairs(
+    args: argparse.Namespace,
+    dataset: Dataset,
+    name: str,
+    provider: PairProvider,
+    recorded: Mapping[str, str],
+) -> None:
+    """Score a shortlist, made of what the store has or read from a file."""
+    from dafm_core.formats.lists import candidates_of_run
+    from dafm_core.reporting.terminal import progress_bars, say
+    from dafm_core.scoring.pairs import score_pairs
+    from dafm_core.scoring.shortlists import shortlist_of
+    from dafm_core.store.store import SimilarityStore
+
+    if args.executor != "local":
+        raise OptionError("dafm score: pair providers are scored here. Leave --executor out.")
+    if args.shortlist.startswith("run:"):
+        candidates = candidates_of_run(args.shortlist.removeprefix("run:"), dataset)
+    else:
+        opened = SimilarityStore.open(args.store)
+        opened.check_dataset(dataset)
+        candidates = shortlist_of(opened, args.shortlist, name=name)
+    with progress_bars() as progress:
+        store = score_pairs(
+            dataset,
+            name,
+            provider,
+            store=args.store,
+            candidates=candidates,
+            options=recorded,
+            on_missing=args.on_missing,
+            overwrite=args.overwrite,
+            progress=progress,
+        )
+    cost = store.cost(name)
+    took = f", {cost['ms_per_call']:.2f} ms each" if "ms_per_call" in cost else ""
+    say(
+        f"{store.path}: {name}: {dataset.n_queries} queries, {cost['calls']} calls "
+        f"({cost['calls_per_query']:g} a query{took}), {store.protocol}"
     )

@@ -29,9 +29,9 @@ def run(args: argparse.Namespace) -> None:
     """Rank, lint, write; then score what was written, if asked."""
     from dafm_core.cli.models import open_model
     from dafm_core.datasets.benchmarks import Benchmark
-    from dafm_core.errors import OptionError
+    from dafm_core.errors import OptionError, SubmissionError
     from dafm_core.evaluation.score_file import score_submission
-    from dafm_core.formats.submission import fuser_blocks, write_submission
+    from dafm_core.formats.submission import fuser_blocks, undecided_lists, write_submission
     from dafm_core.reporting.terminal import print_notes
 
     fuser, stack = open_model(args.store, args.model, args.bank, verify=args.verify)
@@ -40,7 +40,19 @@ def run(args: argparse.Namespace) -> None:
     if benchmark.name != args.benchmark:
         raise OptionError(f"dafm submit {args.benchmark}: {args.store} is of {dataset.protocol}.")
     print_notes(dataset.problems())
+    withheld = 0
     for file in benchmark.files:
+        undecided = undecided_lists(
+            fuser, stack, depth=file.depth, within_subset=file.within_subset
+        )
+        if undecided:
+            withheld += 1
+            print(
+                f"{args.out / file.name}: withheld: in the lists of {undecided} of "
+                f"{dataset.n_queries} queries candidates would stand in an order nobody knows, "
+                "because no provider has scored them. Score them, or import longer lists."
+            )
+            continue
         path = write_submission(
             args.out / file.name,
             dataset,
@@ -52,3 +64,5 @@ def run(args: argparse.Namespace) -> None:
         if args.score:
             values = score_submission(path, dataset).values
             print("  " + "  ".join(f"{key} {100 * value:.2f}" for key, value in values.items()))
+    if withheld == len(benchmark.files):
+        raise SubmissionError(f"dafm submit: nothing is written to {args.out}: see above.")

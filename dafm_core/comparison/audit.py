@@ -6,6 +6,7 @@ file gives the targets away. Data and one line of words each; printing is ``repo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
@@ -19,6 +20,8 @@ from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers, oracle
 from dafm_core.evaluation.trials import Trials
 from dafm_core.ground.normalize import rank_rows
 from dafm_core.ground.statistics import Resampler
+from dafm_core.ground.undecided import null_if_undecided
+from dafm_core.metrics.functional import undecided_recall
 from dafm_core.metrics.ranking import TargetRanks
 from dafm_core.metrics.spec import metric_label
 
@@ -46,6 +49,9 @@ class Headroom:
         least 1/2 on ``solved_metric``.
     error_overlap : mapping of "a & b" to float
         Of the queries that a or b fails, the share that both fail; 1 leaves nothing to fuse.
+    undecided : mapping of provider to mapping of metric to float
+        Share of queries for which a provider's shortlists do not decide a metric; its value is then
+        NaN, and it is left out of the oracle and of what is said of ``solved_metric``.
     """
 
     singles: Mapping[str, Mapping[str, float]]
@@ -53,11 +59,15 @@ class Headroom:
     solved_metric: str
     unique_solves: Mapping[str, float]
     error_overlap: Mapping[str, float]
+    undecided: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Ties:
-    """One provider's ties: share of targets tied, and R@1 if ties lose, win, or fall at random."""
+    """One provider's ties: share of targets tied, and R@1 if ties lose, win, or fall at random.
+
+    Only targets with a score are tied; R@1 is NaN where shortlists leave it undecided.
+    """
 
     tied_share: float
     strict: float
@@ -101,6 +111,8 @@ class Order:
             else f"Gallery order does not tell: {place}."
         ]
         for name, change in self.changes.items():
+            if not change:
+                continue
             metric, value = max(change.items(), key=lambda item: abs(item[1]))
             lines.append(
                 f"{name} depends on the order: {100 * value:+.2f} points of "
@@ -148,12 +160,15 @@ class Audits:
     trials: Trials | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values; shares and scores in [0, 1], the order audit with its words."""
+        """Return JSON values; shares and scores in [0, 1], None where undecided; the order audit
+        with its words.
+        """
         values = asdict(self)
         values["order"] |= {"is_telling": self.order.is_telling, "words": self.order.words}
         if self.trials:
             values["trials"] |= {"words": self.trials.words}
-        return values
+        nulled: dict[str, Any] = null_if_undecided(values)
+        return nulled
 
 
 def audit(
@@ -177,8 +192,12 @@ def audit(
 
 def headroom(singles: Mapping[str, Evaluation]) -> Headroom:
     """Return what a perfect choice among the models would add, and how their errors overlap."""
-    metric = next(iter(singles.values())).metrics[0]
-    solved = {name: e.frame[metric].to_numpy() >= 0.5 for name, e in singles.items()}
+    metric = _headline(singles)
+    solved = {
+        name: e.frame[metric].to_numpy() >= 0.5
+        for name, e in singles.items()
+        if not math.isnan(e.values[metric])
+    }
     n_solvers = np.sum(list(solved.values()), axis=0)
     overlap = {}
     for a, b in combinations(solved, 2):
@@ -189,25 +208,62 @@ def headroom(singles: Mapping[str, Evaluation]) -> Headroom:
         singles={name: evaluation.values for name, evaluation in singles.items()},
         oracle=oracle(singles).values,
         solved_metric=metric,
-        unique_solves={n: float((s & (n_solvers == 1)).mean()) for n, s in solved.items()},
+        unique_solves=dict.fromkeys(singles, math.nan)
+        | {n: float((s & (n_solvers == 1)).mean()) for n, s in solved.items()},
         error_overlap=overlap,
+        undecided={
+            name: {metric: share for metric, share in e.undecided.items() if share}
+            for name, e in singles.items()
+            if any(e.undecided.values())
+        },
     )
 
 
+def _headline(singles: Mapping[str, Evaluation]) -> str:
+    """Return the first of the metrics that most models decide."""
+    tables = [evaluation.values for evaluation in singles.values()]
+    return max(tables[0], key=lambda metric: sum(not math.isnan(t[metric]) for t in tables))
+
+
 def redundancy(stack: SimilarityStack, *, seed: int = 0) -> dict[str, float]:
-    """Return the mean Spearman correlation of every two providers' rows, over sampled queries."""
+    """Return the mean Spearman correlation of every two providers' rows, over sampled queries.
+
+    Of shortlists, over the candidates that both list; NaN where no query has two of those.
+    """
     n = min(stack.n_queries, REDUNDANCY_QUERIES)
     rows = np.sort(np.random.default_rng(seed).choice(stack.n_queries, n, replace=False))
+    pairs = list(combinations(range(stack.n_providers), 2))
+    if stack.gallery.unknown:
+        return {
+            f"{stack.names[a]} & {stack.names[b]}": _common_redundancy(stack, rows, a, b)
+            for a, b in pairs
+        }
     total = np.zeros((stack.n_providers, stack.n_providers))
     for row in rows:
         scores = stack.tile(row, row + 1)[0]
-        ranks = rank_rows(scores[:, np.isfinite(scores[0])]).astype(np.float64)
-        centred = ranks - ranks.mean(axis=1, keepdims=True)
-        norms = np.sqrt((centred**2).sum(axis=1))
-        scale = np.maximum(np.outer(norms, norms), 1e-12)  # a constant row correlates with nothing
-        total += centred @ centred.T / scale
-    pairs = combinations(range(stack.n_providers), 2)
+        total += _rank_correlations(scores[:, np.isfinite(scores[0])])
     return {f"{stack.names[a]} & {stack.names[b]}": float(total[a, b] / n) for a, b in pairs}
+
+
+def _common_redundancy(stack: SimilarityStack, rows: NDArray[np.int64], a: int, b: int) -> float:
+    """Return the mean rank correlation of two providers over the candidates that both know."""
+    found = []
+    for row in rows:
+        scores = stack.tile(row, row + 1)[0, [a, b]]
+        common = np.isfinite(scores).all(axis=0)
+        if np.count_nonzero(common) > 1:
+            found.append(_rank_correlations(scores[:, common])[0, 1])
+    return float(np.mean(found)) if found else math.nan
+
+
+def _rank_correlations(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return Spearman correlations of the rows of (K, n) finite scores, (K, K)."""
+    ranks = rank_rows(scores).astype(np.float64)
+    centred = ranks - ranks.mean(axis=1, keepdims=True)
+    norms = np.sqrt((centred**2).sum(axis=1))
+    scale = np.maximum(np.outer(norms, norms), 1e-12)  # a constant row correlates with nothing
+    correlations: NDArray[np.float64] = centred @ centred.T / scale
+    return correlations
 
 
 def gallery_order(dataset: Dataset) -> Order:
@@ -224,14 +280,16 @@ def gallery_order(dataset: Dataset) -> Order:
 
 
 def order_changes(given: Evaluation, shuffled: Evaluation) -> dict[str, float]:
-    """Return each metric in the gallery's given order minus the same in a shuffled one."""
-    return {metric: value - shuffled.values[metric] for metric, value in given.values.items()}
+    """Return each decided metric in the gallery's given order minus the same in a shuffled one."""
+    changes = {metric: value - shuffled.values[metric] for metric, value in given.values.items()}
+    return {metric: change for metric, change in changes.items() if not math.isnan(change)}
 
 
 def resolution(singles: Mapping[str, Evaluation], dataset: Dataset) -> Resolution:
     """Return what difference this many queries, in these groups, can resolve."""
-    metric = next(iter(singles.values())).metrics[0]
-    best = sorted(singles.values(), key=lambda e: -e.values[metric])[:2]
+    metric = _headline(singles)
+    decided = [e for e in singles.values() if not math.isnan(e.values[metric])]
+    best = sorted(decided, key=lambda e: -e.values[metric])[:2]
     columns = [e.frame[metric].to_numpy() for e in best]
     resampler = Resampler(dataset.groups)
     effect = resampler.design_effect(columns[0] - columns[1]) if len(columns) == 2 else None
@@ -248,8 +306,12 @@ def resolution(singles: Mapping[str, Evaluation], dataset: Dataset) -> Resolutio
 def _ties(ranks: TargetRanks) -> Ties:
     n = len(ranks.n_targets)
     first = np.maximum(1 - ranks.greater, 0)  # 1 where nothing is strictly above
+    scored = ranks.tied if ranks.is_known is None else ranks.tied[ranks.is_known]
+    tied_share = float((scored > 1).mean()) if len(scored) else 0.0
+    if undecided_recall(ranks, k=1).any():
+        return Ties(tied_share, math.nan, math.nan, math.nan)
     return Ties(
-        tied_share=float((ranks.tied > 1).mean()) if len(ranks.tied) else 0.0,
+        tied_share=tied_share,
         strict=float((first * (ranks.tied == 1)).sum() / n),
         expected=float((first / ranks.tied).sum() / n),
         lenient=float(first.sum() / n),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import polars as pl
 
 from dafm_core.catalog import PluginCatalog
 from dafm_core.comparison.audit import Audits, audit, order_changes
-from dafm_core.comparison.rows import MEAN, Row, RowKind, summarise
+from dafm_core.comparison.rows import MEAN, Row, RowKind, shared_metrics, summarise
 from dafm_core.comparison.verdict import Verdict, verdict
 from dafm_core.errors import OptionError
 from dafm_core.evaluation.crossfit import fit_and_evaluate, tune_and_evaluate
@@ -25,6 +25,8 @@ from dafm_core.evaluation.evaluate import Evaluation, by_tag, evaluate_providers
 from dafm_core.evaluation.trials import TrialLog
 from dafm_core.fusion.base import Fuser, Progress
 from dafm_core.ground.statistics import Resampler
+from dafm_core.ground.undecided import WORD
+from dafm_core.metrics.spec import metric_label, undecided_words
 from dafm_core.store.stack import SimilarityStack
 
 
@@ -39,6 +41,8 @@ class Comparison:
         How training and held-out queries were separated, in words.
     metrics : tuple of str
         The table's columns, the headline first.
+    averaged : tuple of str
+        Those whose mean is the table's last column: all that no row leaves undecided.
     rows : tuple of Row
         Singles, then static rules, then learned fusers; the oracle is apart, nothing can reach it.
     oracle : Row
@@ -54,6 +58,7 @@ class Comparison:
     protocol: str
     design: str
     metrics: tuple[str, ...]
+    averaged: tuple[str, ...]
     rows: tuple[Row, ...]
     oracle: Row
     audits: Audits
@@ -72,6 +77,21 @@ class Comparison:
         return verdict(self.rows)
 
     @property
+    def undecided(self) -> list[str]:
+        """What is left out because candidates that nobody has scored decide it, a line each."""
+        lines = [
+            f"{row.name}: {undecided_words(row.undecided)}" for row in self.rows if row.undecided
+        ]
+        if not lines:
+            return []
+        mean = ", ".join(map(metric_label, self.averaged)) or "nothing"
+        left_out = (
+            "What is undecided is no number: it is left out of differences, means, the verdict "
+            f"and charts. The mean is that of {mean}."
+        )
+        return [*lines, left_out]
+
+    @property
     def frame(self) -> pl.DataFrame:
         """Every row's per-query metrics: ``row, query_id, group`` and one column per metric."""
         frames = [
@@ -88,6 +108,7 @@ class Comparison:
             "n_groups": self.n_groups,
             "design": self.design,
             "metrics": list(self.metrics),
+            "averaged": list(self.averaged),
             "rows": [row.to_json() for row in self.rows],
             "oracle": self.oracle.to_json(),
             "verdict": asdict(self.verdict),
@@ -104,9 +125,12 @@ class Comparison:
         ]
         lines.append(" " * width + " ".join(f"{name:>11}" for name in names))
         for row in (*self.rows, self.oracle):
-            cells = " ".join(f"{100 * row.metrics[name].value:11.2f}" for name in names)
+            cells = " ".join(
+                f"{100 * cell.value:11.2f}" if cell.decided else f"{WORD:>11}"
+                for cell in (row.metrics[name] for name in names)
+            )
             lines.append(f"{row.name:<{width}}{cells}")
-        return "\n".join([*lines, self.verdict.reason])
+        return "\n".join([*lines, *self.undecided, self.verdict.reason])
 
 
 def compare(
@@ -182,12 +206,15 @@ def compare(
         counted = trials.add(stack.dataset, fusers.values(), stack.names, design=design.key)
         audits = replace(audits, trials=counted)
     best_possible = oracle(singles)
+    averaged = shared_metrics(evaluations.values())
+    summary = partial(summarise, resampler=resampler, averaged=averaged)
     result = Comparison(
         protocol=stack.protocol,
         design=design.words,
         metrics=best_possible.metrics,
-        rows=summarise(evaluations, kinds, resampler),
-        oracle=summarise({"oracle": best_possible}, {"oracle": "oracle"}, resampler)[0],
+        averaged=averaged,
+        rows=summary(evaluations, kinds),
+        oracle=summary({"oracle": best_possible}, {"oracle": "oracle"})[0],
         audits=replace(audits, order=replace(audits.order, changes=changes)),
         evaluations=evaluations,
         n_queries=stack.n_queries,
@@ -212,7 +239,7 @@ def _evaluate_fusers(
     """Return every fuser's evaluation, and what learned ones lose when the gallery is shuffled."""
     evaluations: dict[str, Evaluation] = {}
     changes: dict[str, dict[str, float]] = {}
-    if len(parts) > 1:
+    if len(parts) > 1 and not stack.gallery.unknown:  # else each has its own undecided queries
         rules = {n: rule for n, fuser in fusers.items() if (rule := fuser.as_rule()) is not None}
         if progress and rules:
             progress("tuned rules", 0, len(rules))

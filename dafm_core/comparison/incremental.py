@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.comparison.rows import MEAN, Interval, with_mean
+from dafm_core.comparison.rows import MEAN, Interval, intervals, shared_metrics, with_mean
 from dafm_core.errors import OptionError, closest
 from dafm_core.evaluation.crossfit import fit_and_evaluate, tune_and_evaluate
 from dafm_core.evaluation.design import Folds, Part, Train
@@ -92,9 +92,12 @@ class Incremental:
     def monotone(self, metric: str) -> str:
         """Say in one sentence whether adding providers ever lowers a metric, over all orders."""
         label = metric_label(metric)
-        steps = [step for order in self.orders for step in self.path(order)]
-        if not steps:
+        every = [step for order in self.orders for step in self.path(order)]
+        if not every:
             return f"{label}: one provider, nothing to add."
+        steps = [step for step in every if step.change[metric].decided]
+        if not steps:
+            return f"{label}: undecided, because shortlists leave candidates without a score."
         worst = min(steps, key=lambda step: step.change[metric].value)
         change = worst.change[metric]
         where = f"{worst.added} joining {' + '.join(worst.to)}: {100 * change.value:+.2f}"
@@ -176,15 +179,16 @@ def incremental(
     stack = stack.measured()
     parts = (design or Folds()).parts(stack)
     subsets = [s for n in range(stack.n_providers + 1) for s in combinations(stack.names, n)]
-    values: dict[Names, NDArray[np.float64]] = {}
+    evaluations: dict[Names, Evaluation] = {}
     for done, names in enumerate(subsets):
         if progress:
             progress("subsets of providers", done, len(subsets))
-        evaluation = _evaluate_subset(names, fuser, stack, parts, metrics)
-        values[names] = with_mean(evaluation)
+        evaluations[names] = _evaluate_subset(names, fuser, stack, parts, metrics)
     if progress:
         progress("subsets of providers", len(subsets), len(subsets))
-    columns = (*evaluation.metrics, MEAN)
+    averaged = shared_metrics(evaluations.values())
+    values = {names: with_mean(e, averaged) for names, e in evaluations.items()}
+    columns = (*evaluations[()].metrics, MEAN)
     resampler = Resampler(stack.dataset.groups, n_resamples=n_resamples, seed=seed)
     pairs = [(names, name) for names in subsets for name in stack.names if name not in names]
     gains = {pair: values[_joined(*pair)] - values[pair[0]] for pair in pairs}
@@ -195,7 +199,7 @@ def incremental(
         base=base,
         n_queries=stack.n_queries,
         n_groups=resampler.n_groups,
-        metrics=evaluation.metrics,
+        metrics=evaluations[()].metrics,
         subsets=_intervals({n: v for n, v in values.items() if n}, columns, resampler),
         steps={(to, added): Step(added, to, cells) for (to, added), cells in steps.items()},
         shapley=_intervals(_shapley(gains, stack.names), columns, resampler),
@@ -217,6 +221,7 @@ def pareto(
     points = [
         (sum(costs[name] for name in names), cells[metric].value, names)
         for names, cells in result.subsets.items()
+        if cells[metric].decided
     ]
     front: list[tuple[Names, float, float]] = []
     for cost, value, names in sorted(points, key=lambda point: (point[0], -point[1])):
@@ -240,7 +245,7 @@ def _evaluate_subset(
         return evaluate_providers(subset, metrics=metrics)[names[0]]
     selected = [Part(train and train.select(names), test.select(names)) for train, test in parts]
     rule = fuser.as_rule()
-    if rule is not None and len(parts) > 1:
+    if rule is not None and len(parts) > 1 and not subset.gallery.unknown:
         return tune_and_evaluate({"": rule}, subset, selected, metrics=metrics)[""]
     return fit_and_evaluate(fuser, subset, selected, metrics=metrics)[0]
 
@@ -268,7 +273,7 @@ def _intervals(
     if not values:
         return {}
     flat = np.concatenate(list(values.values()), axis=1)
-    low, high, _ = resampler.summary(flat)
+    low, high = intervals(flat, resampler)
     cells = iter(zip(flat.mean(axis=0).tolist(), low.tolist(), high.tolist(), strict=True))
     return {key: {column: Interval(*next(cells)) for column in columns} for key in values}
 
@@ -277,8 +282,9 @@ def _joined(names: Names, name: str) -> Names:
     return tuple(sorted((*names, name)))
 
 
-def _percent(cells: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
+def _percent(cells: Mapping[str, Interval]) -> dict[str, dict[str, float] | None]:
+    """Return values in percent, None where undecided."""
     return {
-        metric: {key: 100 * value for key, value in asdict(cell).items()}
+        metric: {key: 100 * value for key, value in asdict(cell).items()} if cell.decided else None
         for metric, cell in cells.items()
     }

@@ -5,7 +5,8 @@ Which rows there are, and on which queries, is ``comparison.py``'s.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -23,11 +24,16 @@ MEAN = "mean"
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over queries with its 95 % interval, in [0, 1]."""
+    """A mean over queries with its 95 % interval, in [0, 1]; all three NaN where undecided."""
 
     value: float
     low: float
     high: float
+
+    @property
+    def decided(self) -> bool:
+        """Whether there is a number: no query depends on candidates that nobody has scored."""
+        return not math.isnan(self.value)
 
 
 @dataclass(frozen=True)
@@ -63,13 +69,18 @@ class Difference:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; mappings are by metric, and also hold the mean of the metrics."""
+    """One line of the table; mappings are by metric, and also hold the mean of the metrics.
+
+    Differences are only of metrics that both rows decide. ``undecided`` is the share of queries, in
+    [0, 1], by metric that is not decided for all.
+    """
 
     name: str
     kind: RowKind
     metrics: Mapping[str, Interval]
     vs_best_single: Mapping[str, Difference] = field(default_factory=dict)
     vs_best_static: Mapping[str, Difference] = field(default_factory=dict)
+    undecided: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def against(self) -> tuple[Mapping[str, Difference], ...]:
@@ -77,26 +88,50 @@ class Row:
         return self.vs_best_single, self.vs_best_static
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values: metrics and differences in percent, p-values and counts as is."""
+        """Return JSON values: metrics and differences in percent, p-values and counts as is.
+
+        A metric that is undecided is None.
+        """
         tables: dict[str, Mapping[str, Interval] | Mapping[str, Difference]] = {
             "metrics": self.metrics,
             "vs_best_single": self.vs_best_single,
             "vs_best_static": self.vs_best_static,
         }
-        return {"name": self.name, "kind": self.kind} | {
-            table: {metric: _percent(asdict(cell)) for metric, cell in cells.items()}
+        facts = {"name": self.name, "kind": self.kind, "undecided": dict(self.undecided)}
+        return facts | {
+            table: {
+                metric: None if math.isnan(cell.value) else _percent(asdict(cell))
+                for metric, cell in cells.items()
+            }
             for table, cells in tables.items()
         }
 
 
+def shared_metrics(evaluations: Iterable[Evaluation]) -> tuple[str, ...]:
+    """Return the metrics that every ranking decides which decides any: those to take means of."""
+    tables = [evaluation.values for evaluation in evaluations]
+    decided = [{m for m, value in table.items() if not math.isnan(value)} for table in tables]
+    some = [metrics for metrics in decided if metrics]
+    return tuple(m for m in tables[0] if some and all(m in metrics for metrics in some))
+
+
 def summarise(
-    evaluations: Mapping[str, Evaluation], kinds: Mapping[str, RowKind], resampler: Resampler
+    evaluations: Mapping[str, Evaluation],
+    kinds: Mapping[str, RowKind],
+    resampler: Resampler,
+    *,
+    averaged: Sequence[str] | None = None,
 ) -> tuple[Row, ...]:
-    """Return rows with intervals, and for fused ones the differences to the best of each kind."""
+    """Return rows with intervals, and for fused ones the differences to the best of each kind.
+
+    ``averaged`` are the metrics whose mean is taken, by default :func:`shared_metrics`.
+    """
+    averaged = shared_metrics(evaluations.values()) if averaged is None else averaged
     names = list(evaluations)
     metrics = [*evaluations[names[0]].metrics, MEAN]
-    values = np.stack([with_mean(evaluations[name]) for name in names], axis=1)  # (Q, R, M)
-    low, high, _ = resampler.summary(values.reshape(len(values), -1))
+    tables = [with_mean(evaluations[name], averaged) for name in names]
+    values = np.stack(tables, axis=1)  # (Q, R, M)
+    low, high = intervals(values.reshape(len(values), -1), resampler)
     shape = values.shape[1:]
     means, lows, highs = values.mean(axis=0), low.reshape(shape), high.reshape(shape)
     fused = [r for r, name in enumerate(names) if kinds[name] in ("static", "learned")]
@@ -114,6 +149,7 @@ def summarise(
             },
             against["single"].get(name, {}),
             against["static"].get(name, {}),
+            {metric: share for metric, share in evaluations[name].undecided.items() if share},
         )
         for r, name in enumerate(names)
     )
@@ -136,8 +172,13 @@ def _differences(
     table: dict[str, dict[str, Difference]] = {names[r]: {} for r in fused}
     if not pool or not fused:
         return table
-    best = [pool[int(values[:, pool, m].mean(axis=0).argmax())] for m in range(len(metrics))]
-    cells = [(r, m) for m in range(len(metrics)) for r in fused if r != best[m]]
+    means = values.mean(axis=0)  # (R, M), NaN where undecided
+    best = {
+        m: max(decided, key=lambda r, m=m: means[r, m])  # type: ignore[misc]  # m is bound now
+        for m in range(len(metrics))
+        if (decided := [r for r in pool if not math.isnan(means[r, m])])
+    }
+    cells = [(r, m) for m in best for r in fused if r != best[m] and not math.isnan(means[r, m])]
     if not cells:
         return table
     paired = np.stack([values[:, r, m] - values[:, best[m], m] for r, m in cells], axis=1)
@@ -145,7 +186,7 @@ def _differences(
     low, high, error = resampler.summary(paired)
     p_values = resampler.sign_flip(paired)
     adjusted = np.empty_like(p_values)
-    for m in range(len(metrics)):
+    for m in best:
         same = [c for c, cell in enumerate(cells) if cell[1] == m]
         adjusted[same] = holm(p_values[same])
     for c, (r, m) in enumerate(cells):
@@ -166,7 +207,22 @@ def _differences(
     return table
 
 
-def with_mean(evaluation: Evaluation) -> NDArray[np.float64]:
-    """Return an evaluation's metric columns and their mean, (n_queries, n_metrics + 1)."""
+def with_mean(evaluation: Evaluation, averaged: Sequence[str]) -> NDArray[np.float64]:
+    """Return an evaluation's metric columns and the mean of some, (n_queries, n_metrics + 1).
+
+    A column that is undecided for a query is NaN for all.
+    """
     values = evaluation.per_query
-    return np.concatenate([values, values.mean(axis=1, keepdims=True)], axis=1)
+    chosen = values[:, [evaluation.metrics.index(metric) for metric in averaged]]
+    mean = chosen.mean(axis=1, keepdims=True) if averaged else np.full((len(values), 1), np.nan)
+    table = np.concatenate([values, mean], axis=1)
+    return np.where(np.isnan(table).any(axis=0), np.nan, table)
+
+
+def intervals(
+    columns: NDArray[np.float64], resampler: Resampler
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the 95 % interval of each column's mean; NaN where a column is."""
+    undecided = np.isnan(columns).any(axis=0)
+    low, high, _ = resampler.summary(np.where(undecided, 0, columns))
+    return np.where(undecided, np.nan, low), np.where(undecided, np.nan, high)

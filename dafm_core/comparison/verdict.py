@@ -18,7 +18,8 @@ class Verdict:
 
     Parameters
     ----------
-    action : {"deploy-learned", "deploy-rule", "stay"}
+    action : {"deploy-learned", "deploy-rule", "stay", "undecided"}
+        Undecided where no single model decides the metric.
     name : str
         The row to deploy: a learned fuser, a static rule, or a provider.
     metric : str
@@ -27,7 +28,7 @@ class Verdict:
         One line.
     """
 
-    action: Literal["deploy-learned", "deploy-rule", "stay"]
+    action: Literal["deploy-learned", "deploy-rule", "stay", "undecided"]
     name: str
     metric: str
     reason: str
@@ -49,10 +50,14 @@ def verdict(rows: Sequence[Row], *, metric: str = "mean") -> Verdict:
     metric : str, default="mean"
         A metric of the comparison, or the mean of all of them.
     """
-    ranked = sorted(rows, key=lambda row: -row.metrics[metric].value)
+    decided = [row for row in rows if row.metrics[metric].decided]
+    ranked = sorted(decided, key=lambda row: -row.metrics[metric].value)
     learned = next((row for row in ranked if row.kind == "learned"), None)
     rule = next((row for row in ranked if row.kind == "static"), None)
-    single = next(row for row in ranked if row.kind == "single")
+    single = next((row for row in ranked if row.kind == "single"), None)
+    if single is None:
+        reason = f"No verdict: no single model decides {_label(metric)}. Lengthen its lists."
+        return Verdict("undecided", "", metric, reason)
     rule_passes = rule is not None and _clearly(rule.vs_best_single[metric])
     if learned:
         hurdles = [learned.vs_best_single[metric]]

@@ -8,7 +8,7 @@ listed is in ``descriptions.py``; nothing here loads or scores anything (see ``c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,30 @@ class EncodingProvider(Protocol):
         ...
 
 
-Provider: TypeAlias = SimilarityProvider | EncodingProvider
+@runtime_checkable
+class PairProvider(Protocol):
+    """A verifier or re-ranker: it scores single pairs, and can afford a shortlist only.
+
+    Which candidates it is asked about is decided by others, see ``scoring/shortlists.py``. What it
+    is not asked about stays unknown, which no fusion takes for a low score.
+    """
+
+    def score_pairs(
+        self, queries: Sequence[Query], candidates: Sequence[Sequence[ImageRef]]
+    ) -> Sequence[NDArray[np.float32]]:
+        """Return one array of scores per query, in the order of its candidates.
+
+        Finite, higher is better; scores of different queries need not be on one scale.
+        """
+        ...
+
+
+Provider: TypeAlias = SimilarityProvider | EncodingProvider | PairProvider
+
+
+def is_pair(provider: Provider) -> TypeGuard[PairProvider]:
+    """Whether the provider scores pairs, and so needs a shortlist."""
+    return isinstance(provider, PairProvider) and not hasattr(provider, "similarity")
 
 
 def is_encoding(provider: Provider) -> bool:

@@ -7,8 +7,10 @@ and tests, is ``comparison.py``'s.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -36,7 +38,8 @@ class Evaluation:
         Columns of the frame, the headline first.
     frame : polars.DataFrame
         ``query_id, group``, ``tags`` where the dataset has any, and one float64 column in [0, 1]
-        per metric.
+        per metric; NaN where the metric is undecided for the query: it depends on candidates that
+        nobody has scored.
     """
 
     name: str
@@ -62,7 +65,7 @@ class Evaluation:
 
     @property
     def values(self) -> dict[str, float]:
-        """Mean over queries of each metric, in [0, 1]."""
+        """Mean over queries of each metric, in [0, 1]; NaN where it is undecided for a query."""
         means = self.per_query.mean(axis=0)
         return dict(zip(self.metrics, means.tolist(), strict=True))
 
@@ -87,6 +90,24 @@ class Evaluation:
         rows = self.frame.select("tags", metric).explode("tags").drop_nulls("tags")
         means = rows.group_by("tags").agg(pl.col(metric).mean()).sort("tags")
         return dict(means.iter_rows())
+
+    @property
+    def undecided(self) -> dict[str, float]:
+        """Share of queries for which each metric is undecided, in [0, 1]."""
+        shares = np.isnan(self.per_query).mean(axis=0)
+        return dict(zip(self.metrics, shares.tolist(), strict=True))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the metrics in percent, None where undecided, and the undecided shares."""
+        return {
+            "name": self.name,
+            "protocol": self.protocol,
+            "metrics": {
+                metric: None if math.isnan(value) else 100 * value
+                for metric, value in self.values.items()
+            },
+            "undecided": {metric: share for metric, share in self.undecided.items() if share},
+        }
 
     @property
     def per_query(self) -> NDArray[np.float64]:
@@ -132,8 +153,12 @@ def evaluate(
     require_truth(stack.dataset, stack.truth, chosen)
     score = fuser.scorer(stack)
     values = np.empty((stack.n_queries, len(chosen)))
+    gallery = stack.gallery
     for rows, tile in stack.tiles():
-        values[rows] = stack.truth.part(rows).measure(score(tile), chosen)
+        unknown = fuser.unranked(tile, gallery) if gallery.unknown else None
+        values[rows] = stack.truth.part(rows).measure(
+            score(tile), chosen, unknown=unknown, anywhere=gallery.only_asked
+        )
     return Evaluation.of(fuser.name, stack.dataset, [m.name for m in chosen], values)
 
 
@@ -175,7 +200,9 @@ def evaluate_run(
     chosen = parse_metrics(metrics or dataset.metrics)
     truth = Truth.of(dataset)
     require_truth(dataset, truth, chosen)
-    values = truth.measure(run.scores[np.ix_(rows, columns)], chosen)
+    cells = np.ix_(rows, columns)
+    unknown = None if run.unknown is None else run.unknown[cells]
+    values = truth.measure(run.scores[cells], chosen, unknown=unknown, anywhere=run.anywhere)
     return Evaluation.of(run.name, dataset, [m.name for m in chosen], values)
 
 
@@ -200,9 +227,15 @@ def by_tag(
 
 
 def oracle(evaluations: Mapping[str, Evaluation], *, name: str = "oracle") -> Evaluation:
-    """Return the evaluation of whoever knows, per query and metric, which ranking is best."""
+    """Return the evaluation of whoever knows, per query and metric, which ranking is best.
+
+    A ranking on which a metric is undecided is left out for it.
+    """
     parts = list(evaluations.values())
-    best = np.maximum.reduce([part.per_query for part in parts])
+    best = np.stack([part.per_query for part in parts])  # (R, Q, M)
+    undecided: NDArray[np.bool_] = np.any(np.isnan(best), axis=1, keepdims=True)
+    best = np.where(undecided, -1, best).max(axis=0)  # of those that are decided
+    best[:, np.all(undecided, axis=(0, 1))] = np.nan
     columns = [pl.Series(metric, best[:, m]) for m, metric in enumerate(parts[0].metrics)]
     frame = parts[0].frame.with_columns(columns)
     return Evaluation(name, parts[0].protocol, parts[0].metrics, frame)

@@ -12,13 +12,14 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.contract.descriptions import Kind
 from dafm_core.errors import FuserError, OptionError
 from dafm_core.evaluation.crossfit import fit_and_evaluate
 from dafm_core.evaluation.design import Folds
-from dafm_core.fusion.base import Fuser, Progress, TileScorer
+from dafm_core.fusion.base import Fuser, Progress, Tile, TileScorer
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 
@@ -116,8 +117,12 @@ class SelectedFusion(Fuser):
         quality = {}
         for name, candidate in self.candidates.items():
             found = fit_and_evaluate(candidate, stack, parts, metrics=metrics, bank=bank)[0]
-            quality[name] = float(found.per_query.mean())
+            quality[name] = float(np.nan_to_num(found.per_query).mean())  # undecided: no merit
         return quality
+
+    def unranked(self, tile: Tile, gallery: Gallery) -> NDArray[np.bool_]:
+        """Return what the chosen fuser says nothing of."""
+        return self.best_.unranked(tile, gallery)
 
     def _scorer(self, gallery: Gallery) -> TileScorer:
         return self.best_.scorer(gallery)

@@ -25,7 +25,7 @@ from dafm_core.formats.matching import parse_rule
 from dafm_core.formats.readers import read, read_features, suffix_of
 from dafm_core.scoring.neighbours import nearest_neighbours
 from dafm_core.store.shortlist import Shortlist
-from dafm_core.store.store import SimilarityStore
+from dafm_core.store.store import SCORE_DTYPES, SimilarityStore
 from dafm_core.wrapping.checkpoints import sha256_of
 
 Direction = Literal["similarity", "distance"]
@@ -85,6 +85,27 @@ class Rows(Protocol):
     def left_out(self) -> tuple[int, int]:
         """Queries and images of the file that the store does not have."""
         ...
+
+
+@dataclass(frozen=True)
+class _FullLists:
+    """Lists that name every candidate, as rows; -inf where one is excluded and not listed."""
+
+    listed: ListedScores
+
+    @property
+    def left_out(self) -> tuple[int, int]:
+        """Queries and images of the file that the store does not have."""
+        return self.listed.left_out
+
+    def rows(self, start: int, stop: int, dtype: str) -> NDArray[Any]:
+        """Return scores ``(stop - start, n_gallery)``."""
+        block = self.listed.shortlist(dtype)[np.arange(start, stop)].astype(dtype)
+        return np.where(np.isnan(block), block.dtype.type(-np.inf), block)
+
+    def collapsed(self, start: int, stop: int, dtype: str) -> int:
+        """Return how many different scores of these rows become equal in a dtype."""
+        return self.listed.collapsed(start, stop, dtype)
 
 
 def import_scores(
@@ -160,10 +181,11 @@ def import_scores(
 
     Notes
     -----
-    A list that leaves candidates out (a top 50, say) says nothing of their order. They all tie
-    one mean step of the list below its lowest score, so recall@K for K beyond the list is the
-    expectation over a random order among them. The passport has the length of the shortest such
-    list as ``truncated_at``. Files that hold ranks only get minus the rank as score.
+    Lists that leave candidates out (a top 50, say) are stored as shortlists: what they leave out is
+    below the last one listed, in an order that nobody knows, so recall@K for K beyond the list is
+    undecided where it depends on that. The passport has the length of the shortest such list as
+    ``truncated_at``. Lists that name every candidate are stored as the matrix they are. Files that
+    hold ranks only get minus the rank as score.
     """
     path = Path(path)
     if direction not in ("similarity", "distance"):
@@ -179,10 +201,11 @@ def import_scores(
     options: dict[str, Any] = {"direction": direction}
     files = {"scores": _file_facts(path, key)}
     rows: Rows
+    listed: ListedScores | None = None
     if isinstance(content, RankedLists):
         if query_ids or gallery_ids or ignore:
             raise OptionError(f"{path}: holds lists with ids; leave id files and --ignore out.")
-        rows = ListedScores.align(content.frame, store.dataset, where=str(path), rule=names)
+        listed = ListedScores.align(content.frame, store.dataset, where=str(path), rule=names)
         if order is not None or (content.order == "rank" and suffix_of(path) != ".json"):
             options["order"] = content.order
     else:
@@ -198,8 +221,11 @@ def import_scores(
         "options": options | ({"ids": rule} if rule else {}),
         "sources": files,
     }
-    if isinstance(rows, ListedScores):
-        passport["truncated_at"] = rows.truncated_at
+    if listed is not None:
+        passport["truncated_at"] = listed.truncated_at
+        if listed.truncated_at is not None:
+            return _write_lists(store, name, listed, passport, dtype=dtype, overwrite=overwrite)
+        rows = _FullLists(listed)
     return _write(store, name, rows, passport, dtype=dtype, overwrite=overwrite)
 
 
@@ -339,13 +365,7 @@ def _write(
     for start, stop in _blocks(dataset.n_queries):
         _check_finite(rows.rows(start, stop, dtype), start, dataset, name)
         n_collapsed += rows.collapsed(start, stop, dtype)
-    n_cells = dataset.n_queries * dataset.n_gallery
-    if dtype == "float32" and n_collapsed > MAX_COLLAPSED * n_cells:
-        raise SimilarityError(
-            f"provider {name!r}: expected scores that float32 tells apart, got {n_collapsed} of "
-            f"{n_cells} that differ in the file and become equal. Take each query's mean away, or "
-            "divide by a common factor, before saving."
-        )
+    _check_collapsed(name, n_collapsed, dataset.n_queries * dataset.n_gallery, dtype)
     with store.writer(
         name, passport=passport, dtype=dtype, block_rows=BLOCK_ROWS, overwrite=overwrite
     ) as writer:
@@ -363,6 +383,50 @@ def _write(
         n_images_left_out=n_images,
         n_collapsed=n_collapsed,
     )
+
+
+def _write_lists(
+    store: SimilarityStore,
+    name: str,
+    listed: ListedScores,
+    passport: Mapping[str, Any],
+    *,
+    dtype: str,
+    overwrite: bool,
+) -> Imported:
+    """Check lists that leave candidates out, then write them as shortlists."""
+    if dtype not in SCORE_DTYPES:
+        raise OptionError(f"import: dtype {dtype!r}{closest(dtype, SCORE_DTYPES)}")
+    dataset, shortlist = store.dataset, listed.shortlist(dtype)
+    wrong = np.flatnonzero(~np.isfinite(shortlist.scores))
+    if len(wrong):
+        row = int(np.searchsorted(shortlist.offsets, wrong[0], side="right")) - 1
+        raise SimilarityError(
+            f"provider {name!r}: expected finite {dtype} scores, got {shortlist.scores[wrong[0]]} "
+            f"for query {dataset.query_ids[row]!r}, image "
+            f"{dataset.gallery_ids[shortlist.columns[wrong[0]]]!r}. Divide by a common factor."
+        )
+    n_collapsed = listed.collapsed(0, dataset.n_queries, dtype)
+    _check_collapsed(name, n_collapsed, len(shortlist.scores), dtype)
+    written = overwrite or name not in store.providers
+    store.write_shortlist(name, shortlist, passport=passport, unknown="below", overwrite=overwrite)
+    n_queries, n_images = listed.left_out
+    return Imported(
+        written=written,
+        n_queries_left_out=n_queries,
+        n_images_left_out=n_images,
+        n_collapsed=n_collapsed,
+    )
+
+
+def _check_collapsed(name: str, n_collapsed: int, n_cells: int, dtype: str) -> None:
+    """Raise SimilarityError where too many scores that differ in the file would become equal."""
+    if dtype == "float32" and n_collapsed > MAX_COLLAPSED * n_cells:
+        raise SimilarityError(
+            f"provider {name!r}: expected scores that float32 tells apart, got {n_collapsed} of "
+            f"{n_cells} that differ in the file and become equal. Take each query's mean away, or "
+            "divide by a common factor, before saving."
+        )
 
 
 def _check_unchanged(store: SimilarityStore, name: str, rows: Rows, dtype: str) -> None:

@@ -2,26 +2,30 @@
 
 One way for both uses: what is imported into a store and what is scored before an upload are the
 same lists. A list says nothing about the candidates it leaves out, except that they were below the
-last one it names; so all of them tie, one step below it, and every metric then takes the
-expectation over a random order among them. Files with lists are read in ``columns.py``,
-``json_lists.py`` and ``trec.py``.
+last one it names: what that decides is said by the metrics. Files with lists are read in
+``columns.py``, ``json_lists.py`` and ``trec.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from dafm_core.datasets.base import Dataset
-from dafm_core.errors import AlignmentError, SimilarityError
+from dafm_core.errors import AlignmentError, OptionError, SimilarityError
+from dafm_core.formats.content import RankedLists, Request
 from dafm_core.formats.matching import candidate_rules, rule_hint, translate
+from dafm_core.formats.readers import read
+from dafm_core.ground.files import sha256_of
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.ragged import Ragged
+from dafm_core.scoring.shortlists import Candidates
+from dafm_core.store.shortlist import Shortlist
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,7 +102,8 @@ class ListedScores:
                 f"{dataset.gallery_ids[column]!r} twice. Keep the better one."
             )
         counts = np.bincount(rows, minlength=dataset.n_queries)
-        ragged = Ragged(np.concatenate([[0], np.cumsum(counts)]), columns)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        ragged = Ragged(offsets, columns)
         truncated = _truncated_at(ragged, dataset)
         if n_images and truncated is not None:
             names = set(frame["image_id"].unique().to_list()) - set(dataset.gallery_ids)
@@ -120,32 +125,39 @@ class ListedScores:
             left_out=(n_queries, n_images),
         )
 
-    def rows(self, start: int, stop: int, dtype: str = "float32") -> NDArray[Any]:
-        """Return rows ``start:stop``, (stop - start, n_gallery), of a dtype.
-
-        Candidates that a list leaves out tie one mean step of that list below its lowest score,
-        and always strictly below it in the dtype.
-        """
-        number = np.dtype(dtype)
-        block = np.empty((stop - start, self.n_gallery), number)
-        for row in range(start, stop):
-            cells = slice(self.columns.offsets[row], self.columns.offsets[row + 1])
-            if cells.start == cells.stop:  # every candidate is excluded
-                block[row - start] = 0
-                continue
-            listed = self.scores[cells].astype(number)
-            lowest, step = listed.min(), float(np.ptp(self.scores[cells]))
-            step = step / (len(listed) - 1) if step else 1.0
-            below = np.nextafter(lowest, number.type(-np.inf))
-            block[row - start] = min(number.type(float(lowest) - step), below)
-            block[row - start, self.columns.values[cells]] = listed
-        return block
+    def shortlist(self, dtype: str = "float32") -> Shortlist:
+        """Return the scores as they are stored, rounded to a dtype."""
+        with np.errstate(over="ignore"):
+            rounded = self.scores.astype(dtype).astype(np.float32)
+        return Shortlist(self.columns.offsets, self.columns.values, rounded, self.n_gallery)
 
     def collapsed(self, start: int, stop: int, dtype: str) -> int:
         """Return how many different scores of rows ``start:stop`` become equal in a dtype."""
         rows = range(start, stop)
         cells = (self.scores[self.columns.offsets[r] : self.columns.offsets[r + 1]] for r in rows)
         return sum(len(np.unique(c)) - len(np.unique(c.astype(dtype))) for c in cells)
+
+
+def candidates_of_run(path: str | Path, dataset: Dataset) -> Candidates:
+    """Return the candidates that a file lists for each query, best first: a shortlist to score.
+
+    Raises
+    ------
+    DafmError
+        As for :func:`~dafm_core.formats.importing.import_scores`.
+    """
+    content = read(Path(path), Request())
+    if not isinstance(content, RankedLists):
+        raise OptionError(f"{path}: expected lists of candidates, got a matrix. Use a TREC run.")
+    listed = ListedScores.align(content.frame, dataset, where=str(path))
+    shortlist = listed.shortlist()
+    columns = []
+    for row, cells in enumerate(listed.columns):
+        start, stop = shortlist.offsets[row : row + 2]
+        order = np.argsort(-listed.scores[start:stop], kind="stable")
+        columns.append(cells[order][~np.isin(cells[order], dataset.excluded[row])])
+    facts = {"from": "run", "file": Path(path).name, "file_sha256": sha256_of(path)}
+    return Candidates(columns=tuple(columns), facts=facts)
 
 
 def _truncated_at(columns: Ragged, dataset: Dataset) -> int | None:

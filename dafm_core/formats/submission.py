@@ -43,11 +43,47 @@ def run_blocks(run: Run) -> Iterator[ScoreBlock]:
     yield run.query_ids, run.scores
 
 
-def fuser_blocks(fuser: Fuser, stack: SimilarityStack) -> Iterator[ScoreBlock]:
-    """Yield fused scores tile by tile; memory follows the tile."""
+def fuser_blocks(
+    fuser: Fuser, stack: SimilarityStack, *, leave_out: bool = False
+) -> Iterator[ScoreBlock]:
+    """Yield fused scores tile by tile; memory follows the tile.
+
+    With ``leave_out`` candidates that no provider knows are -inf, so that no list has them.
+    """
     score = fuser.scorer(stack)
     for rows, tile in stack.tiles():
-        yield stack.query_ids[rows], score(tile)
+        fused = score(tile)
+        if leave_out and stack.gallery.unknown:
+            fused = np.where(fuser.unranked(tile, stack.gallery), np.float32(-np.inf), fused)
+        yield stack.query_ids[rows], fused
+
+
+def undecided_lists(
+    fuser: Fuser, stack: SimilarityStack, *, depth: int, within_subset: bool = False
+) -> int:
+    """Return for how many queries a list of this depth holds candidates in an order nobody knows.
+
+    That is where fewer candidates than the list has places are known to any provider, and more than
+    one is left for the rest. Such a file must not be uploaded: its order would be a hash's.
+    """
+    if not stack.gallery.unknown:
+        return 0
+    undecided = 0
+    subsets = stack.dataset.subsets
+    for rows, tile in stack.tiles():
+        unknown = fuser.unranked(tile, stack.gallery)
+        ranked = ~np.isneginf(tile[:, 0])
+        if within_subset:
+            member = np.zeros(ranked.shape, bool)
+            cells = subsets.part(slice(rows.start, rows.start + len(tile)))
+            member[cells.rows, cells.values] = True
+            unknown, ranked = unknown & member, ranked & member
+        n_unknown = np.count_nonzero(unknown, axis=1)
+        n_known = np.count_nonzero(ranked, axis=1) - n_unknown
+        below = (n_known < depth) & (n_unknown > 1)
+        anywhere = stack.gallery.only_asked & (n_unknown > 0)
+        undecided += int(np.count_nonzero(below | anywhere))
+    return undecided
 
 
 def write_submission(

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from dafm_core.contract.descriptions import Kind
 from dafm_core.errors import AlignmentError, FuserError, LeakageError, OptionError
-from dafm_core.fusion.completing import complete, completed
+from dafm_core.fusion.completing import complete, completed, unknown_to_all
+from dafm_core.metrics.ranking import below_all
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.run import Run
 from dafm_core.store.stack import SimilarityStack
@@ -196,6 +197,8 @@ class Fuser(ABC):
     """Whether it fuses a gallery that lacks some of the providers it was fitted on."""
     has_default: ClassVar[bool] = False
     """Whether it can be used before ``fit``."""
+    reads_unknown: ClassVar[bool] = False
+    """Whether its tiles are NaN where a provider was not asked about a candidate."""
     gallery_order_matters: ClassVar[bool] = False
     """Whether scores depend on the order in which the gallery is written."""
 
@@ -240,10 +243,11 @@ class Fuser(ABC):
         record = FitRecord.of(stack, labelled=self.learns, bank=bank)
         if bank is not None:
             record.check(bank.gallery, who=f"{self.name}: bank", may_lack=True)
-        whole_bank = None if bank is None else completed(bank)
+        whole_bank = None if bank is None else completed(bank, lists_only=self.reads_unknown)
+        whole = completed(stack, lists_only=self.reads_unknown)
         self.record_ = record
         try:
-            self._fit(completed(stack), bank=whole_bank, progress=progress)
+            self._fit(whole, bank=whole_bank, progress=progress)
         except BaseException:
             del self.record_  # what was learned may be half of it: better unfitted than wrong
             raise
@@ -263,10 +267,21 @@ class Fuser(ABC):
         """
         score = self.scorer(stack)
         scores = np.empty((stack.n_queries, stack.n_gallery), np.float32)
+        unknown = np.zeros(scores.shape, bool) if stack.gallery.unknown else None
         for rows, tile in stack.tiles():
             scores[rows] = score(tile)
+            if unknown is not None:
+                unknown[rows] = self.unranked(tile, stack.gallery)
         fitted = self.record_.query_ids if self.is_fitted else frozenset()
-        return Run(name or self.name, stack.query_ids, stack.gallery_ids, scores, fitted)
+        return Run(
+            name or self.name,
+            stack.query_ids,
+            stack.gallery_ids,
+            scores,
+            fitted,
+            unknown=unknown if unknown is not None and unknown.any() else None,
+            anywhere=stack.gallery.only_asked,
+        )
 
     def scorer(self, target: Gallery | SimilarityStack) -> TileScorer:
         """Return the function that fuses tiles of a gallery, or of a stack's queries.
@@ -292,12 +307,30 @@ class Fuser(ABC):
             )
         return self._whole_scorer(gallery)
 
+    def unranked(self, tile: Tile, gallery: Gallery) -> NDArray[np.bool_]:
+        """Return which candidates the fused scores say nothing of, (B, N): no provider knows them.
+
+        They tie right below all others.
+
+        Parameters
+        ----------
+        tile : ndarray of shape (B, K, N), float32
+            As the stack has it: NaN where a provider's shortlist leaves a candidate out.
+        """
+        return unknown_to_all(tile)
+
     def _whole_scorer(self, gallery: Gallery) -> TileScorer:
         """Return a scorer that completes shortlists first."""
         score = self._scorer(gallery)
         if not gallery.unknown:
             return score
-        return lambda tile: score(complete(tile, gallery))
+
+        def score_whole(tile: Tile) -> Scores:
+            fused = score(complete(tile, gallery, lists_only=self.reads_unknown))
+            nobody = unknown_to_all(tile)
+            return below_all(fused, nobody) if nobody.any() else fused
+
+        return score_whole
 
     @property
     def name(self) -> str:

@@ -4,11 +4,15 @@ A list of the best says that the rest is below its last score. A verifier says n
 was not asked about, so there the others speak for it: an unlisted candidate gets the mean of what
 the other providers say, and the listed ones keep the place that the others give them as a group,
 reordered and spread by the verifier. A fusion then neither rewards nor punishes being asked.
+
+Fusions that weigh single candidates do better than that, see ``channels/knowledge.py``: they are
+given lists made whole, and NaN where a verifier was not asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,22 +25,33 @@ from dafm_core.store.stack import SimilarityStack
 Tile = NDArray[np.float32]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class CompletedStack(SimilarityStack):
     """A stack whose tiles are complete; made by :func:`completed`."""
 
+    lists_only: bool = False
+
     def tile(self, start: int, stop: int) -> Tile:
         """Return completed scores of queries ``start:stop``, (B, K, N); -inf where excluded."""
-        return complete(super().tile(start, stop), self.gallery)
+        return complete(super().tile(start, stop), self.gallery, lists_only=self.lists_only)
 
 
-def completed(stack: SimilarityStack) -> SimilarityStack:
-    """Return the stack with complete tiles: itself, where no provider has shortlists."""
-    if not stack.gallery.unknown or isinstance(stack, CompletedStack):
+def completed(stack: SimilarityStack, *, lists_only: bool = False) -> SimilarityStack:
+    """Return the stack with complete tiles: itself, where no provider has shortlists.
+
+    Parameters
+    ----------
+    stack : SimilarityStack
+    lists_only : bool
+        Whether cells that a provider was not asked about stay NaN.
+    """
+    if not stack.gallery.unknown:
         return stack
-    return CompletedStack(**{name: getattr(stack, name) for name in stack.__dataclass_fields__})
+    parts = {part.name: getattr(stack, part.name) for part in fields(SimilarityStack)}
+    return CompletedStack(**parts, lists_only=lists_only)
 
 
-def complete(tile: Tile, gallery: Gallery) -> Tile:
+def complete(tile: Tile, gallery: Gallery, *, lists_only: bool = False) -> Tile:
     """Return a tile without unknown cells.
 
     Parameters
@@ -44,6 +59,8 @@ def complete(tile: Tile, gallery: Gallery) -> Tile:
     tile : ndarray of shape (B, K, N), float32
         NaN where unknown, -inf where excluded.
     gallery : Gallery
+    lists_only : bool
+        Whether cells that a provider was not asked about stay NaN.
 
     Examples
     --------
@@ -59,44 +76,51 @@ def complete(tile: Tile, gallery: Gallery) -> Tile:
     if not np.isnan(tile).any():
         return tile
     filled = _fill_below(tile, gallery.names, gallery.unknown)
-    if not np.isnan(filled).any():
+    missing = np.isnan(filled)
+    if lists_only or not missing.any():
         return filled
-    partial = np.isnan(filled).any(axis=(0, 2))  # providers that still have unknown cells
-    others = zscore_rows(filled[:, ~partial])  # (B, K', N)
-    for k in np.flatnonzero(partial):
-        for row in range(len(filled)):
-            _speak_for(filled[row, k], others[row])
+    for row in np.flatnonzero(missing.any(axis=(1, 2))):  # one query at a time: rows of a tile
+        partial = np.any(missing[row], axis=1)  # must not see each other
+        others = zscore_rows(filled[row, ~partial])  # (K', N)
+        for k in np.flatnonzero(partial):
+            _speak_for(filled[row, k], others)
     return filled
+
+
+def unknown_to_all(tile: Tile) -> NDArray[np.bool_]:
+    """Return which candidates no provider has a score of, (B, N)."""
+    nobody: NDArray[np.bool_] = np.all(np.isnan(tile), axis=1)
+    return nobody
 
 
 def _fill_below(tile: Tile, names: tuple[str, ...], unknown: Mapping[str, Unknown]) -> Tile:
     """Return a copy in which a list's unknown cells tie one mean step below its lowest score."""
     filled = tile.copy()
     for k, name in enumerate(names):
-        if unknown.get(name) != "below":
-            continue
-        for scores in filled[:, k]:
-            listed = scores[np.isfinite(scores)]
-            if len(listed) == 0:
-                scores[np.isnan(scores)] = 0
-                continue
-            step = np.ptp(listed) / max(1, len(listed) - 1) or np.float32(1)
-            lowest = listed.min()
-            below = min(lowest - step, np.nextafter(lowest, np.float32(-np.inf)))
-            scores[np.isnan(scores)] = below
+        if unknown.get(name) == "below":
+            for scores in filled[:, k]:
+                _tie_below(scores)
     return filled
+
+
+def _tie_below(scores: NDArray[np.float32]) -> None:
+    """Fill one row's unknown cells in place, one mean step below its lowest score."""
+    listed, missing = scores[np.isfinite(scores)], np.isnan(scores)
+    if len(listed) == 0:
+        scores[missing] = 0
+        return
+    step = np.ptp(listed) / max(1, len(listed) - 1) or np.float32(1)
+    lowest = listed.min()
+    scores[missing] = min(lowest - step, np.nextafter(lowest, np.float32(-np.inf)))
 
 
 def _speak_for(scores: NDArray[np.float32], others: NDArray[np.float32]) -> None:
     """Complete one row of a verifier in place, from the standardised rows of the others (K', N)."""
     missing = np.isnan(scores)
-    if not missing.any():
+    if len(others) == 0:
+        _tie_below(scores)  # nobody else knows: after everything that was asked about
         return
     asked = np.isfinite(scores)
-    if len(others) == 0:
-        lowest = scores[asked].min() if asked.any() else np.float32(1)
-        scores[missing] = lowest - 1  # nobody else knows: after everything that was asked about
-        return
     visible = asked | missing  # all that is not excluded
     mean = np.where(visible, others.mean(axis=0), -np.inf)
     if asked.any():

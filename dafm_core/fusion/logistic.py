@@ -39,7 +39,7 @@ class LogisticFusion(ChannelFusion[LogisticOptions]):
     def _learn(self, examples: Examples, progress: Progress | None) -> Learned:
         from sklearn.linear_model import LogisticRegression
 
-        cells, is_target, weight = _cells(examples)
+        cells, is_target, weight = _cells(examples.known_to_all())
         if is_target.all():  # nothing to tell a target from
             return Learned({"weights": np.full(cells.shape[1], 1 / cells.shape[1])})
         regression = LogisticRegression(C=self.options.regularization, max_iter=1000)

@@ -20,6 +20,8 @@ two targets level with a third candidate.
 [1.0, 0.75, 0.833]
 >>> average_precision(ranks, k=3).round(3).tolist()  # places 1 2, 1 3 and 2 3: (1 + 5/6 + 7/12) / 3
 [1.0, 0.75, 0.806]
+Where some candidates have no score, a metric of a query is *decided* if every order that the known
+scores allow gives the same value; the functions ``undecided_...`` say where it is not.
 
 References
 ----------
@@ -35,7 +37,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.metrics.ranking import TargetRanks
+from dafm_core.metrics.ranking import TargetRanks, Unknown
 
 PerQuery = NDArray[np.float64]
 
@@ -123,6 +125,90 @@ def discounted_gain(ranks: TargetRanks, *, k: int) -> PerQuery:
     best = -np.sort(-ranks.all_grades, axis=1)[:, :k]  # (Q, <= k)
     ideal = best @ np.diff(sums)[: best.shape[1]]
     return _sum_by_query(ranks, ranks.grades * discounts) / ideal
+
+
+def undecided_recall(ranks: TargetRanks, *, k: int) -> NDArray[np.bool_]:
+    """Return for which queries :func:`recall` depends on candidates without a score."""
+    unknown, nothing = ranks.unknown, np.zeros(ranks.n_queries, bool)
+    if unknown is None:
+        return nothing
+    total = unknown.n_known + unknown.n_unknown
+    below = (unknown.n_known < k) & (k < total) & _mixed(unknown)
+    moved = ~_surely_in(ranks, k=k) & ~_surely_out(ranks, k=k)
+    anywhere = (_any(ranks, moved) | (unknown.n_targets > 0)) & (k < total)
+    return np.where(unknown.anywhere, anywhere & (unknown.n_unknown > 0), below)
+
+
+def undecided_hit(ranks: TargetRanks, *, k: int) -> NDArray[np.bool_]:
+    """Return for which queries :func:`hit` depends on candidates without a score."""
+    unknown, nothing = ranks.unknown, np.zeros(ranks.n_queries, bool)
+    if unknown is None:
+        return nothing
+    others = unknown.n_unknown - unknown.n_targets
+    below = (unknown.n_targets > 0) & (unknown.n_known < k)
+    below &= (k - unknown.n_known <= others) & ~_any(ranks, _known(ranks))
+    settled = _any(ranks, _surely_in(ranks, k=k)) | (k >= unknown.n_known + unknown.n_unknown)
+    settled |= (unknown.n_targets == 0) & ~_any(ranks, ~_surely_out(ranks, k=k))
+    return np.where(unknown.anywhere, ~settled & (unknown.n_unknown > 0), below)
+
+
+def undecided_reciprocal_rank(ranks: TargetRanks) -> NDArray[np.bool_]:
+    """Return for which queries :func:`reciprocal_rank` depends on candidates without a score."""
+    unknown, nothing = ranks.unknown, np.zeros(ranks.n_queries, bool)
+    if unknown is None:
+        return nothing
+    known = _any(ranks, _known(ranks))
+    anywhere = (known | (unknown.n_targets > 0)) & (unknown.n_known + unknown.n_unknown > 1)
+    return np.where(unknown.anywhere, anywhere & (unknown.n_unknown > 0), _mixed(unknown) & ~known)
+
+
+def undecided_average_precision(ranks: TargetRanks, *, k: int) -> NDArray[np.bool_]:
+    """Return for which queries :func:`average_precision` depends on candidates without a score."""
+    unknown, nothing = ranks.unknown, np.zeros(ranks.n_queries, bool)
+    if unknown is None:
+        return nothing
+    below = (unknown.n_known < k) & _mixed(unknown)
+    anywhere = _any(ranks, ~_surely_out(ranks, k=k)) | (unknown.n_targets > 0)
+    anywhere &= (unknown.n_unknown > 0) & (unknown.n_known + unknown.n_unknown > 1)
+    return np.where(unknown.anywhere, anywhere, below)
+
+
+def undecided_discounted_gain(ranks: TargetRanks, *, k: int) -> NDArray[np.bool_]:
+    """Return for which queries :func:`discounted_gain` depends on candidates without a score.
+
+    As for :func:`average_precision`; with grades also where several unknown candidates are targets,
+    because then their order counts even if nothing else is unknown.
+    """
+    undecided = undecided_average_precision(ranks, k=k)
+    if ranks.unknown is not None and ranks.grades is not None:
+        undecided |= (ranks.unknown.n_targets > 1) & (ranks.unknown.n_known < k)
+    return undecided
+
+
+def _mixed(unknown: Unknown) -> NDArray[np.bool_]:
+    """Return where some, but not all, of the unknown candidates are targets."""
+    return (unknown.n_targets > 0) & (unknown.n_targets < unknown.n_unknown)
+
+
+def _known(ranks: TargetRanks) -> NDArray[np.bool_]:
+    """Return which ranked targets have a score, (n_ranked,)."""
+    return np.ones(len(ranks.rows), bool) if ranks.is_known is None else ranks.is_known
+
+
+def _surely_in(ranks: TargetRanks, *, k: int) -> NDArray[np.bool_]:
+    """Return which targets are among the first ``k`` even with all unknown ones above them."""
+    above = 0 if ranks.unknown is None else ranks.unknown.n_unknown[ranks.rows]
+    return _known(ranks) & (ranks.greater + ranks.tied + above <= k)
+
+
+def _surely_out(ranks: TargetRanks, *, k: int) -> NDArray[np.bool_]:
+    """Return which targets are not among the first ``k`` even with no unknown one above them."""
+    return _known(ranks) & (ranks.greater >= k)
+
+
+def _any(ranks: TargetRanks, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which queries have a chosen target."""
+    return np.bincount(ranks.rows[chosen], minlength=ranks.n_queries) > 0
 
 
 def _sum_by_query(ranks: TargetRanks, values: PerQuery) -> PerQuery:

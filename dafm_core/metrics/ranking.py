@@ -37,6 +37,39 @@ class Grades:
 
 
 @dataclass(frozen=True, eq=False)
+class Unknown:
+    """Candidates of some queries whose score nobody knows: how many there are, and where they are.
+
+    Parameters
+    ----------
+    n_known, n_unknown : ndarray of shape (n_queries,), int64
+        Ranked candidates with a score, and without one.
+    n_targets : ndarray of shape (n_queries,), int64
+        Targets among those without a score.
+    anywhere : ndarray of shape (n_queries,), bool
+        Whether the unknown ones may stand above the known ones; else they are all below them, in
+        an order that is not known.
+    """
+
+    n_known: Counts
+    n_unknown: Counts
+    n_targets: Counts
+    anywhere: NDArray[np.bool_]
+
+    @classmethod
+    def none(cls, n_queries: int) -> Unknown:
+        """Return that every score is known."""
+        zeros = np.zeros(n_queries, np.int64)
+        return cls(zeros, zeros, zeros, np.zeros(n_queries, bool))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Unknown]) -> Unknown:
+        """Return what is unknown in several tiles, in their order."""
+        fields = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(*(np.concatenate(arrays) for arrays in fields))
+
+
+@dataclass(frozen=True, eq=False)
 class TargetRanks:
     """The places of all targets of some queries, as counts; one entry per ranked target.
 
@@ -59,6 +92,10 @@ class TargetRanks:
     all_grades : ndarray of shape (n_queries, most targets of a query), float64
         Of every target of the query, ranked or not, filled up with 0; without columns where
         ``grades`` is None.
+    unknown : Unknown or None
+        Candidates without a score, which here tie below all others; None where there are none.
+    is_known : ndarray of shape (n_ranked,), bool, or None
+        Which targets have a score; None where all have.
     """
 
     rows: Counts
@@ -69,6 +106,8 @@ class TargetRanks:
     n_targets: Counts
     grades: NDArray[np.float64] | None = None
     all_grades: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    unknown: Unknown | None = None
+    is_known: NDArray[np.bool_] | None = None
 
     @property
     def n_queries(self) -> int:
@@ -82,6 +121,17 @@ class TargetRanks:
         rows = [part.rows + start for part, start in zip(parts, starts, strict=True)]
         grades = [part.grades for part in parts if part.grades is not None]
         width = max((part.all_grades.shape[1] for part in parts), default=0)
+        unknown = is_known = None
+        if any(part.unknown is not None for part in parts):
+            unknown = Unknown.concatenate(
+                [part.unknown or Unknown.none(part.n_queries) for part in parts]
+            )
+            is_known = np.concatenate(
+                [
+                    np.ones(len(part.rows), bool) if part.is_known is None else part.is_known
+                    for part in parts
+                ]
+            )
         return cls(
             np.concatenate(rows),
             np.concatenate([part.greater for part in parts]),
@@ -96,6 +146,8 @@ class TargetRanks:
                     for part in parts
                 ]
             ),
+            unknown,
+            is_known,
         )
 
 
@@ -135,6 +187,8 @@ def rank_targets(
     within: Ragged | None = None,
     n_targets: NDArray[np.int64] | None = None,
     grades: Grades | None = None,
+    unknown: NDArray[np.bool_] | None = None,
+    anywhere: bool = False,
 ) -> TargetRanks:
     """Count, for every target, the candidates above it and level with it.
 
@@ -150,6 +204,11 @@ def rank_targets(
         Number of targets where some are not in the gallery; by default ``targets.counts``.
     grades : Grades, optional
         Where targets do not all count the same.
+    unknown : ndarray of shape (n_queries, n_gallery), bool, optional
+        Candidates without a score, whatever stands in their cells: they tie below all others, and
+        the result says how many they are.
+    anywhere : bool
+        Whether in truth they may stand above candidates with a score.
 
     Raises
     ------
@@ -177,6 +236,11 @@ def rank_targets(
     [1, 2, 1]
     """
     counts = targets.counts if n_targets is None else n_targets
+    if unknown is not None:
+        if unknown.any():
+            scores = below_all(scores, unknown)
+        else:
+            unknown = None
     _check(scores, targets, counts)
     columns, filled = _padded(targets)  # (B, T)
     own = np.take_along_axis(scores, columns, axis=1) if columns.size else np.empty(columns.shape)
@@ -207,7 +271,43 @@ def rank_targets(
         counts,
         None if grades is None else grades.ranked[ranked[filled]],
         np.empty((len(counts), 0)) if grades is None else grades.every,
+        *_count_unknown(pool, unknown, within, columns, ranked, anywhere=anywhere),
     )
+
+
+def below_all(scores: NDArray[Any], unknown: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return the rows with their unknown cells level, right below the lowest known score."""
+    known = ~unknown & np.isfinite(scores)
+    lowest = scores.min(axis=1, keepdims=True, where=known, initial=np.inf)
+    lowest = np.where(known.any(axis=1, keepdims=True), lowest, 1)
+    below = np.nextafter(lowest.astype(scores.dtype), scores.dtype.type(-np.inf))
+    return np.where(unknown, below, scores)
+
+
+def _count_unknown(
+    pool: NDArray[Any],
+    unknown: NDArray[np.bool_] | None,
+    within: Ragged | None,
+    columns: Counts,
+    ranked: NDArray[np.bool_],
+    *,
+    anywhere: bool,
+) -> tuple[Unknown | None, NDArray[np.bool_] | None]:
+    """Return what is unknown among the ranked candidates, and which targets are known."""
+    if unknown is None:
+        return None, None
+    lost = np.take_along_axis(unknown, columns, axis=1) if columns.size else ranked
+    if within is not None:
+        places, filled = _padded(within)
+        unknown = np.take_along_axis(unknown, places, axis=1) & filled
+    n_unknown = np.count_nonzero(unknown, axis=1)
+    counted = Unknown(
+        n_known=np.count_nonzero(np.isfinite(pool), axis=1) - n_unknown,
+        n_unknown=n_unknown,
+        n_targets=np.count_nonzero(lost & ranked, axis=1),
+        anywhere=np.full(len(pool), anywhere),
+    )
+    return counted, ~lost[ranked]
 
 
 def _check(scores: NDArray[Any], targets: Ragged, n_targets: NDArray[np.int64]) -> None:

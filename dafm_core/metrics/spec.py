@@ -4,7 +4,7 @@ and ``R@10`` where people read it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -26,6 +26,12 @@ _AT_K: Final[dict[str, Callable[..., PerQuery]]] = {
     "hit": functional.hit,
     "map": functional.average_precision,
     "ndcg": functional.discounted_gain,
+}
+_UNDECIDED_AT_K: Final[dict[Callable[..., PerQuery], Callable[..., NDArray[np.bool_]]]] = {
+    functional.recall: functional.undecided_recall,
+    functional.hit: functional.undecided_hit,
+    functional.average_precision: functional.undecided_average_precision,
+    functional.discounted_gain: functional.undecided_discounted_gain,
 }
 _MEANS: Final[dict[str, tuple[str, ...]]] = {
     "rmean": ("recall@5", "rsubset@1"),
@@ -82,7 +88,9 @@ class Metric:
     compute: Callable[[Places], PerQuery]
 
     def __call__(self, places: Places) -> PerQuery:
-        """Return one value per query, in [0, 1], shape (n_queries,)."""
+        """Return one value per query, in [0, 1], shape (n_queries,); NaN where it is undecided:
+        it depends on candidates without a score.
+        """
         return self.compute(places)
 
 
@@ -106,18 +114,19 @@ def parse_metric(name: str) -> Metric:
     if name in _MEANS:
         return _mean_of(name, [parse_metric(part) for part in _MEANS[name]])
     if name == "mrr":
-        return Metric(name=name, compute=lambda places: functional.reciprocal_rank(places.gallery))
+        return Metric(name=name, compute=lambda places: _reciprocal_rank(places.gallery))
     family, _, depth = name.partition("@")
     family = _FAMILIES.get(family, family)
     if family not in _AT_K or not depth.isdecimal() or int(depth) < 1:
         raise OptionError(f"metrics: unknown metric {name!r}{closest(name, EXAMPLES)}")
-    compute, k = _AT_K[family], int(depth)
+    k = int(depth)
+    compute = _decided(_AT_K[family], k)
     name = f"{family}@{k}"
     if family == "rsubset":
-        return Metric(name=name, needs=("subset",), compute=lambda p: compute(_subset(p), k=k))
+        return Metric(name=name, needs=("subset",), compute=lambda p: compute(_subset(p)))
     if family == "first":
-        return Metric(name=name, needs=("first",), compute=lambda p: compute(p.first, k=k))
-    return Metric(name=name, compute=lambda p: compute(p.gallery, k=k))
+        return Metric(name=name, needs=("first",), compute=lambda p: compute(p.first))
+    return Metric(name=name, compute=lambda p: compute(p.gallery))
 
 
 def metric_label(name: str) -> str:
@@ -130,6 +139,19 @@ def metric_label(name: str) -> str:
     """
     family, at, depth = name.partition("@")
     return f"{_LABELS.get(family, family)}{at}{depth}"
+
+
+def undecided_words(shares: Mapping[str, float]) -> str:
+    """Return in words for which share of the queries metrics are undecided.
+
+    Examples
+    --------
+    >>> undecided_words({"recall@50": 0.25})
+    'undecided: R@50 (25.0 % of queries depend on candidates without a score)'
+    """
+    parts = [f"{metric_label(metric)} ({100 * share:.1f} %" for metric, share in shares.items()]
+    last = f"{parts[-1]} of queries depend on candidates without a score)"
+    return "undecided: " + ", ".join([*(f"{part})" for part in parts[:-1]), last])
 
 
 def parse_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
@@ -146,8 +168,23 @@ def parse_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
 
 
 def measure(places: Places, metrics: Sequence[Metric]) -> NDArray[np.float64]:
-    """Return every metric of every query, (n_queries, n_metrics), in [0, 1]."""
+    """Return every metric of every query, (n_queries, n_metrics): in [0, 1], NaN if undecided."""
     return np.stack([metric(places) for metric in metrics], axis=1)
+
+
+def _decided(metric: Callable[..., PerQuery], k: int) -> Callable[[TargetRanks], PerQuery]:
+    """Return a metric at a depth that is NaN for queries on which it is undecided."""
+    undecided = _UNDECIDED_AT_K[metric]
+    return lambda ranks: _masked(metric(ranks, k=k), undecided(ranks, k=k))
+
+
+def _reciprocal_rank(ranks: TargetRanks) -> PerQuery:
+    undecided = functional.undecided_reciprocal_rank(ranks)
+    return _masked(functional.reciprocal_rank(ranks), undecided)
+
+
+def _masked(values: PerQuery, undecided: NDArray[np.bool_]) -> PerQuery:
+    return np.where(undecided, np.nan, values)
 
 
 def _subset(places: Places) -> TargetRanks:

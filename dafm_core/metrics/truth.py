@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,14 @@ class Truth:
         offsets = self.targets.offsets[rows.start : rows.stop + 1]
         return Grades(self.grades.ranked[offsets[0] : offsets[-1]], self.grades.every[rows])
 
-    def places(self, scores: NDArray[Any], *, only: Collection[Needs] | None = None) -> Places:
+    def places(
+        self,
+        scores: NDArray[Any],
+        *,
+        only: Collection[Needs] | None = None,
+        unknown: NDArray[np.bool_] | None = None,
+        anywhere: bool = False,
+    ) -> Places:
         """Return where the targets stand under some scores.
 
         Parameters
@@ -81,6 +89,8 @@ class Truth:
             Excluded cells need not be marked; they are removed here.
         only : collection of {"subset", "first"}, optional
             What to look at besides the gallery; by default everything that there is.
+        unknown, anywhere
+            Candidates without a score, as for :func:`~dafm_core.metrics.ranking.rank_targets`.
 
         Raises
         ------
@@ -93,24 +103,34 @@ class Truth:
         if not np.isneginf(scores[cells]).all():
             scores = scores.copy()
             scores[cells] = -np.inf
+        if unknown is not None and unknown[cells].any():
+            unknown = unknown.copy()
+            unknown[cells] = False
         wanted = {"subset", "first"} if only is None else set(only)
-        gallery = rank_targets(scores, self.targets, n_targets=self.n_targets, grades=self.grades)
+        rank = partial(rank_targets, scores, unknown=unknown, anywhere=anywhere)
+        gallery = rank(self.targets, n_targets=self.n_targets, grades=self.grades)
         first = gallery
         if "first" in wanted and (self.n_targets > 1).any():
-            first = rank_targets(scores, self.first, n_targets=np.minimum(self.n_targets, 1))
+            first = rank(self.first, n_targets=np.minimum(self.n_targets, 1))
         subset = None
         if "subset" in wanted and self.subsets.counts.all():
-            subset = rank_targets(
-                scores, self.targets, within=self.subsets, n_targets=self.n_targets
-            )
+            subset = rank(self.targets, within=self.subsets, n_targets=self.n_targets)
         return Places(gallery, subset, first)
 
-    def measure(self, scores: NDArray[Any], metrics: Sequence[Metric]) -> NDArray[np.float64]:
-        """Return every metric of every query, (n_queries, n_metrics), in [0, 1]; errors as
-        :meth:`places`.
+    def measure(
+        self,
+        scores: NDArray[Any],
+        metrics: Sequence[Metric],
+        *,
+        unknown: NDArray[np.bool_] | None = None,
+        anywhere: bool = False,
+    ) -> NDArray[np.float64]:
+        """Return every metric of every query, (n_queries, n_metrics), in [0, 1], NaN where it is
+        undecided; parameters and errors as :meth:`places`.
         """
         only = {need for metric in metrics for need in metric.needs}
-        return measure(self.places(scores, only=only), metrics)
+        places = self.places(scores, only=only, unknown=unknown, anywhere=anywhere)
+        return measure(places, metrics)
 
 
 def _grades(dataset: Dataset, targets: Ragged) -> Grades | None:

@@ -6,6 +6,7 @@ A page of thousands of queries stays quick because only what is looked at become
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,8 +131,8 @@ def reasons_table(cases: Cases, fuser: str, row: int) -> Table:
                 (
                     text_cell(f"{place + 1} {cases.gallery_ids[hit]}"),
                     text_cell(provider),
-                    Cell(f"{score:.4g}", score),
-                    number_cell(float(reasons.standardised[at]), signed=True),
+                    _said_cell(score, f"{score:.4g}"),
+                    _said_cell(standing := float(reasons.standardised[at]), f"{standing:+.2f}"),
                     rank_cell(float(reasons.rank[at])),
                     number_cell(float(reasons.contribution[at]), signed=True),
                     rank_cell(float(reasons.rank_without[at])),
@@ -144,6 +145,11 @@ def reasons_table(cases: Cases, fuser: str, row: int) -> Table:
         rows,
         kinds=kinds,
     )
+
+
+def _said_cell(value: float, text: str) -> Cell:
+    """Return the cell of a number; - where a provider's shortlist leaves the hit out."""
+    return Cell("-", -math.inf) if math.isnan(value) else Cell(text, value)
 
 
 def _shown_ids(cases: Cases) -> list[str]:
@@ -206,12 +212,15 @@ def _type_lists(texts: list[str]) -> dict[str, list[int]]:
 def _ranks(ranks: NDArray[np.float64]) -> list[float | int | None]:
     """Return ranks as short as JSON has them; None where nothing is ranked."""
     values: list[float] = ranks.tolist()
-    return [None if r == float("inf") else int(r) if r == int(r) else round(r, 1) for r in values]
+    return [
+        None if not math.isfinite(r) else int(r) if r == int(r) else round(r, 1) for r in values
+    ]
 
 
-def _hundredths(values: NDArray[np.float32]) -> list[int]:
-    whole: list[int] = np.rint(values.astype(np.float64) * 100).astype(int).ravel().tolist()
-    return whole
+def _hundredths(values: NDArray[np.float32]) -> list[int | None]:
+    """Return whole hundredths; None where a provider says nothing of a hit."""
+    flat = values.astype(np.float64).ravel().tolist()
+    return [None if math.isnan(value) else round(value * 100) for value in flat]
 
 
 def _thumbnail_note(pictures: Thumbnails, n_wanted: int, budget: int) -> str:

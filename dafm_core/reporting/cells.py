@@ -6,12 +6,18 @@ modules that make them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from dafm_core.ground.undecided import WORD
 
 if TYPE_CHECKING:
     from dafm_core.comparison.rows import Interval
+
+_BELOW_ALL: Final = -1e9
+"""What undecided cells are sorted by; a number that a page can read, unlike -inf."""
 
 Mark: TypeAlias = Literal["", "best", "second"]
 
@@ -109,7 +115,12 @@ def percent(share: float, *, digits: int = 2, signed: bool = False) -> str:
 def percent_cell(
     share: float, span: tuple[float, float] | None = None, *, signed: bool = False, mark: Mark = ""
 ) -> Cell:
-    """Return a cell of a share in percent, with its interval where there is one."""
+    """Return a cell of a share in percent, with its interval where there is one.
+
+    A NaN is undecided, and below every number where rows are sorted.
+    """
+    if math.isnan(share):
+        return Cell(WORD, _BELOW_ALL)
     note = f"[{', '.join(percent(end, signed=signed) for end in span)}]" if span else ""
     return Cell(percent(share, signed=signed), in_percent(share), note, mark)
 
@@ -153,8 +164,9 @@ def mark_best(rows: Sequence[Sequence[Cell]]) -> list[tuple[Cell, ...]]:
     """Mark the best and the second best of every column of numbers, as shown; ties share it."""
     cells = [list(row) for row in rows]
     for column in range(1, len(cells[0]) if cells else 0):
-        levels = sorted({float(row[column].text) for row in cells}, reverse=True)
+        decided = [row for row in cells if row[column].text != WORD]
+        levels = sorted({float(row[column].text) for row in decided}, reverse=True)
         marks: dict[float, Mark] = dict(zip(levels, ("best", "second"), strict=False))
-        for row in cells:
+        for row in decided:
             row[column] = replace(row[column], mark=marks.get(float(row[column].text), ""))
     return [tuple(row) for row in cells]

@@ -8,6 +8,7 @@ texts; ids depend on the content alone, so the same numbers give the same bytes.
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -153,7 +154,7 @@ def heat_map(
     def draw(axes: Axes) -> None:
         for r, row in enumerate(values):
             for c, value in enumerate(row):
-                if value is None:
+                if value is None or math.isnan(value):
                     continue
                 colour = _SERIES[0] if value >= 0 else _SERIES[1]
                 box: Any = (c - 0.48, c + 0.48, c + 0.48, c - 0.48)

@@ -20,6 +20,7 @@ _ACTIONS: Final = {
     "deploy-learned": "Deploy the learned fusion",
     "deploy-rule": "Deploy a static rule",
     "stay": "Stay with one model",
+    "undecided": "No verdict",
 }
 
 
@@ -65,12 +66,12 @@ def _part(comparison: Comparison) -> Part:
     verdict, audits, rows = comparison.verdict, comparison.audits, comparison.rows
     return Part(
         comparison=comparison,
-        action=f"{_ACTIONS[verdict.action]}: {verdict.name}",
+        action=_ACTIONS[verdict.action] + (f": {verdict.name}" if verdict.name else ""),
         table=comparison_table(comparison),
         forest=_forest(comparison),
         differences=difference_table(rows, [MEAN]),
         all_differences=difference_table(rows, [*comparison.metrics, MEAN]),
-        findings=findings(audits),
+        findings=[*comparison.undecided, *findings(audits)],
         singles=singles_table(audits),
         redundancy=redundancy_map(audits.redundancy, comparison.protocol),
     )

@@ -145,6 +145,7 @@ def _lines(row: Row) -> Iterator[dict[str, Any]]:
     """Return a line of the long form for each metric, with the numbers of the JSON."""
     values = row.to_json()
     for metric, cell in values["metrics"].items():
+        cell = cell or dict.fromkeys(("value", "low", "high"))  # undecided
         yield {"row": row.name, "kind": row.kind, "metric": metric, **cell} | {
             f"{against}_{key}": value
             for against in ("vs_best_single", "vs_best_static")

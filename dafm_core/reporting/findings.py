@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from dafm_core.comparison.audit import Audits, Headroom, Resolution
-from dafm_core.metrics.spec import metric_label
+from dafm_core.metrics.spec import metric_label, undecided_words
 from dafm_core.reporting.cells import Table, percent, percent_cell, table, text_cell
 
 _SINGLES_COLUMNS: Final = (
@@ -36,6 +36,13 @@ def findings(audits: Audits) -> list[str]:
     if audits.trials:
         lines.append(audits.trials.words)
     return lines
+
+
+def undecided_singles(audits: Audits) -> list[str]:
+    """Return which metrics each model's shortlists do not decide, a line each."""
+    return [
+        f"{name}: {undecided_words(shares)}" for name, shares in audits.headroom.undecided.items()
+    ]
 
 
 def _shared_errors(headroom: Headroom) -> list[str]:

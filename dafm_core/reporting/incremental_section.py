@@ -68,7 +68,7 @@ def incremental_section(
     redundancy : mapping of "a & b" to float, optional
         Mean rank correlations, as ``audit.redundancy`` has them.
     """
-    shown = _shown_metrics(result.metrics)
+    shown = _shown_metrics(result)
     milliseconds = _milliseconds(result, costs or {})
     view = View(
         result=result,
@@ -136,33 +136,41 @@ def _milliseconds(result: Incremental, costs: Costs) -> dict[str, float]:
     return known if known.keys() >= result.shapley.keys() else {}
 
 
-def _shown_metrics(metrics: Sequence[str]) -> tuple[str, str]:
-    """Return the two metrics of the paper's Fig. 3, or what comes closest."""
+def _shown_metrics(result: Incremental) -> tuple[str, str]:
+    """Return the two metrics of the paper's Fig. 3, or what comes closest.
+
+    They are decided for all models together, where any metric is.
+    """
+    whole = result.subsets[max(result.subsets, key=len)]
+    metrics = [m for m in result.metrics if whole[m].decided] or list(result.metrics)
     mean = next((m for m in ("rmean", "rmean-fashioniq") if m in metrics), MEAN)
+    if not whole[mean].decided:
+        mean = metrics[0]
     return mean, "recall@10" if "recall@10" in metrics else metrics[0]
 
 
 def _base(result: Incremental, metric: str) -> str:
     """Return the provider the drawn orders start with: the one asked for, or the best alone."""
     singles = [names for names in result.subsets if len(names) == 1]
-    (best,) = max(singles, key=lambda names: result.subsets[names][metric].value)
+    decided = [names for names in singles if result.subsets[names][metric].decided]
+    (best,) = max(decided or singles, key=lambda names: result.subsets[names][metric].value)
     return result.base or best
 
 
 def _paths(result: Incremental, metric: str) -> Markup:
-    base = _base(result, _shown_metrics(result.metrics)[0])
+    base = _base(result, _shown_metrics(result)[0])
     orders = [order for order in result.orders if order[0] == base]
-    lines = [
-        Line(
-            name=" → ".join(order[1:]) or base,
-            x=range(len(order)),
-            y=[
-                in_percent(result.subsets[tuple(sorted(order[: i + 1]))][metric].value)
-                for i in range(len(order))
-            ],
+    lines = []
+    for order in orders:
+        cells = [result.subsets[tuple(sorted(order[: i + 1]))][metric] for i in range(len(order))]
+        steps = [i for i, cell in enumerate(cells) if cell.decided]
+        lines.append(
+            Line(
+                name=" → ".join(order[1:]) or base,
+                x=steps,
+                y=[in_percent(cells[i].value) for i in steps],
+            )
         )
-        for order in orders
-    ]
     label = metric_label(metric)
     return line_chart(
         lines,
@@ -184,7 +192,10 @@ def _shapley_chart(result: Incremental, metrics: Sequence[str]) -> Markup:
         )
         for metric in metrics
         for name, cells in result.shapley.items()
+        if cells[metric].decided
     ]
+    if not spans:
+        return Markup("<p>Undecided: shortlists leave candidates without a score.</p>")
     return interval_chart(spans, title="Shapley value of each model", x_label="points (95 %)")
 
 
@@ -198,6 +209,7 @@ def _front(result: Incremental, milliseconds: Mapping[str, float], metric: str) 
             names in front,
         )
         for names, cells in result.subsets.items()
+        if cells[metric].decided
     ]
     return scatter_chart(
         points,

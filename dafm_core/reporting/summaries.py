@@ -16,7 +16,13 @@ from dafm_core.reporting.cells import (
     table,
     text_cell,
 )
-from dafm_core.reporting.findings import findings, headroom_table, singles_table, tags_table
+from dafm_core.reporting.findings import (
+    findings,
+    headroom_table,
+    singles_table,
+    tags_table,
+    undecided_singles,
+)
 from dafm_core.reporting.tables import comparison_table, difference_table
 from dafm_core.reporting.terminal import print_notes, print_table, say, say_all
 
@@ -32,7 +38,7 @@ def print_comparison(comparison: Comparison) -> None:
     say()
     print_table(singles_table(comparison.audits))
     say()
-    say_all(findings(comparison.audits))
+    say_all([*comparison.undecided, *findings(comparison.audits)])
     say()
     say_all([comparison.verdict.reason], style="bold")
 
@@ -63,7 +69,7 @@ def print_inspection(inspection: Inspection) -> None:
         say()
         print_table(singles_table(inspection.audits))
         say()
-        say_all(findings(inspection.audits))
+        say_all([*undecided_singles(inspection.audits), *findings(inspection.audits)])
 
 
 def _providers_table(providers: Sequence[StoredProvider]) -> Table:
@@ -73,6 +79,14 @@ def _providers_table(providers: Sequence[StoredProvider]) -> Table:
     return table("Providers", shown, [[line[title] for title in shown] for line in lines])
 
 
+def _coverage(provider: StoredProvider) -> str:
+    """Return how long the shortlists are and what they leave out; nothing for dense rows."""
+    if provider.passport.get("kind") != "shortlist":
+        return ""
+    rest = "rest not asked" if provider.passport["unknown"] == "not-asked" else "rest below"
+    return f"lists of {provider.passport['shortest']} and more, {rest}"
+
+
 def _provider_cells(provider: StoredProvider) -> dict[str, Cell]:
     ms, n_missing = provider.cost.ms_per_query, len(provider.missing_images)
     facts = (f"{key}={value[:12]}" for key, value in provider.fingerprint.items())
@@ -80,6 +94,7 @@ def _provider_cells(provider: StoredProvider) -> dict[str, Cell]:
         "Name": text_cell(provider.name),
         "Source": text_cell(provider.source),
         "dtype": text_cell(provider.dtype),
+        "Covers": text_cell(_coverage(provider)),
         "Cells tied, %": percent_cell(provider.tied_share),
         "Images missing": count_cell(n_missing) if n_missing else Cell("", 0),
         "ms per query": Cell("", 0) if ms is None else number_cell(ms),

@@ -63,10 +63,16 @@ def color_grid(images: Sequence[ImageRef]) -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
+def name_colors(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return how much pixels (n, 3) look like each named colour, (n, N_COLORS), in [0, 1]."""
+    nearness = 2 * pixels @ _PROTOTYPES.T - (_PROTOTYPES**2).sum(axis=1)
+    weight = np.exp((nearness - nearness.max(axis=1, keepdims=True)) / 0.012)
+    named: NDArray[np.float32] = weight[:, :N_COLORS] / weight.sum(axis=1, keepdims=True)
+    return named
+
+
 def _color_grid(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     pixels = pixels[:, ::2, ::2]  # a quarter of them is enough for shares
-    nearness = 2 * pixels.reshape(-1, 3) @ _PROTOTYPES.T - (_PROTOTYPES**2).sum(axis=1)
-    weight = np.exp((nearness - nearness.max(axis=1, keepdims=True)) / 0.012)
-    weight = weight[:, :N_COLORS] / weight.sum(axis=1, keepdims=True)
+    weight = name_colors(pixels.reshape(-1, 3))
     third = SIDE // 6
     return np.asarray(weight.reshape(-1, 3, third, 3, third, N_COLORS).mean(axis=(2, 4)))

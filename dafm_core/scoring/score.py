@@ -28,6 +28,7 @@ from dafm_core.contract.provider import (
     Similarity,
     SimilarityProvider,
     is_encoding,
+    is_pair,
 )
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import DafmError, DatasetError, ImageError, ProviderError, SimilarityError
@@ -69,7 +70,7 @@ def run_local(
     return map(function, blocks)
 
 
-def _silent(stage: str, done: int, total: int) -> None:
+def silent(stage: str, done: int, total: int) -> None:
     """Report nothing."""
 
 
@@ -79,7 +80,7 @@ def score(
     *,
     store: str | Path,
     catalog: PluginCatalog | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     **settings: Any,
 ) -> SimilarityStack:
     """Score a dataset with several frozen models, and return their stack.
@@ -131,7 +132,7 @@ def score_provider(
     on_missing: MissingPolicy = "error",
     overwrite: bool = False,
     executor: Executor = run_local,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> SimilarityStore:
     """Score a dataset with one frozen model into a store; resume where an earlier run was killed.
 
@@ -174,8 +175,9 @@ def score_provider(
     StoreError
         As for :meth:`SimilarityStore.writer`.
     """
+    require_whole_gallery(name, provider)
     check_references(dataset, name, getattr(provider, "references", references or "one"))
-    job = _Job(dataset, name, provider, _broken_images(dataset, on_missing, progress))
+    job = _Job(dataset, name, provider, broken_images(dataset, on_missing, progress))
     passport = job.passport() | {"options": dict(options or {})}
     with (
         SimilarityStore.filling(store, dataset) as opened,
@@ -247,14 +249,7 @@ class _Job:
         self.images = [i for i in self.dataset.gallery_images() if i.id not in self.broken]
 
     def passport(self) -> dict[str, Any]:
-        references = set(self.dataset.queries["references"].explode().drop_nulls().to_list())
-        return {
-            "source": "scored",
-            "fingerprint": dict(getattr(self.provider, "fingerprint", {})),
-            "code": _code_versions(self.provider),
-            "missing_images": sorted(self.broken & set(self.dataset.gallery_ids)),
-            "missing_references": sorted(self.broken & references),
-        }
+        return scored_passport(self.dataset, self.provider, self.broken)
 
     def encode_gallery(self, progress: Progress) -> float:
         """Encode the gallery where the provider factors; return the seconds it took."""
@@ -287,7 +282,7 @@ class _Job:
         return start, scores
 
     def _score(self, queries: list[Query], where: str) -> Similarity:
-        with _named_errors(self.name, where):
+        with named_errors(self.name, where):
             if self.features is None:
                 scores = cast(SimilarityProvider, self.provider).similarity(queries, self.images)
             else:
@@ -306,14 +301,35 @@ class _Job:
 
     def _encode_images(self, images: Sequence[ImageRef]) -> Features:
         where = f"images {images[0].id!r} to {images[-1].id!r}"
-        with _named_errors(self.name, where):
+        with named_errors(self.name, where):
             features = np.asarray(cast(EncodingProvider, self.provider).encode_gallery(images))
         _check_features(features, len(images), self.name, where)
         return features
 
 
+def scored_passport(dataset: Dataset, provider: Provider, broken: frozenset[str]) -> dict[str, Any]:
+    """Return what decides the scores of a provider, for its passport."""
+    references = set(dataset.queries["references"].explode().drop_nulls().to_list())
+    return {
+        "source": "scored",
+        "fingerprint": dict(getattr(provider, "fingerprint", {})),
+        "code": _code_versions(provider),
+        "missing_images": sorted(broken & set(dataset.gallery_ids)),
+        "missing_references": sorted(broken & references),
+    }
+
+
+def require_whole_gallery(name: str, provider: Provider) -> None:
+    """Raise ProviderError for a pair provider, which cannot score a whole gallery."""
+    if is_pair(provider):
+        raise ProviderError(
+            f"provider {name!r}: scores pairs, and so needs a shortlist. Use score_pairs of "
+            "dafm_core.scoring.pairs, or dafm score --shortlist union:50."
+        )
+
+
 @contextmanager
-def _named_errors(name: str, where: str) -> Iterator[None]:
+def named_errors(name: str, where: str) -> Iterator[None]:
     """Turn whatever a provider raises into a ProviderError that names it, and says how to go on."""
     try:
         yield
@@ -340,7 +356,7 @@ def _check_features(features: Any, n_items: int, name: str, where: str) -> None:
         )
 
 
-def _broken_images(
+def broken_images(
     dataset: Dataset, on_missing: MissingPolicy, progress: Progress
 ) -> frozenset[str]:
     """Return the ids of images that cannot be decoded, if they are to be skipped."""

@@ -60,6 +60,11 @@ class Gallery:
         """Number of candidates, N."""
         return len(self.ids)
 
+    @property
+    def only_asked(self) -> bool:
+        """Whether every provider scores only what it was asked about."""
+        return set(self.names) == {n for n, kind in self.unknown.items() if kind == "not-asked"}
+
     def select(self, names: Sequence[str]) -> Gallery:
         """Return the gallery under only these providers, sorted by name.
 

@@ -23,6 +23,10 @@ class Run:
         Higher is better; -inf where the candidate is excluded for the query.
     fitted_query_ids : frozenset of str
         Queries whose targets the fuser was fitted on: their rows are not held out.
+    unknown : ndarray of shape (n_queries, n_gallery), bool, or None
+        Candidates that the scores say nothing of; None where there are none.
+    anywhere : bool
+        Whether those may stand above the others; else they are below them.
     """
 
     name: str
@@ -30,6 +34,8 @@ class Run:
     gallery_ids: Ids
     scores: NDArray[np.float32] = field(repr=False)
     fitted_query_ids: frozenset[str] = field(default=frozenset(), repr=False)
+    unknown: NDArray[np.bool_] | None = field(default=None, repr=False)
+    anywhere: bool = False
 
     def __post_init__(self) -> None:
         for name in ("query_ids", "gallery_ids"):

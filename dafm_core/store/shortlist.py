@@ -19,6 +19,7 @@ from dafm_core.datasets.base import Dataset
 from dafm_core.errors import AlignmentError, SimilarityError, StoreError
 from dafm_core.ground.files import replacing
 from dafm_core.ground.ids import Ids
+from dafm_core.ground.ragged import Ragged
 
 Unknown: TypeAlias = Literal["below", "not-asked"]
 """What an unlisted candidate is: below the last listed score (a list of the best), or simply not
@@ -85,6 +86,15 @@ class Shortlist:
     def counts(self) -> NDArray[np.int64]:
         """Listed candidates of each query."""
         return np.diff(self.offsets)
+
+    def covers_all(self, excluded: Ragged) -> bool:
+        """Say whether every query lists every candidate that is not excluded for it."""
+        if (self.counts + excluded.counts < self.n_gallery).any():
+            return False
+        width = self.n_gallery
+        listed = np.repeat(np.arange(len(self.counts)), self.counts) * width + self.columns
+        away = np.setdiff1d(excluded.rows * width + excluded.values, listed)
+        return len(listed) + len(away) == len(self.counts) * width
 
     def __getitem__(self, rows: ArrayLike) -> NDArray[np.float32]:
         wanted = np.asarray(rows, dtype=np.int64)

@@ -86,7 +86,6 @@ class SimilarityStack:
             array if isinstance(array, Shortlist) else np.asanyarray(array)
             for array in (matrices[name] for name in names)
         )
-        lists = [n for n, array in zip(names, arrays, strict=True) if isinstance(array, Shortlist)]
         for name, array in zip(names, arrays, strict=True):
             if array.shape != shape:
                 raise SimilarityError(
@@ -98,7 +97,11 @@ class SimilarityStack:
             ids=dataset.gallery_ids,
             passports=passports or {},
             neighbours=neighbours or {},
-            unknown={name: (unknown or {}).get(name, "below") for name in lists},
+            unknown={
+                name: (unknown or {}).get(name, "below")
+                for name, array in zip(names, arrays, strict=True)
+                if isinstance(array, Shortlist) and not array.covers_all(dataset.excluded)
+            },
         )
         return cls(
             dataset=dataset,
@@ -162,7 +165,13 @@ class SimilarityStack:
         for rows, tile in self.tiles():
             truth = self.truth.part(rows)
             for k, name in enumerate(self.names):
-                tiles[name].append(truth.places(tile[:, k]))
+                scores, kind = tile[:, k], self.gallery.unknown.get(name)
+                if kind is None:
+                    placed = truth.places(scores)
+                else:
+                    anywhere = kind == "not-asked"
+                    placed = truth.places(scores, unknown=np.isnan(scores), anywhere=anywhere)
+                tiles[name].append(placed)
         places = {name: Places.concatenate(parts) for name, parts in tiles.items()}
         for name in places.keys() & self.subset_lists.keys():
             places[name] = replace(places[name], subset=self._own_subset_places(name))

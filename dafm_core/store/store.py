@@ -55,6 +55,14 @@ from dafm_core.store.stack import SimilarityStack
 from dafm_core.store.subset_file import read_subset, write_subset
 from dafm_core.store.writer import ScoreWriter, check_same, shortlist_passport
 
+DENSE_FILES = (
+    "scores.npy",
+    "scores.partial.npy",
+    "scores.progress.jsonl",
+    "neighbours.npy",
+    "cost.json",
+)
+"""What shortlists of the same name replace."""
 AGREED_FIELDS = ("protocol", "queries_sha256", "gallery_sha256", "dataset_options", "direction")
 """Passport fields in which all providers of a stack must agree."""
 PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
@@ -208,7 +216,7 @@ class SimilarityStore:
     @property
     def unfinished(self) -> tuple[str, ...]:
         """Names of the providers whose scoring was interrupted, sorted."""
-        return tuple(sorted(p.parent.name for p in self.path.glob("*/scores.progress.jsonl")))
+        return tuple(sorted(p.parent.name for p in self.path.glob("*/*.progress.jsonl")))
 
     def passport(self, name: str) -> dict[str, Any]:
         """Return where a provider's matrix comes from.
@@ -288,7 +296,7 @@ class SimilarityStore:
 
     def write_subset(self, name: str, lists: Shortlist, *, sources: Mapping[str, Any]) -> None:
         """Put a ranking of subsets beside a provider's rows; errors as :meth:`writer`."""
-        self._check_name(name)
+        self.check_name(name)
         with writing(self.path, name):
             write_subset(
                 self._folder(name),
@@ -424,7 +432,7 @@ class SimilarityStore:
         StoreError
             If the name is taken or malformed, or another process is writing it.
         """
-        self._check_name(name)
+        self.check_name(name)
         if dtype not in SCORE_DTYPES:
             raise StoreError(f"{name}: dtype {dtype!r}{closest(dtype, SCORE_DTYPES)}")
         with writing(self.path, name):
@@ -458,7 +466,7 @@ class SimilarityStore:
         cost: Mapping[str, Any] | None = None,
     ) -> None:
         """Put shortlists into the store as the provider ``name``; errors as :meth:`writer`."""
-        self._check_name(name)
+        self.check_name(name)
         with writing(self.path, name):
             self._clear_damaged(name, overwrite)
             facts = shortlist_passport(name, shortlist, unknown, passport, self.dataset)
@@ -468,14 +476,15 @@ class SimilarityStore:
             folder = self.path / name
             (folder / "passport.json").unlink(missing_ok=True)
             write_shortlist(folder / "shortlist.parquet", shortlist, self.dataset)
-            for other in ("scores.npy", "neighbours.npy", "cost.json"):  # of a matrix before
-                (folder / other).unlink(missing_ok=True)
+            for stale in DENSE_FILES:
+                (folder / stale).unlink(missing_ok=True)
             if cost:
                 write_json(folder / "cost.json", dict(cost))
             files = {"shortlist.parquet": sha256_of(folder / "shortlist.parquet")}
             write_json(folder / "passport.json", sealed({**facts, "files": files}))
 
-    def _check_name(self, name: str) -> None:
+    def check_name(self, name: str) -> None:
+        """Raise StoreError if a provider cannot be called so, or nothing can be written here."""
         if not PROVIDER_NAME.fullmatch(name):
             raise StoreError(
                 f"provider name {name!r}: expected lower-case letters, digits and '-'."

@@ -153,6 +153,7 @@ class ScoreWriter:
         # Without a passport the folder counts as unfinished, until it is written again below.
         (self._folder / "passport.json").unlink(missing_ok=True)
         self._file.commit()
+        (self._folder / "shortlist.parquet").unlink(missing_ok=True)
         files = {}
         if self._neighbours is None:
             (self._folder / "neighbours.npy").unlink(missing_ok=True)

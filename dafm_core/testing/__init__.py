@@ -11,6 +11,7 @@ pytest; a plugin's tests parametrise over the checks:
 
 from dafm_core.testing.descriptions import check_description, description_checks
 from dafm_core.testing.fusers import check_fuser, fuser_checks
+from dafm_core.testing.pairs import pair_checks
 from dafm_core.testing.providers import check_provider, provider_checks
 from dafm_core.testing.results import Check, CheckFailed, CheckResult, NotApplicable, summarize
 from dafm_core.testing.samples import FuserSubject, ProviderSample, queries_of
@@ -27,6 +28,7 @@ __all__ = [
     "check_provider",
     "description_checks",
     "fuser_checks",
+    "pair_checks",
     "provider_checks",
     "queries_of",
     "summarize",

@@ -23,8 +23,10 @@ from dafm_core.contract.provider import (
     Similarity,
     SimilarityProvider,
     is_encoding,
+    is_pair,
 )
 from dafm_core.errors import DafmError
+from dafm_core.testing.pairs import run_pair_checks
 from dafm_core.testing.results import Battery, Check, CheckFailed, CheckResult, NotApplicable
 from dafm_core.testing.samples import ProviderSample
 
@@ -42,7 +44,7 @@ def check_provider(provider: Provider, sample: ProviderSample | None = None) -> 
 
     Parameters
     ----------
-    provider : SimilarityProvider or EncodingProvider
+    provider : SimilarityProvider, EncodingProvider or PairProvider
     sample : ProviderSample, optional
         Queries and images it can score; by default random pictures in a temporary folder.
 
@@ -53,9 +55,15 @@ def check_provider(provider: Provider, sample: ProviderSample | None = None) -> 
         ``summarize`` counts them.
     """
     if sample is not None:
-        return _battery.run(provider, sample)
+        return _run(provider, sample)
     with TemporaryDirectory(prefix="dafm-check-") as folder:
-        return _battery.run(provider, ProviderSample.draw(Path(folder)))
+        return _run(provider, ProviderSample.draw(Path(folder)))
+
+
+def _run(provider: Provider, sample: ProviderSample) -> list[CheckResult]:
+    if is_pair(provider):
+        return run_pair_checks(provider, sample)
+    return _battery.run(provider, sample)
 
 
 def _score(provider: Provider, queries: Sequence[Query], gallery: Sequence[ImageRef]) -> Similarity:

@@ -6,7 +6,8 @@ rounding rules are easy to get wrong, and decoding workers import this module in
 plugin's: Pillow and NumPy only. Scaling to [0, 1] and the normalisation per channel are left to the
 model, so that a worker hands over bytes instead of floats.
 
-EXIF orientation is never applied, as upstream.
+EXIF orientation is never applied, as upstream. The padding follows CLIP4Cir, the channel constants
+OpenAI CLIP (both MIT; see NOTICE).
 """
 
 from __future__ import annotations

@@ -193,14 +193,15 @@ def test_a_truncated_list_of_distances(tmp_path, store, dataset):
     lines = [f"{q} Q0 g{j} 1 {j} me\n" for q in dataset.query_ids for j in (1, 2, 3)]
     (tmp_path / "r.run").write_text("".join(lines))
     import_scores(store, "m", tmp_path / "r.run", direction="distance")
-    row = store.scores("m")[0]
+    row = store.scores("m")[[0]][0]
     assert_array_equal(row[1:4], [-1, -2, -3])
-    assert (row[[0, *range(4, N_GALLERY)]] == -4).all()
+    assert np.isnan(row[[0, *range(4, N_GALLERY)]]).all()
+    assert store.stack().gallery.unknown == {"m": "below"}
     assert store.passport("m")["truncated_at"] == 3
 
 
-def test_recall_beyond_a_truncated_list_is_the_expectation(tmp_path, store, dataset):
-    """3 of 12 listed; a target left out is uniform over the places 4 to 12."""
+def test_recall_beyond_a_truncated_list_is_undecided(tmp_path, store, dataset):
+    """3 of 12 listed; a target left out is anywhere in the places 4 to 12."""
     content = {"version": "rc2", "metric": "recall"}
     content |= {q: ["g0", "g1", "g2"] for q in dataset.query_ids}
     (tmp_path / "s.json").write_text(json.dumps(content))
@@ -208,9 +209,9 @@ def test_recall_beyond_a_truncated_list_is_the_expectation(tmp_path, store, data
     metrics = ["recall@2", "recall@3", "recall@6", "recall@12"]
     frame = evaluate("m", store.stack(), metrics=metrics).frame
     assert frame.row(0)[2:] == (1.0, 1.0, 1.0, 1.0)  # target g1 is listed second
-    assert frame.row(4)[2:] == (0.0, 0.0, 3 / 9, 1.0)  # target g5 is not listed
+    assert_array_equal(frame.row(4)[2:], (0.0, 0.0, np.nan, 1.0))  # target g5 is not listed
     assert store.passport("m")["truncated_at"] == 3
-    assert_array_equal(store.scores("m")[0], [-1, -2, -3, *[-4] * 9])
+    assert_array_equal(store.scores("m")[[0]][0], [-1, -2, -3, *[np.nan] * 9])
 
 
 @pytest.mark.parametrize("measure", ["cosine", "dot"])

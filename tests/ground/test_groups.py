@@ -65,6 +65,14 @@ def test_a_share_of_the_groups_is_held_out_with_all_their_rows(groups, test_size
     assert (again[::-1] == held_out).all()  # the order of rows decides nothing
 
 
+@pytest.mark.parametrize("test_size", [0.01, 0.5, 0.99])
+@pytest.mark.parametrize("n_groups", [2, 3])
+def test_a_split_leaves_a_group_on_either_side(n_groups, test_size):
+    names = [f"set{g}" for g in range(n_groups)] * 4
+    held_out = held_out_rows(names, test_size=test_size, seed=0, where="toy")
+    assert 0 < held_out.sum() < len(names)
+
+
 def test_impossible_splits_are_refused():
     with pytest.raises(DatasetError, match="toy: expected at least two groups to split, got 1"):
         held_out_rows(["a", "a"], test_size=0.5, seed=0, where="toy")

@@ -72,7 +72,7 @@ class BankedFusion(Fuser):
             return super().with_bank(bank)
         self.record_.check(bank.gallery, who=f"{self.name}.with_bank", may_lack=True)
         other = copy.copy(self)
-        other.bank_ = QueryBank.of(completed(bank))
+        other.bank_ = QueryBank.of(completed(bank, lists_only=True))
         other.record_ = replace(self.record_, bank_ids=frozenset(bank.query_ids))
         return other
 
@@ -138,7 +138,7 @@ def tile_scorer(reader: ChannelReader, score_view: ViewScorer) -> TileScorer:
 
     def score(tile: Tile) -> Scores:
         fused = score_view(reader.read(tile))
-        fused[~np.isfinite(tile[:, 0])] = -np.inf
+        fused[np.isneginf(tile[:, 0])] = -np.inf
         return fused
 
     return score

@@ -45,6 +45,8 @@ class Examples:
     weight : ndarray of shape (E,), float32
         One over the query's number of targets.
     groups : ndarray of shape (E,)
+    known : ndarray of shape (E, K, W), bool, or None
+        Which providers have a score of which candidate; None where all have.
     """
 
     layout: Layout
@@ -55,6 +57,7 @@ class Examples:
     in_subset: NDArray[np.bool_]
     weight: NDArray[np.float32]
     groups: NDArray[Any]
+    known: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -69,6 +72,26 @@ class Examples:
         channels = self.channels[:, self.layout.of_families(families)]
         return replace(self, layout=layout, channels=channels)
 
+    def known_to(self, providers: NDArray[np.bool_]) -> Examples:
+        """Return the examples with only the candidates that all these providers have a score of.
+
+        Examples whose target is not among them are left out.
+        """
+        if self.known is None:
+            return self
+        known: NDArray[np.bool_] = np.all(self.known[:, providers], axis=1)  # (E, W)
+        rows = np.flatnonzero(known[np.arange(len(self)), self.target])
+        some, known = self.take(rows), known[rows]
+        return replace(
+            some,
+            log_weight=np.where(known, some.log_weight, np.float32(-np.inf)),
+            in_subset=some.in_subset & known,
+        )
+
+    def known_to_all(self) -> Examples:
+        """Return :meth:`known_to` of all providers; everything, where that leaves no example."""
+        return self.known_to(np.ones(len(self.layout.providers), bool)) or self
+
     @classmethod
     def concatenate(cls, parts: list[Examples]) -> Examples:
         """Return the examples of all parts, in order."""
@@ -77,7 +100,11 @@ class Examples:
         return parts[0]._with(joined)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        return {name: values for name, values in vars(self).items() if name != "layout"}
+        return {
+            name: values
+            for name, values in vars(self).items()
+            if name != "layout" and values is not None
+        }
 
     def _with(self, arrays: dict[str, NDArray[Any]]) -> Examples:
         return Examples(layout=self.layout, **arrays)
@@ -116,6 +143,7 @@ def make_examples(
     n_hard = min(n_hard, stack.n_gallery)
     width = n_hard * (stack.n_providers + 1) + int(labelled) + n_uniform
     draw = _Draw(stack.gallery_ids, n_hard, width, np.random.default_rng(seed))
+    partly_known = "not-asked" in stack.gallery.unknown.values()
     blocks: list[Examples] = []
     order: list[NDArray[np.int64]] = []
     for rows, fold_bank in _banks(stack, families, bank, n_folds=n_bank_folds, seed=seed):
@@ -125,7 +153,10 @@ def make_examples(
             here = rows[block]
             right = targets.take(here)
             groups = stack.dataset.groups[here]
-            blocks.append(_examples(tile, reader, right, subsets.take(here), groups, draw))
+            within = subsets.take(here)
+            blocks.append(
+                _examples(tile, reader, right, within, groups, draw, partly_known=partly_known)
+            )
             order.append(here[right.rows])
     examples = Examples.concatenate(blocks)
     return examples.take(np.argsort(np.concatenate(order), kind="stable"))
@@ -182,7 +213,14 @@ class _Draw:
 
     def _hard(self, evidence: NDArray[np.float32], order: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Mark the best candidates of each provider and of their mean, (B, N) in gallery order."""
-        views = np.concatenate([evidence, evidence.mean(axis=1, keepdims=True)], axis=1)
+        mean = evidence.mean(axis=1, keepdims=True)
+        if np.isnan(evidence).any():  # a candidate is as hard as those say that know it
+            known = ~np.isnan(evidence)
+            total = np.where(known, evidence, 0).sum(axis=1, keepdims=True)
+            n = known.sum(axis=1, keepdims=True)
+            mean = np.where(n > 0, total / np.maximum(n, 1), -np.inf)
+            evidence = np.where(known, evidence, np.float32(-np.inf))
+        views = np.concatenate([evidence, mean.astype(np.float32)], axis=1)
         best = np.argpartition(-views, self.n_hard - 1, axis=2)[:, :, : self.n_hard]
         hard = np.zeros((len(views), views.shape[2]), bool)
         np.put_along_axis(hard, order[best.reshape(len(views), -1)], True, axis=1)
@@ -196,17 +234,22 @@ def _examples(
     subsets: Ragged,
     groups: NDArray[Any],
     draw: _Draw,
+    *,
+    partly_known: bool,
 ) -> Examples:
     right = np.zeros((len(tile), tile.shape[2]), bool)
     right[targets.rows, targets.values] = True
     subset = np.zeros_like(right)
     subset[subsets.rows, subsets.values] = True
-    kept = np.isfinite(tile[:, 0])
+    kept = ~np.isneginf(tile[:, 0])
     view = reader.read(tile)
     columns, log_weight = draw(view.evidence, right | subset, kept)
     channels = np.take_along_axis(view.channels(), columns[:, None], axis=2)
     rival = ~np.take_along_axis(right, columns, axis=1)
     among = np.take_along_axis(subset, columns, axis=1) & np.isfinite(log_weight)
+    known = None
+    if partly_known:
+        known = np.take_along_axis(~np.isnan(tile), columns[:, None], axis=2)
     own = targets.rows  # (B, ...) -> (E, ...): one example per query and target
     at_target = columns[own] == targets.values[:, None]
     counted = rival[own] | at_target
@@ -219,4 +262,5 @@ def _examples(
         in_subset=among[own] & counted,
         weight=(1 / targets.counts[own]).astype(np.float32),
         groups=groups[own],
+        known=None if known is None else known[own],
     )

@@ -18,6 +18,7 @@ from dafm_core.fusion.base import Progress, TileScorer
 from dafm_core.fusion.channels.bank import training_bank
 from dafm_core.fusion.channels.banked import BankedFusion, ViewScorer, tile_scorer
 from dafm_core.fusion.channels.examples import Examples, make_examples
+from dafm_core.fusion.channels.knowledge import KnowledgeScorer
 from dafm_core.fusion.channels.options import ChannelOptions
 from dafm_core.fusion.channels.view import ChannelReader, usable_families
 from dafm_core.store.gallery import Gallery
@@ -48,7 +49,8 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
 
     A subclass names its options and writes :meth:`_learn` and :meth:`_ready`. The rest is alike in
     all of them. A gallery that the bank does not know is fused without a bank, with a warning.
-    Without a provider it was fitted on, a fusion goes on with the others, with a warning. Without
+    Without a provider it was fitted on, a fusion goes on with the others, with a warning; so it
+    does, silently, for candidates that a provider was not asked about (``knowledge.py``). Without
     neighbours it uses what it learned without them, with a warning; that is learned when it is
     first needed, or saved.
 
@@ -73,6 +75,7 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
 
     kind = "learned"
     learns = True
+    reads_unknown = True
     options_type: ClassVar[type[ChannelOptions]]
 
     options: OptionsType
@@ -85,7 +88,9 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
 
     @abstractmethod
     def _learn(self, examples: Examples, progress: Progress | None) -> Learned:
-        """Return what can be learned from examples."""
+        """Return what can be learned from examples; ``examples.known_to`` leaves out candidates
+        that a provider was not asked about.
+        """
 
     @abstractmethod
     def _ready(self, learned: Learned, reader: ChannelReader) -> ViewScorer:
@@ -143,6 +148,12 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
         self._examples = examples if self._uses_neighbours else None
 
     def _scorer(self, gallery: Gallery) -> TileScorer:
+        if "not-asked" in gallery.unknown.values():
+            return KnowledgeScorer(self._dense_scorer, gallery)
+        return self._dense_scorer(gallery)
+
+    def _dense_scorer(self, gallery: Gallery) -> TileScorer:
+        """Return the function that fuses tiles; a channel of a cell that is NaN is zero."""
         families, learned = self.families_, self.learned_
         if self._lacks_neighbours(gallery, instead="by what was learned without them"):
             families, learned = self._families_without_neighbours, self._spare()

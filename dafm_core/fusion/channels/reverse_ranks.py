@@ -36,7 +36,7 @@ class ReverseRanks:
     def of(cls, scores: NDArray[np.float32]) -> ReverseRanks:
         """Return the thresholds of a bank's row-standardised scores, (B, K, N)."""
         ranks = geometric_ranks(len(scores))
-        visible = np.maximum(scores, LOWEST)  # an excluded query ranks below all
+        visible = np.fmax(scores, LOWEST)  # a query that excludes it, or did not ask: below all
         columns = np.sort(visible.transpose(1, 2, 0), axis=2)  # (B, K, N) -> (K, N, B)
         return cls(ranks, np.ascontiguousarray(columns[:, :, -ranks].transpose(2, 0, 1)))
 

@@ -65,8 +65,10 @@ class LightFusion(ChannelFusion[LightOptions]):
 
     def _learn(self, examples: Examples, progress: Progress | None) -> Learned:
         linear = self._learn_spare(examples)
+        partly_known = examples.known is not None
         if self.options.network == "linear":
             return linear
+        examples = examples.known_to_all()
         from dafm_core.fusion.light.ensemble import train_ensemble
 
         context = ColumnStatistics.of_tiles([examples.context[:, None]])
@@ -80,7 +82,8 @@ class LightFusion(ChannelFusion[LightOptions]):
             "context.mean": context.mean,
             "context.std": context.std,
         }
-        return Learned(linear.arrays | arrays | to_arrays(networks), {"history": history})
+        notes = {"history": history, "partly_known": partly_known}
+        return Learned(linear.arrays | arrays | to_arrays(networks), notes)
 
     def _learn_spare(self, examples: Examples) -> Learned:
         """Return the linear part alone."""
@@ -89,7 +92,11 @@ class LightFusion(ChannelFusion[LightOptions]):
         return Learned({"weights": weights, "provider_sets": sets}, {"history": []})
 
     def _fit_linear(self, examples: Examples, providers: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return the best weights of the channels of some providers, zeros elsewhere."""
+        """Return the best weights of the channels of some providers, zeros elsewhere.
+
+        They are those of the candidates that all these providers know.
+        """
+        examples = examples.known_to(providers)
         used = examples.layout.of_providers(providers)
         weights = np.zeros(len(used))
         weights[used] = fit_linear(
@@ -104,7 +111,7 @@ class LightFusion(ChannelFusion[LightOptions]):
         arrays, available = learned.arrays, reader.available
         row = smallest_holding(arrays["provider_sets"], reader.present_mask)
         weights = np.where(available, arrays["weights"][row], 0).astype(np.float32)
-        has_networks = "network.score" in arrays and self._networks_know(reader)
+        has_networks = "network.score" in arrays and self._networks_know(learned, reader)
         of_present = np.tile(reader.present_mask, CONTEXT_PER_PROVIDER)
 
         def score(view: TileView) -> Scores:
@@ -119,11 +126,13 @@ class LightFusion(ChannelFusion[LightOptions]):
 
         return score
 
-    def _networks_know(self, reader: ChannelReader) -> bool:
+    def _networks_know(self, learned: Learned, reader: ChannelReader) -> bool:
         """Say whether the networks have learned to do without what is missing: one provider."""
         if self.bank_ is not None and reader.bank is None:
             return False
         missing = int((~reader.available).sum())
+        if missing and learned.notes.get("partly_known"):
+            return False  # they have seen only candidates that all providers know
         return missing == 0 or (
             self.options.provider_dropout > 0 and missing == len(reader.layout.families)
         )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dafm_core.errors import OptionError, closest
-from dafm_core.fusion.base import Scores
+from dafm_core.fusion.base import Scores, Tile
 from dafm_core.fusion.static.tuning import TunedRule, Views
 from dafm_core.ground.normalize import NORMALIZATIONS, Normalization
 
@@ -35,6 +38,14 @@ class BestSingle(TunedRule[int]):
     def provider_(self) -> str:
         """Name of the provider kept."""
         return self.record_.providers[self.setting_]
+
+    def unranked(self, tile: Tile, gallery: Gallery) -> NDArray[np.bool_]:
+        """Return what the kept provider's list leaves out; a verifier's row the others complete."""
+        kept = self.provider_
+        if gallery.unknown.get(kept) == "below":
+            left_out: NDArray[np.bool_] = np.isnan(tile[:, gallery.names.index(kept)])
+            return left_out
+        return super().unranked(tile, gallery)
 
     def settings(self, gallery: Gallery) -> tuple[int, ...]:
         """Return the providers by position."""

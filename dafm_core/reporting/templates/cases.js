@@ -143,7 +143,7 @@ function explain(i, name, d, why, face, article) {
   const heads = ["Model", "Its score (SD)", "Its rank", "Contribution (SD)", "Rank without it"];
   const rows = cases.providers.map((provider, k) => make("tr", {},
     make("th", { scope: "row", textContent: provider }),
-    ...[(part.standardised[base + k] / 100).toFixed(2), rankText(part.rank[base + k]),
+    ...[part.standardised[base + k] === null ? "-" : (part.standardised[base + k] / 100).toFixed(2), rankText(part.rank[base + k]),
       signed(part.contribution[base + k] / 100), rankText(part.without[base + k])]
       .map((text) => make("td", { className: "number", textContent: text }))));
   const image = cases.images[cases.hits[name][i * depth + d]];

@@ -2,7 +2,7 @@
 
 Three stem convolutions, average pooling wherever an ordinary ResNet strides, and one attention
 step from the mean position over all positions instead of global pooling. Module names are those of
-the published state dict.
+the published state dict (OpenAI CLIP, MIT; see NOTICE).
 """
 
 from __future__ import annotations

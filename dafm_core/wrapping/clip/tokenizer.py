@@ -3,6 +3,8 @@
 The repair of characters is ftfy's, the split into pieces is a ``regex`` pattern, the merging is
 done by the ``tokenizers`` library. Not used is ``transformers.CLIPTokenizer``: it runs no ftfy,
 pads with another id, and finds special tokens inside runs of punctuation where OpenAI's does not.
+
+The pattern and the table of bytes follow OpenAI CLIP (MIT; see NOTICE).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What stands in the published files: their layouts, the sizes shapes tell, and every key."""
+"""What stands in the published files: their layouts, the sizes shapes tell, and every key.
+
+Key names follow the files, which BLIP wrote (BSD-3-Clause; see NOTICE).
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """From a caption to token ids: the forward marker of BLIP4CIR+Bi, and WordPiece.
 
-The image-grounded model reads captions as they are.
+The image-grounded model reads captions as they are. The marker follows Bi-Blip4CIR (MIT; see
+NOTICE).
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,9 +16,9 @@ import pytest
 import torch
 from dafm_plugin_blip4cir.model import BiDirectional, ImageGrounded
 from dafm_plugin_blip4cir.provider import load, load_bi, load_bi_sum
-from safetensors.numpy import load_file
 
 from dafm_core.contract.items import ImageRef
+from dafm_core.testing.recorded import read_recorded, restore_checkpoints
 from dafm_core.wrapping.encoding import TorchEncoder
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -26,7 +27,7 @@ SPECIALS = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
 
 @dataclass(frozen=True)
 class Case:
-    """One golden folder."""
+    """One golden folder, with its checkpoints written out."""
 
     folder: Path
 
@@ -37,7 +38,7 @@ class Case:
 
     @cached_property
     def expected(self) -> dict[str, np.ndarray]:
-        return load_file(self.folder / "expected.safetensors")
+        return read_recorded(self.folder / "expected.npz")
 
     @property
     def queries(self) -> list[dict[str, Any]]:
@@ -109,13 +110,23 @@ def real_vocabulary() -> Path:
 
 
 @pytest.fixture(scope="session")
-def grounded() -> Case:
-    return Case(FIXTURES / "image_grounded")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both golden folders with their checkpoints written out."""
+    root = tmp_path_factory.mktemp("recorded") / "cases"
+    shutil.copytree(FIXTURES, root)
+    for folder in (root, root / "image_grounded"):
+        restore_checkpoints(folder / "checkpoints.npz", folder)
+    return root
 
 
 @pytest.fixture(scope="session")
-def bi() -> Case:
-    return Case(FIXTURES)
+def grounded(recorded: Path) -> Case:
+    return Case(recorded / "image_grounded")
+
+
+@pytest.fixture(scope="session")
+def bi(recorded: Path) -> Case:
+    return Case(recorded)
 
 
 @pytest.fixture(scope="session")

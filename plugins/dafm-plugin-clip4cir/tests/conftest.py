@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import string
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from dafm_core.contract.items import ImageRef
+from dafm_core.testing.recorded import read_recorded, restore_checkpoints
 from dafm_core.wrapping.clip import tokenizer
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -31,8 +32,12 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def fixtures() -> Path:
-    return FIXTURES
+def fixtures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recorded case with its checkpoints written out."""
+    folder = tmp_path_factory.mktemp("recorded") / "case"
+    shutil.copytree(FIXTURES, folder)
+    restore_checkpoints(folder / "checkpoints.npz", folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +48,7 @@ def case() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def golden() -> dict[str, NDArray[Any]]:
-    return load_file(FIXTURES / "expected.safetensors")
+    return read_recorded(FIXTURES / "expected.npz")
 
 
 @pytest.fixture(scope="session")

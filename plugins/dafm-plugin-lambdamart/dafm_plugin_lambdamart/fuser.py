@@ -49,6 +49,7 @@ class LambdaMartFusion(ChannelFusion[LambdaMartOptions]):
     def _learn(self, examples: Examples, progress: Progress | None) -> Learned:
         import lightgbm
 
+        examples = examples.known_to_all()
         drawn = np.isfinite(examples.log_weight)  # (E, W)
         features, start = _features(examples.channels)
         labels = np.arange(drawn.shape[1]) == examples.target[:, None]
@@ -67,7 +68,7 @@ class LambdaMartFusion(ChannelFusion[LambdaMartOptions]):
 
         def score(view: TileView) -> Scores:
             features, start = _features(view.channels())
-            visible = np.isfinite(view.tile[:, 0])
+            visible = ~np.isneginf(view.tile[:, 0])
             fused = start.copy()
             if visible.any():
                 correction: Any = booster.predict(features[visible], raw_score=True)

@@ -1,6 +1,7 @@
 """What stands in a published SPRC file: its layouts, the sizes its shapes tell, and every key.
 
-Key names follow the files; ``model.py`` knows the modules they go to.
+Key names follow the files, which LAVIS wrote (BSD-3-Clause; see NOTICE); ``model.py`` knows the
+modules they go to.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""From a caption to token ids: SPRC's cleaning rules, then WordPiece cut to 32 tokens."""
+"""From a caption to token ids: SPRC's cleaning rules, then WordPiece cut to 32 tokens.
+
+The rules follow LAVIS (BSD-3-Clause; see NOTICE), which the model was trained with.
+"""
 
 from __future__ import annotations
 

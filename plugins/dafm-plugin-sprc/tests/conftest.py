@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,9 +16,9 @@ import pytest
 import torch
 from dafm_plugin_sprc.model import Sprc
 from dafm_plugin_sprc.provider import load_sprc, load_sprc_spn
-from safetensors.numpy import load_file
 
 from dafm_core.contract.items import ImageRef
+from dafm_core.testing.recorded import read_recorded, restore_checkpoints
 from dafm_core.wrapping.encoding import TorchEncoder
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -27,13 +28,13 @@ SPECIALS = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
 
 @dataclass(frozen=True)
 class Case:
-    """One golden folder."""
+    """One golden folder, with its checkpoint written out."""
 
-    name: str
+    folder: Path
 
     @property
-    def folder(self) -> Path:
-        return FIXTURES / self.name
+    def name(self) -> str:
+        return self.folder.name
 
     @property
     def checkpoint(self) -> Path:
@@ -46,7 +47,7 @@ class Case:
 
     @cached_property
     def expected(self) -> dict[str, np.ndarray]:
-        return load_file(self.folder / "expected.safetensors")
+        return read_recorded(self.folder / "expected.npz")
 
     @property
     def queries(self) -> list[dict[str, Any]]:
@@ -102,14 +103,24 @@ def real_vocabulary() -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All golden folders with their checkpoints written out."""
+    root = tmp_path_factory.mktemp("recorded") / "cases"
+    shutil.copytree(FIXTURES, root)
+    for name in FOLDERS:
+        restore_checkpoints(root / name / "checkpoints.npz", root / name)
+    return root
+
+
 @pytest.fixture(scope="session", params=FOLDERS)
-def case(request: pytest.FixtureRequest) -> Case:
-    return Case(request.param)
+def case(request: pytest.FixtureRequest, recorded: Path) -> Case:
+    return Case(recorded / request.param)
 
 
 @pytest.fixture(scope="session")
-def eva() -> Case:
-    return Case("eva")
+def eva(recorded: Path) -> Case:
+    return Case(recorded / "eva")
 
 
 @pytest.fixture(scope="session")
