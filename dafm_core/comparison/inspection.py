@@ -113,7 +113,8 @@ class Inspection:
     audits : Audits or None
         None where no matrix is complete, or no query names a target.
     by_tag : mapping of tag to mapping of provider to mapping of metric to float
-        Means over the queries of each tag, in percent; empty where there are no tags.
+        Means over the queries of each tag, in percent, None where undecided; empty where there are
+        no tags.
     damage : tuple of str or None
         One line for each block of rows that does not match its checksum; None where checksums were
         not asked for.
@@ -129,7 +130,7 @@ class Inspection:
     providers: tuple[StoredProvider, ...]
     n_measured: int
     audits: Audits | None
-    by_tag: Mapping[str, Mapping[str, Mapping[str, float]]]
+    by_tag: Mapping[str, Mapping[str, Mapping[str, float | None]]]
     damage: tuple[str, ...] | None
 
     def to_json(self) -> dict[str, Any]:

@@ -216,13 +216,16 @@ def combine(name: str, parts: Iterable[Evaluation], dataset: Dataset) -> Evaluat
 
 def by_tag(
     evaluations: Mapping[str, Evaluation], metrics: Sequence[str]
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Return tag -> name of the evaluation -> metric -> mean over its queries, in percent."""
-    table: dict[str, dict[str, dict[str, float]]] = {}
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Return tag -> name of the evaluation -> metric -> mean over its queries, in percent; None
+    where the metric is undecided for one of them.
+    """
+    table: dict[str, dict[str, dict[str, float | None]]] = {}
     for metric in metrics:
         for name, evaluation in evaluations.items():
             for tag, value in evaluation.by_tag(metric).items():
-                table.setdefault(tag, {}).setdefault(name, {})[metric] = 100 * value
+                percent = None if math.isnan(value) else 100 * value
+                table.setdefault(tag, {}).setdefault(name, {})[metric] = percent
     return table
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from dafm_core.comparison.audit import Audits, Headroom, Resolution
 from dafm_core.metrics.spec import metric_label, undecided_words
-from dafm_core.reporting.cells import Table, percent, percent_cell, table, text_cell
+from dafm_core.reporting.cells import Cell, Table, percent, percent_cell, table, text_cell
 
 _SINGLES_COLUMNS: Final = (
     "Model",
@@ -95,7 +95,7 @@ def singles_table(audits: Audits) -> Table:
     )
 
 
-def tags_table(values: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+def tags_table(values: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> Table:
     """Return the singles by tag, on mAP@10 as CIRCO reports it, else on the headline metric."""
     rows = next(iter(values.values()))
     metrics = list(next(iter(rows.values())))
@@ -104,10 +104,14 @@ def tags_table(values: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table
         f"Single models by tag, {metric_label(metric)}",
         ("Model", *values),
         [
-            [text_cell(name), *(percent_cell(values[tag][name][metric] / 100) for tag in values)]
+            [text_cell(name), *(_tag_cell(values[tag][name][metric]) for tag in values)]
             for name in rows
         ],
     )
+
+
+def _tag_cell(value: float | None) -> Cell:
+    return percent_cell(float("nan") if value is None else value / 100)
 
 
 def headroom_table(audits: Audits) -> Table:

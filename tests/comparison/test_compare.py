@@ -246,9 +246,9 @@ def test_every_single_is_ranked_once(problem, monkeypatch):
     ranked = []
     rank_targets = truth_module.rank_targets
 
-    def spy(scores, targets, *, within=None, n_targets=None):
+    def spy(scores, targets, *, within=None, **settings):
         ranked.append((np.array(scores), within is not None))
-        return rank_targets(scores, targets, within=within, n_targets=n_targets)
+        return rank_targets(scores, targets, within=within, **settings)
 
     monkeypatch.setattr(truth_module, "rank_targets", spy)
     compare(stack, {"mean": MeanFusion(), "parrot": Memorizer()}, design=Folds(2), n_resamples=50)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from dafm_core.cases.cases import collect_cases
 from dafm_core.comparison.compare import compare
 from dafm_core.comparison.inspection import inspect_store
+from dafm_core.evaluation.design import Folds
 from dafm_core.fusion.static import MeanFusion
 from dafm_core.reporting import summaries, terminal
 from dafm_core.reporting.cases_section import hits_table, list_table, reasons_table
@@ -155,29 +156,22 @@ def hostile_problem(make_problem):
     rows = dataset.queries.to_dicts()
     for i, row in enumerate(rows):
         row["query_id"] = row["text"] = f"{bad[i % len(bad)]}{i}"
-        row["reference"] = renamed[row["reference"]]
-        for column in ("targets", "subset", "excluded"):
+        for column in ("references", "targets", "subset", "excluded"):
             row[column] = [renamed[id_] for id_ in row[column]]
     queries = pl.DataFrame(rows, schema=dataset.queries.schema)
     gallery_ids = tuple(renamed[id_] for id_ in dataset.gallery_ids)
     dataset = type(dataset)(
         protocol="[/toy]\x1b", gallery_ids=gallery_ids, queries=queries, metrics=("recall@1",)
     )
-    stack = type(stack).from_matrices(
-        dict(zip(stack.names, stack.matrices, strict=True)),
-        protocol=dataset.protocol,
-        query_ids=dataset.query_ids,
-        gallery_ids=gallery_ids,
-        excluded=dataset.excluded,
-    )
-    return dataset, stack
+    matrices = dict(zip(stack.names, stack.matrices, strict=True))
+    return dataset, type(stack).from_matrices(matrices, dataset)
 
 
 def test_a_hostile_dataset_is_compared_inspected_and_shown(hostile_problem, tmp_path):
     dataset, stack = hostile_problem
     fusers = {"[/red]\u202emean": MeanFusion()}
-    comparison = compare(stack, dataset, fusers, folds=2, n_resamples=99)
-    cases = collect_cases(stack, dataset, fusers, folds=2)
+    comparison = compare(stack, fusers, design=Folds(2), n_resamples=99)
+    cases = collect_cases(stack, fusers, design=Folds(2))
     store = SimilarityStore.create(tmp_path / "store", dataset)
     for name, matrix in zip(stack.names, stack.matrices, strict=True):
         passport = {"source": "[/test]\x1b", "fingerprint": {"[a]": "\x1b[0m"}}
