@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from dafm_core.contract.items import Query
 from dafm_core.contract.provider import PairProvider
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import OptionError, SimilarityError, StoreError
+from dafm_core.ground.platform import peak_memory_bytes
 from dafm_core.scoring.score import (
     MissingPolicy,
     Progress,
@@ -120,7 +120,7 @@ def _ask(log: _Log, asked: _Asked, progress: Progress) -> dict[str, float]:
     return {
         "ms_per_call": round(milliseconds / n_calls, 4),
         "ms_per_query": round(milliseconds / len(pending), 4),
-        "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
+        "peak_memory_gb": round(peak_memory_bytes() / 2**30, 3),
     }
 
 
