@@ -324,7 +324,9 @@ def _by_name(
 def _check_fields(info: ProviderInfo | FuserInfo | DatasetInfo, plugin: str) -> None:
     """Raise ProviderError for a field of another type, which would fail when it is used."""
     texts = {"name": info.name, "summary": info.summary, "citation": info.citation}
-    wrong = next(((key, text) for key, text in texts.items() if not isinstance(text, str)), None)
+    wrong: tuple[str, object] | None = next(
+        ((key, text) for key, text in texts.items() if not isinstance(text, str)), None
+    )
     expected = "a text"
     if wrong is None and not (isinstance(info.factory, str) or callable(info.factory)):
         wrong, expected = ("factory", info.factory), "'module:attr' or a callable"

@@ -55,7 +55,8 @@ def test_modules_named_in_the_pages_exist(page):
         assert (ROOT / path).exists(), path
     for dotted in re.findall(r"`(dafm_core(?:\.\w+)+)`", text):
         module, _, name = dotted.rpartition(".")
-        if not (ROOT / f"{dotted.replace('.', '/')}.py").exists():
+        place = ROOT / dotted.replace(".", "/")
+        if not (place.with_suffix(".py").exists() or (place / "__init__.py").exists()):
             assert hasattr(importlib.import_module(module), name), dotted
 
 
