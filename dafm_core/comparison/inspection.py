@@ -101,7 +101,8 @@ class Inspection:
     protocol : str
     n_queries, n_gallery, n_groups : int
     problems : tuple of str
-        One line for each kind of id that is not in the gallery.
+        One line for each kind of id that is not in the gallery, and for each provider that is a
+        fusion fitted on some of these queries.
     unfinished : tuple of str
         Providers whose scoring was interrupted.
     providers : tuple of StoredProvider
@@ -163,12 +164,26 @@ def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection
         n_queries=dataset.n_queries,
         n_gallery=dataset.n_gallery,
         n_groups=len(set(dataset.groups.tolist())),
-        problems=tuple(dataset.problems()),
+        problems=(*dataset.problems(), *_in_sample(store)),
         unfinished=store.unfinished,
         providers=tuple(StoredProvider.read(store, name) for name in store.providers),
         audits=audits,
         damage=_damage(store, store.providers) if verify else None,
     )
+
+
+def _in_sample(store: SimilarityStore) -> list[str]:
+    lines = []
+    for name in store.providers:
+        seen = store.dataset.query_ids.place.keys() & set(
+            store.passport(name).get("fitted_query_ids", ())
+        )
+        if seen:
+            lines.append(
+                f"{name}: in sample: a fusion that was fitted on {len(seen)} of the "
+                f"{store.dataset.n_queries} queries; its numbers here flatter it"
+            )
+    return lines
 
 
 def _damage(store: SimilarityStore, names: Sequence[str]) -> tuple[str, ...]:

@@ -99,9 +99,11 @@ def evaluate(
         For an unknown metric.
     """
     if isinstance(fuser, str):
-        return evaluate_providers(stack.select([fuser]), metrics=metrics)[fuser]
-    if not allow_fitted and fuser.is_fitted:
-        fuser.record_.refuse(stack.query_ids, who=fuser.name)
+        return evaluate_providers(
+            stack.select([fuser]), metrics=metrics, allow_fitted=allow_fitted
+        )[fuser]
+    if not allow_fitted:
+        refuse_fitted(fuser.fitted_ids(stack), stack.query_ids, who=fuser.name)
     chosen = parse_metrics(metrics or stack.dataset.metrics)
     require_truth(stack.dataset, stack.truth, chosen)
     score = fuser.scorer(stack)
@@ -112,12 +114,16 @@ def evaluate(
 
 
 def evaluate_providers(
-    stack: SimilarityStack, *, metrics: Sequence[str] | None = None
+    stack: SimilarityStack, *, metrics: Sequence[str] | None = None, allow_fitted: bool = False
 ) -> dict[str, Evaluation]:
     """Evaluate every provider of the stack alone; errors as :func:`evaluate`.
 
-    Each provider's targets are ranked once for a stack, whatever is asked of the ranks.
+    Each provider's targets are ranked once for a stack, whatever is asked of the ranks. A provider
+    may be a fusion that was imported, and then knows the queries it was fitted on.
     """
+    for name in () if allow_fitted else stack.names:
+        fitted = stack.gallery.select([name]).fitted_query_ids
+        refuse_fitted(fitted, stack.query_ids, who=f"provider {name!r}")
     chosen = parse_metrics(metrics or stack.dataset.metrics)
     require_truth(stack.dataset, stack.truth, chosen)
     names = [metric.name for metric in chosen]

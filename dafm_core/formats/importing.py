@@ -19,6 +19,7 @@ from dafm_core.datasets.base import Dataset
 from dafm_core.errors import OptionError, SimilarityError, StoreError, closest
 from dafm_core.formats.alignment import ProductRows, align_features, align_matrix, with_ids
 from dafm_core.formats.content import Order, RankedLists, Request
+from dafm_core.formats.fitted import read_fitted
 from dafm_core.formats.lists import ListedScores, is_excluded
 from dafm_core.formats.matching import parse_rule
 from dafm_core.formats.readers import read, read_features, suffix_of
@@ -196,6 +197,8 @@ def import_scores(
         "options": options | ({"ids": rule} if rule else {}),
         "files": files,
     }
+    if fitted := read_fitted(path):
+        passport["fitted_query_ids"] = sorted(fitted)
     if isinstance(rows, ListedScores):
         passport["truncated_at"] = rows.truncated_at
     return _write(store, name, rows, passport, dtype=dtype, overwrite=overwrite)

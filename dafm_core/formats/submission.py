@@ -25,8 +25,8 @@ import numpy as np
 from dafm_core.datasets.base import Dataset
 from dafm_core.datasets.benchmarks import Benchmark
 from dafm_core.errors import AlignmentError, SimilarityError, SubmissionError
+from dafm_core.formats.fitted import FusedBlocks, ScoreBlock, write_fitted
 from dafm_core.formats.lint import lint_content
-from dafm_core.formats.runs import ScoreBlock
 from dafm_core.ground.files import write_text
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.ordering import best_ranked, tie_places
@@ -38,16 +38,20 @@ if TYPE_CHECKING:
     from dafm_core.store.stack import SimilarityStack
 
 
-def run_blocks(run: Run) -> Iterator[ScoreBlock]:
-    """Yield a run's scores as one block."""
-    yield run.query_ids, run.scores
+def run_blocks(run: Run) -> FusedBlocks:
+    """Return a run's scores as one block."""
+    return FusedBlocks([(run.query_ids, run.scores)], run.fitted_query_ids)
 
 
-def fuser_blocks(fuser: Fuser, stack: SimilarityStack) -> Iterator[ScoreBlock]:
-    """Yield fused scores tile by tile; memory follows the tile."""
+def fuser_blocks(fuser: Fuser, stack: SimilarityStack) -> FusedBlocks:
+    """Return fused scores tile by tile; memory follows the tile. Errors as ``Fuser.fuse``."""
     score = fuser.scorer(stack)
-    for rows, tile in stack.tiles():
-        yield stack.query_ids[rows], score(tile)
+
+    def blocks() -> Iterator[ScoreBlock]:
+        for rows, tile in stack.tiles():
+            yield stack.query_ids[rows], score(tile)
+
+    return FusedBlocks(blocks(), fuser.fitted_ids(stack))
 
 
 def write_submission(
@@ -106,7 +110,9 @@ def write_submission(
     if findings:
         more = f" (and {len(findings) - 1} more findings)" if len(findings) > 1 else ""
         raise SubmissionError(f"{path}: not written: {findings[0]}{more}.")
-    return write_text(path, text)
+    written = write_text(path, text)
+    write_fitted(written, blocks, dataset.query_ids)
+    return written
 
 
 def rank(

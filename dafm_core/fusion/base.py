@@ -55,7 +55,8 @@ class FitRecord:
         Fingerprint and options of each provider.
     protocol : str
     query_ids : frozenset of str
-        Queries whose targets the fit used; empty for rules that learn nothing.
+        Queries whose targets the fit used, or that of a provider which is a fusion itself; empty
+        for rules that learn nothing.
     bank_ids : frozenset of str
         Unlabelled queries of a bank that was given; they are never fused.
     """
@@ -78,7 +79,8 @@ class FitRecord:
                 for name, passport in stack.gallery.passports.items()
             },
             protocol=stack.protocol,
-            query_ids=frozenset(stack.query_ids if labelled else ()),
+            query_ids=frozenset(stack.query_ids if labelled else ())
+            | stack.gallery.fitted_query_ids,
             bank_ids=frozenset(bank.query_ids if bank is not None else ()),
         )
 
@@ -264,8 +266,16 @@ class Fuser(ABC):
         scores = np.empty((stack.n_queries, stack.n_gallery), np.float32)
         for rows, tile in stack.tiles():
             scores[rows] = score(tile)
-        fitted = self.record_.query_ids if self.is_fitted else frozenset()
+        fitted = self.fitted_ids(stack)
         return Run(name or self.name, stack.query_ids, stack.gallery_ids, scores, fitted)
+
+    def fitted_ids(self, target: Gallery | SimilarityStack) -> frozenset[str]:
+        """Return the queries whose targets a ranking here depends on: by the fit, or by a provider
+        that is itself a fusion.
+        """
+        gallery = target.gallery if isinstance(target, SimilarityStack) else target
+        own = self.record_.query_ids if self.is_fitted else frozenset()
+        return own | gallery.fitted_query_ids
 
     def scorer(self, target: Gallery | SimilarityStack) -> TileScorer:
         """Return the function that fuses tiles of a gallery, or of a stack's queries.

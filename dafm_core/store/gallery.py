@@ -60,6 +60,12 @@ class Gallery:
         """Number of candidates, N."""
         return len(self.ids)
 
+    @property
+    def fitted_query_ids(self) -> frozenset[str]:
+        """Queries whose targets a provider has seen: that of scores which were fused before."""
+        seen = (passport.get("fitted_query_ids", ()) for passport in self.passports.values())
+        return frozenset(query_id for ids in seen for query_id in ids)
+
     def select(self, names: Sequence[str]) -> Gallery:
         """Return the gallery under only these providers, sorted by name.
 

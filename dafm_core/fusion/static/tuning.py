@@ -113,7 +113,8 @@ class TunedRule(Fuser, Generic[Setting]):
             metrics = tuning_metrics(stack.dataset, self.objective)
             values = measure_settings({"": self}, labelled, metrics)[""]
             self.choose(stack.gallery, values.mean(axis=2))
-            self.record_ = replace(self.record_, query_ids=frozenset(labelled.query_ids))
+            seen = self.record_.query_ids | frozenset(labelled.query_ids)
+            self.record_ = replace(self.record_, query_ids=seen)
         elif self.has_default or len(settings) == 1:
             self.setting_ = settings[0]
         else:
