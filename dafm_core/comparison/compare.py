@@ -42,7 +42,7 @@ class Comparison:
     rows : tuple of Row
         Singles, then static rules, then learned fusers; the oracle is apart, nothing can reach it.
     oracle : Row
-        Per query the best single, by metric.
+        Per query the single model that is best on the mean of the metrics; see ``oracle``.
     audits : Audits
     evaluations : mapping of str to Evaluation
         Per-query frames of every row.

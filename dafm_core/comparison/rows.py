@@ -18,7 +18,8 @@ from dafm_core.ground.statistics import Resampler, detectable, holm
 RowKind: TypeAlias = Literal["single", "static", "learned", "oracle"]
 
 MEAN = "mean"
-"""Name of the mean of a table's metrics: what rules are tuned for, and what the gate decides by."""
+"""Name of the mean of a table's metrics, each counted once (``metrics.spec.each_once``): what rules
+are tuned for, and what the gate decides by."""
 
 
 @dataclass(frozen=True)
@@ -168,5 +169,4 @@ def _differences(
 
 def with_mean(evaluation: Evaluation) -> NDArray[np.float64]:
     """Return an evaluation's metric columns and their mean, (n_queries, n_metrics + 1)."""
-    values = evaluation.per_query
-    return np.concatenate([values, values.mean(axis=1, keepdims=True)], axis=1)
+    return np.concatenate([evaluation.per_query, evaluation.mean_per_query[:, None]], axis=1)

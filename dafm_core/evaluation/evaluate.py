@@ -18,7 +18,7 @@ from dafm_core.datasets.base import Dataset
 from dafm_core.errors import AlignmentError
 from dafm_core.fusion.base import Fuser, refuse_fitted
 from dafm_core.ground.ids import Ids
-from dafm_core.metrics.spec import measure, parse_metrics
+from dafm_core.metrics.spec import each_once, measure, parse_metrics
 from dafm_core.metrics.truth import Truth, require_truth
 from dafm_core.store.run import Run
 from dafm_core.store.stack import SimilarityStack
@@ -66,6 +66,12 @@ class Evaluation:
     def per_query(self) -> NDArray[np.float64]:
         """The metric columns, (n_queries, n_metrics)."""
         return self.frame.select(self.metrics).to_numpy()
+
+    @property
+    def mean_per_query(self) -> NDArray[np.float64]:
+        """The mean of a query's metrics, each counted once (``each_once``), (n_queries,)."""
+        values: NDArray[np.float64] = self.frame.select(each_once(self.metrics)).to_numpy()
+        return np.asarray(values.mean(axis=1))
 
 
 def evaluate(
@@ -168,9 +174,14 @@ def combine(name: str, parts: Iterable[Evaluation], dataset: Dataset) -> Evaluat
 
 
 def oracle(evaluations: Mapping[str, Evaluation], *, name: str = "oracle") -> Evaluation:
-    """Return the evaluation of whoever knows, per query and metric, which ranking is best."""
+    """Return the evaluation of whoever knows, per query, which of the rankings is best.
+
+    One ranking per query gives all metrics: the one with the highest mean of the query's metrics,
+    of several the first.
+    """
     parts = list(evaluations.values())
-    best = np.maximum.reduce([part.per_query for part in parts])
+    chosen = np.argmax([part.mean_per_query for part in parts], axis=0)
+    best = np.stack([part.per_query for part in parts])[chosen, np.arange(len(chosen))]
     columns = [pl.Series(metric, best[:, m]) for m, metric in enumerate(parts[0].metrics)]
     frame = parts[0].frame.select("query_id", "group").with_columns(columns)
     return Evaluation(name, parts[0].protocol, parts[0].metrics, frame)

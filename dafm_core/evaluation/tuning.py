@@ -112,7 +112,7 @@ class SelectedFusion(Fuser):
         quality = {}
         for name, candidate in self.candidates.items():
             found = fit_and_evaluate(candidate, stack, parts, metrics=metrics, bank=bank)[0]
-            quality[name] = float(found.per_query.mean())
+            quality[name] = float(found.mean_per_query.mean())
         return quality
 
     def _scorer(self, gallery: Gallery) -> TileScorer:

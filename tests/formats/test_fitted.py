@@ -38,7 +38,7 @@ def test_fused_training_queries_are_refused_after_any_file(tmp_path, halves, suf
     assert read_fitted(path) == set(train.query_ids)
     store = SimilarityStore.create(tmp_path / "store", train.dataset)
     import_scores(store, "fused", path)
-    with pytest.raises(LeakageError, match="provider 'fused': .* 20 of 20 that it was"):
+    with pytest.raises(LeakageError, match=r"provider 'fused': .* 20 of 20 that it was"):
         evaluate_providers(store.stack())
     assert any("fused: in sample" in line for line in inspect_store(store).problems)
 
