@@ -125,8 +125,8 @@ def describe(comparison: Comparison) -> str:
     once = each_once(comparison.metrics)
     return (
         f"{comparison.protocol}: {comparison.n_queries} queries in {comparison.n_groups} groups; "
-        f"{comparison.design}. Mean: that of {', '.join(map(metric_label, once))}; oracle: per query "
-        "the one single model with the highest mean"
+        f"{comparison.design}. Mean: that of {', '.join(map(metric_label, once))}; oracle: per "
+        "query the one single model with the highest mean"
     )
 
 
