@@ -180,7 +180,12 @@ def compare(
         protocol=stack.protocol,
         design=design.words,
         metrics=best_possible.metrics,
-        rows=summarise(evaluations, kinds, resampler),
+        rows=summarise(
+            evaluations,
+            kinds,
+            resampler,
+            complexity={name: fuser.complexity for name, fuser in fusers.items()},
+        ),
         oracle=summarise({"oracle": best_possible}, {"oracle": "oracle"}, resampler)[0],
         audits=replace(audits, order=replace(audits.order, changes=changes)),
         evaluations=evaluations,

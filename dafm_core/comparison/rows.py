@@ -71,11 +71,15 @@ class Row:
     metrics: Mapping[str, Interval]
     vs_best_single: Mapping[str, Difference] = field(default_factory=dict)
     vs_best_static: Mapping[str, Difference] = field(default_factory=dict)
+    vs_best_learned: Mapping[str, Difference] = field(default_factory=dict)
+    """Of learned fusers, to the best other one; adjusted over the learned fusers (Holm)."""
+    complexity: int = 2
+    """How much a learned fuser is, see ``Fuser.complexity``."""
 
     @property
     def against(self) -> tuple[Mapping[str, Difference], ...]:
-        """Differences to the best single model, then those to the best static rule, by metric."""
-        return self.vs_best_single, self.vs_best_static
+        """Differences to the best single model, the best static rule and the best learned fuser."""
+        return self.vs_best_single, self.vs_best_static, self.vs_best_learned
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values: metrics and differences in percent, p-values and counts as is."""
@@ -83,6 +87,7 @@ class Row:
             "metrics": self.metrics,
             "vs_best_single": self.vs_best_single,
             "vs_best_static": self.vs_best_static,
+            "vs_best_learned": self.vs_best_learned,
         }
         return {"name": self.name, "kind": self.kind} | {
             table: {metric: _percent(asdict(cell)) for metric, cell in cells.items()}
@@ -91,20 +96,33 @@ class Row:
 
 
 def summarise(
-    evaluations: Mapping[str, Evaluation], kinds: Mapping[str, RowKind], resampler: Resampler
+    evaluations: Mapping[str, Evaluation],
+    kinds: Mapping[str, RowKind],
+    resampler: Resampler,
+    *,
+    complexity: Mapping[str, int] | None = None,
 ) -> tuple[Row, ...]:
-    """Return rows with intervals, and for fused ones the differences to the best of each kind."""
+    """Return rows with intervals, and for fused ones the differences to the best of each kind.
+
+    Parameters
+    ----------
+    complexity : mapping of row to int, optional
+        Of learned fusers, see ``Fuser.complexity``.
+    """
     names = list(evaluations)
     metrics = [*evaluations[names[0]].metrics, MEAN]
     values = np.stack([with_mean(evaluations[name]) for name in names], axis=1)  # (Q, R, M)
     low, high, _ = resampler.summary(values.reshape(len(values), -1))
     shape = values.shape[1:]
-    means, lows, highs = values.mean(axis=0), low.reshape(shape), high.reshape(shape)
+    means = values.mean(axis=0)
+    lows, highs = (np.clip(bound.reshape(shape), 0, 1) for bound in (low, high))
     fused = [r for r, name in enumerate(names) if kinds[name] in ("static", "learned")]
     against: dict[str, dict[str, dict[str, Difference]]] = {}
     for kind in ("single", "static"):
         pool = [r for r, name in enumerate(names) if kinds[name] == kind]
         against[kind] = _differences(values, names, metrics, fused, pool, resampler)
+    learned = [r for r in fused if kinds[names[r]] == "learned"]
+    among = _differences(values, names, metrics, learned, learned, resampler)
     return tuple(
         Row(
             name,
@@ -115,6 +133,8 @@ def summarise(
             },
             against["single"].get(name, {}),
             against["static"].get(name, {}),
+            among.get(name, {}),
+            (complexity or {}).get(name, 2),
         )
         for r, name in enumerate(names)
     )

@@ -195,6 +195,10 @@ class Fuser(ABC):
     """Whether ``fit`` uses targets."""
     may_lack_providers: ClassVar[bool] = False
     """Whether it fuses a gallery that lacks some of the providers it was fitted on."""
+    complexity: ClassVar[int] = 2
+    """How much a learned fuser is: 1 linear weights, 2 trees or one network, 3 several networks.
+    Of fusers that are tied the simpler is deployed.
+    """
     has_default: ClassVar[bool] = False
     """Whether it can be used before ``fit``."""
     gallery_order_matters: ClassVar[bool] = False

@@ -37,6 +37,7 @@ class LogisticFusion(ChannelFusion[LogisticOptions]):
     """
 
     options_type = LogisticOptions
+    complexity = 1
 
     @property
     def weights_(self) -> NDArray[np.float64]:

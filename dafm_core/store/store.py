@@ -308,6 +308,7 @@ class SimilarityStore:
                 for name, passport in passports.items()
                 if (kind := unknown_of(passport)) is not None
             },
+            checked=True,
         )
 
     def verify(self, name: str) -> list[str]:
