@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -75,7 +78,9 @@ def run(args: argparse.Namespace) -> None:
         raise OptionError("dafm compare: query lists, --train-store and --bank go with one store.")
     fusers = load_fusers(args, PluginCatalog.discover())
     with progress_bars() as progress:
-        comparisons = [_compare(args, store, fusers, progress) for store in args.stores]
+        made = [_compare(args, store, fusers, progress) for store in args.stores]
+    command = shlex.join(["dafm", *sys.argv[1:]])
+    comparisons = [replace(c, provenance=c.provenance.typed(command)) for c in made]
     for comparison in comparisons:
         print_comparison(comparison)
     table = comparison_table(comparisons[0])

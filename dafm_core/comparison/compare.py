@@ -16,6 +16,7 @@ import polars as pl
 
 from dafm_core.catalog import PluginCatalog
 from dafm_core.comparison.audit import Audits, audit, order_changes
+from dafm_core.comparison.provenance import Provenance
 from dafm_core.comparison.rows import MEAN, Row, RowKind, summarise
 from dafm_core.comparison.verdict import Verdict, verdict
 from dafm_core.errors import OptionError
@@ -47,6 +48,8 @@ class Comparison:
     evaluations : mapping of str to Evaluation
         Per-query frames of every row.
     n_queries, n_groups : int
+    provenance : Provenance
+        What it takes to do it again.
     """
 
     protocol: str
@@ -58,6 +61,7 @@ class Comparison:
     evaluations: Mapping[str, Evaluation] = field(repr=False)
     n_queries: int
     n_groups: int
+    provenance: Provenance
 
     def row(self, name: str) -> Row:
         """Return the row called ``name``."""
@@ -89,6 +93,7 @@ class Comparison:
             "oracle": self.oracle.to_json(),
             "verdict": asdict(self.verdict),
             "audits": self.audits.to_json(),
+            "provenance": asdict(self.provenance),
         }
 
     def __str__(self) -> str:
@@ -191,6 +196,9 @@ def compare(
         evaluations=evaluations,
         n_queries=stack.n_queries,
         n_groups=resampler.n_groups,
+        provenance=Provenance.of(
+            stack, fusers, design=design.key, bank=bank, seed=seed, n_resamples=n_resamples
+        ),
     )
     if progress:
         progress("intervals and tests", 1, 1)
