@@ -54,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_tune(parser, "FUSER.KEY=VALUE")
     parser.add_argument("--folds", type=int, help="cross-fitted folds by group (default 5)")
+    parser.add_argument(
+        "--connected",
+        action="store_true",
+        help="folds and intervals by groups that share no target or reference either",
+    )
     parser.add_argument("--train-queries", type=Path, help="fit on these: ids, one a line")
     parser.add_argument("--train-store", type=Path, help="fit on another store's queries")
     parser.add_argument(
@@ -159,8 +164,11 @@ def _design(args: argparse.Namespace, path: Path) -> Design:
             f"dafm compare: expected one of {', '.join(asked)}, got {' and '.join(flags)}. "
             "Leave one out."
         )
+    if args.connected and flags not in ([], ["--folds"]):
+        raise OptionError(f"dafm compare: --connected goes with folds. Leave {flags[0]} out.")
     if args.train_queries:
         return Train(open_stack(path, providers=args.providers, queries=args.train_queries))
     if args.train_store:
         return Train(open_stack(args.train_store, providers=args.providers))
-    return Folds(5 if args.folds is None else args.folds, seed=args.seed)
+    n_folds = 5 if args.folds is None else args.folds
+    return Folds(n_folds, seed=args.seed, connected=args.connected)

@@ -223,16 +223,19 @@ class SimilarityStack:
         return self.take_queries(fit.query_ids), self.take_queries(held_out.query_ids)
 
     def folds(
-        self, n_folds: int = 5, *, seed: int = 0
+        self, n_folds: int = 5, *, seed: int = 0, groups: ArrayLike | None = None
     ) -> list[tuple[SimilarityStack, SimilarityStack]]:
         """Return one (training, held-out) pair of stacks per fold; no group is in two folds.
+
+        ``groups``, one per query, are the dataset's unless others are given.
 
         Raises
         ------
         DatasetError
             If there are fewer groups than folds.
         """
-        fold = grouped_folds(self.dataset.groups, n_folds, seed=seed)
+        held_together = self.dataset.groups if groups is None else groups
+        fold = grouped_folds(held_together, n_folds, seed=seed)
         ids = np.array(self.query_ids, dtype=object)
         return [
             (self.take_queries(ids[fold != f]), self.take_queries(ids[fold == f]))

@@ -1,15 +1,29 @@
 """The spread that is printed is that of the numbers."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from spread import measure, summary
+SPREAD = runpy.run_path(str(Path(__file__).parent / "spread.py"), run_name="spread")
+measure, summary = SPREAD["measure"], SPREAD["summary"]
 
 
 def test_seeds_and_deals_are_told_apart():
     deals, seeds = np.array([[0.0], [10.0]]), np.array([[-1.0, 1.0]])
     line = summary((deals + seeds)[..., None])[0]
-    assert line.split() == "5.00 [-1.00, 11.00] sd 5.10 (seeds 1.00, deals 5.00)".split()
+    assert line.split() == [
+        "5.00",
+        "[-1.00,",
+        "11.00]",
+        "sd",
+        "5.10",
+        "(seeds",
+        "1.00,",
+        "deals",
+        "5.00)",
+    ]
 
 
 def test_a_fusion_without_chance_has_no_spread_over_seeds(make_problem):
