@@ -218,7 +218,11 @@ STATIC_FUSERS = [
         factory="dafm_core.fusion.static.margin:MarginFusion",
         kind="static",
         options=(
-            Option(name="sharpness", summary="0 is the plain mean", kind="float"),
+            Option(
+                name="sharpness",
+                summary="above 0; larger: the surest model decides more",
+                kind="float",
+            ),
             _OBJECTIVE,
         ),
     ),

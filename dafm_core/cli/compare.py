@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -52,6 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_tune(parser, "FUSER.KEY=VALUE")
     parser.add_argument("--folds", type=int, help="cross-fitted folds by group (default 5)")
+    parser.add_argument(
+        "--connected",
+        action="store_true",
+        help="folds and intervals by groups that share no target or reference either",
+    )
     parser.add_argument("--train-queries", type=Path, help="fit on these: ids, one a line")
     parser.add_argument("--train-store", type=Path, help="fit on another store's queries")
     parser.add_argument(
@@ -77,7 +85,9 @@ def run(args: argparse.Namespace) -> None:
         raise OptionError("dafm compare: query lists, --train-store and --bank go with one store.")
     fusers = load_fusers(args, PluginCatalog.discover())
     with progress_bars() as progress:
-        comparisons = [_compare(args, store, fusers, progress) for store in args.stores]
+        made = [_compare(args, store, fusers, progress) for store in args.stores]
+    command = shlex.join(["dafm", *sys.argv[1:]])
+    comparisons = [replace(c, provenance=c.provenance.typed(command)) for c in made]
     for comparison in comparisons:
         print_comparison(comparison)
     table = comparison_table(comparisons[0])
@@ -158,6 +168,8 @@ def _design(args: argparse.Namespace, path: Path) -> Design:
             f"dafm compare: expected one of {', '.join(asked)}, got {' and '.join(flags)}. "
             "Leave one out."
         )
+    if args.connected and flags not in ([], ["--folds"]):
+        raise OptionError(f"dafm compare: --connected goes with folds. Leave {flags[0]} out.")
     if args.train_queries:
         return Train(
             open_stack(
@@ -166,4 +178,5 @@ def _design(args: argparse.Namespace, path: Path) -> Design:
         )
     if args.train_store:
         return Train(open_stack(args.train_store, providers=args.providers, verify=args.verify))
-    return Folds(5 if args.folds is None else args.folds, seed=args.seed)
+    n_folds = 5 if args.folds is None else args.folds
+    return Folds(n_folds, seed=args.seed, connected=args.connected)

@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Fuse tile by tile into a file."""
-    from dafm_core.cli.models import open_model
+    from dafm_core.cli.models import in_sample, open_model
+    from dafm_core.formats.fitted import fitted_path
     from dafm_core.formats.runs import write_run
     from dafm_core.formats.submission import fuser_blocks
     from dafm_core.reporting.terminal import say
@@ -37,12 +38,15 @@ def run(args: argparse.Namespace) -> None:
     fuser, stack = open_model(args.store, args.model, args.bank, verify=args.verify)
     if args.queries:
         stack = stack.take_queries(read_ids(args.queries))
+    blocks = fuser_blocks(fuser, stack, leave_out=args.out.suffix != ".npy")
     path = write_run(
         args.out,
-        fuser_blocks(fuser, stack, leave_out=args.out.suffix != ".npy"),
+        blocks,
         query_ids=stack.query_ids,
         gallery_ids=stack.gallery_ids,
         name=args.model.name,
         depth=args.depth,
     )
     say(f"{path}: {stack.n_queries} queries x {stack.n_gallery} images, fused by {args.model}")
+    if line := in_sample(blocks.fitted_query_ids, stack.query_ids):
+        say(f"{line}; their ids are in {fitted_path(path)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,3 +25,11 @@ def open_model(
     if bank is not None:
         fuser = fuser.with_bank(SimilarityStore.open(bank).stack(names, verify=verify))
     return fuser, stack
+
+
+def in_sample(fitted: frozenset[str], query_ids: Sequence[str]) -> str:
+    """Return a warning where a fusion was fitted on some of the queries, else nothing."""
+    n_seen = sum(query_id in fitted for query_id in query_ids)
+    if not n_seen:
+        return ""
+    return f"in sample: the model was fitted on {n_seen} of these {len(query_ids)} queries"

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Rank, lint, write; then score what was written, if asked."""
-    from dafm_core.cli.models import open_model
+    from dafm_core.cli.models import in_sample, open_model
     from dafm_core.datasets.benchmarks import Benchmark
     from dafm_core.errors import OptionError, SubmissionError
     from dafm_core.evaluation.score_file import score_submission
@@ -62,7 +62,9 @@ def run(args: argparse.Namespace) -> None:
         )
         print(f"{path}: {dataset.n_queries} queries, {path.stat().st_size / 1e6:.2f} MB, linted")
         if args.score:
-            values = score_submission(path, dataset).values
+            values = score_submission(path, dataset, allow_fitted=True).values
             print("  " + "  ".join(f"{key} {100 * value:.2f}" for key, value in values.items()))
+            if line := in_sample(fuser.fitted_ids(stack), stack.query_ids):
+                print(f"  {line}; these values flatter it and are no result")
     if withheld == len(benchmark.files):
         raise SubmissionError(f"dafm submit: nothing is written to {args.out}: see above.")

@@ -178,8 +178,8 @@ def audit(
     leakage: Leakage | None = None,
     seed: int = 0,
 ) -> Audits:
-    """Audit the single models of a stack; errors as ``evaluate``."""
-    singles = evaluate_providers(stack, metrics=metrics)
+    """Audit the single models of a stack, in sample or not; errors else as ``evaluate``."""
+    singles = evaluate_providers(stack, metrics=metrics, allow_fitted=True)
     return Audits(
         headroom=headroom(singles),
         redundancy=redundancy(stack, seed=seed),

@@ -16,12 +16,19 @@ import polars as pl
 
 from dafm_core.catalog import PluginCatalog
 from dafm_core.comparison.audit import Audits, audit, order_changes
-from dafm_core.comparison.rows import MEAN, Row, RowKind, shared_metrics, summarise
+from dafm_core.comparison.provenance import Provenance
+from dafm_core.comparison.rows import MEAN, Row, RowKind, summarise
 from dafm_core.comparison.verdict import Verdict, verdict
 from dafm_core.errors import OptionError
 from dafm_core.evaluation.crossfit import fit_and_evaluate, tune_and_evaluate
-from dafm_core.evaluation.design import AsGiven, Design, Part, leakage
-from dafm_core.evaluation.evaluate import Evaluation, by_tag, evaluate_providers, oracle
+from dafm_core.evaluation.design import AsGiven, Design, Folds, Part, leakage
+from dafm_core.evaluation.evaluate import (
+    Evaluation,
+    by_tag,
+    evaluate_providers,
+    oracle,
+    shared_metrics,
+)
 from dafm_core.evaluation.trials import TrialLog
 from dafm_core.fusion.base import Fuser, Progress
 from dafm_core.ground.statistics import Resampler
@@ -46,11 +53,13 @@ class Comparison:
     rows : tuple of Row
         Singles, then static rules, then learned fusers; the oracle is apart, nothing can reach it.
     oracle : Row
-        Per query the best single, by metric.
+        Per query the single model that is best on the mean of the metrics; see ``oracle``.
     audits : Audits
     evaluations : mapping of str to Evaluation
         Per-query frames of every row.
     n_queries, n_groups : int
+    provenance : Provenance
+        What it takes to do it again.
     notes : tuple of str
         What the dataset names in vain, e.g. targets outside the gallery; a line per kind.
     """
@@ -65,6 +74,7 @@ class Comparison:
     evaluations: Mapping[str, Evaluation] = field(repr=False)
     n_queries: int
     n_groups: int
+    provenance: Provenance
     notes: tuple[str, ...] = ()
 
     def row(self, name: str) -> Row:
@@ -115,6 +125,7 @@ class Comparison:
             "audits": self.audits.to_json(),
             "notes": list(self.notes),
             "by_tag": by_tag(self.evaluations, self.metrics),
+            "provenance": asdict(self.provenance),
         }
 
     def __str__(self) -> str:
@@ -200,7 +211,9 @@ def compare(
     kinds |= {name: fuser.kind for name, fuser in fusers.items()}
     order = sorted(kinds, key=lambda name: ("single", "static", "learned").index(kinds[name]))
     evaluations = {name: replace((singles | fused)[name], name=name) for name in order}
-    resampler = Resampler(stack.dataset.groups, n_resamples=n_resamples, seed=seed)
+    dataset = stack.dataset
+    groups = design.groups(dataset) if isinstance(design, Folds) else dataset.groups
+    resampler = Resampler(groups, n_resamples=n_resamples, seed=seed)
     audits = audit(stack, metrics=metrics, leakage=leakage(parts))
     if trials:
         counted = trials.add(stack.dataset, fusers.values(), stack.names, design=design.key)
@@ -213,12 +226,19 @@ def compare(
         design=design.words,
         metrics=best_possible.metrics,
         averaged=averaged,
-        rows=summary(evaluations, kinds),
+        rows=summary(
+            evaluations,
+            kinds,
+            complexity={name: fuser.complexity for name, fuser in fusers.items()},
+        ),
         oracle=summary({"oracle": best_possible}, {"oracle": "oracle"})[0],
         audits=replace(audits, order=replace(audits.order, changes=changes)),
         evaluations=evaluations,
         n_queries=stack.n_queries,
         n_groups=resampler.n_groups,
+        provenance=Provenance.of(
+            stack, fusers, design=design.key, bank=bank, seed=seed, n_resamples=n_resamples
+        ),
         notes=notes,
     )
     if progress:

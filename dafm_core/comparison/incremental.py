@@ -15,11 +15,11 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.comparison.rows import MEAN, Interval, intervals, shared_metrics, with_mean
+from dafm_core.comparison.rows import MEAN, Interval, intervals, with_mean
 from dafm_core.errors import OptionError, closest
 from dafm_core.evaluation.crossfit import fit_and_evaluate, tune_and_evaluate
 from dafm_core.evaluation.design import Folds, Part, Train
-from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers
+from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers, shared_metrics
 from dafm_core.fusion.base import Fuser, Progress
 from dafm_core.ground.statistics import Resampler
 from dafm_core.metrics.spec import metric_label

@@ -5,7 +5,7 @@ Measuring is done in ``audit.py``; reading files in ``store``; showing the resul
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -103,8 +103,8 @@ class Inspection:
     protocol : str
     n_queries, n_gallery, n_groups : int
     problems : tuple of str
-        One line for each kind of id that is not in the gallery, and for whatever else a reader of
-        the numbers should know.
+        One line for each kind of id that is not in the gallery, for each provider that is a fusion
+        fitted on some of these queries, and for whatever else a reader of the numbers should know.
     unfinished : tuple of str
         Providers whose scoring was interrupted.
     providers : tuple of StoredProvider
@@ -186,7 +186,7 @@ def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection
         n_queries=dataset.n_queries,
         n_gallery=dataset.n_gallery,
         n_groups=len(set(dataset.groups.tolist())),
-        problems=tuple(problems),
+        problems=(*problems, *_in_sample(store, whole)),
         unfinished=store.unfinished,
         providers=tuple(StoredProvider.read(store, name) for name in whole),
         n_measured=n_measured,
@@ -194,6 +194,20 @@ def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection
         by_tag=tags,
         damage=tuple(line for lines in damage.values() for line in lines) if verify else None,
     )
+
+
+def _in_sample(store: SimilarityStore, names: Sequence[str]) -> list[str]:
+    lines = []
+    for name in names:
+        seen = store.dataset.query_ids.place.keys() & set(
+            store.passport(name).get("fitted_query_ids", ())
+        )
+        if seen:
+            lines.append(
+                f"{name}: in sample: a fusion that was fitted on {len(seen)} of the "
+                f"{store.dataset.n_queries} queries; its numbers here flatter it"
+            )
+    return lines
 
 
 def _damage(store: SimilarityStore, name: str) -> list[str]:

@@ -6,20 +6,21 @@ Which rows there are, and on which queries, is ``comparison.py``'s.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.evaluation.evaluate import Evaluation
+from dafm_core.evaluation.evaluate import Evaluation, shared_metrics
 from dafm_core.ground.statistics import Resampler, detectable, holm
 
 RowKind: TypeAlias = Literal["single", "static", "learned", "oracle"]
 
 MEAN = "mean"
-"""Name of the mean of a table's metrics: what rules are tuned for, and what the gate decides by."""
+"""Name of the mean of a table's metrics, each counted once (``metrics.spec.each_once``): what rules
+are tuned for, and what the gate decides by."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,15 @@ class Row:
     vs_best_single: Mapping[str, Difference] = field(default_factory=dict)
     vs_best_static: Mapping[str, Difference] = field(default_factory=dict)
     undecided: Mapping[str, float] = field(default_factory=dict)
+    vs_best_learned: Mapping[str, Difference] = field(default_factory=dict)
+    """Of learned fusers, to the best other one; adjusted over the learned fusers (Holm)."""
+    complexity: int = 2
+    """How much a learned fuser is, see ``Fuser.complexity``."""
 
     @property
     def against(self) -> tuple[Mapping[str, Difference], ...]:
-        """Differences to the best single model, then those to the best static rule, by metric."""
-        return self.vs_best_single, self.vs_best_static
+        """Differences to the best single model, the best static rule and the best learned fuser."""
+        return self.vs_best_single, self.vs_best_static, self.vs_best_learned
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values: metrics and differences in percent, p-values and counts as is.
@@ -96,6 +101,7 @@ class Row:
             "metrics": self.metrics,
             "vs_best_single": self.vs_best_single,
             "vs_best_static": self.vs_best_static,
+            "vs_best_learned": self.vs_best_learned,
         }
         facts = {"name": self.name, "kind": self.kind, "undecided": dict(self.undecided)}
         return facts | {
@@ -107,24 +113,22 @@ class Row:
         }
 
 
-def shared_metrics(evaluations: Iterable[Evaluation]) -> tuple[str, ...]:
-    """Return the metrics that every ranking decides which decides any: those to take means of."""
-    tables = [evaluation.values for evaluation in evaluations]
-    decided = [{m for m, value in table.items() if not math.isnan(value)} for table in tables]
-    some = [metrics for metrics in decided if metrics]
-    return tuple(m for m in tables[0] if some and all(m in metrics for metrics in some))
-
-
 def summarise(
     evaluations: Mapping[str, Evaluation],
     kinds: Mapping[str, RowKind],
     resampler: Resampler,
     *,
     averaged: Sequence[str] | None = None,
+    complexity: Mapping[str, int] | None = None,
 ) -> tuple[Row, ...]:
     """Return rows with intervals, and for fused ones the differences to the best of each kind.
 
-    ``averaged`` are the metrics whose mean is taken, by default :func:`shared_metrics`.
+    Parameters
+    ----------
+    averaged : sequence of str, optional
+        Metrics whose mean is taken, by default :func:`shared_metrics`.
+    complexity : mapping of row to int, optional
+        Of learned fusers, see ``Fuser.complexity``.
     """
     averaged = shared_metrics(evaluations.values()) if averaged is None else averaged
     names = list(evaluations)
@@ -133,12 +137,15 @@ def summarise(
     values = np.stack(tables, axis=1)  # (Q, R, M)
     low, high = intervals(values.reshape(len(values), -1), resampler)
     shape = values.shape[1:]
-    means, lows, highs = values.mean(axis=0), low.reshape(shape), high.reshape(shape)
+    means = values.mean(axis=0)
+    lows, highs = (np.clip(bound.reshape(shape), 0, 1) for bound in (low, high))
     fused = [r for r, name in enumerate(names) if kinds[name] in ("static", "learned")]
     against: dict[str, dict[str, dict[str, Difference]]] = {}
     for kind in ("single", "static"):
         pool = [r for r, name in enumerate(names) if kinds[name] == kind]
         against[kind] = _differences(values, names, metrics, fused, pool, resampler)
+    learned = [r for r in fused if kinds[names[r]] == "learned"]
+    among = _differences(values, names, metrics, learned, learned, resampler)
     return tuple(
         Row(
             name,
@@ -150,6 +157,8 @@ def summarise(
             against["single"].get(name, {}),
             against["static"].get(name, {}),
             {metric: share for metric, share in evaluations[name].undecided.items() if share},
+            among.get(name, {}),
+            (complexity or {}).get(name, 2),
         )
         for r, name in enumerate(names)
     )

@@ -41,7 +41,9 @@ def verdict(rows: Sequence[Row], *, metric: str = "mean") -> Verdict:
     is above zero, and that the adjusted p-value is below 5 % (with fewer than six groups it never
     is). A rule must be clearly ahead of the best single model. A learned fuser must be
     too, and clearly ahead of the best static rule where that rule could be deployed, else just
-    ahead. References are the best of the table on the very queries compared.
+    ahead. References are the best of the table on the very queries compared. Of learned fusers, one
+    that the best of them is not clearly ahead of is tied with it, and the simplest of those that
+    pass is deployed (see ``Fuser.complexity``; of two alike the one ahead).
 
     Parameters
     ----------
@@ -59,15 +61,17 @@ def verdict(rows: Sequence[Row], *, metric: str = "mean") -> Verdict:
         reason = f"No verdict: no single model decides {_label(metric)}. Lengthen its lists."
         return Verdict("undecided", "", metric, reason)
     rule_passes = rule is not None and _clearly(rule.vs_best_single[metric])
-    if learned:
-        hurdles = [learned.vs_best_single[metric]]
-        passes = _clearly(hurdles[0])
-        if rule:
-            hurdles.append(learned.vs_best_static[metric])
-            passes &= _clearly(hurdles[1]) if rule_passes else hurdles[1].value > 0
-        if passes:
-            reason = f"Deploy {learned.name}: {_ahead(hurdles)} on {_label(metric)}."
-            return Verdict("deploy-learned", learned.name, metric, reason)
+    tied = [row for row in ranked if row.kind == "learned" and not _clearly_behind(row, metric)]
+    passing = [row for row in tied if _passes(row, metric, rule, rule_passes=rule_passes)]
+    if learned and passing:
+        chosen = min(passing, key=lambda row: row.complexity)  # the one ahead, of several alike
+        reason = f"Deploy {chosen.name}: {_ahead(_hurdles(chosen, metric))} on {_label(metric)}"
+        if chosen is not learned:
+            behind = chosen.vs_best_learned[metric]
+            reason += f"; {learned.name} is not clearly better than this simpler one "
+            reason += f"({_ahead([behind])})"
+        return Verdict("deploy-learned", chosen.name, metric, f"{reason}.")
+    hurdles = _hurdles(learned, metric) if learned else []
     but = f"; {learned.name} is not clearly better ({_ahead(hurdles)})." if learned else "."
     if rule and rule_passes:
         ahead = _ahead([rule.vs_best_single[metric]])
@@ -75,6 +79,27 @@ def verdict(rows: Sequence[Row], *, metric: str = "mean") -> Verdict:
         return Verdict("deploy-rule", rule.name, metric, why + but)
     why = f"Stay with {single.name}: no rule is clearly ahead of it on {_label(metric)}"
     return Verdict("stay", single.name, metric, why + but)
+
+
+def _hurdles(row: Row, metric: str) -> list[Difference]:
+    """Return a learned row's differences to the best single model and the best rule, if any."""
+    both = (row.vs_best_single, row.vs_best_static)
+    return [against[metric] for against in both if metric in against]
+
+
+def _passes(row: Row, metric: str, rule: Row | None, *, rule_passes: bool) -> bool:
+    if not _clearly(row.vs_best_single[metric]):
+        return False
+    if rule is None:
+        return True
+    ahead = row.vs_best_static[metric]
+    return _clearly(ahead) if rule_passes else ahead.value > 0
+
+
+def _clearly_behind(row: Row, metric: str) -> bool:
+    """Whether the best learned row is clearly ahead of this one."""
+    difference = row.vs_best_learned.get(metric)
+    return difference is not None and difference.high < 0 and difference.p_holm < ALPHA
 
 
 def _clearly(ahead: Difference) -> bool:

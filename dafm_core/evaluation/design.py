@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dafm_core.datasets.base import Dataset
+from dafm_core.ground.groups import connected_groups
 from dafm_core.ground.ids import hash_strings
 from dafm_core.store.stack import SimilarityStack
 
@@ -50,15 +52,29 @@ class Folds:
     n_folds : int, default=5
     seed : int, default=0
         Of the deal of groups.
+    connected : bool, default=False
+        Whether queries that share a target or a reference are of one group too, directly or through
+        other queries. On CIRR three quarters of val then hang together.
     """
 
     n_folds: int = 5
     seed: int = 0
+    connected: bool = False
 
     @property
     def words(self) -> str:
         """The design in words."""
-        return f"cross-fitted on {self.n_folds} folds that share no group"
+        shared = "group, target or reference" if self.connected else "group"
+        return f"cross-fitted on {self.n_folds} folds that share no {shared}"
+
+    def groups(self, dataset: Dataset) -> NDArray[Any]:
+        """Return a group per query: what stays in one fold, and is resampled as a whole."""
+        if not self.connected:
+            return dataset.groups
+        columns = [dataset.queries[name].to_list() for name in ("group", "targets", "references")]
+        rows = zip(*columns, strict=True)
+        names = [[("group", group), *targets, *references] for group, targets, references in rows]
+        return np.array(connected_groups(names))
 
     @property
     def key(self) -> str:
@@ -67,7 +83,10 @@ class Folds:
 
     def parts(self, stack: SimilarityStack) -> list[Part]:
         """Return one part per fold; raises DatasetError where there are fewer groups than folds."""
-        return [Part(*pair) for pair in stack.folds(self.n_folds, seed=self.seed)]
+        return [
+            Part(*pair)
+            for pair in stack.folds(self.n_folds, seed=self.seed, groups=self.groups(stack.dataset))
+        ]
 
 
 @dataclass(frozen=True)

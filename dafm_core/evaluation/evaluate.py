@@ -20,7 +20,7 @@ from dafm_core.datasets.base import Dataset
 from dafm_core.errors import AlignmentError, OptionError, closest
 from dafm_core.fusion.base import Fuser, refuse_fitted
 from dafm_core.ground.ids import Ids
-from dafm_core.metrics.spec import measure, parse_metrics
+from dafm_core.metrics.spec import each_once, measure, parse_metrics
 from dafm_core.metrics.truth import Truth, require_truth
 from dafm_core.store.run import Run
 from dafm_core.store.stack import SimilarityStack
@@ -114,6 +114,12 @@ class Evaluation:
         """The metric columns, (n_queries, n_metrics)."""
         return self.frame.select(self.metrics).to_numpy()
 
+    @property
+    def mean_per_query(self) -> NDArray[np.float64]:
+        """The mean of a query's metrics, each counted once (``each_once``), (n_queries,)."""
+        values: NDArray[np.float64] = self.frame.select(each_once(self.metrics)).to_numpy()
+        return np.asarray(values.mean(axis=1))
+
 
 def evaluate(
     fuser: Fuser | str,
@@ -146,9 +152,11 @@ def evaluate(
         For an unknown metric.
     """
     if isinstance(fuser, str):
-        return evaluate_providers(stack.select([fuser]), metrics=metrics)[fuser]
-    if not allow_fitted and fuser.is_fitted:
-        fuser.record_.refuse(stack.query_ids, who=fuser.name)
+        return evaluate_providers(
+            stack.select([fuser]), metrics=metrics, allow_fitted=allow_fitted
+        )[fuser]
+    if not allow_fitted:
+        refuse_fitted(fuser.fitted_ids(stack), stack.query_ids, who=fuser.name)
     chosen = parse_metrics(metrics or stack.dataset.metrics)
     require_truth(stack.dataset, stack.truth, chosen)
     score = fuser.scorer(stack)
@@ -163,12 +171,16 @@ def evaluate(
 
 
 def evaluate_providers(
-    stack: SimilarityStack, *, metrics: Sequence[str] | None = None
+    stack: SimilarityStack, *, metrics: Sequence[str] | None = None, allow_fitted: bool = False
 ) -> dict[str, Evaluation]:
     """Evaluate every provider of the stack alone; errors as :func:`evaluate`.
 
-    Each provider's targets are ranked once for a stack, whatever is asked of the ranks.
+    Each provider's targets are ranked once for a stack, whatever is asked of the ranks. A provider
+    may be a fusion that was imported, and then knows the queries it was fitted on.
     """
+    for name in () if allow_fitted else stack.names:
+        fitted = stack.gallery.select([name]).fitted_query_ids
+        refuse_fitted(fitted, stack.query_ids, who=f"provider {name!r}")
     chosen = parse_metrics(metrics or stack.dataset.metrics)
     require_truth(stack.dataset, stack.truth, chosen)
     names = [metric.name for metric in chosen]
@@ -229,16 +241,28 @@ def by_tag(
     return table
 
 
-def oracle(evaluations: Mapping[str, Evaluation], *, name: str = "oracle") -> Evaluation:
-    """Return the evaluation of whoever knows, per query and metric, which ranking is best.
+def shared_metrics(evaluations: Iterable[Evaluation]) -> tuple[str, ...]:
+    """Return the metrics to take means of, each counted once (``each_once``): all that every
+    ranking decides which decides any.
+    """
+    tables = [evaluation.values for evaluation in evaluations]
+    decided = [{m for m, value in table.items() if not math.isnan(value)} for table in tables]
+    some = [metrics for metrics in decided if metrics]
+    return each_once([m for m in tables[0] if some and all(m in metrics for metrics in some)])
 
-    A ranking on which a metric is undecided is left out for it.
+
+def oracle(evaluations: Mapping[str, Evaluation], *, name: str = "oracle") -> Evaluation:
+    """Return the evaluation of whoever knows, per query, which of the rankings is best.
+
+    One ranking per query gives all metrics: the one with the highest mean of the query's metrics
+    (``shared_metrics``), of several the first. A ranking that decides none of them is left out.
     """
     parts = list(evaluations.values())
-    best = np.stack([part.per_query for part in parts])  # (R, Q, M)
-    undecided: NDArray[np.bool_] = np.any(np.isnan(best), axis=1, keepdims=True)
-    best = np.where(undecided, -1, best).max(axis=0)  # of those that are decided
-    best[:, np.all(undecided, axis=(0, 1))] = np.nan
+    averaged = shared_metrics(parts)
+    tables = [part.frame.select(averaged).to_numpy() for part in parts]
+    quality = [table.mean(axis=1) if averaged else np.zeros(len(table)) for table in tables]
+    chosen = np.argmax(np.nan_to_num(quality, nan=-1.0), axis=0)
+    best = np.stack([part.per_query for part in parts])[chosen, np.arange(len(chosen))]
     columns = [pl.Series(metric, best[:, m]) for m, metric in enumerate(parts[0].metrics)]
     frame = parts[0].frame.with_columns(columns)
     return Evaluation(name, parts[0].protocol, parts[0].metrics, frame)

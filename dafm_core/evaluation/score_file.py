@@ -19,22 +19,27 @@ from numpy.typing import NDArray
 from dafm_core.datasets.base import QUERY_SCHEMA, Dataset
 from dafm_core.errors import OptionError, SubmissionError
 from dafm_core.evaluation.evaluate import Evaluation
+from dafm_core.formats.fitted import read_fitted
 from dafm_core.formats.json_lists import SubmissionLists, read_submission
 from dafm_core.formats.lists import ListedScores
+from dafm_core.fusion.base import refuse_fitted
 from dafm_core.metrics.spec import Metric, parse_metric, parse_metrics
 from dafm_core.metrics.truth import Truth, require_truth
 
 BLOCK_ROWS: Final = 256
 
 
-def score_submission(path: str | Path, dataset: Dataset) -> Evaluation:
+def score_submission(
+    path: str | Path, dataset: Dataset, *, allow_fitted: bool = False
+) -> Evaluation:
     """Measure a file as it is written.
 
     Parameters
     ----------
     path : path
     dataset : Dataset
-        A split with targets.
+    allow_fitted : bool, default=False
+        Measure a file of queries that its fusion was fitted on, which flatters it.
 
     Returns
     -------
@@ -51,8 +56,12 @@ def score_submission(path: str | Path, dataset: Dataset) -> Evaluation:
         If ids are unknown, a list names an image twice, or a query has no list.
     DatasetError
         If a query has no target.
+    LeakageError
+        If the fusion was fitted on a query of the file.
     """
     lists = read_submission(path)
+    if not allow_fitted:
+        refuse_fitted(read_fitted(lists.path), dataset.query_ids, who=str(path))
     decided = decided_metrics(lists, dataset)
     if not decided:
         raise SubmissionError(f"{path}: decides none of {', '.join(dataset.metrics)}.")

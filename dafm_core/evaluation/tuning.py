@@ -117,7 +117,7 @@ class SelectedFusion(Fuser):
         quality = {}
         for name, candidate in self.candidates.items():
             found = fit_and_evaluate(candidate, stack, parts, metrics=metrics, bank=bank)[0]
-            quality[name] = float(np.nan_to_num(found.per_query).mean())  # undecided: no merit
+            quality[name] = float(np.nan_to_num(found.mean_per_query).mean())  # undecided: no merit
         return quality
 
     def unranked(self, tile: Tile, gallery: Gallery) -> NDArray[np.bool_]:

@@ -19,6 +19,7 @@ from dafm_core.datasets.base import Dataset
 from dafm_core.errors import OptionError, SimilarityError, StoreError, SubmissionError, closest
 from dafm_core.formats.alignment import ProductRows, align_features, align_matrix, with_ids
 from dafm_core.formats.content import Order, RankedLists, Request
+from dafm_core.formats.fitted import read_fitted
 from dafm_core.formats.json_lists import read_submission
 from dafm_core.formats.lists import ListedScores, is_excluded
 from dafm_core.formats.matching import parse_rule
@@ -221,6 +222,8 @@ def import_scores(
         "options": options | ({"ids": rule} if rule else {}),
         "sources": files,
     }
+    if fitted := read_fitted(path):
+        passport["fitted_query_ids"] = sorted(fitted)
     if listed is not None:
         passport["truncated_at"] = listed.truncated_at
         if listed.truncated_at is not None:

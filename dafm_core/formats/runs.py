@@ -10,19 +10,15 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from dafm_core.errors import OptionError, closest
 from dafm_core.formats.arrays import SIDECARS
+from dafm_core.formats.fitted import ScoreBlock, write_fitted
 from dafm_core.ground.files import replacing, reserve
 from dafm_core.ground.ordering import best_ranked, tie_places
-
-ScoreBlock: TypeAlias = tuple[Sequence[str], NDArray[np.float32]]
-"""Query ids and their scores, (B, N); -inf where a candidate is excluded."""
 
 DEPTH = 100
 """Candidates per query in a list, by default."""
@@ -46,7 +42,8 @@ def write_run(
         ``.gallery.txt`` beside it for its ids. ``.parquet``: query_id, image_id, rank, score.
         ``.trec``: a TREC run.
     blocks : iterable of (query ids, scores)
-        In the order of ``query_ids``.
+        In the order of ``query_ids``; those of a fusion fitted on any of these queries leave their
+        ids in a file beside, see ``fitted.py``.
     query_ids, gallery_ids : sequence of str
     name : str
         Tag of a TREC run.
@@ -77,6 +74,7 @@ def write_run(
                 beside = files.enter_context(replacing(path.with_suffix(suffix)))
                 beside.write_text("".join(f"{i}\n" for i in ids), encoding="utf-8")
         writers[path.suffix](temporary)
+        write_fitted(path, blocks, query_ids)
     return path
 
 

@@ -25,8 +25,8 @@ import numpy as np
 from dafm_core.datasets.base import Dataset
 from dafm_core.datasets.benchmarks import Benchmark
 from dafm_core.errors import AlignmentError, SimilarityError, SubmissionError
+from dafm_core.formats.fitted import FusedBlocks, ScoreBlock, write_fitted
 from dafm_core.formats.lint import lint_content
-from dafm_core.formats.runs import ScoreBlock
 from dafm_core.ground.files import write_text
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.ordering import best_ranked, tie_places
@@ -38,24 +38,26 @@ if TYPE_CHECKING:
     from dafm_core.store.stack import SimilarityStack
 
 
-def run_blocks(run: Run) -> Iterator[ScoreBlock]:
-    """Yield a run's scores as one block."""
-    yield run.query_ids, run.scores
+def run_blocks(run: Run) -> FusedBlocks:
+    """Return a run's scores as one block."""
+    return FusedBlocks([(run.query_ids, run.scores)], run.fitted_query_ids)
 
 
-def fuser_blocks(
-    fuser: Fuser, stack: SimilarityStack, *, leave_out: bool = False
-) -> Iterator[ScoreBlock]:
-    """Yield fused scores tile by tile; memory follows the tile.
+def fuser_blocks(fuser: Fuser, stack: SimilarityStack, *, leave_out: bool = False) -> FusedBlocks:
+    """Return fused scores tile by tile; memory follows the tile. Errors as ``Fuser.fuse``.
 
     With ``leave_out`` candidates that no provider knows are -inf, so that no list has them.
     """
     score = fuser.scorer(stack)
-    for rows, tile in stack.tiles():
-        fused = score(tile)
-        if leave_out and stack.gallery.unknown:
-            fused = np.where(fuser.unranked(tile, stack.gallery), np.float32(-np.inf), fused)
-        yield stack.query_ids[rows], fused
+
+    def blocks() -> Iterator[ScoreBlock]:
+        for rows, tile in stack.tiles():
+            fused = score(tile)
+            if leave_out and stack.gallery.unknown:
+                fused = np.where(fuser.unranked(tile, stack.gallery), np.float32(-np.inf), fused)
+            yield stack.query_ids[rows], fused
+
+    return FusedBlocks(blocks(), fuser.fitted_ids(stack))
 
 
 def undecided_lists(
@@ -142,7 +144,9 @@ def write_submission(
     if findings:
         more = f" (and {len(findings) - 1} more findings)" if len(findings) > 1 else ""
         raise SubmissionError(f"{path}: not written: {findings[0]}{more}.")
-    return write_text(path, text)
+    written = write_text(path, text)
+    write_fitted(written, blocks, dataset.query_ids)
+    return written
 
 
 def rank(

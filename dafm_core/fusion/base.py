@@ -56,8 +56,8 @@ class FitRecord:
         Fingerprint and options of each provider.
     protocol : str
     query_ids : frozenset of str
-        Queries whose targets the fit used, or that are in the bank it made; empty for rules that
-        learn nothing.
+        Queries whose targets the fit used, that are in the bank it made, or that were those of a
+        provider which is a fusion itself; empty for rules that learn nothing.
     bank_ids : frozenset of str
         Unlabelled queries of a bank that was given; they are never fused.
     """
@@ -80,7 +80,8 @@ class FitRecord:
                 for name, passport in stack.gallery.passports.items()
             },
             protocol=stack.protocol,
-            query_ids=frozenset(stack.query_ids if labelled else ()),
+            query_ids=frozenset(stack.query_ids if labelled else ())
+            | stack.gallery.fitted_query_ids,
             bank_ids=frozenset(bank.query_ids if bank is not None else ()),
         )
 
@@ -195,6 +196,10 @@ class Fuser(ABC):
     """Whether ``fit`` uses targets."""
     may_lack_providers: ClassVar[bool] = False
     """Whether it fuses a gallery that lacks some of the providers it was fitted on."""
+    complexity: ClassVar[int] = 2
+    """How much a learned fuser is: 1 linear weights, 2 trees or one network, 3 several networks.
+    Of fusers that are tied the simpler is deployed.
+    """
     has_default: ClassVar[bool] = False
     """Whether it can be used before ``fit``."""
     reads_unknown: ClassVar[bool] = False
@@ -272,16 +277,23 @@ class Fuser(ABC):
             scores[rows] = score(tile)
             if unknown is not None:
                 unknown[rows] = self.unranked(tile, stack.gallery)
-        fitted = self.record_.query_ids if self.is_fitted else frozenset()
         return Run(
             name or self.name,
             stack.query_ids,
             stack.gallery_ids,
             scores,
-            fitted,
+            self.fitted_ids(stack),
             unknown=unknown if unknown is not None and unknown.any() else None,
             anywhere=stack.gallery.only_asked,
         )
+
+    def fitted_ids(self, target: Gallery | SimilarityStack) -> frozenset[str]:
+        """Return the queries whose targets a ranking here depends on: by the fit, or by a provider
+        that is itself a fusion.
+        """
+        gallery = target.gallery if isinstance(target, SimilarityStack) else target
+        own = self.record_.query_ids if self.is_fitted else frozenset()
+        return own | gallery.fitted_query_ids
 
     def scorer(self, target: Gallery | SimilarityStack) -> TileScorer:
         """Return the function that fuses tiles of a gallery, or of a stack's queries.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,11 @@ from dafm_core.fusion.channels.examples import Examples
 from dafm_core.fusion.channels.fuser import ChannelFusion, Learned, ViewScorer
 from dafm_core.fusion.channels.options import LogisticOptions
 from dafm_core.fusion.channels.view import ChannelReader, TileView
+
+TOLERANCE: Final = 1e-8
+"""Largest entry of the mean loss's gradient at which the regression has converged."""
+N_STEPS: Final = 100
+"""Newton steps, of which a dozen suffice."""
 
 
 class LogisticFusion(ChannelFusion[LogisticOptions]):
@@ -30,6 +37,7 @@ class LogisticFusion(ChannelFusion[LogisticOptions]):
     """
 
     options_type = LogisticOptions
+    complexity = 1
 
     @property
     def weights_(self) -> NDArray[np.float64]:
@@ -42,8 +50,12 @@ class LogisticFusion(ChannelFusion[LogisticOptions]):
         cells, is_target, weight = _cells(examples.known_to_all())
         if is_target.all():  # nothing to tell a target from
             return Learned({"weights": np.full(cells.shape[1], 1 / cells.shape[1])})
-        regression = LogisticRegression(C=self.options.regularization, max_iter=1000)
-        regression.fit(cells, is_target, sample_weight=weight)
+        # Newton steps in float64, to the last digits: where an optimiser that stops early stops
+        # would depend on the order of the gallery and on the machine.
+        regression = LogisticRegression(
+            C=self.options.regularization, solver="newton-cholesky", tol=TOLERANCE, max_iter=N_STEPS
+        )
+        regression.fit(cells.astype(np.float64), is_target, sample_weight=weight)
         return Learned({"weights": regression.coef_[0].astype(np.float64)})
 
     def _ready(self, learned: Learned, reader: ChannelReader) -> ViewScorer:

@@ -1,4 +1,5 @@
-"""The paper's network as printed, as a fuser of its own: min-max scores, all candidates, 4 epochs.
+"""The paper's network as printed, as a fuser of its own: min-max scores, all candidates, 224
+steps: four epochs of the paper's training queries, and more of fewer.
 
 It mixes candidates that stand side by side in the gallery's file, so its scores depend on that
 order. What improves on it is LightFusion.
@@ -80,14 +81,20 @@ class PaperFusion(Fuser):
         self, stack: SimilarityStack, *, bank: SimilarityStack | None, progress: Progress | None
     ) -> None:
         examples = make_examples(
-            stack, ("minmax",), n_hard=1, n_uniform=stack.n_gallery, seed=self.options.seed
+            stack,
+            ("minmax",),
+            n_hard=1,
+            n_uniform=stack.n_gallery,
+            seed=self.options.seed,
+            in_file_order=True,
         )
         shuffled = self.options.gallery_order == "shuffled"
         self.network_ = self._new_network(stack.n_providers)
         history = train(
             self.network_,
             examples,
-            self.options.training,
+            self.options.training_on(len(examples)),
+            n_steps=self.options.n_steps or None,
             loss_weights=LossWeights(gallery=1.0, subset=0.0),
             seed=self.options.seed,
             change=_shuffle_candidates if shuffled else _leave_as_is,

@@ -8,6 +8,7 @@ per group and one matrix product, the same resamples for every column: differenc
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from dafm_core.errors import DatasetError
 Columns = NDArray[np.float64]
 CHUNK = 1000
 """Resamples drawn at a time: bounds memory at CHUNK x n_groups."""
+FEW_GROUPS = 40
+"""Percentiles cover 86 to 90 % instead of 95 % with 8 groups, and 93 to 96 % with more than 40."""
 
 
 class Resampler:
@@ -70,8 +73,13 @@ class Resampler:
     def summary(self, values: Columns, *, level: float = 0.95) -> tuple[Columns, Columns, Columns]:
         """Return (low, high, standard error) of each column's mean.
 
-        Bounds are percentiles of the resampled means.
+        Bounds are percentiles of the resampled means. With few groups (at most ``FEW_GROUPS``)
+        these are too narrow, and the bounds are those of Student's t for the mean of groups.
         """
+        if 2 <= self.n_groups <= FEW_GROUPS:
+            mean, error = values.mean(axis=0), self._standard_error(values)
+            reach = t_quantile((1 + level) / 2, self.n_groups - 1) * error
+            return mean - reach, mean + reach, error
         means = self.means(values)
         tail = 100 * (1 - level) / 2
         low, high = np.percentile(means, [tail, 100 - tail], axis=0)
@@ -101,6 +109,12 @@ class Resampler:
         clustered = float((self._group_sums(centred[:, None]) ** 2).sum())
         return clustered / independent if independent > 0 else None
 
+    def _standard_error(self, values: Columns) -> Columns:
+        """Return the standard error of each column's mean, from sums over groups."""
+        around = self._group_sums(values - values.mean(axis=0))
+        variance = self.n_groups / (self.n_groups - 1) * (around**2).sum(axis=0)
+        return np.asarray(np.sqrt(variance) / len(values))
+
     def _group_sums(self, values: Columns) -> Columns:
         sums = np.zeros((self.n_groups, values.shape[1]))
         np.add.at(sums, self._codes, values)
@@ -110,6 +124,24 @@ class Resampler:
         rng = np.random.default_rng(self._seed)
         for start in range(0, self.n_resamples, CHUNK):
             yield min(CHUNK, self.n_resamples - start), rng
+
+
+@cache
+def t_quantile(probability: float, n_free: int) -> float:
+    """Return the quantile, above the median, of Student's t with so many degrees of freedom.
+
+    With ``x = sqrt(n_free) tan(a)`` the density is a power of ``cos(a)``, which is summed up.
+
+    Examples
+    --------
+    >>> [round(t_quantile(0.975, n), 3) for n in (1, 7, 30)]
+    [12.706, 2.365, 2.042]
+    """
+    angles = np.linspace(0, np.pi / 2, 100_001)
+    density = np.cos(angles) ** (n_free - 1)
+    total = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
+    angle = np.interp(2 * probability - 1, total / total[-1], angles)
+    return float(np.sqrt(n_free) * np.tan(angle))
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:

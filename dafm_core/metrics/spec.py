@@ -167,6 +167,19 @@ def parse_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
     return tuple({metric.name: metric for metric in map(parse_metric, names)}.values())
 
 
+def each_once(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the metrics without those that are means of others among them.
+
+    What a mean over a table's metrics is taken of: else the parts of Rmean would count 1.5 times.
+
+    Examples
+    --------
+    >>> each_once(["recall@5", "rsubset@1", "rmean"]), each_once(["recall@5", "rmean"])
+    (('recall@5', 'rsubset@1'), ('recall@5', 'rmean'))
+    """
+    return tuple(name for name in names if not set(_MEANS.get(name, (name, ""))) <= set(names))
+
+
 def measure(places: Places, metrics: Sequence[Metric]) -> NDArray[np.float64]:
     """Return every metric of every query, (n_queries, n_metrics): in [0, 1], NaN if undecided."""
     return np.stack([metric(places) for metric in metrics], axis=1)

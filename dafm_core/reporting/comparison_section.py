@@ -78,7 +78,7 @@ def _part(comparison: Comparison) -> Part:
 
 
 def _forest(comparison: Comparison) -> Markup | None:
-    groups = ("minus best single", "minus best static")
+    groups = ("minus best single", "minus best static", "minus best learned")
     spans = [
         Span(
             label=row.name,

@@ -148,7 +148,7 @@ def _lines(row: Row) -> Iterator[dict[str, Any]]:
         cell = cell or dict.fromkeys(("value", "low", "high"))  # undecided
         yield {"row": row.name, "kind": row.kind, "metric": metric, **cell} | {
             f"{against}_{key}": value
-            for against in ("vs_best_single", "vs_best_static")
+            for against in ("vs_best_single", "vs_best_static", "vs_best_learned")
             for key, value in values[against].get(metric, {}).items()
         }
 

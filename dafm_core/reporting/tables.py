@@ -13,7 +13,7 @@ from dafm_core.comparison.compare import Comparison
 from dafm_core.comparison.rows import MEAN, Difference, Row
 from dafm_core.datasets.benchmarks import Benchmark
 from dafm_core.errors import OptionError
-from dafm_core.metrics.spec import metric_label
+from dafm_core.metrics.spec import each_once, metric_label
 from dafm_core.reporting.cells import (
     Cell,
     Mark,
@@ -121,10 +121,12 @@ def families_table(comparisons: Sequence[Comparison]) -> Table:
 
 
 def describe(comparison: Comparison) -> str:
-    """Return protocol, counts and design of a comparison in one line."""
+    """Return protocol, counts and design of a comparison, and what its mean is, in one line."""
+    once = each_once(comparison.metrics)
     return (
         f"{comparison.protocol}: {comparison.n_queries} queries in {comparison.n_groups} groups; "
-        f"{comparison.design}"
+        f"{comparison.design}. Mean: that of {', '.join(map(metric_label, once))}; oracle: per "
+        "query the one single model with the highest mean"
     )
 
 

@@ -65,6 +65,12 @@ class Gallery:
         """Whether every provider scores only what it was asked about."""
         return set(self.names) == {n for n, kind in self.unknown.items() if kind == "not-asked"}
 
+    @property
+    def fitted_query_ids(self) -> frozenset[str]:
+        """Queries whose targets a provider has seen: that of scores which were fused before."""
+        seen = (passport.get("fitted_query_ids", ()) for passport in self.passports.values())
+        return frozenset(query_id for ids in seen for query_id in ids)
+
     def select(self, names: Sequence[str]) -> Gallery:
         """Return the gallery under only these providers, sorted by name.
 

@@ -62,19 +62,21 @@ class SimilarityStack:
         neighbours: Mapping[str, NDArray[np.int32]] | None = None,
         unknown: Mapping[str, Unknown] | None = None,
         subset_lists: Mapping[str, Shortlist] | None = None,
+        checked: bool = False,
     ) -> SimilarityStack:
         """Return a stack of in-memory or memory-mapped matrices of shape (n_queries, n_gallery).
 
         Rows follow the dataset's queries, columns its gallery. Of a provider with shortlists,
         ``unknown`` says what an unlisted candidate is: ``"below"`` the last listed score, or
-        ``"not-asked"`` about; below where nothing is said.
+        ``"not-asked"`` about; below where nothing is said. ``checked`` says that no matrix holds a
+        NaN, as none of a store does, and spares reading them all.
 
         Raises
         ------
         AlignmentError
             If there is no matrix.
         SimilarityError
-            If a matrix has another shape; the message names the provider.
+            If a matrix has another shape, or NaN; the message names the provider.
         """
         if not matrices:
             raise AlignmentError(
@@ -92,6 +94,8 @@ class SimilarityStack:
                     f"provider {name!r}: expected a matrix of shape {shape}, got {array.shape}. "
                     "Rows follow queries, columns follow the gallery."
                 )
+            if not isinstance(array, Shortlist) and not checked:
+                _refuse_nan(name, array, dataset)
         gallery = Gallery(
             names=names,
             ids=dataset.gallery_ids,
@@ -278,16 +282,19 @@ class SimilarityStack:
         return self.take_queries(fit.query_ids), self.take_queries(held_out.query_ids)
 
     def folds(
-        self, n_folds: int = 5, *, seed: int = 0
+        self, n_folds: int = 5, *, seed: int = 0, groups: ArrayLike | None = None
     ) -> list[tuple[SimilarityStack, SimilarityStack]]:
         """Return one (training, held-out) pair of stacks per fold; no group is in two folds.
+
+        ``groups``, one per query, are the dataset's unless others are given.
 
         Raises
         ------
         DatasetError
             If there are fewer groups than folds.
         """
-        fold = grouped_folds(self.dataset.groups, n_folds, seed=seed)
+        held_together = self.dataset.groups if groups is None else groups
+        fold = grouped_folds(held_together, n_folds, seed=seed)
         ids = np.array(self.query_ids, dtype=object)
         return [
             (self.take_queries(ids[fold != f]), self.take_queries(ids[fold == f]))
@@ -322,3 +329,17 @@ class SimilarityStack:
     def _whole_gallery(self) -> bool:
         width = self.matrices[0].shape[1]
         return len(self.columns) == width and bool((self.columns == np.arange(width)).all())
+
+
+def _refuse_nan(name: str, matrix: NDArray[Any], dataset: Dataset) -> None:
+    """Raise SimilarityError at a NaN: only a shortlist says what a missing score means."""
+    step = max(1, TILE_BYTES // max(1, 4 * matrix.shape[1]))
+    for start in range(0, len(matrix), step):
+        missing = np.isnan(matrix[start : start + step])
+        if missing.any():
+            row, column = (int(i) for i in np.argwhere(missing)[0])
+            raise SimilarityError(
+                f"provider {name!r}: expected scores, got NaN for query "
+                f"{dataset.query_ids[start + row]!r}, image {dataset.gallery_ids[column]!r}. Give "
+                "the rows as a Shortlist if they are incomplete."
+            )

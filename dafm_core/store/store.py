@@ -352,6 +352,7 @@ class SimilarityStore:
                 for name, passport in passports.items()
                 if (kind := unknown_of(passport)) is not None
             },
+            checked=True,
         )
 
     def check(self, name: str) -> None:

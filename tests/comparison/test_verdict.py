@@ -78,3 +78,27 @@ def test_the_reason_gives_the_numbers():
     assert "+10.00 [+9.00, +11.00] against model and +5.00 [+4.00, +6.00] against rrf" in reason
     reason = verdict(table(rule=0.35, learned=0.355)).reason
     assert "light is not clearly better" in reason
+
+
+def learned_rows(behind, *, half_width, p=0.001):
+    """Return a single model at 0.3, an elaborate fuser at 0.4 and a simple one behind it."""
+
+    def row(name, value, complexity, **against):
+        metrics = {"mean": Interval(value, value, value)}
+        ahead = {"mean": difference("model", value - 0.3, 0.01)}
+        return Row(name, "learned", metrics, ahead, complexity=complexity, **against)
+
+    simple = {"mean": difference("big", -behind, half_width, p)}
+    model = Row("model", "single", {"mean": Interval(0.3, 0.3, 0.3)})
+    return [model, row("big", 0.4, 2), row("small", 0.4 - behind, 1, vs_best_learned=simple)]
+
+
+def test_of_learned_fusers_that_are_tied_the_simpler_is_deployed():
+    found = verdict(learned_rows(0.001, half_width=0.004, p=0.6))
+    assert (found.action, found.name) == ("deploy-learned", "small")
+    assert "big is not clearly better than this simpler one (-0.10 [-0.50, +0.30]" in found.reason
+
+
+def test_a_learned_fuser_that_is_clearly_behind_is_not():
+    assert verdict(learned_rows(0.01, half_width=0.004)).name == "big"
+    assert verdict(learned_rows(0.01, half_width=0.004, p=0.2)).name == "small"  # not clearly

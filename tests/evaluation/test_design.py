@@ -85,3 +85,14 @@ def test_leakage_counts_what_held_out_queries_share(make_problem):
 
 def test_nothing_leaks_where_nothing_is_fitted(stack):
     assert leakage(AsGiven().parts(stack)) is None
+
+
+def test_connected_folds_share_no_target_and_no_reference(make_problem):
+    _, stack = make_problem(n_queries=30, n_gallery=400)
+    plain, connected = Folds(3), Folds(3, connected=True)
+    assert leakage(plain.parts(stack)).targets + leakage(plain.parts(stack)).references > 0
+    found = leakage(connected.parts(stack))
+    assert (found.groups, found.targets) == (0, 0)
+    assert found.references == 0
+    assert len(set(connected.groups(stack.dataset).tolist())) < len(set(stack.dataset.groups))
+    assert "target or reference" in connected.words

@@ -209,8 +209,36 @@ def test_oracle_is_the_best_per_query(problem):
     _, stack = problem
     singles = evaluate_providers(stack)
     best = oracle(singles)
-    assert (best.per_query >= singles["model-0"].per_query).all()
-    assert best.values["recall@1"] >= max(e.values["recall@1"] for e in singles.values())
+    means = np.stack([single.mean_per_query for single in singles.values()])
+    np.testing.assert_array_equal(best.mean_per_query, means.max(axis=0))
+
+
+def test_oracle_takes_all_metrics_of_a_query_from_one_model(make_problem):
+    """Its Rmean is that of its R@5 and Rs@1: not a best of each, of which no ranking has all."""
+    _, stack = make_problem(n_queries=200, noise=(2.0, 2.5))
+    metrics = ["recall@1", "recall@5", "rsubset@1", "rmean"]
+    singles = evaluate_providers(stack, metrics=metrics)
+    best = oracle(singles)
+    rows = np.stack([single.per_query for single in singles.values()])
+    assert (best.per_query == rows).all(axis=2).any(axis=0).all()
+    bests = rows.max(axis=0)
+    assert (best.per_query <= bests).all()
+    assert (best.per_query < bests).any()  # else the problem would tell nothing
+    assert best.values["rmean"] == pytest.approx(
+        (best.values["recall@5"] + best.values["rsubset@1"]) / 2
+    )
+
+
+def test_a_mean_of_metrics_counts_no_metric_twice(make_problem):
+    """Rmean is the mean of R@5 and Rs@1: beside them it adds nothing."""
+    _, stack = make_problem()
+    parts = ["recall@1", "recall@5", "rsubset@1"]
+    plain = evaluate("model-0", stack, metrics=parts)
+    both = evaluate("model-0", stack, metrics=[*parts, "rmean"])
+    np.testing.assert_array_equal(both.mean_per_query, plain.mean_per_query)
+    np.testing.assert_allclose(plain.mean_per_query, plain.per_query.mean(axis=1))
+    alone = evaluate("model-0", stack, metrics=["recall@5", "rmean"])  # Rs@1 is not there
+    np.testing.assert_allclose(alone.mean_per_query, alone.per_query.mean(axis=1))
 
 
 def test_mean_over_protocols_is_unweighted(make_problem):

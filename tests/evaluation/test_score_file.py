@@ -8,7 +8,13 @@ import polars as pl
 import pytest
 
 from dafm_core.datasets import cirr
-from dafm_core.errors import AlignmentError, DatasetError, OptionError, SubmissionError
+from dafm_core.errors import (
+    AlignmentError,
+    DatasetError,
+    LeakageError,
+    OptionError,
+    SubmissionError,
+)
 from dafm_core.evaluation.evaluate import evaluate
 from dafm_core.evaluation.score_file import score_submission, score_submissions
 from dafm_core.formats.submission import fuser_blocks, write_submission
@@ -72,6 +78,16 @@ def test_what_cannot_be_measured_is_refused(tmp_path, stack):
     (tmp_path / "bad.json").write_text("[")
     with pytest.raises(SubmissionError, match=r"bad\.json"):
         score_submission(tmp_path / "bad.json", stack.dataset)
+
+
+def test_a_file_of_training_queries_is_refused(tmp_path, stack):
+    blocks = fuser_blocks(MeanFusion().fit(stack), stack)
+    path = write_submission(
+        tmp_path / "f.json", stack.dataset, blocks, gallery_ids=stack.gallery_ids, metric="recall"
+    )
+    with pytest.raises(LeakageError, match=r"f\.json.* 40 of 40"):
+        score_submission(path, stack.dataset)
+    assert score_submission(path, stack.dataset, allow_fitted=True).metrics
 
 
 def test_a_listed_reference_takes_a_place_as_it_does_on_the_server(tmp_path, stack):

@@ -1,5 +1,6 @@
 """The paper's network as a fuser: as printed, order of the gallery and all."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -33,6 +34,21 @@ def test_options_are_as_printed():
     assert printed == (512, 2e-3, 0.02, 4)
     assert training.temperature_rule == "paper"
     assert options.n_hidden == 16
+    assert options.n_steps == 4 * math.ceil(28_225 / 512) == 224
+
+
+@pytest.mark.parametrize(("n_examples", "n_epochs"), [(28_225, 4), (2_000, 56), (120, 224)])
+def test_few_examples_are_seen_more_often_so_that_the_steps_are_the_papers(n_examples, n_epochs):
+    assert PaperOptions().training_on(n_examples).n_epochs == n_epochs
+    assert PaperOptions.of({"n_steps": 0}).training_on(n_examples).n_epochs == 4
+
+
+@pytest.mark.parametrize("batch_size", [512, 50])
+def test_it_takes_the_steps_asked_for_and_no_more(stack, batch_size):
+    fitted = PaperFusion(n_steps=10, batch_size=batch_size).fit(stack)
+    assert len(fitted.history_[0]) == 10
+    by_epochs = PaperFusion(n_steps=0, n_epochs=2, batch_size=batch_size).fit(stack)
+    assert [record["epoch"] for record in by_epochs.history_[0]][-1] == 2
 
 
 def test_scores_are_the_network_of_min_max_rows(fitted, stack):
@@ -47,16 +63,16 @@ def test_scores_are_the_network_of_min_max_rows(fitted, stack):
 
 def test_it_trains_on_all_candidates_and_on_the_gallery_alone(fitted, stack):
     """With one batch an epoch, the first loss is that of the mean of its inputs, by hand."""
-    everyone = make_examples(stack, ("minmax",), n_hard=1, n_uniform=60, seed=0)
+    everyone = make_examples(stack, ("minmax",), n_hard=1, n_uniform=60, seed=0, in_file_order=True)
     network = PaperNetwork(3, 16, generator=torch.Generator().manual_seed(0))
     batch = Batch.of(everyone)
     with torch.no_grad():
         logits = network(batch.channels) / 0.02
-    in_order = PaperFusion(gallery_order="file").fit(stack)
+    in_order = PaperFusion(gallery_order="file", n_steps=1).fit(stack)
     first = infonce(logits, batch, LossWeights(1.0, 0.0)).item()
     assert in_order.history_[0][0]["loss"] == pytest.approx(first, rel=1e-4)
     assert {"epoch", "loss", "temperature"} == set(fitted.history_[0][0])
-    assert [record["epoch"] for record in fitted.history_[0]] == [1, 2, 3, 4]
+    assert [record["epoch"] for record in fitted.history_[0]] == list(range(1, 225))
 
 
 def test_it_depends_on_the_order_of_the_gallery_and_says_so(fitted, stack, rng):
@@ -87,7 +103,7 @@ def test_shuffling_takes_the_gallery_order_away_from_the_network(make_problem):
 
 def test_order_of_training_is_an_option(stack):
     shuffled, in_order = (
-        PaperFusion(gallery_order=order, n_epochs=2).fit(stack).fuse(stack).scores
+        PaperFusion(gallery_order=order, n_steps=2).fit(stack).fuse(stack).scores
         for order in ("shuffled", "file")
     )
     assert not np.array_equal(shuffled, in_order)

@@ -275,3 +275,10 @@ def test_an_empty_store_is_said(tmp_path, dataset):
     store = SimilarityStore.create(tmp_path / "s", dataset)
     with pytest.raises(AlignmentError, match="nothing is scored yet"):
         store.stack()
+
+
+def test_nan_is_refused_where_no_shortlist_is_stated(dataset):
+    matrix = np.zeros((dataset.n_queries, dataset.n_gallery), np.float32)
+    matrix[3, 5] = np.nan
+    with pytest.raises(SimilarityError, match=r"'broken'.* NaN for query 'q3', image 'img5'"):
+        SimilarityStack.from_matrices({"broken": matrix}, dataset)

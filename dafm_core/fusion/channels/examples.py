@@ -119,6 +119,7 @@ def make_examples(
     seed: int,
     n_bank_folds: int = N_BANK_FOLDS,
     bank: QueryBank | None = None,
+    in_file_order: bool = False,
 ) -> Examples:
     """Return examples of every target in the gallery, their banks cross-fitted.
 
@@ -136,13 +137,16 @@ def make_examples(
         One puts each query into its own bank.
     bank : QueryBank, optional
         Of other queries, for all examples; by default one of the stack's for each fold.
+    in_file_order : bool
+        Where all candidates are taken, whether they stand as in the gallery, for a network that
+        looks at its order; by default in the order of their ids, so that no sum depends on it.
     """
     layout = Layout(families, stack.names)
     targets, subsets = stack.dataset.targets, stack.dataset.subsets
     labelled = max(targets.counts, default=0) + max(subsets.counts, default=0)
     n_hard = min(n_hard, stack.n_gallery)
     width = n_hard * (stack.n_providers + 1) + int(labelled) + n_uniform
-    draw = _Draw(stack.gallery_ids, n_hard, width, np.random.default_rng(seed))
+    draw = _Draw(stack.gallery_ids, n_hard, width, np.random.default_rng(seed), in_file_order)
     partly_known = "not-asked" in stack.gallery.unknown.values()
     blocks: list[Examples] = []
     order: list[NDArray[np.int64]] = []
@@ -181,23 +185,26 @@ def _banks(
 class _Draw:
     """Chooses ``width`` candidates per query: hard and labelled ones, the rest uniformly.
 
-    Candidates are drawn in the order of their ids, whatever their order in the gallery.
+    Candidates are drawn, and stand, in the order of their ids, whatever their order in the
+    gallery; all of them stand in the gallery's order where that is asked for.
     """
 
     gallery_ids: tuple[str, ...]
     n_hard: int
     width: int
     rng: np.random.Generator
+    in_file_order: bool
 
     def __call__(
         self, evidence: NDArray[np.float32], wanted: NDArray[np.bool_], kept: NDArray[np.bool_]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return columns and log weights, (B, width), of tiles (B, K, N) and (B, N)."""
         n_rows, _, n_gallery = evidence.shape
-        if self.width >= n_gallery:
-            columns = np.broadcast_to(np.arange(n_gallery), (n_rows, n_gallery))
-            return columns, np.where(kept, 0, -np.inf).astype(np.float32)
         order = np.argsort(np.asarray(self.gallery_ids))
+        if self.width >= n_gallery:
+            order = np.arange(n_gallery) if self.in_file_order else order
+            columns = np.broadcast_to(order, (n_rows, n_gallery))
+            return columns, np.where(kept[:, order], 0, -np.inf).astype(np.float32)
         kept = kept[:, order]
         sure = (wanted | self._hard(evidence[:, :, order], order))[:, order] & kept
         key = self.rng.random(sure.shape, np.float32)

@@ -46,6 +46,7 @@ class LightFusion(ChannelFusion[LightOptions]):
     """
 
     options_type = LightOptions
+    complexity = 3
 
     @property
     def weights_(self) -> NDArray[np.float64]:

@@ -5,7 +5,8 @@ What each choice does to the result is measured in docs/explanation/ablation.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, TypeAlias
 
 from dafm_core.contract.options import Options, option
@@ -89,4 +90,16 @@ class PaperOptions(Options):
         temperature=0.02,
         temperature_rule="paper",
     )
+    n_steps: int = option(
+        224,
+        "steps of training: 4 epochs of the paper's 28,225 triplets; 0: n_epochs decides",
+        at_least=0,
+    )
     seed: int = option(0, "seed of every random draw")
+
+    def training_on(self, n_examples: int) -> TrainingOptions:
+        """Return how to train on so many examples: in as many epochs as the steps take."""
+        if not self.n_steps:
+            return self.training
+        n_batches = math.ceil(max(1, n_examples) / self.training.batch_size)
+        return replace(self.training, n_epochs=math.ceil(self.n_steps / n_batches))

@@ -83,6 +83,7 @@ def train(
     loss_weights: LossWeights,
     seed: int,
     change: Change,
+    n_steps: int | None = None,
     validation: Batch | None = None,
     progress: Progress | None = None,
     name: str = "training",
@@ -93,6 +94,8 @@ def train(
     ----------
     change : callable
         What a batch becomes before each step: providers dropped, or candidates shuffled.
+    n_steps : int, optional
+        Steps after which it ends, within an epoch or not.
     validation : Batch, optional
         Whose loss decides when to stop and which epoch's weights to keep: the initial ones, if
         nothing was better.
@@ -111,7 +114,9 @@ def train(
     for epoch in range(options.n_epochs + 1):
         if epoch > 0:
             shuffled = torch.randperm(len(examples), generator=generator)
-            for rows in torch.split(shuffled, options.batch_size):
+            batches = torch.split(shuffled, options.batch_size)
+            left = None if n_steps is None else max(0, n_steps - (epoch - 1) * len(batches))
+            for rows in batches[:left]:
                 batch = change(data.take(rows), generator)
                 tau = temperature()
                 loss = infonce(score(network, batch) / tau, batch, loss_weights)

@@ -14,8 +14,8 @@ from dafm_core.fusion.static.tuning import TunedRule, Views
 if TYPE_CHECKING:
     from dafm_core.store.gallery import Gallery
 
-SHARPNESS: Final = (1.0, 0.0, 0.25, 0.5, 2.0, 4.0, 8.0)
-"""What ``fit`` chooses from, the default first; 0 is the plain mean of z-scores."""
+SHARPNESS: Final = (1.0, 0.25, 0.5, 2.0, 4.0, 8.0)
+"""What ``fit`` chooses from, the default first. Not 0: that is another rule, the plain mean."""
 
 
 class MarginFusion(TunedRule[float]):
@@ -27,7 +27,7 @@ class MarginFusion(TunedRule[float]):
     Parameters
     ----------
     sharpness : float, optional
-        >= 0; chosen on the training queries where left out, 1 before that.
+        Above 0; chosen on the training queries where left out, 1 before that.
     objective : str, optional
         Metric to choose by; the mean of the protocol's metrics by default.
 
@@ -38,8 +38,10 @@ class MarginFusion(TunedRule[float]):
     """
 
     def __init__(self, *, sharpness: float | None = None, objective: str | None = None) -> None:
-        if sharpness is not None and not 0 <= sharpness < np.inf:
-            raise OptionError(f"MarginFusion: expected sharpness >= 0, got {sharpness}.")
+        if sharpness is not None and not 0 < sharpness < np.inf:
+            raise OptionError(
+                f"MarginFusion: expected sharpness > 0, got {sharpness}. For 0 use MeanFusion."
+            )
         self.sharpness = sharpness
         self.objective = objective
 

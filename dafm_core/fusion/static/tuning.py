@@ -20,7 +20,7 @@ from dafm_core.errors import FuserError
 from dafm_core.fusion.base import Fuser, Progress, Scores, Tile, TileScorer
 from dafm_core.fusion.completing import completed
 from dafm_core.ground.normalize import NORMALIZATIONS, Normalization, rank_rows
-from dafm_core.metrics.spec import Metric, parse_metrics
+from dafm_core.metrics.spec import Metric, each_once, parse_metrics
 from dafm_core.metrics.truth import require_truth
 
 if TYPE_CHECKING:
@@ -113,7 +113,8 @@ class TunedRule(Fuser, Generic[Setting]):
             metrics = tuning_metrics(stack.dataset, self.objective)
             values = measure_settings({"": self}, labelled, metrics)[""]
             self.choose(stack.gallery, values.mean(axis=2))
-            self.record_ = replace(self.record_, query_ids=frozenset(labelled.query_ids))
+            seen = self.record_.query_ids | frozenset(labelled.query_ids)
+            self.record_ = replace(self.record_, query_ids=seen)
         elif self.has_default or len(settings) == 1:
             self.setting_ = settings[0]
         else:
@@ -147,5 +148,5 @@ def measure_settings(
 
 
 def tuning_metrics(dataset: Dataset, objective: str | None) -> tuple[Metric, ...]:
-    """Return the metrics whose mean a rule is tuned for."""
-    return parse_metrics([objective] if objective else dataset.metrics)
+    """Return the metrics whose mean a rule is tuned for: those of a table's mean."""
+    return parse_metrics([objective] if objective else each_once(dataset.metrics))

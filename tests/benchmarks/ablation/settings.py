@@ -230,7 +230,7 @@ def paper() -> Iterator[Setting]:
     steps = {"temperature": 0.1, "n_epochs": 12, "batch_size": 64}
     for label, longer in (("", {}), ("20 times the steps, tau 0.1: ", steps)):
         for order in ("file", "shuffled"):
-            options = {"gallery_order": order} | longer
+            options = {"gallery_order": order, "n_steps": 0} | longer
             for used, test in (("file", unchanged), ("shuffled", shuffled)):
                 yield Setting(
                     section=section,
@@ -244,7 +244,7 @@ def paper() -> Iterator[Setting]:
             section=section,
             name=f"temperature {rule}, file order",
             make=PaperFusion,
-            options={"temperature_rule": rule},
+            options={"temperature_rule": rule, "n_steps": 0},
         )
 
 

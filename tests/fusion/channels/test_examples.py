@@ -24,7 +24,7 @@ def channels_of(stack, families=FAMILIES, bank=None):
 
 def test_taking_all_candidates_gives_every_channel_in_file_order(make_problem):
     dataset, stack = make_problem()
-    made = examples(stack, n_uniform=stack.n_gallery)
+    made = examples(stack, n_uniform=stack.n_gallery, in_file_order=True)
     tile = stack.tile(0, stack.n_queries)
     assert made.layout == Layout(FAMILIES, stack.names)
     np.testing.assert_array_equal(made.channels, channels_of(stack))
@@ -78,10 +78,28 @@ def test_a_shuffled_gallery_draws_the_same_candidates(make_problem, rng):
     assert not np.array_equal(one.channels, examples(stack, seed=1).channels)
 
 
+def test_all_candidates_of_a_shuffled_gallery_are_the_same_bits(make_problem, rng):
+    _, stack = make_problem()
+    order = rng.permutation(stack.n_gallery)
+    shuffled = stack.take_gallery([stack.gallery_ids[j] for j in order])
+    one, two = (
+        make_examples(s, ("minmax",), n_hard=1, n_uniform=s.n_gallery, seed=0)
+        for s in (stack, shuffled)
+    )
+    for name in ("channels", "target", "log_weight", "in_subset"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+    as_written = make_examples(
+        shuffled, ("minmax",), n_hard=1, n_uniform=99, seed=0, in_file_order=True
+    )
+    assert not np.array_equal(as_written.target, one.target)
+
+
 @pytest.mark.parametrize("n_folds", [1, 3])
 def test_examples_keep_the_order_of_the_queries(make_problem, n_folds):
     dataset, stack = make_problem()
-    made = examples(stack, ("rows", "restandardized"), n_uniform=99, n_bank_folds=n_folds)
+    made = examples(
+        stack, ("rows", "restandardized"), n_uniform=99, n_bank_folds=n_folds, in_file_order=True
+    )
     assert made.groups.tolist() == dataset.groups.tolist()
     np.testing.assert_allclose(made.channels[:, :3], channels_of(stack), atol=1e-6)
 
@@ -91,9 +109,10 @@ def test_a_bank_that_is_given_is_used_for_all(make_problem):
     fit, other = stack.split(seed=0)
     bank = QueryBank.of(other)
     families = ("rows", "restandardized", "reverse")
-    made = examples(fit, families, n_uniform=99, bank=bank)
+    made = examples(fit, families, n_uniform=99, bank=bank, in_file_order=True)
     np.testing.assert_allclose(made.channels, channels_of(fit, families, bank), atol=1e-5)
-    assert not np.allclose(made.channels, examples(fit, families, n_uniform=99).channels, atol=0.01)
+    others = examples(fit, families, n_uniform=99, in_file_order=True)
+    assert not np.allclose(made.channels, others.channels, atol=0.01)
 
 
 def test_some_families_of_examples_are_those_made_without_the_others(make_problem):

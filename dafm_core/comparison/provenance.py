@@ -1,0 +1,138 @@
+"""What it takes to do a comparison again: options, seeds, versions, models, threads and command."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from dafm_core.fusion.base import Fuser
+    from dafm_core.store.stack import SimilarityStack
+
+PACKAGES: Final = ("dafm-core", "numpy", "scipy", "scikit-learn", "torch", "lightgbm")
+"""Whose version can change a number."""
+PASSPORT_FIELDS: Final = ("source", "fingerprint", "options", "fitted_query_ids")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """How a comparison came about.
+
+    Parameters
+    ----------
+    command, date : str
+        As typed, and when, in UTC (ISO 8601); empty where it was made from Python, so that the same
+        inputs give the same bytes.
+    seed, n_resamples : int
+        Of intervals, tests and the shuffled gallery.
+    design : str
+        With everything that decides it, its own seed among it.
+    fusers : mapping of row to mapping
+        Class and every option of each.
+    providers : mapping of provider to mapping
+        What their passports say of where scores come from.
+    bank : str
+        Protocol and number of queries of a bank; empty without one.
+    versions : mapping of package to str
+    threads : str
+        ``OMP_NUM_THREADS``, on which training depends in the last digits; empty where unset.
+    """
+
+    command: str = ""
+    date: str = ""
+    seed: int
+    n_resamples: int
+    design: str
+    fusers: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    providers: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    bank: str = ""
+    versions: Mapping[str, str]
+    threads: str
+
+    @classmethod
+    def of(
+        cls,
+        stack: SimilarityStack,
+        fusers: Mapping[str, Fuser],
+        *,
+        design: str,
+        bank: SimilarityStack | None,
+        seed: int,
+        n_resamples: int,
+    ) -> Provenance:
+        """Return what is known here and now."""
+        passports = stack.gallery.passports
+        return cls(
+            seed=seed,
+            n_resamples=n_resamples,
+            design=design,
+            fusers={name: described(fuser) for name, fuser in fusers.items()},
+            providers={
+                name: {
+                    key: passports[name][key]
+                    for key in PASSPORT_FIELDS
+                    if key in passports.get(name, {})
+                }
+                for name in stack.names
+            },
+            bank="" if bank is None else f"{bank.n_queries} queries of {bank.protocol}",
+            versions=versions(),
+            threads=os.environ.get("OMP_NUM_THREADS", ""),
+        )
+
+    def typed(self, command: str) -> Provenance:
+        """Return the same with a command, of now."""
+        return replace(self, command=command, date=datetime.now(UTC).isoformat(timespec="seconds"))
+
+    @property
+    def lines(self) -> list[str]:
+        """The same in words, for a page."""
+        made = [f"Made {self.date} by: {self.command}"] if self.command else []
+        packages = ", ".join(f"{name} {number}" for name, number in self.versions.items())
+        lines = [
+            *made,
+            f"Separation: {self.design}",
+            f"Seed {self.seed}, {self.n_resamples} resamples, threads {self.threads or 'not set'}",
+            packages,
+        ]
+        if self.bank:
+            lines.append(f"Bank: {self.bank}")
+        lines += [f"{name}: {_text(fuser['options'])}" for name, fuser in self.fusers.items()]
+        return lines + [f"{name}: {_text(facts)}" for name, facts in self.providers.items()]
+
+
+def described(fuser: Fuser) -> dict[str, Any]:
+    """Return a fuser's class and options as JSON values; a fuser of fusers with all of them."""
+    return {"class": type(fuser).__name__, "options": _plain(fuser.params())}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that are installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON can hold it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if hasattr(value, "params"):
+        return described(value)
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _text(facts: Mapping[str, Any]) -> str:
+    return json.dumps(facts, ensure_ascii=False, default=str)

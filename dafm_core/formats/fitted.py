@@ -1,0 +1,94 @@
+"""What a file of fused scores cannot say itself: which of its queries the fusion was fitted on.
+
+The formats are other tools', so the ids stand in a file beside it: ``run.trec.fitted.json``.
+Without them a run on training queries would be measured as if it were held out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.errors import DatasetError
+from dafm_core.ground.files import write_json
+
+ScoreBlock: TypeAlias = tuple[Sequence[str], NDArray[np.float32]]
+"""Query ids and their scores, (B, N); -inf where a candidate is excluded."""
+
+
+@dataclass(frozen=True)
+class FusedBlocks:
+    """Blocks of fused scores that know which queries the fusion was fitted on; read once.
+
+    Parameters
+    ----------
+    blocks : iterable of (query ids, scores)
+    fitted_query_ids : frozenset of str
+        Queries whose targets the fusion has seen.
+    """
+
+    blocks: Iterable[ScoreBlock] = field(repr=False)
+    fitted_query_ids: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def __iter__(self) -> Iterator[ScoreBlock]:
+        return iter(self.blocks)
+
+
+def fitted_path(path: str | Path) -> Path:
+    """Return where the ids that go with a file stand."""
+    path = Path(path)
+    return path.with_name(f"{path.name}.fitted.json")
+
+
+def write_fitted(
+    path: str | Path, blocks: Iterable[ScoreBlock], query_ids: Iterable[str]
+) -> frozenset[str]:
+    """Write which queries of a file its fusion was fitted on; return them.
+
+    Where there are none, no file is written, and one of an earlier run is removed.
+
+    Parameters
+    ----------
+    path : path
+        The file of scores.
+    blocks : iterable of (query ids, scores)
+        What the file is written from; plain blocks are taken for held out.
+    query_ids : iterable of str
+        Queries in the file.
+    """
+    known = blocks.fitted_query_ids if isinstance(blocks, FusedBlocks) else frozenset()
+    fitted = known.intersection(query_ids)
+    if fitted:
+        write_json(fitted_path(path), {"fitted_query_ids": sorted(fitted)})
+    else:
+        fitted_path(path).unlink(missing_ok=True)
+    return fitted
+
+
+def read_fitted(path: str | Path) -> frozenset[str]:
+    """Return the queries that a file's fusion was fitted on; none where nothing says so.
+
+    Raises
+    ------
+    DatasetError
+        If the file beside it is damaged.
+    """
+    beside = fitted_path(path)
+    if not beside.exists():
+        return frozenset()
+    try:
+        ids = json.loads(beside.read_text(encoding="utf-8"))["fitted_query_ids"]
+        if not all(isinstance(name, str) for name in ids):
+            raise TypeError("an id is no text")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(
+            f"{beside}: expected the ids that {Path(path).name} was fitted on ({error}). "
+            "Fuse again."
+        ) from None
+    return frozenset(ids)
