@@ -141,8 +141,8 @@ class SimilarityStore:
         What another process has put into it meanwhile stays.
         """
         path = Path(path)
-        new = not (path / "store.json").exists()
         _check_folder(path)
+        new = not (path / "store.json").exists()
         visit = Visit(path)
         try:
             yield cls.create(path, dataset)

@@ -149,8 +149,9 @@ def test_places_that_cannot_be_written_are_one_line(tmp_path, capsys, score):
     for kind, place in places.items():
         assert main(["train", store, "--fuser", "mean", "--out", str(place)]) == 2, kind
         assert len(capsys.readouterr().err.strip().split("\n")) == 1, kind
-        assert main(["score", "scenes", "--provider", "scenes-color", "--store", str(place)]) == 2
-        assert len(capsys.readouterr().err.strip().split("\n")) == 1, kind
+        with pytest.raises(DafmError) as caught:
+            score(Path(place))
+        assert "\n" not in str(caught.value), kind
     assert (tmp_path / "file").read_text() == "mine"
 
 
