@@ -1,20 +1,40 @@
 # Everything a fresh machine with Python >= 3.11 and make needs: `make demo`, `make test`.
+# Shorter: `make test-fast`. Before raising or lowering a bound: `make test-oldest`.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PLUGINS := $(wildcard plugins/dafm-plugin-*)
 INSTALLED := $(VENV)/.installed-dev
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALL := -m pip install --quiet --disable-pip-version-check
+# As a variable of the environment, the constraints also hold for what builds a package.
+PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/python $(INSTALL)
 
-.PHONY: demo test lint types layers tests format clean
+# Left out of the short runs: what starts many processes, trains at length, or needs a plugin.
+SLOW := benchmarks examples contracts reporting cli
+CORE_TESTS := dafm_core tests $(addprefix --ignore=tests/,$(SLOW)) --ignore=tests/test_scaffold.py
+OLDEST := .venv-oldest
+
+.PHONY: demo test test-fast test-oldest lint types layers tests wheels format clean
 
 ## Run the whole pipeline on the embedded dataset; ends in out/demo/report.html
 demo: $(VENV)/.installed
 	$(BIN)/dafm demo --out out/demo
 
-## What CI runs: style, types, layers, then all tests of core, plugins and examples
-test: lint types layers tests
+## What CI runs: style, types, layers, all tests of core, plugins and examples, built packages
+test: lint types layers tests wheels
+
+## Core alone, without the slow folders: under a minute on an idle machine
+test-fast: $(INSTALLED)
+	$(BIN)/pytest -q -n 2 $(CORE_TESTS)
+
+## The same with the oldest releases that pyproject.toml allows
+test-oldest: $(INSTALLED)
+	$(PYTHON) -m venv $(OLDEST)
+	$(BIN)/python .ci/oldest.py > $(OLDEST)/oldest.txt
+	PIP_CONSTRAINT=$(OLDEST)/oldest.txt $(OLDEST)/bin/python $(INSTALL) -e . \
+	  pytest hypothesis ir-measures ranx ftfy regex tokenizers transformers
+	$(OLDEST)/bin/pytest -q -W ignore::DeprecationWarning $(CORE_TESTS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -29,6 +49,10 @@ layers: $(INSTALLED)
 
 tests: $(INSTALLED)
 	$(BIN)/pytest -q -n 2
+
+## Build sdists and wheels, look into them, use them in an environment of their own
+wheels: $(INSTALLED)
+	$(BIN)/python .ci/check_wheels.py
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
@@ -46,4 +70,4 @@ $(INSTALLED): $(VENV)/.installed $(addsuffix /pyproject.toml,$(PLUGINS))
 	touch $@
 
 clean:
-	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) out .pytest_cache .mypy_cache .ruff_cache .hypothesis

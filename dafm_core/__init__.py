@@ -100,13 +100,15 @@ _HOMES = {
 __all__ = sorted(_HOMES)  # one list of names, not two
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name from its home."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'dafm_core' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"dafm_core.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # to a type checker any name at all would be there
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name from its home."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'dafm_core' has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"dafm_core.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -79,6 +79,8 @@ class DebiasedFusion(BankedFusion):
     kind = "static"
     has_default = True
 
+    options_type = DebiasedOptions
+
     def __init__(self, **options: Any) -> None:
         self.options = DebiasedOptions.of(options)
 

@@ -51,6 +51,8 @@ class PaperFusion(Fuser):
     network_: PaperNetwork
     _history: list[History]
 
+    options_type = PaperOptions
+
     def __init__(self, **options: Any) -> None:
         self.options = PaperOptions.of(options)
 

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from dafm_core.catalog import resolve
 from dafm_core.contract.descriptions import DatasetInfo, FuserInfo, ProviderInfo
+from dafm_core.contract.options import Options
 from dafm_core.testing.results import Battery, Check, CheckFailed, CheckResult, NotApplicable
 
 Info: TypeAlias = ProviderInfo | FuserInfo | DatasetInfo
@@ -40,10 +41,23 @@ def check_description(info: Info) -> list[CheckResult]:
     return _battery.run(info)
 
 
+def _options_type(info: Info) -> type[Options] | None:
+    """Return the options whose fields the factory takes as ``**options``, if it says so."""
+    factory = resolve(info.factory, where=info.name)
+    options: type[Options] | None = getattr(factory, "options_type", None)
+    return options
+
+
 def _parameters(info: Info) -> dict[str, inspect.Parameter]:
     """Return the factory's parameters by name, less those that are no options."""
     factory = resolve(info.factory, where=info.name)
     parameters = dict(inspect.signature(factory).parameters)
+    if (options := _options_type(info)) is not None:
+        parameters = {n: p for n, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
+        for option in options.described():
+            parameters[option.name] = inspect.Parameter(
+                option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default
+            )
     if isinstance(info, DatasetInfo):
         for name in _POSITIONS:
             parameters.pop(name, None)
@@ -72,9 +86,9 @@ def _options_are_keywords(info: Info) -> None:
         raise CheckFailed(f"the factory states no keyword {', '.join(unknown)}")
 
 
-@_battery.add("Every keyword of a provider's or dataset's factory is described as an option.")
+@_battery.add("Every keyword of the factory is described as an option.")
 def _keywords_are_described(info: Info) -> None:
-    if isinstance(info, FuserInfo):
+    if isinstance(info, FuserInfo) and _options_type(info) is None:
         raise NotApplicable("a fuser may take what is set from Python alone")
     described = {option.name for option in info.options}
     hidden = [str(p) for name, p in _parameters(info).items() if name not in described]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dafm_core.catalog import PluginCatalog
-from dafm_core.core_plugin import PROVIDERS
+from dafm_core.core_plugin import PROVIDERS, STATIC_FUSERS
 from dafm_core.testing import (
     CheckResult,
     ProviderSample,
@@ -46,11 +46,8 @@ WAIVED = {
 ORDER_DEPENDENT = {"light-paper"}
 """Fusers to which the order of the gallery matters, and which say so."""
 
-PASSES_KEYWORDS_ON = {"debiased", "lambdamart", "light", "light-paper", "logistic"}
-"""Fusers whose options are the fields of an ``Options`` class: no signature to compare with."""
-
-SHARE_A_FACTORY = {"blip4cir-bi", "blip4cir-bi-sum", "clip4cir-sum", "sprc", "sprc-spn"}
-"""Providers whose factory serves another one too, so that its keywords are not their options."""
+RULES = {info.name for info in STATIC_FUSERS} - {"debiased"}
+"""Fusers of a constructor's own keywords, some of which only Python sets."""
 
 
 def settings_of(offer: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
@@ -98,7 +95,7 @@ def test_fusers(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(results) == len(fuser_checks())
 
 
-@pytest.mark.parametrize("name", sorted(CATALOG.providers.keys() - SHARE_A_FACTORY))
+@pytest.mark.parametrize("name", CATALOG.providers)
 def test_descriptions_of_providers(name: str) -> None:
     results = check_description(CATALOG.providers[name])
     assert_passed(results, waived=set())
@@ -110,6 +107,7 @@ def test_descriptions_of_datasets(name: str) -> None:
     assert_passed(check_description(CATALOG.datasets[name]), waived=set())
 
 
-@pytest.mark.parametrize("name", sorted(CATALOG.fusers.keys() - PASSES_KEYWORDS_ON))
+@pytest.mark.parametrize("name", CATALOG.fusers)
 def test_descriptions_of_fusers(name: str) -> None:
-    assert_passed(check_description(CATALOG.fusers[name]), waived={"keywords_are_described"})
+    waived = {"keywords_are_described"} if name in RULES else set()
+    assert_passed(check_description(CATALOG.fusers[name]), waived=waived)

@@ -1,10 +1,11 @@
 """The battery itself: a true description passes, and every check has one that it catches."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
 from dafm_core.contract.descriptions import DatasetInfo, FuserInfo, Option, ProviderInfo
+from dafm_core.contract.options import Options, option
 from dafm_core.testing import check_description, description_checks
 
 
@@ -74,6 +75,27 @@ def test_a_dataset_takes_path_and_split_besides_its_options():
     info = DatasetInfo(name="there", summary="fine", factory=open_dataset, options=(seed,))
     assert failed(info) == set()
     assert failed(replace(info, options=())) == {"keywords_are_described"}
+
+
+def test_options_may_be_the_fields_of_a_class():
+    @dataclass(frozen=True, kw_only=True)
+    class Chosen(Options):
+        n_trees: int = option(3, "boosting rounds")
+        seed: int = option(0, "of every draw")
+
+    class Trees:
+        options_type = Chosen
+
+        def __init__(self, **options):
+            self.options = Chosen.of(options)
+
+    info = FuserInfo(name="trees", summary="fine", factory=Trees, kind="learned")
+    described = Chosen.described()
+    assert failed(replace(info, options=described)) == set()
+    assert failed(replace(info, options=described[:1])) == {"keywords_are_described"}
+    assert failed(replace(info, options=(*described, OPTIONS[1]))) == {"options_are_keywords"}
+    other = (replace(described[0], default=4), described[1])
+    assert failed(replace(info, options=other)) == {"defaults_agree"}
 
 
 def test_a_fuser_may_take_what_only_python_sets():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from dafm_core.wrapping.checkpoints import sha256_of
 from dafm_core.wrapping.encoding import TorchEncoder
@@ -80,16 +80,6 @@ def load(
     )
 
 
-def load_bi(*, combiner: Path, **options: Any) -> TorchEncoder[BiDirectional]:
-    """Load BLIP4CIR+Bi from its three files; as :func:`load` otherwise."""
-    return _load_bi("blip4cir-bi", combiner=combiner, **options)
-
-
-def load_bi_sum(**options: Any) -> TorchEncoder[BiDirectional]:
-    """Load the first stage of BLIP4CIR+Bi, without Combiner; as :func:`load` otherwise."""
-    return _load_bi("blip4cir-bi-sum", combiner=None, **options)
-
-
 def _load_bi(
     where: str,
     *,
@@ -147,4 +137,40 @@ def _load_bi(
         settings=settings,
         fingerprint=fingerprint,
         keep_read=True,  # a vector of 1 KB an image
+    )
+
+
+load_bi = partial(_load_bi, "blip4cir-bi")
+"""Load BLIP4CIR+Bi from its three files; as :func:`load` otherwise."""
+
+
+def load_bi_sum(
+    *,
+    checkpoint: Path,
+    text_encoder: Path,
+    vocabulary: str = "bert-base-uncased",
+    vision_heads: int = 12,
+    text_heads: int = 12,
+    image_size: int = 384,
+    captions: str = "one",
+    device: str | None = None,
+    dtype: str = "float32",
+    batch_size: int = 8,
+    workers: int = 0,
+) -> TorchEncoder[BiDirectional]:
+    """Load the first stage of BLIP4CIR+Bi, without Combiner; as :func:`load` otherwise."""
+    return _load_bi(
+        "blip4cir-bi-sum",
+        checkpoint=checkpoint,
+        text_encoder=text_encoder,
+        combiner=None,
+        vocabulary=vocabulary,
+        vision_heads=vision_heads,
+        text_heads=text_heads,
+        image_size=image_size,
+        captions=captions,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        workers=workers,
     )

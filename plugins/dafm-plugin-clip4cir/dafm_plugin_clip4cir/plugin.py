@@ -13,7 +13,6 @@ CITATION = (
 )
 LICENCE = "plugin Apache-2.0; original code and OpenAI CLIP MIT; weights without stated terms"
 
-_FACTORY = "dafm_plugin_clip4cir.provider:load"
 _CHECKPOINT = Option(
     name="checkpoint",
     kind="path",
@@ -57,7 +56,7 @@ def dafm_similarity_providers() -> list[ProviderInfo]:
         ProviderInfo(
             name="clip4cir",
             summary="CLIP4CIR: fine-tuned CLIP, image and text combined by a learned Combiner",
-            factory=_FACTORY,
+            factory="dafm_plugin_clip4cir.provider:load",
             references="one",
             citation=CITATION,
             licence=LICENCE,
@@ -66,7 +65,7 @@ def dafm_similarity_providers() -> list[ProviderInfo]:
         ProviderInfo(
             name="clip4cir-sum",
             summary="CLIP4CIR, first stage alone: fine-tuned CLIP, sum of image and text",
-            factory=_FACTORY,
+            factory="dafm_plugin_clip4cir.provider:load_sum",
             references="one",
             citation=CITATION,
             licence=LICENCE,

@@ -1,4 +1,4 @@
-"""The factory of both providers: options to checked files, files to a loaded model."""
+"""The factories of both providers: options to checked files, files to a loaded model."""
 
 from __future__ import annotations
 
@@ -79,4 +79,26 @@ def load(
         preprocessing=TargetPad(clip.vision.resolution, deep="saturate"),
         settings=settings,
         fingerprint=fingerprint,
+    )
+
+
+def load_sum(
+    *,
+    checkpoint: Path,
+    vocabulary: str,
+    device: str | None = None,
+    dtype: str = "float32",
+    batch_size: int = 16,
+    workers: int = 0,
+    float16_rounding: bool = False,
+) -> TorchEncoder[Clip4Cir]:
+    """Return the first stage of CLIP4CIR alone; as :func:`load` without a Combiner."""
+    return load(
+        checkpoint=checkpoint,
+        vocabulary=vocabulary,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        workers=workers,
+        float16_rounding=float16_rounding,
     )

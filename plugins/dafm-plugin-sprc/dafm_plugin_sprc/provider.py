@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from dafm_core.wrapping.checkpoints import Weights, sha256_of
 from dafm_core.wrapping.encoding import TorchEncoder
@@ -13,24 +13,6 @@ from dafm_core.wrapping.target_pad import TargetPad
 from dafm_plugin_sprc.layout import open_spn, open_sprc
 from dafm_plugin_sprc.model import Sprc, load_model
 from dafm_plugin_sprc.text import Tokenizer
-
-
-def load_sprc(**options: Any) -> TorchEncoder[Sprc]:
-    """Load SPRC from ``sprc_cirr.pt`` or a sibling; takes the options of ``plugin.py``.
-
-    Raises
-    ------
-    ProviderError
-        If a file is missing, damaged, unsafe, or another model's.
-    OptionError
-        If an option makes no sense.
-    """
-    return _load("sprc", open_sprc, **options)
-
-
-def load_sprc_spn(**options: Any) -> TorchEncoder[Sprc]:
-    """Load SPRC+SPN from its second-stage ``best.pt``; as :func:`load_sprc` otherwise."""
-    return _load("sprc-spn", open_spn, **options)
 
 
 def _load(
@@ -46,6 +28,15 @@ def _load(
     batch_size: int = 8,
     workers: int = 0,
 ) -> TorchEncoder[Sprc]:
+    """Load either model from its one file; the keywords are the options of ``plugin.py``.
+
+    Raises
+    ------
+    ProviderError
+        If a file is missing, damaged, unsafe, or another model's.
+    OptionError
+        If an option makes no sense.
+    """
     settings = Settings.checked(
         where, device=device, dtype=dtype, batch_size=batch_size, workers=workers
     )
@@ -76,3 +67,10 @@ def _load(
         settings=settings,
         fingerprint=fingerprint,
     )
+
+
+load_sprc = partial(_load, "sprc", open_sprc)
+"""Load SPRC from ``sprc_cirr.pt`` or a sibling."""
+
+load_sprc_spn = partial(_load, "sprc-spn", open_spn)
+"""Load SPRC+SPN from its second-stage ``best.pt``."""
