@@ -179,7 +179,7 @@ def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection
         all_queries = store.stack(whole, verify=not verify)
         stack, problems = all_queries.measured(), all_queries.notes()
         audits = audit(stack)
-        tags = by_tag(evaluate_providers(stack), dataset.metrics)
+        tags = by_tag(evaluate_providers(stack, allow_fitted=True), dataset.metrics)
     return Inspection(
         store=str(store.path),
         protocol=store.protocol,

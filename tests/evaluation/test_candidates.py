@@ -58,7 +58,9 @@ def without_candidates(stack):
     return stack.dataset.queries.with_columns(candidates=nothing)
 
 
-@pytest.mark.parametrize("fuser", [MeanFusion(), VotingFusion(), WeightedFusion()], ids=lambda fuser: fuser.name)
+@pytest.mark.parametrize(
+    "fuser", [MeanFusion(), VotingFusion(), WeightedFusion()], ids=lambda fuser: fuser.name
+)
 def test_fusions_see_the_candidates_only(own, fuser):
     by_hand = masked(own)
     one, other = fuser.clone().fit(own), fuser.clone().fit(by_hand)

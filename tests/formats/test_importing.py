@@ -166,7 +166,7 @@ def test_importing_the_same_file_again_changes_nothing(tmp_path, store, scores):
     import_scores(store, "m", path)
     assert contents(store) == before
     save(path, scores + 1)
-    with pytest.raises(StoreError, match="another files"):
+    with pytest.raises(StoreError, match="another sources"):
         import_scores(store, "m", path)
     assert contents(store) == before
     import_scores(store, "m", path, overwrite=True)
