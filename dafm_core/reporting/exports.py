@@ -48,8 +48,11 @@ def csv_text(frame: pl.DataFrame) -> str:
     """Return a frame as CSV that a spreadsheet does not compute.
 
     A text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return gets an
-    apostrophe in front, which spreadsheets take for "this is text". Numbers stay as they are.
+    apostrophe in front, which spreadsheets take for "this is text". Numbers stay as they are; the
+    members of a list are separated by ``|``.
     """
+    lists = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List)]
+    frame = frame.with_columns(pl.col(name).list.join("|") for name in lists)
     texts = [name for name, kind in frame.schema.items() if kind == pl.String]
     quoted = [
         pl.when(pl.col(name).str.contains(_FORMULA))

@@ -9,6 +9,7 @@ import pytest
 
 from dafm_core.cli.main import main
 from dafm_core.scoring.score import score
+from dafm_core.store.manifest import sealed
 from dafm_core.store.store import SimilarityStore
 
 QUERY = {"query_id": "q0", "reference": "a", "text": "brighter", "targets": ["b"]}
@@ -201,20 +202,21 @@ def test_queries_without_targets_cannot_be_compared(folder, capsys):
     assert "target" in err
 
 
-def test_passports_that_disagree_are_named(folder, capsys):
+def test_a_passport_of_another_store_is_named(folder, capsys):
     path = folder / "store" / "two" / "passport.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"gallery_sha256": "0"}))
+    passport = {k: v for k, v in json.loads(path.read_text()).items() if k != "sha256"}
+    path.write_text(json.dumps(sealed(passport | {"gallery_sha256": "0"})))
     code, err = run("compare DIR/store --fusers mean --folds 2", capsys, folder)
     assert code == 2
-    assert "disagree in 'gallery_sha256'" in err
+    assert "two/passport.json: expected the store's gallery_sha256" in err
 
 
 def test_a_store_from_a_newer_format_is_refused(folder, capsys):
     path = folder / "store" / "store.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 3}))
     code, err = run("inspect DIR/store", capsys, folder)
     assert code == 2
-    assert "format 2 is newer" in err
+    assert "format 3 is newer" in err
 
 
 def test_damage_is_found_by_its_checksum(folder, capsys):

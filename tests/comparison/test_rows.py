@@ -59,8 +59,8 @@ def test_a_difference_is_what_its_queries_say(problem, table, against):
             if cell is None:
                 continue
             column = (
-                with_mean(evaluations[row.name])[:, m]
-                - with_mean(evaluations[cell.reference])[:, m]
+                with_mean(evaluations[row.name], METRICS)[:, m]
+                - with_mean(evaluations[cell.reference], METRICS)[:, m]
             )
             assert (cell.wins, cell.ties, cell.losses) == (
                 sum(value > 0 for value in column),
@@ -93,10 +93,10 @@ def test_rounding_of_means_is_no_difference(make_problem):
 def test_intervals_are_those_of_each_metric_of_each_row(problem, table):
     evaluations, _, resampler = problem
     for name, evaluation in evaluations.items():
-        low, high, _ = resampler.summary(with_mean(evaluation))
+        low, high, _ = resampler.summary(with_mean(evaluation, METRICS))
         for m, metric in enumerate((*METRICS, "mean")):
             cell = table[name].metrics[metric]
-            assert cell.value == pytest.approx(with_mean(evaluation)[:, m].mean())
+            assert cell.value == pytest.approx(with_mean(evaluation, METRICS)[:, m].mean())
             assert (cell.low, cell.high) == pytest.approx((low[m], high[m]))
 
 
@@ -108,4 +108,4 @@ def test_json_has_shares_in_percent_and_counts_as_they_are(table):
         assert record[name] == 100 * getattr(cell, name)
     for name in ("reference", "p_value", "p_holm", "wins", "ties", "losses"):
         assert record[name] == getattr(cell, name)
-    assert row.against == (row.vs_best_single, row.vs_best_static)
+    assert row.against == (row.vs_best_single, row.vs_best_static, row.vs_best_learned)
