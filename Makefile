@@ -66,7 +66,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(INSTALLED): $(VENV)/.installed $(addsuffix /pyproject.toml,$(PLUGINS))
-	$(PIP) -e ".[dev]" $(foreach plugin,$(PLUGINS),-e $(plugin)) -e "plugins/dafm-plugin-captions[offline]"
+	$(PIP) -e ".[dev]" $(foreach plugin,$(PLUGINS),-e "$(plugin)$(if $(filter %captions,$(plugin)),[offline])")
 	touch $@
 
 clean:
