@@ -11,8 +11,10 @@ INSTALL := -m pip install --quiet --disable-pip-version-check
 PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/python $(INSTALL)
 
 # Left out of the short runs: what starts many processes, trains at length, or needs a plugin.
-SLOW := benchmarks examples contracts reporting cli
-CORE_TESTS := dafm_core tests $(addprefix --ignore=tests/,$(SLOW)) --ignore=tests/test_scaffold.py
+SLOW := benchmarks cli contracts examples faults reporting test_scaffold.py \
+  comparison/test_incremental.py evaluation/test_tuning.py formats/test_round_trips.py \
+  formats/test_submission.py fusion/light fusion/test_shortlists.py scoring/test_executors.py
+CORE_TESTS := dafm_core tests $(addprefix --ignore=tests/,$(SLOW))
 OLDEST := .venv-oldest
 
 .PHONY: demo test test-fast test-oldest lint types layers tests wheels format clean
@@ -24,7 +26,7 @@ demo: $(VENV)/.installed
 ## What CI runs: style, types, layers, all tests of core, plugins and examples, built packages
 test: lint types layers tests wheels
 
-## Core alone, without the slow folders: under a minute on an idle machine
+## Core alone, without what takes long (SLOW): under a minute on an idle machine
 test-fast: $(INSTALLED)
 	$(BIN)/pytest -q -n 2 $(CORE_TESTS)
 
@@ -66,7 +68,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(INSTALLED): $(VENV)/.installed $(addsuffix /pyproject.toml,$(PLUGINS))
-	$(PIP) -e ".[dev]" $(foreach plugin,$(PLUGINS),-e $(plugin)) -e "plugins/dafm-plugin-captions[offline]"
+	$(PIP) -e ".[dev]" $(foreach plugin,$(PLUGINS),-e "$(plugin)$(if $(filter %captions,$(plugin)),[offline])")
 	touch $@
 
 clean:
