@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dafm_core.catalog import PluginCatalog
+from dafm_core.contract.provider import is_pair
 from dafm_core.core_plugin import PROVIDERS, STATIC_FUSERS
 from dafm_core.testing import (
     CheckResult,
@@ -22,6 +23,7 @@ from dafm_core.testing import (
     check_provider,
     description_checks,
     fuser_checks,
+    pair_checks,
     provider_checks,
 )
 
@@ -84,7 +86,8 @@ def test_providers(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "pictures").mkdir()
     results = check_provider(provider, ProviderSample.draw(tmp_path / "pictures"))
     assert_passed(results, waived=WAIVED.get(name, set()))
-    assert len(results) == len(provider_checks())
+    checks = pair_checks() if is_pair(provider) else provider_checks()
+    assert len(results) == len(checks)
 
 
 @pytest.mark.parametrize("name", CATALOG.fusers)
