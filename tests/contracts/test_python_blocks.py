@@ -13,7 +13,7 @@ from dafm_core.cli.main import main
 from dafm_core.contract.descriptions import Option, ProviderInfo
 from dafm_core.formats.importing import import_scores
 from dafm_core.store.store import SimilarityStore
-from dafm_core.testing import check_fuser
+from dafm_core.testing import ProviderSample, check_fuser, check_provider
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -63,6 +63,7 @@ def test_every_page_with_python_is_run_here():
     assert found == {
         "README.md",
         "docs/how-to/import-a-model.md",
+        "docs/how-to/rerank-a-shortlist.md",
         "docs/how-to/score-on-several-machines.md",
         "docs/how-to/write-a-fuser.md",
         "docs/how-to/write-a-plugin.md",
@@ -144,3 +145,14 @@ def test_write_a_fuser():
         assert not failed
     (described,) = names["dafm_fusers"]()
     assert {option.name for option in described.options} == names["LeadFusion"]().params().keys()
+
+
+def test_rerank_a_shortlist(tmp_path):
+    names = run(ROOT / "docs/how-to/rerank-a-shortlist.md", {})
+
+    class Judge(names["Verifier"]):
+        def judge(self, query, image):
+            return len(set(query.text)) * brightness(image.open())[0]
+
+    results = check_provider(Judge(), ProviderSample.draw(tmp_path))
+    assert not [result for result in results if result.outcome == "failed"]
