@@ -29,6 +29,7 @@ def test_means_equal_a_loop_over_drawn_groups(rng):
 
 def test_chunks_are_drawn_one_after_the_other_and_groups_may_differ_in_size(rng, monkeypatch):
     monkeypatch.setattr(statistics, "CHUNK", 3)
+    monkeypatch.setattr(statistics, "FEW_GROUPS", 0)  # percentiles, as with many groups
     groups, values = np.repeat(np.arange(4), [1, 2, 5, 3]), rng.normal(size=(11, 2))
     draws = np.random.default_rng(8)
     picked = np.concatenate([draws.integers(0, 4, (n, 4)) for n in (3, 3, 1)])
