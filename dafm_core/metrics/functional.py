@@ -3,6 +3,9 @@
 Each function returns one float64 per query, in [0, 1]; whoever calls averages. A constant scorer
 gets what chance gets, whatever the order of the file.
 
+Where some candidates have no score, a metric of a query is *decided* if every order that the known
+scores allow gives the same value; the functions ``undecided_...`` say where it is not.
+
 Examples
 --------
 Three queries over three candidates: the target alone on top, the target level with one other, and
@@ -20,8 +23,6 @@ two targets level with a third candidate.
 [1.0, 0.75, 0.833]
 >>> average_precision(ranks, k=3).round(3).tolist()  # places 1 2, 1 3 and 2 3: (1 + 5/6 + 7/12) / 3
 [1.0, 0.75, 0.806]
-Where some candidates have no score, a metric of a query is *decided* if every order that the known
-scores allow gives the same value; the functions ``undecided_...`` say where it is not.
 
 References
 ----------
