@@ -36,7 +36,7 @@ def split_store(
     DatasetError
         If a query is unknown or given twice.
     StoreError
-        If there is something at ``path``, or no provider to copy.
+        If another store is at ``path``, or there is no provider to copy.
     """
     dataset = store.dataset.take(query_ids)
     _check_goal(path, store)
@@ -67,7 +67,7 @@ def merge_stores(
     DatasetError
         If a query is in two parts.
     StoreError
-        If there is something at ``path``, or no provider to copy.
+        If another store is at ``path``, or there is no provider to copy.
     """
     if not parts:
         raise AlignmentError("merge: expected at least one store, got none.")
@@ -110,13 +110,19 @@ def merge_stores(
 
 
 def _check_goal(path: str | Path, source: SimilarityStore) -> None:
-    """Raise StoreError where a store is there already, or nothing would come into the new one."""
+    """Raise StoreError where nothing would come into the new store, or others' scores are in it.
+
+    What an interrupted copy has left is no obstacle: the same command finishes it.
+    """
     if not source.providers:
         raise StoreError(f"{source.path}: nothing is scored yet. Run dafm score first.")
     if (Path(path) / "store.json").exists():
-        raise StoreError(
-            f"{path}: expected a new folder, got a store. Choose another, or remove it."
-        )
+        others = set(SimilarityStore.open(path).providers) - set(source.providers)
+        if others:
+            raise StoreError(
+                f"{path}: expected a new folder, got a store with {', '.join(sorted(others))}. "
+                "Choose another, or remove it."
+            )
 
 
 def _copy(

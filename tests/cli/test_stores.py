@@ -57,7 +57,7 @@ def test_a_goal_that_is_a_store_and_unknown_queries_are_refused(store, tmp_path,
     argv = ["split", str(store.path), "--queries", queries, "--out"]
     before = contents(store.path)
     assert main([*argv, str(store.path)]) == 2
-    assert "expected a new folder, got a store" in capsys.readouterr().err
+    assert "Use another store" in capsys.readouterr().err
     assert contents(store.path) == before
     write_ids(tmp_path / "some.txt", ["q99"])
     assert main([*argv, str(tmp_path / "new")]) == 2
