@@ -53,9 +53,11 @@ def run(args: argparse.Namespace) -> None:
     fit, held_out = stack.split(test_size=0.5, seed=0)
     with progress_bars() as progress:
         fusers = {}
-        for done, info in enumerate(FUSERS, start=1):
+        # the 224 steps of the paper's network take minutes
+        quick = [info for info in FUSERS if info.name != "light-paper"]
+        for done, info in enumerate(quick, start=1):
             fusers[info.name] = catalog.load_fuser(info.name).fit(fit)
-            progress("fit", done, len(FUSERS))
+            progress("fit", done, len(quick))
         comparison = compare(held_out, fusers, progress=progress)
         rule = catalog.load_fuser("weighted")
         subsets = incremental(held_out, rule, name="weighted", design=Train(fit), progress=progress)
