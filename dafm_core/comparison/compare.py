@@ -21,7 +21,7 @@ from dafm_core.comparison.rows import MEAN, Row, RowKind, summarise
 from dafm_core.comparison.verdict import Verdict, verdict
 from dafm_core.errors import OptionError
 from dafm_core.evaluation.crossfit import fit_and_evaluate, tune_and_evaluate
-from dafm_core.evaluation.design import AsGiven, Design, Folds, Part, leakage
+from dafm_core.evaluation.design import AsGiven, Design, Part, leakage
 from dafm_core.evaluation.evaluate import (
     Evaluation,
     by_tag,
@@ -211,8 +211,7 @@ def compare(
     kinds |= {name: fuser.kind for name, fuser in fusers.items()}
     order = sorted(kinds, key=lambda name: ("single", "static", "learned").index(kinds[name]))
     evaluations = {name: replace((singles | fused)[name], name=name) for name in order}
-    dataset = stack.dataset
-    groups = design.groups(dataset) if isinstance(design, Folds) else dataset.groups
+    groups = design.groups(stack.dataset)
     resampler = Resampler(groups, n_resamples=n_resamples, seed=seed)
     audits = audit(stack, metrics=metrics, leakage=leakage(parts))
     if trials:

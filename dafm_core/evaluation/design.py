@@ -38,6 +38,10 @@ class Design(Protocol):
         """The design with everything that decides it, for the count of trials."""
         ...
 
+    def groups(self, dataset: Dataset) -> NDArray[Any]:
+        """Return a group per query: what is resampled as a whole, (n_queries,)."""
+        ...
+
     def parts(self, stack: SimilarityStack) -> list[Part]:
         """Return the parts of a stack."""
         ...
@@ -111,6 +115,10 @@ class Train:
         """Words and a hash of the training queries, in any order."""
         return f"{self.words}, {hash_strings(sorted(self.stack.query_ids))[:12]}"
 
+    def groups(self, dataset: Dataset) -> NDArray[Any]:
+        """Return the dataset's groups."""
+        return dataset.groups
+
     def parts(self, stack: SimilarityStack) -> list[Part]:
         """Return the one part."""
         return [Part(self.stack, stack)]
@@ -129,6 +137,10 @@ class AsGiven:
     def key(self) -> str:
         """The words."""
         return self.words
+
+    def groups(self, dataset: Dataset) -> NDArray[Any]:
+        """Return the dataset's groups."""
+        return dataset.groups
 
     def parts(self, stack: SimilarityStack) -> list[Part]:
         """Return the one part, with nothing to fit on."""
