@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.ground.files import read_ids
     from dafm_core.reporting.terminal import say
     from dafm_core.store.editing import merge_stores, split_store
-    from dafm_core.store.format1 import upgrade
     from dafm_core.store.store import SimilarityStore
+    from dafm_core.store.upgrade import upgrade
 
     if args.command == "upgrade":
         names = upgrade(args.store)

@@ -17,9 +17,9 @@ from dafm_core.ground.files import write_json
 from dafm_core.ground.ids import hash_strings
 from dafm_core.scoring.feature_cache import cached_features
 from dafm_core.store.editing import merge_stores, split_store
-from dafm_core.store.format1 import upgrade
 from dafm_core.store.shortlist import Shortlist
 from dafm_core.store.store import SimilarityStore
+from dafm_core.store.upgrade import upgrade
 from tests.faults.conftest import content
 from tests.faults.killing import files_below, states
 

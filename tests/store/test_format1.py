@@ -13,9 +13,10 @@ from dafm_core.comparison.inspection import inspect_store
 from dafm_core.errors import StoreError
 from dafm_core.ground import files as ground_files
 from dafm_core.ground.ids import hash_strings
-from dafm_core.store import format1
+from dafm_core.store import upgrade as upgrading
 from dafm_core.store.editing import split_store
 from dafm_core.store.store import SimilarityStore
+from dafm_core.store.upgrade import upgrade
 
 ROWS = [
     {"query_id": "q0", "reference": "a", "text": "red", "group": "s", "targets": ["b"]},
@@ -104,7 +105,7 @@ def test_changed_ids_are_refused(old):
     with pytest.raises(StoreError, match="ids do not match"):
         SimilarityStore.open(old).stack()
     with pytest.raises(StoreError, match="ids do not match"):
-        format1.upgrade(old)
+        upgrade(old)
 
 
 def test_upgraded_it_has_the_same_scores_and_is_sealed(old, capsys):
@@ -128,7 +129,7 @@ def test_upgraded_it_has_the_same_scores_and_is_sealed(old, capsys):
 
 def test_killed_between_any_two_writes_and_repeated_it_is_the_same_bytes(old, monkeypatch):
     whole = shutil.copytree(old, old.with_name("whole"))
-    format1.upgrade(whole)
+    upgrade(whole)
     expected = contents(whole)
     real, n_writes = ground_files.replacing, 4  # two passports, queries, store.json
     for allowed in range(n_writes):
@@ -142,21 +143,21 @@ def test_killed_between_any_two_writes_and_repeated_it_is_the_same_bytes(old, mo
 
         with monkeypatch.context() as patch:
             patch.setattr(ground_files, "replacing", replacing)
-            patch.setattr(format1, "replacing", replacing)
+            patch.setattr(upgrading, "replacing", replacing)
             with pytest.raises(KeyboardInterrupt):
-                format1.upgrade(killed)
+                upgrade(killed)
         assert contents(killed) != expected
         if allowed:
             with pytest.raises(StoreError, match=r"interrupted\. Repeat dafm upgrade"):
                 SimilarityStore.open(killed).stack()
-        format1.upgrade(killed)
+        upgrade(killed)
         assert contents(killed) == expected
 
 
 def test_circo_becomes_the_protocol_it_always_was(tmp_path):
     path = write_format1(tmp_path / "circo", protocol="circo-val")
     assert SimilarityStore.open(path).protocol == "circo-val-exclude"
-    format1.upgrade(path)
+    upgrade(path)
     store = SimilarityStore.open(path)
     assert store.protocol == store.passport("one")["protocol"] == "circo-val-exclude"
 
