@@ -11,7 +11,7 @@ from dafm_core.cli.arguments import read_settings
 from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
-    from dafm_core.formats.importing import Imported
+    from dafm_core.formats.storing import Imported
     from dafm_core.store.store import SimilarityStore
 
 EXAMPLES = {

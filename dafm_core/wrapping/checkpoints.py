@@ -18,7 +18,6 @@ A loader usually reads ::
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import warnings
 import zipfile
@@ -38,12 +37,6 @@ logger = logging.getLogger(__name__)
 
 _OTHER_FILE = "Is this the right file?"
 _OTHER_MODEL = "Is this the checkpoint of another model?"
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_checkpoint(path: Path, where: str) -> Any:

@@ -15,9 +15,9 @@ from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.errors import SimilarityError, StoreError
 from dafm_core.formats.importing import import_scores
 from dafm_core.formats.runs import write_run
+from dafm_core.ground.files import sha256_of
 from dafm_core.store.manifest import sealed
 from dafm_core.store.store import SimilarityStore
-from dafm_core.wrapping.checkpoints import sha256_of
 
 IDS = st.lists(st.text(min_size=1, max_size=5), min_size=2, max_size=6, unique=True)
 WORDS = st.lists(st.text("aé0./_-", min_size=1, max_size=5), min_size=2, max_size=6, unique=True)

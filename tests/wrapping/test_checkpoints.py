@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from dafm_core.errors import ProviderError
-from dafm_core.wrapping.checkpoints import Weights, assign, read_checkpoint, sha256_of, unsafe_names
+from dafm_core.ground.files import sha256_of
+from dafm_core.wrapping.checkpoints import Weights, assign, read_checkpoint, unsafe_names
 
 WHERE = "toy: checkpoint"
 

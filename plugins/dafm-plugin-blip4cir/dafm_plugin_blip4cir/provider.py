@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from dafm_core.wrapping.checkpoints import sha256_of
+from dafm_core.ground.files import sha256_of
 from dafm_core.wrapping.encoding import TorchEncoder
 from dafm_core.wrapping.inference import Settings
 from dafm_core.wrapping.target_pad import TargetPad

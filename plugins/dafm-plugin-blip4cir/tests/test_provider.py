@@ -13,8 +13,8 @@ from PIL import Image
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.contract.provider import is_encoding
+from dafm_core.ground.files import sha256_of
 from dafm_core.testing import queries_of
-from dafm_core.wrapping.checkpoints import sha256_of
 
 
 @pytest.fixture(params=["grounded", "bi", "sum"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dafm_core.wrapping.checkpoints import sha256_of
+from dafm_core.ground.files import sha256_of
 from dafm_core.wrapping.clip.tokenizer import ClipTokenizer
 from dafm_core.wrapping.encoding import TorchEncoder
 from dafm_core.wrapping.inference import Settings

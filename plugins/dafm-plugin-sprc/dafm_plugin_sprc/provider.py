@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from dafm_core.wrapping.checkpoints import Weights, sha256_of
+from dafm_core.ground.files import sha256_of
+from dafm_core.wrapping.checkpoints import Weights
 from dafm_core.wrapping.encoding import TorchEncoder
 from dafm_core.wrapping.inference import Settings
 from dafm_core.wrapping.target_pad import TargetPad

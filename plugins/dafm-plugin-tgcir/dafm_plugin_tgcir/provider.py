@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dafm_core.errors import OptionError, closest
-from dafm_core.wrapping.checkpoints import sha256_of
+from dafm_core.ground.files import sha256_of
 from dafm_core.wrapping.clip.tokenizer import ClipTokenizer
 from dafm_core.wrapping.encoding import TorchEncoder
 from dafm_core.wrapping.inference import Settings
