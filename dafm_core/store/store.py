@@ -63,8 +63,8 @@ DENSE_FILES = (
     "cost.json",
 )
 """What shortlists of the same name replace."""
-AGREED_FIELDS = ("protocol", "queries_sha256", "gallery_sha256", "dataset_options", "direction")
-"""Passport fields in which all providers of a stack must agree."""
+SHARED_FIELDS = ("protocol", "queries_sha256", "gallery_sha256", "dataset_options", "direction")
+"""Passport fields in which every provider must agree with the store."""
 PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 SCORE_DTYPES = ("float32", "float16")
 REQUIRED = {
@@ -238,10 +238,11 @@ class SimilarityStore:
                 f"{path}: is of format 2, the store of format 1: an upgrade was interrupted. "
                 f"Repeat dafm upgrade {self.path}."
             )
-        for field in ("protocol", "queries_sha256", "gallery_sha256", "dataset_options"):
-            if passport.get(field) != self._facts[field]:
+        for field in SHARED_FIELDS:
+            expected = self._facts.get(field, "similarity")  # the direction of every store
+            if passport.get(field) != expected:
                 raise StoreError(
-                    f"{path}: expected the store's {field} {self._facts[field]!r}, got "
+                    f"{path}: expected the store's {field} {expected!r}, got "
                     f"{passport.get(field)!r}: the folder comes from another store. Score it again."
                 )
         return passport
@@ -320,22 +321,15 @@ class SimilarityStore:
         Raises
         ------
         AlignmentError
-            If there are none, or two passports disagree; says in which field, and whose.
+            If there are none.
         StoreError
-            For an unknown name (with the closest match) or a damaged file.
+            For an unknown name (with the closest match), a damaged file, or a passport of another
+            store.
         """
         names = sorted(self.providers if names is None else names)
         if not names:
             raise AlignmentError(f"{self.path}: nothing is scored yet. Run dafm score first.")
         passports = {name: self.passport(name) for name in names}
-        for field_name in AGREED_FIELDS:
-            values = {name: passports[name].get(field_name) for name in names}
-            odd = [name for name in names if values[name] != values[names[0]]]
-            if odd:
-                raise AlignmentError(
-                    f"{self.path}: passports disagree in {field_name!r}: {names[0]} has "
-                    f"{values[names[0]]!r}, {odd[0]} has {values[odd[0]]!r}. Score one again."
-                )
         if verify:
             for name in names:
                 self.check(name)
