@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import AlignmentError, OptionError, closest
-from dafm_core.fusion.base import Fuser, refuse_fitted
+from dafm_core.fusion.base import Fuser
+from dafm_core.fusion.record import refuse_fitted
 from dafm_core.ground.ids import Ids
 from dafm_core.metrics.spec import each_once, measure, parse_metrics
 from dafm_core.metrics.truth import Truth, require_truth

@@ -22,7 +22,7 @@ from dafm_core.evaluation.evaluate import Evaluation
 from dafm_core.formats.fitted import read_fitted
 from dafm_core.formats.json_lists import SubmissionLists, read_submission
 from dafm_core.formats.lists import ListedScores
-from dafm_core.fusion.base import refuse_fitted
+from dafm_core.fusion.record import refuse_fitted
 from dafm_core.metrics.spec import Metric, parse_metric, parse_metrics
 from dafm_core.metrics.truth import Truth, require_truth
 

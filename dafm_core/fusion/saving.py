@@ -18,7 +18,8 @@ from safetensors.numpy import load_file, save_file
 from dafm_core.catalog import PluginCatalog, resolve
 from dafm_core.contract.descriptions import FuserInfo
 from dafm_core.errors import FuserError, closest
-from dafm_core.fusion.base import FitRecord, Fuser
+from dafm_core.fusion.base import Fuser
+from dafm_core.fusion.record import FitRecord
 from dafm_core.ground.files import replacing, sha256_of, write_json
 
 FORMAT_VERSION: Final = 2

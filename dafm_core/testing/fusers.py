@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import AlignmentError, FuserError
-from dafm_core.fusion.base import FitRecord, Fuser
+from dafm_core.fusion.base import Fuser
+from dafm_core.fusion.record import FitRecord
 from dafm_core.store.stack import SimilarityStack
 from dafm_core.testing.results import Battery, Check, CheckFailed, CheckResult, NotApplicable
 from dafm_core.testing.samples import FuserSubject

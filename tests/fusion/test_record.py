@@ -8,7 +8,8 @@ import pytest
 
 from dafm_core.core_plugin import STATIC_FUSERS
 from dafm_core.errors import AlignmentError, FuserError, LeakageError, OptionError
-from dafm_core.fusion.base import FitRecord, Fuser
+from dafm_core.fusion.base import Fuser
+from dafm_core.fusion.record import FitRecord
 from dafm_core.fusion.saving import load_fuser, save_fuser
 from dafm_core.fusion.static import MeanFusion, VotingFusion, WeightedFusion
 
