@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dafm_core.evaluation.evaluate import Evaluation, shared_metrics
 from dafm_core.ground.statistics import Resampler, detectable, holm
+from dafm_core.metrics.spec import Head
 
 RowKind: TypeAlias = Literal["single", "static", "learned", "oracle"]
 
@@ -86,6 +87,8 @@ class Row:
     """Of learned fusers, to the best other one; adjusted over the learned fusers (Holm)."""
     complexity: int = 2
     """How much a learned fuser is, see ``Fuser.complexity``."""
+    heads: tuple[Head, ...] = ("gallery",)
+    """Scores that were measured: with two, the subset's metrics are of a score of their own."""
 
     @property
     def against(self) -> tuple[Mapping[str, Difference], ...]:
@@ -103,7 +106,12 @@ class Row:
             "vs_best_static": self.vs_best_static,
             "vs_best_learned": self.vs_best_learned,
         }
-        facts = {"name": self.name, "kind": self.kind, "undecided": dict(self.undecided)}
+        facts = {
+            "name": self.name,
+            "kind": self.kind,
+            "undecided": dict(self.undecided),
+            "heads": list(self.heads),
+        }
         return facts | {
             table: {
                 metric: None if math.isnan(cell.value) else _percent(asdict(cell))
@@ -159,6 +167,7 @@ def summarise(
             {metric: share for metric, share in evaluations[name].undecided.items() if share},
             among.get(name, {}),
             (complexity or {}).get(name, 2),
+            evaluations[name].heads,
         )
         for r, name in enumerate(names)
     )

@@ -121,12 +121,15 @@ def families_table(comparisons: Sequence[Comparison]) -> Table:
 
 
 def describe(comparison: Comparison) -> str:
-    """Return protocol, counts and design of a comparison, and what its mean is, in one line."""
+    """Return protocol, counts and design of a comparison, what its mean is, and which score of
+    a row with two each metric is of, in one line.
+    """
     once = each_once(comparison.metrics)
     return (
         f"{comparison.protocol}: {comparison.n_queries} queries in {comparison.n_groups} groups; "
         f"{comparison.design}. Mean: that of {', '.join(map(metric_label, once))}; oracle: per "
         "query the one single model with the highest mean"
+        + "".join(f". {line}" for line in comparison.heads)
     )
 
 

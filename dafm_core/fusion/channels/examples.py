@@ -72,6 +72,32 @@ class Examples:
         channels = self.channels[:, self.layout.of_families(families)]
         return replace(self, layout=layout, channels=channels)
 
+    def within_subsets(self) -> Examples:
+        """Return the examples with their target's rivals in the subset as the only candidates.
+
+        What learns to rank a gallery learns to rank subsets from them. Examples without a rival
+        are left out.
+        """
+        rows = np.flatnonzero(self.in_subset.sum(axis=1) > 1)
+        member = self.in_subset[rows]
+        width = int(member.sum(axis=1).max(initial=1))
+        columns = np.argsort(~member, axis=1, kind="stable")[:, :width]  # members, in their order
+        member = np.take_along_axis(member, columns, axis=1)
+        known = None
+        if self.known is not None:
+            known = np.take_along_axis(self.known[rows], columns[:, None], axis=2)
+        return Examples(
+            layout=self.layout,
+            channels=np.take_along_axis(self.channels[rows], columns[:, None], axis=2),
+            context=self.context[rows],
+            target=(columns == self.target[rows, None]).argmax(axis=1),
+            log_weight=np.where(member, 0, -np.inf).astype(np.float32),
+            in_subset=member,
+            weight=self.weight[rows],
+            groups=self.groups[rows],
+            known=known,
+        )
+
     def known_to(self, providers: NDArray[np.bool_]) -> Examples:
         """Return the examples with only the candidates that all these providers have a score of.
 

@@ -111,7 +111,11 @@ class TileView:
         return self.rows if self.reader.bank is None else zscore_rows(self.columns)
 
     def channels(self) -> NDArray[np.float32]:
-        """Return the channels, (B, n_channels, N), 0 where excluded or not known."""
+        """Return the channels, (B, n_channels, N), 0 where excluded or not known; made once."""
+        return self._channels
+
+    @cached_property
+    def _channels(self) -> NDArray[np.float32]:
         layout, (n_rows, _, n_gallery) = self.reader.layout, self.tile.shape
         shape = (n_rows, len(layout.families), len(layout.providers), n_gallery)
         out, kept = np.zeros(shape, np.float32), np.isfinite(self.tile)
@@ -127,6 +131,10 @@ class TileView:
         Best score, its lead over the second and the tenth, the tenth's over the hundredth, and
         the entropy of the row: classic predictors of how far a ranking can be trusted.
         """
+        return self._context
+
+    @cached_property
+    def _context(self) -> NDArray[np.float32]:
         kept, last = np.isfinite(self.rows), self.tile.shape[2] - 1
         lowest = self.rows.min(axis=2, keepdims=True, where=kept, initial=0.0)
         rows = np.where(kept, self.rows, lowest)  # an excluded candidate is no evidence
