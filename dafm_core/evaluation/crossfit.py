@@ -10,6 +10,7 @@ import numpy as np
 from dafm_core.evaluation.design import Part
 from dafm_core.evaluation.evaluate import Evaluation, combine, evaluate
 from dafm_core.fusion.base import Fuser, Progress
+from dafm_core.fusion.channels.bank import without_groups
 from dafm_core.fusion.static.tuning import TunedRule, measure_settings, tuning_metrics
 from dafm_core.metrics.spec import parse_metrics
 from dafm_core.store.stack import SimilarityStack
@@ -39,7 +40,7 @@ def fit_and_evaluate(
     orders : sequence of sequences of str or None
         Orders of the gallery to evaluate in; None is the order it has.
     bank : SimilarityStack, optional
-        Unlabelled queries for the query bank.
+        Unlabelled queries for the query bank; those of groups that are held out are left out.
     name : str, optional
         Of the evaluations, and what ``progress`` is told; the fuser's class by default.
 
@@ -53,7 +54,8 @@ def fit_and_evaluate(
     for done, (train, test) in enumerate(parts):
         if progress:
             progress(name, done, len(parts))
-        fitted = fuser if train is None else fuser.clone().fit(train, bank=bank)
+        allowed = None if bank is None else without_groups(bank, test)
+        fitted = fuser if train is None else fuser.clone().fit(train, bank=allowed)
         for i, order in enumerate(orders):
             ordered = test if order is None else test.take_gallery(order)
             evaluations[i].append(evaluate(fitted, ordered, metrics=metrics))

@@ -21,6 +21,7 @@ from dafm_core.fusion.channels.families import BANK_FAMILIES
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.view import ChannelReader
 from dafm_core.ground.ragged import Ragged
+from dafm_core.metrics.spec import Head
 from dafm_core.store.stack import SimilarityStack
 
 N_BANK_FOLDS: Final = 5
@@ -47,6 +48,8 @@ class Examples:
     groups : ndarray of shape (E,)
     known : ndarray of shape (E, K, W), bool, or None
         Which providers have a score of which candidate; None where all have.
+    head : {"gallery", "subset"}
+        What the candidates are all, or a sample, of.
     """
 
     layout: Layout
@@ -58,6 +61,7 @@ class Examples:
     weight: NDArray[np.float32]
     groups: NDArray[Any]
     known: NDArray[np.bool_] | None = None
+    head: Head = "gallery"
 
     def __len__(self) -> int:
         return len(self.target)
@@ -96,6 +100,7 @@ class Examples:
             weight=self.weight[rows],
             groups=self.groups[rows],
             known=known,
+            head="subset",
         )
 
     def known_to(self, providers: NDArray[np.bool_]) -> Examples:
@@ -129,11 +134,11 @@ class Examples:
         return {
             name: values
             for name, values in vars(self).items()
-            if name != "layout" and values is not None
+            if name not in ("layout", "head") and values is not None
         }
 
     def _with(self, arrays: dict[str, NDArray[Any]]) -> Examples:
-        return Examples(layout=self.layout, **arrays)
+        return Examples(layout=self.layout, head=self.head, **arrays)
 
 
 def make_examples(
@@ -144,7 +149,7 @@ def make_examples(
     n_uniform: int,
     seed: int,
     n_bank_folds: int = N_BANK_FOLDS,
-    bank: QueryBank | None = None,
+    bank: SimilarityStack | None = None,
     in_file_order: bool = False,
 ) -> Examples:
     """Return examples of every target in the gallery, their banks cross-fitted.
@@ -161,8 +166,9 @@ def make_examples(
         At least so many more, drawn uniformly; the gallery's size, or more, takes all candidates.
     n_bank_folds : int, default=5
         One puts each query into its own bank.
-    bank : QueryBank, optional
-        Of other queries, for all examples; by default one of the stack's for each fold.
+    bank : SimilarityStack, optional
+        What the banks are made of; by default the training queries. Each example's is made without
+        the groups of its fold.
     in_file_order : bool
         Where all candidates are taken, whether they stand as in the gallery, for a network that
         looks at its order; by default in the order of their ids, so that no sum depends on it.
@@ -195,16 +201,16 @@ def make_examples(
 def _banks(
     stack: SimilarityStack,
     families: tuple[str, ...],
-    bank: QueryBank | None,
+    bank: SimilarityStack | None,
     *,
     n_folds: int,
     seed: int,
 ) -> Iterator[tuple[NDArray[np.int64], QueryBank | None]]:
     """Yield rows of training queries, and the bank that they are seen with."""
-    if bank is not None or BANK_FAMILIES.isdisjoint(families):
-        yield np.arange(stack.n_queries), bank
+    if BANK_FAMILIES.isdisjoint(families):
+        yield np.arange(stack.n_queries), None
     else:
-        yield from crossfitted_banks(stack, n_folds=n_folds, seed=seed)
+        yield from crossfitted_banks(stack, bank, n_folds=n_folds, seed=seed)
 
 
 @dataclass(frozen=True, eq=False)

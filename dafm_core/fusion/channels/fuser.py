@@ -163,7 +163,7 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
             n_hard=self.options.n_hard,
             n_uniform=self.options.n_others(stack.n_gallery),
             seed=self.options.seed,
-            bank=self.bank_ if bank is not None else None,
+            bank=bank,
         )
         by_head: dict[Head, Examples] = {"gallery": examples}
         if self.learns_heads and len(subsets := examples.within_subsets()):

@@ -1,0 +1,41 @@
+"""What a channel family is worth whoever's scores it is made of: one weight, the same for all.
+
+Alone these weights are the label-free fusion (``debiased.py``); with a few labels they are what
+LightFusion starts from. Where they come from, and what they reach on data that had no part in
+choosing them, stands in docs/explanation/few-labels.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.fusion.channels.families import NEIGHBOUR_FAMILIES, SHARED
+from dafm_core.fusion.channels.layout import Layout
+from dafm_core.metrics.spec import Head
+
+
+def of_head(weights: Mapping[str, float], head: Head) -> dict[str, float]:
+    """Return the weights by family that rank one thing.
+
+    Among the few members of a subset a candidate's neighbours say nothing: they are look-alikes of
+    all of them. So that family ranks galleries only, unless there is no other.
+    """
+    if head == "gallery":
+        return dict(weights)
+    kept = {name: 0.0 if name in NEIGHBOUR_FAMILIES else w for name, w in weights.items()}
+    return kept if any(kept.values()) else dict(weights)
+
+
+def shared_weights(layout: Layout, head: Head) -> NDArray[np.float64]:
+    """Return the shared weights as weights of channels, (C,): a mean over the providers.
+
+    The mean of the evidence, where a layout has none of the families that have a weight.
+    """
+    by_family = of_head(SHARED, head)
+    weights = [by_family.get(name, 0.0) for name in layout.families]
+    if not any(weights):
+        return layout.plain_mean()
+    return np.repeat(weights, len(layout.providers)) / len(layout.providers)
