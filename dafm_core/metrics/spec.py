@@ -169,7 +169,7 @@ def heads_words(name: str, heads: Sequence[Head], metrics: Sequence[str]) -> str
     by_heads: dict[tuple[Head, ...], list[str]] = {}
     for metric in map(parse_metric, metrics):
         by_heads.setdefault(metric.heads, []).append(metric_label(metric.name))
-    who = {(head,): f"the {head} head gives" for head in heads}
+    who: dict[tuple[Head, ...], str] = {(head,): f"the {head} head gives" for head in heads}
     parts = [f"{who.get(k, 'both give')} {', '.join(shown)}" for k, shown in by_heads.items()]
     return f"{name}: {'; '.join(parts)}"
 
