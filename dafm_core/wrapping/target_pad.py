@@ -36,7 +36,8 @@ MAX_PIXELS = 2**28
 MAX_WHOLE = 2**25
 """Largest resized picture of which the square is cut; of a longer strip only it is computed."""
 
-_DEEP_MODES = ("I", "F")  # and I;16 in its byte orders
+DEEP_MODES = ("I", "F")
+"""Starts of the modes with more than 8 bits a channel: I;16 in its byte orders too."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class TargetPad:
             For 16-bit and floating-point images where they are refused, and for strips so long
             that padding them would fill the memory.
         """
-        if self.deep == "refuse" and image.mode.startswith(_DEEP_MODES):
+        if self.deep == "refuse" and image.mode.startswith(DEEP_MODES):
             raise ImageError(
                 f"{_name(image)}: expected 8 bits a channel, got mode {image.mode!r}. "
                 "Save it as an 8-bit image."
