@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.contract.items import ImageRef
-from dafm_core.errors import ImageError
-from dafm_core.wrapping.target_pad import DEEP_MODES, as_rgb
+from dafm_core.wrapping.target_pad import as_rgb, refuse_deep
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,11 +29,7 @@ def open_rgb(image: ImageRef) -> Image:
         If it cannot be opened, or has more than 8 bits a channel, which no conversion scales.
     """
     opened = image.open()
-    if opened.mode.startswith(DEEP_MODES):
-        raise ImageError(
-            f"image {image.id!r}: expected 8 bits a channel, got mode {opened.mode!r} "
-            f"({image.path}). Save it as an 8-bit image."
-        )
+    refuse_deep(opened)
     return as_rgb(opened)
 
 

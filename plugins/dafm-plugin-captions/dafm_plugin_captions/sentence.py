@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import Features, Similarity
 from dafm_core.errors import OptionError, ProviderError
-from dafm_core.wrapping.captions import CaptionFile
+from dafm_core.wrapping.caption_file import CaptionFile
 from dafm_core.wrapping.references import ReferenceMeans, unit_rows
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.errors import OptionError, ProviderError
-from dafm_core.wrapping.captions import CaptionFile
+from dafm_core.wrapping.caption_file import CaptionFile
 from dafm_core.wrapping.composing import Compose
 from dafm_core.wrapping.decoding import open_rgb
 from dafm_core.wrapping.inference import Settings

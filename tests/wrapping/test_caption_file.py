@@ -5,7 +5,7 @@ import pytest
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.errors import DatasetError, OptionError
-from dafm_core.wrapping.captions import FOREIGN_FROM, CaptionFile
+from dafm_core.wrapping.caption_file import FOREIGN_FROM, CaptionFile
 
 
 @pytest.fixture
