@@ -71,7 +71,7 @@ def load(
     ICCV 2021.
     """
     choose(split, SPLITS, where="cirr: split")
-    folder = annotations(Path(path))
+    folder = annotation_folder(Path(path))
     dataset = _read_split(folder, split, images)
     if bank is None:
         return dataset
@@ -80,7 +80,7 @@ def load(
     return as_bank(queries_of, dataset, protocol=f"cirr-{split}-bank-{bank}")
 
 
-def annotations(path: Path) -> Path:
+def annotation_folder(path: Path) -> Path:
     """Return the folder of the published files, ``path`` itself or ``cirr/`` in it."""
     for folder in (path, path / "cirr"):
         if (folder / "captions").is_dir():

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dafm_core.datasets.base import Dataset, query_frame
-from dafm_core.datasets.cirr import annotations, image_paths
+from dafm_core.datasets.cirr import annotation_folder, image_paths
 from dafm_core.datasets.fashioniq import CATEGORIES
 from dafm_core.datasets.reading import (
     checked,
@@ -66,7 +66,7 @@ def load_cirr(
     DatasetError
         If a file is missing or malformed; the message names file, query and field.
     """
-    folder = annotations(Path(path))
+    folder = annotation_folder(Path(path))
     _refuse(split, folder)
     captions = folder / "captions" / "cap.rc2.val.json"
     merged: dict[tuple[str, str], dict[str, Any]] = {}

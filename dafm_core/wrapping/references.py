@@ -80,5 +80,6 @@ class ReferenceMeans:
 def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return rows of length 1; rows of zeros stay zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: NDArray[np.float32] = vectors / np.where(lengths == 0, 1, lengths)
+    lengths[lengths == 0] = 1
+    scaled: NDArray[np.float32] = vectors / lengths
     return scaled

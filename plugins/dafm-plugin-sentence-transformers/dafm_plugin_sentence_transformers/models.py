@@ -180,8 +180,9 @@ def _hash(folder: Path) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the library's own bars of progress off the terminal."""
-    from transformers.utils import logging
+    from transformers.utils import logging as library
 
+    logging: Any = library  # its functions state no types
     was_enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

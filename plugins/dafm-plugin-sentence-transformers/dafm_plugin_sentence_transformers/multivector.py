@@ -77,7 +77,7 @@ class MultiVector:
         features = np.zeros((len(queries), longest, self._n_dims), np.float32)
         for row, vectors in zip(features, found, strict=True):
             if self.model.similarity_fn_name == "meanmaxsim":
-                vectors = vectors / max(1, len(vectors))
+                vectors = vectors / np.float32(max(1, len(vectors)))
             row[: len(vectors)] = vectors
         return features
 
