@@ -110,6 +110,8 @@ class TorchEncoder(Generic[N]):
     fingerprint : dict of str to str
     """
 
+    geometry = "dot"
+
     def __init__(
         self,
         network: N,
