@@ -524,11 +524,12 @@ def _write_bank(
     dataset = state.bank_dataset(thin, state.image_dataset(index.images))
     for name, provider in scoring.items():
         if provider.entry.kind == "encoding":
-            rows = []
+            rows: list[Features] = []
             for start in range(0, dataset.n_queries, state.BLOCK):
                 queries = dataset.iter_queries(start, min(start + state.BLOCK, dataset.n_queries))
                 with named_errors(name, f"bank query {queries[0].id!r}"):
-                    rows.append(provider.encode(queries, [{}] * len(queries)))
+                    encoded = provider.encode(queries, [{}] * len(queries))
+                    rows.append(np.asarray(encoded))
             state.save(path / name / "bank.npy", np.concatenate(rows))
     known = {i: str(path.resolve()) for i, path in dataset.images.items()}
     paths = [[known.get(i) for i in ids] for ids in dataset.queries["references"]]

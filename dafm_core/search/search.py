@@ -11,14 +11,15 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.cases.breakdown import Breakdown, break_down, scorers_without
 from dafm_core.catalog import PluginCatalog
-from dafm_core.contract.items import Query
+from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import Provider
 from dafm_core.errors import DafmError, ProviderError
 from dafm_core.fusion.base import Fuser, Tile, TileScorer
@@ -30,8 +31,11 @@ from dafm_core.search.live import LiveProvider, load_providers
 from dafm_core.search.requests import Filter, Reference, Request
 from dafm_core.store.gallery import Gallery
 
+T = TypeVar("T")
+
 logger = logging.getLogger(__name__)
 
+_ONE: Final = (str, Path, ImageRef)
 BUDGET: Final = 50
 """Images of the head that a pair provider is asked about, by default."""
 BATCH: Final = 32
@@ -106,10 +110,8 @@ class Search:
             See :meth:`Request.query` and :meth:`Request.shown`; ProviderError where no provider
             could answer, or the fusion cannot do without one that could not.
         """
-        several = not isinstance(references, str | bytes) and isinstance(references, Sequence)
-        listed = tuple(references) if several else (references,)
         request = Request(
-            references=listed,  # type: ignore[arg-type]  # one, or several
+            references=(references,) if isinstance(references, _ONE) else tuple(references),
             text=text,
             k=k,
             filter=filter,
@@ -278,14 +280,14 @@ class Search:
         return near[order[:k]]
 
     def _scorer(self, names: tuple[str, ...]) -> TileScorer:
-        return self._kept(self._scorers, names, lambda gallery: self.fuser.scorer(gallery))
+        return self._kept(self._scorers, names, self.fuser.scorer)
 
     def _scorers_without(self, names: tuple[str, ...]) -> list[TileScorer]:
-        return self._kept(
-            self._without, names, lambda gallery: scorers_without(self.fuser, gallery)
-        )
+        return self._kept(self._without, names, lambda g: scorers_without(self.fuser, g))
 
-    def _kept(self, kept: dict[Any, Any], names: Any, make: Callable[[Gallery], Any]) -> Any:
+    def _kept(
+        self, kept: dict[tuple[str, ...], T], names: tuple[str, ...], make: Callable[[Gallery], T]
+    ) -> T:
         """Return what a set of providers needs, made once."""
         with self._lock:
             if names not in kept:

@@ -148,11 +148,14 @@ def read_columns(path: str | Path) -> pl.DataFrame:
         If it cannot be read.
     """
     path = Path(path)
-    readers = {".csv": pl.read_csv, ".jsonl": pl.read_ndjson, ".parquet": pl.read_parquet}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise DatasetError(f"{path}: expected a table .csv, .jsonl or .parquet.")
     try:
-        return reader(path)
+        match path.suffix.lower():
+            case ".csv":
+                return pl.read_csv(path, glob=False)
+            case ".jsonl":
+                return pl.read_ndjson(path)
+            case ".parquet":
+                return pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DatasetError(f"{path}: cannot be read as a table ({error}).") from None
+    raise DatasetError(f"{path}: expected a table .csv, .jsonl or .parquet.")

@@ -22,7 +22,7 @@ from dafm_core.ground.files import replacing, sha256_of
 from dafm_core.scoring.neighbours import nearest_neighbours
 from dafm_core.scoring.score import Progress, silent
 from dafm_core.search.live import LiveProvider
-from dafm_core.store.shortlist import Shortlist
+from dafm_core.store.shortlist import Shortlist, Unknown
 from dafm_core.store.stack import SimilarityStack
 
 MAX_NEIGHBOURS: Final = 30_000
@@ -90,13 +90,8 @@ def write_bank(
             )
         progress(f"bank {name}", bank.n_queries, bank.n_queries)
         matrices[name] = rows
-    unknown = {name: "not-asked" for name, p in live.items() if p.is_pair}
-    stack = SimilarityStack.from_matrices(
-        matrices,
-        bank,
-        unknown=unknown,
-        checked=True,  # type: ignore[arg-type]  # a literal
-    )
+    unknown: dict[str, Unknown] = {name: "not-asked" for name, p in live.items() if p.is_pair}
+    stack = SimilarityStack.from_matrices(matrices, bank, unknown=unknown, checked=True)
     arrays, _ = QueryBank.of(stack).to_state()
     for name, array in arrays.items():
         save(folder / f"{name}.npy", array)
