@@ -36,6 +36,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "incremental": ("incremental", "measure every subset and every order of providers"),
     "cases": ("cases", "show single queries: who was right, and why the fusion chose"),
     "fuse": ("fuse", "write fused scores of a store as parquet, npy or a TREC run"),
+    "index": ("index", "encode a gallery for live queries; add and remove images"),
+    "search": ("search", "answer a live query over an index with a fitted fusion"),
     "submit": ("submit", "write files for the official test servers, linted first"),
     "lint": ("server_files", "check a file for a test server, made here or elsewhere"),
     "score-file": ("server_files", "measure files for a test server on a split with targets"),
