@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.catalog import PluginCatalog
     from dafm_core.comparison.compare import compare
     from dafm_core.comparison.incremental import incremental
-    from dafm_core.comparison.inspection import Cost, inspect_store
+    from dafm_core.comparison.inspection import inspect_store, read_costs
     from dafm_core.core_plugin import FUSERS
     from dafm_core.evaluation.design import Train
     from dafm_core.fusion.saving import save_fuser
@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> None:
         comparison = compare(held_out, fusers, progress=progress)
         rule = catalog.load_fuser("weighted")
         subsets = incremental(held_out, rule, name="weighted", design=Train(fit), progress=progress)
-    print_comparison(comparison)
+    costs, stores = read_costs(args.out / "store"), [str(args.out / "store")]
+    print_comparison(comparison, costs=costs, stores=stores)
 
     light = fusers["light"]
     save_fuser(light, args.out / "light")
@@ -74,7 +75,8 @@ def run(args: argparse.Namespace) -> None:
         comparison=comparison,
         learned=learned("light", light, held_out.take_queries(held_out.query_ids[:N_ASKED])),
         result=subsets,
-        costs={name: Cost.read(store, name) for name in store.providers},
+        costs=costs,
+        stores=stores,
         cases=cases.with_reasons(held_out, {"light": light}),
         images=dataset.images,
     )
