@@ -61,7 +61,8 @@ def test_comparison_sorts_and_filters_by_keyboard(browser, tmp_path, problem):
     browser.run(
         "document.querySelector('#results-1 thead tr:last-child th:nth-child(2) button').focus()"
     )
-    head = "document.querySelector('#results-1 thead tr:last-child th:nth-child(2)').getAttribute('aria-sort')"
+    cell = "document.querySelector('#results-1 thead tr:last-child th:nth-child(2)')"
+    head = f"{cell}.getAttribute('aria-sort')"
     browser.press("Enter")
     assert browser.run(head) == "descending"
     assert [*map(float, column(browser, "results-1", 1))] == sorted_within_kinds(-1)
