@@ -57,7 +57,16 @@ SCENES = DatasetInfo(
     ),
 )
 
-DATASETS = [*BENCHMARKS, SCENES]
+JUDGEMENTS = DatasetInfo(
+    name="judgements",
+    summary="queries that were judged on the page of dafm serve; PATH is the file",
+    factory="dafm_core.datasets.judgements:load",
+    options=(
+        Option(name="index", summary="the index that was judged, if it has moved", kind="path"),
+    ),
+)
+
+DATASETS = [*BENCHMARKS, JUDGEMENTS, SCENES]
 
 _OBJECTIVE = Option(
     name="objective",

@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fuse": ("fuse", "write fused scores of a store as parquet, npy or a TREC run"),
     "index": ("index", "encode a gallery for live queries; add and remove images"),
     "search": ("search", "answer a live query over an index with a fitted fusion"),
+    "serve": ("serve", "the search as a service with a page, on this machine"),
     "submit": ("submit", "write files for the official test servers, linted first"),
     "lint": ("server_files", "check a file for a test server, made here or elsewhere"),
     "score-file": ("server_files", "measure files for a test server on a split with targets"),
