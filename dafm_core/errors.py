@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from os.path import commonprefix
 
 
 class DafmError(Exception):
@@ -82,6 +81,6 @@ def closest(name: str, names: Iterable[str]) -> str:
     if matches := difflib.get_close_matches(name, known, n=5):
         likeness = {m: difflib.SequenceMatcher(None, m, name).ratio() for m in matches}
         # Of names that are equally near, the one that starts alike: cir is cirr rather than icir.
-        best = max(matches, key=lambda m: (likeness[m], len(commonprefix([m, name]))))
+        best = max(matches, key=lambda m: (likeness[m], m[:1] == name[:1]))
         return f"; did you mean {best!r}?"
     return f"; known: {', '.join(known)}" if known else "; none are known"
