@@ -8,13 +8,18 @@ choosing them, stands in docs/explanation/few-labels.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.fusion.channels.families import NEIGHBOUR_FAMILIES, SHARED
+from dafm_core.fusion.channels.families import EVIDENCE, NEIGHBOUR_FAMILIES, SHARED
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.metrics.spec import Head
+
+EVIDENCE_SHARE: Final[Mapping[Head, float]] = MappingProxyType({"gallery": 4.0, "subset": 0.5})
+"""Weight of the evidence in what labels start from, beside the shared weights."""
 
 
 def of_head(weights: Mapping[str, float], head: Head) -> dict[str, float]:
@@ -30,12 +35,13 @@ def of_head(weights: Mapping[str, float], head: Head) -> dict[str, float]:
 
 
 def shared_weights(layout: Layout, head: Head) -> NDArray[np.float64]:
-    """Return the shared weights as weights of channels, (C,): a mean over the providers.
+    """Return the weights that labels start from, by channel, (C,): a mean over the providers.
 
-    The mean of the evidence, where a layout has none of the families that have a weight.
+    The evidence itself is among them. It adds little to its own ranks, but labels move the two
+    apart: where a provider is worth more or less than the others, it shows in the evidence.
     """
     by_family = of_head(SHARED, head)
+    evidence = next((name for name in EVIDENCE if name in layout.families), layout.families[0])
+    by_family[evidence] = by_family.get(evidence, 0.0) + EVIDENCE_SHARE[head]
     weights = [by_family.get(name, 0.0) for name in layout.families]
-    if not any(weights):
-        return layout.plain_mean()
     return np.repeat(weights, len(layout.providers)) / len(layout.providers)
