@@ -27,6 +27,8 @@ DEFAULT_STRENGTH: Final = 160.0
 N_FOLDS: Final = 4
 MAX_CHOOSING: Final = 480
 """Examples on which the strength is chosen: with more it matters little."""
+SCALES: Final = tuple(float(scale) for scale in 2.0 ** np.arange(-6, 7))
+"""Where to begin looking for it: far from it the loss is nearly straight, and steps overshoot."""
 N_SCALE: Final = 0.1
 """Examples that the prior's own scale counts for."""
 N_STEPS: Final = 30
@@ -86,7 +88,11 @@ def scaled(examples: Examples, loss_weights: LossWeights, weights: Vector) -> Ve
         layout=Layout(("rows",), ("all",)),
         channels=(weights.astype(np.float32) @ examples.channels)[:, None],
     )
-    factor = fit_linear(one, loss_weights, prior=np.ones(1), strength=N_SCALE)[0]
+    terms = _terms(one, loss_weights)
+    start = min(SCALES, key=lambda scale: _infonce(one, terms, np.array([scale]))[0])
+    factor = fit_linear(
+        one, loss_weights, prior=np.ones(1), strength=N_SCALE, start=np.array([start])
+    )[0]
     return weights * max(float(factor), 1e-3)
 
 
