@@ -17,6 +17,7 @@ from dafm_core.datasets.base import Dataset
 from dafm_core.errors import AlignmentError, SimilarityError
 from dafm_core.ground.groups import grouped_folds
 from dafm_core.ground.ids import Ids
+from dafm_core.ground.ragged import Ragged
 from dafm_core.metrics.ranking import Places, TargetRanks, rank_targets
 from dafm_core.metrics.truth import Truth
 from dafm_core.store.gallery import Gallery
@@ -305,13 +306,21 @@ class SimilarityStack:
 
         -inf where excluded; NaN where a provider's shortlist leaves a candidate out.
         """
-        rows = self.rows[start:stop]
+        return self._read(self.rows[start:stop], self.dataset.excluded.part(slice(start, stop)))
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return raw scores of some queries, by their place in the stack; as :meth:`tile`."""
+        return self._read(self.rows[rows], self.dataset.excluded.take(rows))
+
+    def _read(self, rows: NDArray[np.int64], excluded: Ragged) -> NDArray[np.float32]:
         tile = np.empty((len(rows), self.n_providers, self.n_gallery), np.float32)
+        run = slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
+        is_run = bool((np.diff(rows) == 1).all())
         for k, matrix in enumerate(self.matrices):
-            block = matrix[rows]
+            # A run of rows is read where it lies, and not copied first.
+            block = matrix[run] if is_run and isinstance(matrix, np.ndarray) else matrix[rows]
             tile[:, k] = block if self._whole_gallery else block[:, self.columns]
-        cells = self.dataset.excluded.part(slice(start, start + len(rows)))
-        tile[cells.rows, :, cells.values] = -np.inf
+        tile[excluded.rows, :, excluded.values] = -np.inf
         return tile
 
     def tiles(self, size: int | None = None) -> Iterator[tuple[slice, NDArray[np.float32]]]:
