@@ -5,10 +5,10 @@ Queries, targets and candidates are the dataset's; what a live query has too is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,8 @@ from dafm_core.metrics.ranking import Places, TargetRanks, rank_targets
 from dafm_core.metrics.truth import Truth
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.shortlist import Shortlist, Unknown
+
+Value = TypeVar("Value")
 
 TILE_BYTES = 32 << 20
 """Memory of one tile of raw scores; a fuser's own channels multiply it."""
@@ -44,6 +46,8 @@ class SimilarityStack:
     subset_lists : mapping of str to Shortlist
         Of a provider that ranks subsets by another rule than the gallery: that ranking, which
         decides its ``rsubset@K`` and nothing else.
+    made : dict, optional
+        What was made of the stack and is kept, see :meth:`remembering`.
     """
 
     dataset: Dataset
@@ -52,6 +56,7 @@ class SimilarityStack:
     rows: NDArray[np.int64] = field(repr=False)
     columns: NDArray[np.int64] = field(repr=False)
     subset_lists: Mapping[str, Shortlist] = field(default_factory=dict, repr=False)
+    made: dict[Any, Any] | None = field(default=None, repr=False)
 
     @classmethod
     def from_matrices(
@@ -221,7 +226,7 @@ class SimilarityStack:
         """
         dataset = self.dataset.take(query_ids)
         rows = self.query_ids.positions(query_ids)
-        return replace(self, dataset=dataset, rows=self.rows[rows])
+        return replace(self, dataset=dataset, rows=self.rows[rows], made=None)
 
     def take_gallery(self, gallery_ids: Sequence[str]) -> SimilarityStack:
         """Return the stack with these candidates, in this order.
@@ -237,6 +242,7 @@ class SimilarityStack:
             dataset=self.dataset.take_gallery(gallery_ids),
             gallery=self.gallery.take(gallery_ids),
             columns=self.columns[columns],
+            made=None,
         )
 
     def select(self, names: Sequence[str]) -> SimilarityStack:
@@ -250,8 +256,26 @@ class SimilarityStack:
         gallery = self.gallery.select(names)
         by_name = dict(zip(self.names, self.matrices, strict=True))
         return replace(
-            self, gallery=gallery, matrices=tuple(by_name[name] for name in gallery.names)
+            self,
+            gallery=gallery,
+            matrices=tuple(by_name[name] for name in gallery.names),
+            made=None,
         )
+
+    def remembering(self) -> SimilarityStack:
+        """Return the stack as one that keeps what is made of it: several fusers that are fitted on
+        it share a query bank and examples. They go when it goes.
+        """
+        return replace(self, made={})
+
+    def remember(self, what: Hashable, make: Callable[[], Value]) -> Value:
+        """Return what is made of the stack, made once where the stack is remembering."""
+        if self.made is None:
+            return make()
+        if what not in self.made:
+            self.made[what] = make()
+        value: Value = self.made[what]
+        return value
 
     def labelled(self) -> SimilarityStack:
         """Return the stack without queries that have no target in the gallery."""
