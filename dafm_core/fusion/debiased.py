@@ -66,7 +66,7 @@ class DebiasedFusion(BankedFusion):
     Notes
     -----
     How the default weights were found, and what weights reach on data that had no part in choosing
-    them, is told in docs/explanation/few-labels.md.
+    them, is told in docs/how-to/fuse-without-labels.md.
 
     References
     ----------

@@ -2,7 +2,7 @@
 
 Alone these weights are the label-free fusion (``debiased.py``); with a few labels they are what
 LightFusion starts from. Where they come from, and what they reach on data that had no part in
-choosing them, stands in docs/explanation/few-labels.md.
+choosing them, stands in docs/how-to/fuse-without-labels.md.
 """
 
 from __future__ import annotations
