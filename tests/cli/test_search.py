@@ -97,3 +97,14 @@ def test_what_index_refuses(folder, tmp_path, capsys):
     for words, message in cases.items():
         assert main(["index", *words]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_the_demo_ends_in_an_index(folder, tmp_path):
+    from dafm_core.cli.demo import build_demo_index
+
+    dataset = dafm.load_dataset("scenes", families="8")
+    fuser = dafm.load_fuser(folder / "light")
+    for _ in range(2):  # a demo is repeated into the same folder
+        build_demo_index(tmp_path / "i", dataset, ("scenes-color", "scenes-words"), fuser)
+    index = dafm.GalleryIndex.open(tmp_path / "i")
+    assert index.manifest.bank["queries"] == dataset.n_queries
