@@ -23,7 +23,7 @@ from dafm_core.comparison.rows import MEAN, Row, RowKind, summarise
 from dafm_core.comparison.tables import comparison_table
 from dafm_core.comparison.verdict import Verdict, verdict
 from dafm_core.errors import OptionError
-from dafm_core.evaluation.crossfit import fit_and_evaluate, tune_and_evaluate
+from dafm_core.evaluation.crossfit import fit_and_evaluate_all, tune_and_evaluate
 from dafm_core.evaluation.design import AsGiven, Design, Part, leakage
 from dafm_core.evaluation.evaluate import (
     Evaluation,
@@ -188,6 +188,7 @@ def compare(
     trials: TrialLog | None = None,
     labels: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    n_workers: int = 1,
 ) -> Comparison:
     """Compare fusers with each other, with every single provider and with the best of them.
 
@@ -213,6 +214,9 @@ def compare(
         What tables call providers and fusers, e.g. ``{"clip4cir": "CLIP4CIR"}``.
     progress : callable, optional
         Called as ``progress(what, done, total)``.
+    n_workers : int, default=1
+        Processes among which the held-out parts are shared; the numbers are the same. More than one
+        needs a script that starts below ``if __name__ == "__main__":``.
 
     Raises
     ------
@@ -239,6 +243,7 @@ def compare(
         bank=bank,
         metrics=metrics,
         progress=progress,
+        n_workers=n_workers,
     )
     if progress:
         progress("intervals and tests", 0, 1)
@@ -291,10 +296,10 @@ def _evaluate_fusers(
     bank: SimilarityStack | None,
     metrics: Sequence[str] | None,
     progress: Progress | None,
+    n_workers: int,
 ) -> tuple[dict[str, Evaluation], dict[str, dict[str, float]]]:
     """Return every fuser's evaluation, and what learned ones lose when the gallery is shuffled."""
     evaluations: dict[str, Evaluation] = {}
-    changes: dict[str, dict[str, float]] = {}
     if len(parts) > 1 and not stack.gallery.unknown:  # else each has its own undecided queries
         rules = {n: rule for n, fuser in fusers.items() if (rule := fuser.as_rule()) is not None}
         if progress and rules:
@@ -302,22 +307,19 @@ def _evaluate_fusers(
         evaluations |= tune_and_evaluate(rules, stack, parts, metrics=metrics)
         if progress and rules:
             progress("tuned rules", len(rules), len(rules))
-    for name, fuser in fusers.items():
-        if name in evaluations:
-            continue
-        found = fit_and_evaluate(
-            fuser,
-            stack,
-            parts,
-            orders=(None, shuffled) if fuser.kind == "learned" else (None,),
-            metrics=metrics,
-            bank=bank,
-            name=name,
-            progress=progress,
-        )
-        evaluations[name] = found[0]
-        if len(found) > 1:
-            changes[name] = order_changes(*found)
+    rest = {name: fuser for name, fuser in fusers.items() if name not in evaluations}
+    found = fit_and_evaluate_all(
+        rest,
+        stack,
+        parts,
+        shuffled=shuffled,
+        metrics=metrics,
+        bank=bank,
+        progress=progress,
+        n_workers=n_workers,
+    )
+    evaluations |= {name: given for name, (given, _) in found.items()}
+    changes = {name: order_changes(*found[name]) for name in rest if fusers[name].kind == "learned"}
     return evaluations, changes
 
 

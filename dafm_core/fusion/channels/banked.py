@@ -47,6 +47,7 @@ class BankedFusion(Fuser):
 
     families_: tuple[str, ...]
     bank_: QueryBank | None
+    _kept_reader: ChannelReader
 
     def with_bank(self, bank: SimilarityStack) -> Self:
         """Return this fusion with another query bank: what a new gallery needs.
@@ -123,8 +124,11 @@ class BankedFusion(Fuser):
 
     def _reader(self, gallery: Gallery, families: tuple[str, ...]) -> ChannelReader:
         """Return what makes the channels of a gallery, with the bank where it knows the gallery."""
-        layout = Layout(families, self.record_.providers)
-        return ChannelReader.of(gallery, layout, self._bank_for(gallery))
+        kept: ChannelReader | None = vars(self).get("_kept_reader")
+        layout, bank = Layout(families, self.record_.providers), self._bank_for(gallery)
+        if kept is None or not kept.is_of(gallery, layout, bank):
+            self._kept_reader = kept = ChannelReader.of(gallery, layout, bank)
+        return kept
 
     def _bank_for(self, gallery: Gallery) -> QueryBank | None:
         """Return the bank where it knows the gallery, or None, with a warning, where it does not.

@@ -145,6 +145,20 @@ def make_examples(
         Where all candidates are taken, whether they stand as in the gallery, for a network that
         looks at its order; by default in the order of their ids, so that no sum depends on it.
     """
+    settings = (families, n_hard, n_uniform, seed, n_bank_folds, bank, in_file_order)
+    return stack.remember(("examples", *settings), lambda: _make_examples(stack, *settings))
+
+
+def _make_examples(
+    stack: SimilarityStack,
+    families: tuple[str, ...],
+    n_hard: int,
+    n_uniform: int,
+    seed: int,
+    n_bank_folds: int,
+    bank: QueryBank | None,
+    in_file_order: bool,
+) -> Examples:
     layout = Layout(families, stack.names)
     targets, subsets = stack.dataset.targets, stack.dataset.subsets
     labelled = max(targets.counts, default=0) + max(subsets.counts, default=0)
@@ -186,7 +200,11 @@ def _banks(
     if bank is not None or BANK_FAMILIES.isdisjoint(families):
         yield np.arange(stack.n_queries), bank
     else:
-        yield from crossfitted_banks(stack, n_folds=n_folds, seed=seed)
+        banks = crossfitted_banks(stack, n_folds=n_folds, seed=seed)
+        if stack.made is None:
+            yield from banks  # one at a time
+        else:
+            yield from stack.remember(("banks", n_folds, seed), lambda: list(banks))
 
 
 def _examples(

@@ -6,7 +6,7 @@ are compared on the same inputs. NumPy only; which candidates to learn from is `
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
@@ -42,12 +42,15 @@ class ChannelReader:
         Aligned with the gallery.
     neighbours : ndarray of shape (M, N), int64, or None
         Each candidate's nearest others; N stands for none.
+    source : (Gallery, QueryBank or None)
+        What it was made of.
     """
 
     layout: Layout
     present: NDArray[np.int64]
     bank: QueryBank | None
     neighbours: NDArray[np.int64] | None
+    source: tuple[Gallery, QueryBank | None] = field(repr=False)
 
     @classmethod
     def of(cls, gallery: Gallery, layout: Layout, bank: QueryBank | None) -> ChannelReader:
@@ -59,7 +62,12 @@ class ChannelReader:
             present=np.array([layout.providers.index(name) for name in gallery.names]),
             bank=bank.aligned(gallery) if bank is not None and needs_bank else None,
             neighbours=gallery_neighbours(gallery) if needs_neighbours else None,
+            source=(gallery, bank),
         )
+
+    def is_of(self, gallery: Gallery, layout: Layout, bank: QueryBank | None) -> bool:
+        """Say whether it was made of this very gallery and bank."""
+        return self.source[0] is gallery and self.source[1] is bank and self.layout == layout
 
     @property
     def present_mask(self) -> NDArray[np.bool_]:
