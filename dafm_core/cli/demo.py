@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 EXAMPLES = {"demo": "example:\n  dafm demo --out out/demo"}
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> None:
         comparison = compare(held_out, fusers, progress=progress)
         rule = catalog.load_fuser("weighted")
         subsets = incremental(held_out, rule, name="weighted", design=Train(fit), progress=progress)
+    comparison = replace(comparison, provenance=comparison.provenance.typed(args.typed))
     print_comparison(comparison)
 
     light = fusers["light"]

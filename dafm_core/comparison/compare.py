@@ -77,6 +77,10 @@ class Comparison:
     provenance: Provenance
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        rows = ", ".join(row.name for row in self.rows)
+        return f"<Comparison on {self.protocol}, {self.n_queries} queries: {rows}>"
+
     def row(self, name: str) -> Row:
         """Return the row called ``name``."""
         return next(row for row in self.rows if row.name == name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -26,9 +28,11 @@ class Provenance:
 
     Parameters
     ----------
+    arguments : tuple of str
+        What was typed after ``dafm``, word by word; empty where it was made from Python.
     command, date : str
-        As typed, and when, in UTC (ISO 8601); empty where it was made from Python, so that the same
-        inputs give the same bytes.
+        The same as one line for a shell, and when, in UTC (ISO 8601); empty where it was made from
+        Python, so that the same inputs give the same bytes.
     seed, n_resamples : int
         Of intervals, tests and the shuffled gallery.
     design : str
@@ -36,7 +40,10 @@ class Provenance:
     fusers : mapping of row to mapping
         Class and every option of each.
     providers : mapping of provider to mapping
-        What their passports say of where scores come from.
+        What their passports say of where scores come from, and the hash of the whole passport,
+        which holds those of the scores.
+    data : mapping
+        Protocol, number of queries, and the hashes of queries, targets and gallery.
     bank : str
         Protocol and number of queries of a bank; empty without one.
     versions : mapping of package to str
@@ -44,6 +51,7 @@ class Provenance:
         ``OMP_NUM_THREADS``, on which training depends in the last digits; empty where unset.
     """
 
+    arguments: tuple[str, ...] = ()
     command: str = ""
     date: str = ""
     seed: int
@@ -51,6 +59,7 @@ class Provenance:
     design: str
     fusers: Mapping[str, Mapping[str, Any]] = field(repr=False)
     providers: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    data: Mapping[str, Any] = field(default_factory=dict)
     bank: str = ""
     versions: Mapping[str, str]
     threads: str
@@ -73,22 +82,23 @@ class Provenance:
             n_resamples=n_resamples,
             design=design,
             fusers={name: described(fuser) for name, fuser in fusers.items()},
-            providers={
-                name: {
-                    key: passports[name][key]
-                    for key in PASSPORT_FIELDS
-                    if key in passports.get(name, {})
-                }
-                for name in stack.names
+            providers={name: _origin(passports.get(name, {})) for name in stack.names},
+            data={
+                "protocol": stack.protocol,
+                "n_queries": stack.n_queries,
+                "queries_sha256": stack.dataset.queries_sha256,
+                "truth_sha256": stack.dataset.truth_sha256,
+                "gallery_sha256": stack.dataset.gallery_sha256,
             },
             bank="" if bank is None else f"{bank.n_queries} queries of {bank.protocol}",
             versions=versions(),
             threads=os.environ.get("OMP_NUM_THREADS", ""),
         )
 
-    def typed(self, command: str) -> Provenance:
-        """Return the same with a command, of now."""
-        return replace(self, command=command, date=datetime.now(UTC).isoformat(timespec="seconds"))
+    def typed(self, arguments: Sequence[str]) -> Provenance:
+        """Return the same with what was typed after ``dafm``, and when: now."""
+        command, date = now(arguments)
+        return replace(self, arguments=tuple(arguments), command=command, date=date)
 
     @property
     def lines(self) -> list[str]:
@@ -101,10 +111,29 @@ class Provenance:
             f"Seed {self.seed}, {self.n_resamples} resamples, threads {self.threads or 'not set'}",
             packages,
         ]
+        if self.data:
+            hashes = ", ".join(f"{k} {v}" for k, v in self.data.items() if k.endswith("sha256"))
+            lines.append(f"{self.data['n_queries']} queries of {self.data['protocol']}: {hashes}")
         if self.bank:
             lines.append(f"Bank: {self.bank}")
         lines += [f"{name}: {_text(fuser['options'])}" for name, fuser in self.fusers.items()]
         return lines + [f"{name}: {_text(facts)}" for name, facts in self.providers.items()]
+
+
+def now(arguments: Sequence[str]) -> tuple[str, str]:
+    """Return a command as it is typed, and the time in UTC."""
+    return shlex.join(["dafm", *arguments]), datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def made_by(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return what the record of a command holds that measures what is there, and draws nothing."""
+    command, date = now(arguments)
+    return {
+        "arguments": list(arguments),
+        "command": command,
+        "date": date,
+        "versions": versions(),
+    }
 
 
 def described(fuser: Fuser) -> dict[str, Any]:
@@ -121,6 +150,16 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _origin(passport: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a passport says of where scores come from, and its hash."""
+    said = {key: passport[key] for key in PASSPORT_FIELDS if key in passport}
+    if passport:
+        text = json.dumps(passport, sort_keys=True, default=str)
+        sealed = passport.get("sha256") or hashlib.sha256(text.encode()).hexdigest()
+        said["passport_sha256"] = sealed
+    return said
 
 
 def _plain(value: Any) -> Any:

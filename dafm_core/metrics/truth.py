@@ -39,6 +39,9 @@ class Truth:
     n_targets: NDArray[np.int64]
     grades: Grades | None = None
 
+    def __repr__(self) -> str:
+        return f"<Truth of {len(self.n_targets)} queries, {int(self.n_targets.sum())} targets>"
+
     @classmethod
     def of(cls, dataset: Dataset) -> Truth:
         """Return what a dataset says is right, in the columns of its gallery."""

@@ -52,6 +52,12 @@ class SimilarityStack:
     columns: NDArray[np.int64] = field(repr=False)
     subset_lists: Mapping[str, Shortlist] = field(default_factory=dict, repr=False)
 
+    def __repr__(self) -> str:
+        return (
+            f"<SimilarityStack {self.protocol}: {self.n_queries} queries x {self.n_gallery} images "
+            f"of {', '.join(self.names)}>"
+        )
+
     @classmethod
     def from_matrices(
         cls,
