@@ -10,8 +10,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, entry_points, version
 from typing import TYPE_CHECKING, Any, Final
+
+from dafm_core.catalog import ENTRY_POINT_GROUP
 
 if TYPE_CHECKING:
     from dafm_core.fusion.base import Fuser
@@ -160,6 +162,48 @@ def _origin(passport: Mapping[str, Any]) -> dict[str, Any]:
         sealed = passport.get("sha256") or hashlib.sha256(text.encode()).hexdigest()
         said["passport_sha256"] = sealed
     return said
+
+
+def requirements() -> list[str]:
+    """Return a line for pip about each package that can change a number or offers a plugin.
+
+    A package that came from a folder, a file or a repository is named with where it came from (PEP
+    610); an index could not give it again by its version.
+    """
+    plugins = {entry.dist.name for entry in entry_points(group=ENTRY_POINT_GROUP) if entry.dist}
+    names = sorted({*PACKAGES, *plugins}, key=str.lower)
+    lines = []
+    for name in names:
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:
+            continue
+        origin = json.loads(found.read_text("direct_url.json") or "{}")
+        lines.append(_requirement(found.name, found.version, origin))
+    return lines
+
+
+def _requirement(name: str, number: str, origin: Mapping[str, Any]) -> str:
+    """Return one line.
+
+    Examples
+    --------
+    >>> _requirement("a", "1.0", {})
+    'a==1.0'
+    >>> vcs = {"vcs": "git", "commit_id": "f00"}
+    >>> _requirement("a", "1.0", {"url": "https://host/a.git", "vcs_info": vcs})
+    'a @ git+https://host/a.git@f00'
+    >>> _requirement("a", "1.0", {"url": "file:///src/a", "dir_info": {"editable": True}})
+    '-e file:///src/a  # a 1.0'
+    """
+    url, commit = origin.get("url"), origin.get("vcs_info")
+    if not url:
+        return f"{name}=={number}"
+    if commit:
+        return f"{name} @ {commit['vcs']}+{url}@{commit['commit_id']}"
+    if origin.get("dir_info", {}).get("editable"):
+        return f"-e {url}  # {name} {number}"
+    return f"{name} @ {url}"
 
 
 def _plain(value: Any) -> Any:
