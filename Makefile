@@ -17,14 +17,20 @@ SLOW := benchmarks cli contracts examples faults reporting test_scaffold.py \
 CORE_TESTS := dafm_core tests $(addprefix --ignore=tests/,$(SLOW))
 OLDEST := .venv-oldest
 
-.PHONY: demo test test-fast test-oldest lint types layers tests wheels format clean
+.PHONY: demo serve test test-fast test-oldest lint types layers tests docs wheels format clean
 
 ## Run the whole pipeline on the embedded dataset; ends in out/demo/report.html
 demo: $(VENV)/.installed
 	$(BIN)/dafm demo --out out/demo
 
-## What CI runs: style, types, layers, all tests of core, plugins and examples, built packages
-test: lint types layers tests wheels
+## Search the demo's own gallery on a page: http://127.0.0.1:8765/
+serve: $(VENV)/.installed-serve
+	test -e out/demo/index/index.json || $(BIN)/dafm demo --out out/demo
+	$(BIN)/dafm serve out/demo/index --model out/demo/light --queries out/demo/store \
+	  --judgements out/demo/judged.jsonl
+
+## What CI runs: style, types, layers, all tests of core, plugins and examples, site, built packages
+test: lint types layers docs tests wheels
 
 ## Core alone, without what takes long (SLOW): under a minute on an idle machine
 test-fast: $(INSTALLED)
@@ -52,6 +58,10 @@ layers: $(INSTALLED)
 tests: $(INSTALLED)
 	$(BIN)/pytest -q -n 2
 
+## Build the documentation site into out/site; a warning or a dead link fails
+docs: $(INSTALLED)
+	$(BIN)/python docs/site/build.py
+
 ## Build sdists and wheels, look into them, use them in an environment of their own
 wheels: $(INSTALLED)
 	$(BIN)/python .ci/check_wheels.py
@@ -65,6 +75,10 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e .
+	touch $@
+
+$(VENV)/.installed-serve: $(VENV)/.installed
+	$(PIP) -e ".[serve]"
 	touch $@
 
 $(INSTALLED): $(VENV)/.installed $(addsuffix /pyproject.toml,$(PLUGINS))

@@ -165,7 +165,7 @@ class Cases:
             "depth": self.depth,
             "best_single": self.best_single,
             "notes": list(self.notes),
-            "provenance": None if self.provenance is None else asdict(self.provenance),
+            "provenance": None if self.provenance is None else self.provenance.to_json(),
             "cases": [
                 fact | {"columns": {name: self._column(name, i) for name in self.columns}}
                 for i, fact in enumerate(facts)

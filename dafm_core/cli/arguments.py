@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from dafm_core.errors import OptionError
+from dafm_core.errors import OptionError, closest
 
 if TYPE_CHECKING:
     from dafm_core.comparison.compare import Comparison
-    from dafm_core.reporting.cells import Table
+    from dafm_core.comparison.inspection import Cost
     from dafm_core.store.stack import SimilarityStack
+    from dafm_core.tables.cells import Table
 
 Export: TypeAlias = Callable[[str, Callable[[Path], Path]], None]
 """Writes one export, by its option and a function that takes the path, if it was asked for."""
@@ -134,6 +135,34 @@ def open_stack(
     return stack.take_queries(read_ids(queries)) if queries else stack
 
 
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    """Add --label, what tables call a provider or a fuser."""
+    parser.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        metavar="NAME=LABEL",
+        help='what tables call a model or a fuser, e.g. clip4cir="CLIP4CIR"; kept with the store; '
+        "NAME= takes it back; repeatable",
+    )
+
+
+def read_labels(args: argparse.Namespace, store: Path) -> dict[str, str]:
+    """Return the labels kept with a store, with those just given, which are kept from now on."""
+    from dafm_core.catalog import PluginCatalog
+    from dafm_core.store.labels import keep_labels, kept_labels
+    from dafm_core.store.store import SimilarityStore
+
+    given = read_settings(args.label, flag="--label")
+    if not given:
+        return kept_labels(store)
+    known = [*SimilarityStore.open(store).providers, *PluginCatalog.discover().fusers]
+    for name in given:
+        if name not in known:
+            raise OptionError(f"--label: no model or fuser {name!r}{closest(name, known)}")
+    return keep_labels(store, given)
+
+
 def add_exports(parser: argparse.ArgumentParser) -> None:
     """Add the files a comparison can be written to."""
     parser.add_argument("--report", metavar="FILE.html", type=Path, help="a page to look at")
@@ -142,9 +171,37 @@ def add_exports(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--csv", metavar="FILE", type=Path, help="a line per row and metric")
     parser.add_argument("--markdown", metavar="FILE", type=Path, help="the table")
-    parser.add_argument("--latex", metavar="FILE", type=Path, help="the table, with booktabs")
+    add_latex(parser)
     parser.add_argument(
         "--per-query", metavar="FILE.parquet", type=Path, help="every query's metrics"
+    )
+
+
+def add_latex(parser: argparse.ArgumentParser) -> None:
+    """Add --latex and how it is set."""
+    parser.add_argument("--latex", metavar="FILE", type=Path, help="the table, with booktabs")
+    parser.add_argument(
+        "--latex-span",
+        choices=("page", "column"),
+        default="page",
+        help="whether it spans a page of two columns (default) or stands in one",
+    )
+    parser.add_argument("--latex-intervals", action="store_true", help="intervals below numbers")
+    parser.add_argument(
+        "--latex-no-marks", action="store_true", help="no daggers where a difference is clear"
+    )
+
+
+def latex_text(args: argparse.Namespace, table: Table, *, label: str = "tab:dafm") -> str:
+    """Return a table as LaTeX, as the options of ``add_latex`` ask for."""
+    from dafm_core.reporting.latex import to_latex
+
+    return to_latex(
+        table,
+        label=label,
+        span=args.latex_span,
+        intervals=args.latex_intervals,
+        marks=not args.latex_no_marks,
     )
 
 
@@ -194,8 +251,12 @@ def json_of(comparisons: Sequence[Comparison]) -> dict[str, Any]:
 
 def write_exports(
     export: Export,
+    args: argparse.Namespace,
     comparisons: Sequence[Comparison],
     table: Table,
+    *,
+    costs: Mapping[str, Cost],
+    stores: Sequence[str],
 ) -> None:
     """Write every file that was asked for, and say so."""
     import polars as pl
@@ -210,6 +271,9 @@ def write_exports(
     export("json", lambda path: exports.write_json(path, json_of(comparisons)))
     export("csv", lambda path: exports.write_text(path, exports.to_csv(*comparisons)))
     export("markdown", lambda path: exports.write_text(path, exports.to_markdown(table)))
-    export("latex", lambda path: exports.write_text(path, exports.to_latex(table)))
+    export("latex", lambda path: exports.write_text(path, latex_text(args, table)))
     export("per_query", lambda path: exports.write_per_query(path, per_query()))
-    export("report", lambda path: write_comparison_page(path, comparisons))
+    export(
+        "report",
+        lambda path: write_comparison_page(path, comparisons, costs=costs, stores=stores),
+    )

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 from dafm_core.cli.arguments import (
     Export,
+    add_labels,
+    add_latex,
     add_set,
     add_verify,
     exporting,
+    latex_text,
     open_stack,
     read_names,
     read_settings,
@@ -47,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--json", metavar="FILE", type=Path, help="everything, for machines; - prints it"
     )
     parser.add_argument("--markdown", metavar="FILE", type=Path, help="the table of subsets")
-    parser.add_argument("--latex", metavar="FILE", type=Path, help="the same, with booktabs")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="the same, with intervals")
+    add_latex(parser)
+    add_labels(parser)
     add_verify(parser)
 
 
@@ -90,7 +95,8 @@ def _run(args: argparse.Namespace, export: Export) -> None:
     export("json", lambda path: exports.write_json(path, result.to_json() | {"costs": recorded}))
     export("markdown", lambda path: exports.write_text(path, exports.to_markdown(table)))
     label = "tab:subsets"
-    export("latex", lambda path: exports.write_text(path, exports.to_latex(table, label=label)))
+    export("latex", lambda path: exports.write_text(path, latex_text(args, table, label=label)))
+    export("csv", lambda path: exports.write_text(path, exports.table_csv(table)))
     pairs = redundancy(stack) if args.report else None
     export(
         "report",

@@ -142,7 +142,7 @@ class Incremental:
             "shapley": {name: _percent(cells) for name, cells in self.shapley.items()},
             "chance": {metric: 100 * value for metric, value in self.chance.items()},
             "notes": list(self.notes),
-            "provenance": None if self.provenance is None else asdict(self.provenance),
+            "provenance": None if self.provenance is None else self.provenance.to_json(),
         }
 
 

@@ -8,7 +8,7 @@ import os
 import platform
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, distribution, entry_points, version
 from typing import TYPE_CHECKING, Any, Final
@@ -101,6 +101,10 @@ class Provenance:
         """Return the same with what was typed after ``dafm``, and when: now."""
         command, date = now(arguments)
         return replace(self, arguments=tuple(arguments), command=command, date=date)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self) | {"arguments": list(self.arguments)}
 
     @property
     def lines(self) -> list[str]:

@@ -141,6 +141,32 @@ def metric_label(name: str) -> str:
     return f"{_LABELS.get(family, family)}{at}{depth}"
 
 
+_DEFINITIONS: Final = {
+    "recall": "R@K: share of queries with a target among the first K (of several targets, their "
+    "share)",
+    "first": "First@K: share of queries with the first-named target among the first K",
+    "rsubset": "Rs@K: the same within the query's own few hard candidates",
+    "hit": "Hit@K: share of queries with any target among the first K",
+    "map": "mAP@K: mean average precision of the first K",
+    "ndcg": "nDCG@K: discounted gain of the first K by the targets' grades",
+    "mrr": "MRR: mean of one over the rank of the first target",
+    "rmean": "Rmean: the mean of R@5 and Rs@1",
+    "rmean-fashioniq": "Rmean: the mean of R@10 and R@50",
+}
+
+
+def definitions(names: Sequence[str]) -> list[str]:
+    """Return what metrics are, a clause for each family among them.
+
+    Examples
+    --------
+    >>> definitions(["mrr", "rmean"])
+    ['MRR: mean of one over the rank of the first target', 'Rmean: the mean of R@5 and Rs@1']
+    """
+    families = dict.fromkeys(name.partition("@")[0] for name in names)
+    return [_DEFINITIONS[family] for family in families if family in _DEFINITIONS]
+
+
 def undecided_words(shares: Mapping[str, float]) -> str:
     """Return in words for which share of the queries metrics are undecided.
 
