@@ -6,7 +6,7 @@ Why a hit stands where it does is ``breakdown.py``'s; how cases look on a page, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Self
 
 import numpy as np
