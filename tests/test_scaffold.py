@@ -82,7 +82,7 @@ def test_their_own_tests_pass_as_generated(written):
     result = run(["pytest", *options, *roots], *roots)
     assert result.returncode == 0, result.stdout + result.stderr
     n_passed = int(result.stdout.strip().splitlines()[-1].split()[0])
-    assert n_passed >= 60, result.stdout
+    assert n_passed >= 25, result.stdout
 
 
 @pytest.mark.parametrize("kind", KINDS)
