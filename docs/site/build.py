@@ -36,8 +36,7 @@ MENU = {
     "How to": ["how-to/*"],
     "Look it up": [
         *("reference/cli", "reference/api", "reference/hooks/*", "reference/formats"),
-        *("reference/errors", "reference/limits", "reference/providers"),
-        *("reference/durations", "reference/benchmarks"),
+        *("reference/errors", "reference/limits", "reference/durations", "reference/*"),
     ],
     "Plugins": ["plugins/*"],
     "Why it is so": ["explanation/*"],
@@ -52,6 +51,9 @@ LAWS: dict[str, Callable[[], Iterable[testing.Check]]] = {
     "fusers": testing.fuser_checks,
     "datasets": testing.dataset_checks,
 }
+ORPHAN = "---\norphan: true\n---\n"
+"""On no menu, which is drawn on every page: reached from the page that lists them."""
+
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
@@ -137,8 +139,9 @@ def stage(known: dict[Path, Page]) -> list[str]:
             children = {f"{page.name}/{slug(title)}": title for title in parts}
             for child, title in children.items():
                 body = "# " + title + "\n" + parts[title].replace("\n### ", "\n## ")
-                write(child, linked(body, page.source, child, known))
-            text = head + menu("", children)
+                write(child, ORPHAN + linked(body, page.source, child, known))
+            links = [f"* [{title}]({_relative(c, page.name)}.md)" for c, title in children.items()]
+            text = "\n".join([head, *links, ""])
             names += children
         write(page.name, linked(text, page.source, page.name, known))
         names.append(page.name)
@@ -152,7 +155,7 @@ def stage_api() -> list[str]:
         thing = getattr(dafm_core, public)
         directive = "autoclass" if isinstance(thing, type) else "autofunction"
         body = f"# {public}\n```{{eval-rst}}\n.. {directive}:: dafm_core.{public}\n```\n"
-        write(f"reference/api/{public}", body)
+        write(f"reference/api/{public}", ORPHAN + body)
         found[f"reference/api/{public}"] = public
     rows = [
         f"| [{public}](api/{public}.md) | {_first_line(getattr(dafm_core, public))} |"
@@ -160,7 +163,7 @@ def stage_api() -> list[str]:
     ]
     table = "\n".join(["| name | |", "|---|---|", *rows])
     head = "# Python\n`import dafm_core as dafm` gives these names, each imported on first use.\n\n"
-    write("reference/api", f"{head}{table}\n{menu('', found, hidden=True)}")
+    write("reference/api", f"{head}{table}\n")
     return [*found, "reference/api"]
 
 
@@ -169,9 +172,9 @@ def _first_line(thing: object) -> str:
     return re.sub(r"``", "`", re.sub(r":\w+:`~?\.?([^`]+)`", r"`\1`", text)).replace("|", "\\|")
 
 
-def menu(caption: str, entries: Iterable[str], *, hidden: bool = False) -> str:
-    """Return a toctree."""
-    options = [f":caption: {caption}"] * bool(caption) + [":hidden:"] * hidden + [":maxdepth: 1"]
+def menu(caption: str, entries: Iterable[str]) -> str:
+    """Return a toctree that shows in the menu alone."""
+    options = [f":caption: {caption}", ":hidden:", ":maxdepth: 1"]
     return "\n".join(["", "```{toctree}", *options, *(f"/{e}" for e in entries), "```", ""])
 
 
@@ -184,9 +187,10 @@ def write_menu(names: list[str]) -> None:
         for pattern in patterns:
             folder = pattern.removesuffix("*")
             inside = sorted(n for n in names if n.rpartition("/")[0] + "/" == folder)
-            entries += inside if pattern.endswith("*") else [pattern]
+            found = inside if pattern.endswith("*") else [pattern]
+            entries += [name for name in found if name not in entries]
         listed |= set(entries)
-        text += menu(caption, entries, hidden=True)
+        text += menu(caption, entries)
     if left_out := sorted(set(names) - listed):
         sys.exit(f"build: on no menu: {', '.join(left_out)}. Add them to MENU.")
     write("index", text)
