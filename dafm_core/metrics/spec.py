@@ -245,13 +245,17 @@ def each_once(names: Sequence[str]) -> tuple[str, ...]:
     """Return the metrics without those that are means of others among them.
 
     What a mean over a table's metrics is taken of: else the parts of Rmean would count 1.5 times.
+    ``negrecall``, the only one of which less is better, is left out unless it stands alone.
 
     Examples
     --------
+    >>> each_once(["map@10", "negrecall@10"])
+    ('map@10',)
     >>> each_once(["recall@5", "rsubset@1", "rmean"]), each_once(["recall@5", "rmean"])
     (('recall@5', 'rsubset@1'), ('recall@5', 'rmean'))
     """
-    return tuple(name for name in names if not set(_MEANS.get(name, (name, ""))) <= set(names))
+    better = [name for name in names if not name.startswith("negrecall@")] or names
+    return tuple(name for name in better if not set(_MEANS.get(name, (name, ""))) <= set(names))
 
 
 def measure(places: Places, metrics: Sequence[Metric]) -> NDArray[np.float64]:

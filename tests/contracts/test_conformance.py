@@ -44,6 +44,7 @@ WAIVED = {
     "captions-tfidf": FACTORING | READS_NO_IMAGE,
     "captions-sentence": READS_NO_IMAGE,
     "captions-sentence-best": READS_NO_IMAGE,
+    "edited-bm25": FACTORING | READS_NO_IMAGE,
     **{info.name: {"fingerprint"} for info in PROVIDERS},  # nothing is loaded: the code decides
 }
 """Checks that say nothing about a provider."""
