@@ -13,11 +13,16 @@ from dafm_core.cli.arguments import (
     add_latex,
     add_set,
     add_verify,
+<<<<<<< HEAD
     exporting,
+=======
+    add_workers,
+>>>>>>> main
     latex_text,
     open_stack,
     read_names,
     read_settings,
+    workers_of,
 )
 from dafm_core.errors import OptionError
 
@@ -53,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", metavar="FILE", type=Path, help="the same, with intervals")
     add_latex(parser)
     add_labels(parser)
+    add_workers(parser)
     add_verify(parser)
 
 
@@ -130,4 +136,5 @@ def _measure(args: argparse.Namespace, stack: SimilarityStack) -> Incremental:
             n_resamples=args.resamples,
             seed=args.seed,
             progress=progress,
+            n_workers=workers_of(args, stack, 2**stack.n_providers),
         )
