@@ -58,14 +58,10 @@ class Cases:
     breakdowns : mapping of str to Breakdown
         One per fuser whose reasons were asked for.
     notes : tuple of str
-<<<<<<< HEAD
-        What the dataset names in vain, e.g. targets outside the gallery; a line per kind.
-    provenance : Provenance, optional
-        What it takes to look at them again.
-=======
         What the dataset names in vain, e.g. targets outside the gallery, and which of a fuser's
         two scores is looked at; a line per kind.
->>>>>>> main
+    provenance : Provenance, optional
+        What it takes to look at them again.
     """
 
     protocol: str
@@ -271,14 +267,10 @@ def collect_cases(
     notes = tuple(stack.dataset.problems())
     stack = stack.measured()
     pieces: list[_Piece] = []
-<<<<<<< HEAD
     design = design or AsGiven()
     provenance = Provenance.of(stack, fusers, design=design.key, bank=None, seed=0, n_resamples=0)
-    for train, test in design.parts(stack):
-=======
     two_headed: dict[str, None] = {}
-    for train, test in (design or AsGiven()).parts(stack):
->>>>>>> main
+    for train, test in design.parts(stack):
         fitted = fusers
         if train is not None:
             fitted = {name: fuser.clone().fit(train) for name, fuser in fusers.items()}
@@ -287,12 +279,8 @@ def collect_cases(
             if fuser.is_fitted and not allow_fitted:
                 fuser.record_.refuse(test.query_ids, who=fuser.name)
         pieces.extend(_look_at(test, fitted, depth, reasons))
-<<<<<<< HEAD
-    cases = replace(_join(pieces, stack, tuple(fusers), depth), notes=notes, provenance=provenance)
-=======
     notes += tuple(f"{name}: hits and ranks are those of its gallery head" for name in two_headed)
-    cases = replace(_join(pieces, stack, tuple(fusers), depth), notes=notes)
->>>>>>> main
+    cases = replace(_join(pieces, stack, tuple(fusers), depth), notes=notes, provenance=provenance)
     return cases.take_queries(stack.query_ids)
 
 

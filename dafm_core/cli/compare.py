@@ -15,12 +15,9 @@ from dafm_core.cli.arguments import (
     add_labels,
     add_tune,
     add_verify,
-<<<<<<< HEAD
+    add_workers,
     exporting,
     json_of,
-=======
-    add_workers,
->>>>>>> main
     open_stack,
     read_choices,
     read_labels,

@@ -13,11 +13,8 @@ from dafm_core.cli.arguments import (
     add_latex,
     add_set,
     add_verify,
-<<<<<<< HEAD
-    exporting,
-=======
     add_workers,
->>>>>>> main
+    exporting,
     latex_text,
     open_stack,
     read_names,

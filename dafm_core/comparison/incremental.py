@@ -65,13 +65,10 @@ class Incremental:
         What a constant scorer gets.
     notes : tuple of str
         What the dataset names in vain, e.g. targets outside the gallery; a line per kind.
-<<<<<<< HEAD
-    provenance : Provenance, optional
-        What it takes to do it again.
-=======
     heads : tuple of str
         Scores of the fuser that were measured: with two, subsets are ranked by one of their own.
->>>>>>> main
+    provenance : Provenance, optional
+        What it takes to do it again.
     """
 
     protocol: str
@@ -85,14 +82,12 @@ class Incremental:
     shapley: Mapping[str, Mapping[str, Interval]]
     chance: Mapping[str, float]
     notes: tuple[str, ...] = ()
-<<<<<<< HEAD
+    heads: tuple[Head, ...] = ("gallery",)
     provenance: Provenance | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         names = ", ".join(self.shapley)
         return f"<Incremental of {self.fuser} on {self.protocol}, every subset of {names}>"
-=======
-    heads: tuple[Head, ...] = ("gallery",)
 
     @property
     def head_words(self) -> list[str]:
@@ -100,7 +95,6 @@ class Incremental:
         if len(self.heads) == 1:
             return []
         return [heads_words(self.fuser, self.heads, self.metrics)]
->>>>>>> main
 
     @property
     def orders(self) -> list[Names]:
@@ -160,11 +154,8 @@ class Incremental:
             "shapley": {name: _percent(cells) for name, cells in self.shapley.items()},
             "chance": {metric: 100 * value for metric, value in self.chance.items()},
             "notes": list(self.notes),
-<<<<<<< HEAD
             "provenance": None if self.provenance is None else self.provenance.to_json(),
-=======
             "heads": list(self.heads),
->>>>>>> main
         }
 
 
@@ -239,7 +230,6 @@ def incremental(
         shapley=_intervals(_shapley(gains, stack.names), columns, resampler),
         chance=dict(zip(columns, values[()].mean(axis=0).tolist(), strict=True)),
         notes=notes,
-<<<<<<< HEAD
         provenance=Provenance.of(
             stack,
             {name or fuser.name: fuser},
@@ -248,9 +238,7 @@ def incremental(
             seed=seed,
             n_resamples=n_resamples,
         ),
-=======
         heads=max((e.heads for e in evaluations.values()), key=len),
->>>>>>> main
     )
 
 
