@@ -14,9 +14,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dafm_core.cases.breakdown import Breakdown, break_down, scorers_without
-from dafm_core.cases.query_types import query_types
 from dafm_core.errors import OptionError, closest
 from dafm_core.evaluation.design import AsGiven, Design
+from dafm_core.evaluation.query_types import query_types
 from dafm_core.fusion.base import Fuser
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.ordering import best_first, tie_places

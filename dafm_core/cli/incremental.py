@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dafm_core.cli.arguments import (
     add_labels,
@@ -14,6 +14,7 @@ from dafm_core.cli.arguments import (
     add_verify,
     latex_text,
     open_stack,
+    read_labels,
     read_names,
     read_settings,
 )
@@ -21,6 +22,7 @@ from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
     from dafm_core.comparison.incremental import Incremental
+    from dafm_core.comparison.inspection import Cost
     from dafm_core.store.stack import SimilarityStack
 
 EXAMPLES = {
@@ -56,14 +58,11 @@ def run(args: argparse.Namespace) -> None:
     """Fuse every subset, print, export."""
     from dafm_core.comparison.audit import redundancy
     from dafm_core.comparison.inspection import Cost
+    from dafm_core.comparison.subset_tables import subset_table
     from dafm_core.reporting import exports
     from dafm_core.reporting.html import write_incremental_page
-    from dafm_core.reporting.incremental_section import (
-        monotone_words,
-        shapley_table,
-        subset_table,
-    )
-    from dafm_core.reporting.terminal import print_notes, print_table, say
+    from dafm_core.reporting.summaries import print_incremental
+    from dafm_core.reporting.terminal import say
     from dafm_core.store.store import SimilarityStore
 
     store = SimilarityStore.open(args.store)
@@ -73,16 +72,10 @@ def run(args: argparse.Namespace) -> None:
     result = _measure(args, stack)
     costs = {name: Cost.read(store, name) for name in result.shapley}
     table = subset_table(result, costs)
-    print_notes(result.notes)
-    print_table(table)
-    say()
-    print_table(shapley_table(result))
-    say()
-    for sentence in monotone_words(result):
-        say(sentence)
+    print_incremental(result, costs)
     if args.json:
         recorded = {name: store.cost(name) for name in costs}
-        say(str(exports.write_json(args.json, result.to_json() | {"costs": recorded})))
+        say(str(exports.write_json(args.json, _record(result, costs) | {"costs": recorded})))
     texts: dict[Path | None, Callable[[], str]] = {
         args.markdown: lambda: exports.to_markdown(table),
         args.latex: lambda: latex_text(args, table, label="tab:subsets"),
@@ -94,6 +87,14 @@ def run(args: argparse.Namespace) -> None:
     if args.report:
         pairs = redundancy(stack)
         say(str(write_incremental_page(args.report, result, costs=costs, redundancy=pairs)))
+
+
+def _record(result: Incremental, costs: Mapping[str, Cost]) -> dict[str, Any]:
+    from dafm_core.comparison.conclusion import conclude
+    from dafm_core.comparison.subset_tables import known_milliseconds
+
+    found = conclude(result, costs=known_milliseconds(result, costs))
+    return result.to_json() | {"conclusion": found and found.to_json()}
 
 
 def _measure(args: argparse.Namespace, stack: SimilarityStack) -> Incremental:
@@ -121,5 +122,6 @@ def _measure(args: argparse.Namespace, stack: SimilarityStack) -> Incremental:
             metrics=read_names(args.metrics),
             n_resamples=args.resamples,
             seed=args.seed,
+            labels=read_labels(args, args.store),
             progress=progress,
         )

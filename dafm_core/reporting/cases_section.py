@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.cases.cases import OUTCOMES, Cases
-from dafm_core.cases.query_types import query_types
+from dafm_core.evaluation.query_types import query_types
 from dafm_core.reporting.page import Section
 from dafm_core.reporting.thumbnails import Thumbnails, embed_thumbnails
 from dafm_core.tables.cells import (
