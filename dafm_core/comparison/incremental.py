@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations, permutations
 from math import comb
 from typing import Any, Final, TypeAlias
@@ -28,9 +29,10 @@ from dafm_core.errors import OptionError, closest
 from dafm_core.evaluation.crossfit import fit_and_evaluate, tune_and_evaluate
 from dafm_core.evaluation.design import Folds, Part, Train
 from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers, shared_metrics
+from dafm_core.evaluation.workers import in_workers
 from dafm_core.fusion.base import Fuser, Progress
 from dafm_core.ground.statistics import Resampler
-from dafm_core.metrics.spec import metric_label
+from dafm_core.metrics.spec import Head, heads_words, metric_label
 from dafm_core.store.stack import SimilarityStack
 
 MAX_PROVIDERS: Final = 6
@@ -73,6 +75,8 @@ class Incremental:
         What the dataset names in vain, e.g. targets outside the gallery; a line per kind.
     labels : mapping of str to str
         What tables call a provider; its name where left out.
+    heads : tuple of str
+        Scores of the fuser that were measured: with two, subsets are ranked by one of their own.
     """
 
     protocol: str
@@ -88,6 +92,7 @@ class Incremental:
     vs_best: Mapping[Names, Mapping[str, Difference]] = field(repr=False, default_factory=dict)
     notes: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    heads: tuple[Head, ...] = ("gallery",)
 
     def label(self, name: str) -> str:
         """Return what tables and sentences call a provider."""
@@ -107,6 +112,13 @@ class Incremental:
         """What each provider adds to all the others; empty for one provider."""
         steps = [s for s in self.steps.values() if len(s.to) == len(self.shapley) - 1]
         return {step.added: step for step in steps}
+
+    @property
+    def head_words(self) -> list[str]:
+        """Which score of the fuser each metric is of, a line where it has two heads."""
+        if len(self.heads) == 1:
+            return []
+        return [heads_words(self.fuser, self.heads, self.metrics)]
 
     @property
     def orders(self) -> list[Names]:
@@ -168,6 +180,7 @@ class Incremental:
             ],
             "labels": dict(self.labels),
             "notes": list(self.notes),
+            "heads": list(self.heads),
         }
 
 
@@ -183,6 +196,7 @@ def incremental(
     seed: int = 0,
     labels: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    n_workers: int = 1,
 ) -> Incremental:
     """Fuse every subset of providers with fresh copies of one fuser, on held-out queries.
 
@@ -193,6 +207,8 @@ def incremental(
     design : Folds or Train, default=Folds(5)
     base : str, optional
         Provider that every order starts with; all orders where left out.
+    n_workers : int, default=1
+        Processes among which the subsets are shared, as for ``compare``.
     stack, metrics, n_resamples, seed, labels, progress
         As ``compare``.
 
@@ -214,13 +230,12 @@ def incremental(
     stack = stack.measured()
     parts = (design or Folds()).parts(stack)
     subsets = [s for n in range(stack.n_providers + 1) for s in combinations(stack.names, n)]
+    work = partial(_evaluate_subset, fuser=fuser, stack=stack, parts=parts, metrics=metrics)
     evaluations: dict[Names, Evaluation] = {}
-    for done, names in enumerate(subsets):
+    for found in in_workers(work, subsets, n_workers=n_workers):
+        evaluations[subsets[len(evaluations)]] = found
         if progress:
-            progress("subsets of providers", done, len(subsets))
-        evaluations[names] = _evaluate_subset(names, fuser, stack, parts, metrics)
-    if progress:
-        progress("subsets of providers", len(subsets), len(subsets))
+            progress("subsets of providers", len(evaluations), len(subsets))
     averaged = shared_metrics(evaluations.values())
     values = {names: with_mean(e, averaged) for names, e in evaluations.items()}
     columns = (*evaluations[()].metrics, MEAN)
@@ -245,6 +260,7 @@ def incremental(
         vs_best=_behind_best(fused, columns, resampler),
         notes=notes,
         labels=dict(labels or {}),
+        heads=max((e.heads for e in evaluations.values()), key=len),
     )
 
 
@@ -272,6 +288,7 @@ def pareto(
 
 def _evaluate_subset(
     names: Names,
+    *,
     fuser: Fuser,
     stack: SimilarityStack,
     parts: Sequence[Part],

@@ -161,8 +161,11 @@ def falls_table(result: Incremental) -> Table | None:
 
 
 def monotone_words(result: Incremental) -> list[str]:
-    """Return a sentence for each metric: whether adding models ever lowers it."""
-    return [result.monotone(metric) for metric in (*result.metrics, MEAN)]
+    """Return which score each metric is of, where there are two, and a sentence for each metric:
+    whether adding models ever lowers it.
+    """
+    sentences = [result.monotone(metric) for metric in (*result.metrics, MEAN)]
+    return [*result.head_words, *sentences]
 
 
 def _order(result: Incremental, names: Sequence[str]) -> float:

@@ -30,6 +30,10 @@ class Truth:
         Distinct targets named by the dataset, in the gallery or not.
     grades : Grades or None
         What each target counts; None where all targets count the same.
+    negatives : Ragged of n_queries rows, or None
+        Images that the dataset names as wrong; None where it names none.
+    n_negatives : ndarray of shape (n_queries,), int64, or None
+        How many of them it names, in the gallery or not.
     """
 
     targets: Ragged
@@ -38,6 +42,8 @@ class Truth:
     first: Ragged
     n_targets: NDArray[np.int64]
     grades: Grades | None = None
+    negatives: Ragged | None = None
+    n_negatives: NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, dataset: Dataset) -> Truth:
@@ -54,6 +60,7 @@ class Truth:
             first=Ragged.from_ids(first, dataset.gallery_ids.place),
             n_targets=named.astype(np.int64),
             grades=_grades(dataset, targets),
+            **_negatives(dataset),
         )
 
     def part(self, rows: slice) -> Truth:
@@ -65,6 +72,8 @@ class Truth:
             self.first.part(rows),
             self.n_targets[rows],
             self._grades_of(rows),
+            None if self.negatives is None else self.negatives.part(rows),
+            None if self.n_negatives is None else self.n_negatives[rows],
         )
 
     def _grades_of(self, rows: slice) -> Grades | None:
@@ -77,6 +86,7 @@ class Truth:
         self,
         scores: NDArray[Any],
         *,
+        subset_scores: NDArray[Any] | None = None,
         only: Collection[Needs] | None = None,
         unknown: NDArray[np.bool_] | None = None,
         anywhere: bool = False,
@@ -87,7 +97,9 @@ class Truth:
         ----------
         scores : ndarray of shape (n_queries, n_gallery)
             Excluded cells need not be marked; they are removed here.
-        only : collection of {"subset", "first"}, optional
+        subset_scores : ndarray of shape (n_queries, n_gallery), optional
+            What ranks each query's subset; by default the same scores.
+        only : collection of {"subset", "first", "negatives"}, optional
             What to look at besides the gallery; by default everything that there is.
         unknown, anywhere
             Candidates without a score, as for :func:`~dafm_core.metrics.ranking.rank_targets`.
@@ -100,28 +112,40 @@ class Truth:
             If a query has no target.
         """
         cells = self.excluded.rows, self.excluded.values
-        if not np.isneginf(scores[cells]).all():
-            scores = scores.copy()
-            scores[cells] = -np.inf
+        scores = _without(scores, cells)
         if unknown is not None and unknown[cells].any():
             unknown = unknown.copy()
             unknown[cells] = False
-        wanted = {"subset", "first"} if only is None else set(only)
-        rank = partial(rank_targets, scores, unknown=unknown, anywhere=anywhere)
-        gallery = rank(self.targets, n_targets=self.n_targets, grades=self.grades)
+        wanted = {"subset", "first", "negatives"} if only is None else set(only)
+        rank = partial(rank_targets, unknown=unknown, anywhere=anywhere)
+        gallery = rank(scores, self.targets, n_targets=self.n_targets, grades=self.grades)
         first = gallery
         if "first" in wanted and (self.n_targets > 1).any():
-            first = rank(self.first, n_targets=np.minimum(self.n_targets, 1))
+            first = rank(scores, self.first, n_targets=np.minimum(self.n_targets, 1))
         subset = None
         if "subset" in wanted and self.subsets.counts.all():
-            subset = rank(self.targets, within=self.subsets, n_targets=self.n_targets)
-        return Places(gallery, subset, first)
+            within = scores if subset_scores is None else _without(subset_scores, cells)
+            subset = rank(within, self.targets, within=self.subsets, n_targets=self.n_targets)
+        if self.negatives is None or self.n_negatives is None or "negatives" not in wanted:
+            return Places(gallery, subset, first)
+        negatives = rank(scores, self.negatives, n_targets=np.maximum(self.n_negatives, 1))
+        removed = self.negatives.rows, self.negatives.values
+        scores = scores.copy()
+        scores[removed] = -np.inf
+        if unknown is not None:
+            unknown = unknown.copy()
+            unknown[removed] = False
+        unopposed = rank_targets(
+            scores, self.targets, n_targets=self.n_targets, unknown=unknown, anywhere=anywhere
+        )
+        return Places(gallery, subset, first, negatives, unopposed)
 
     def measure(
         self,
         scores: NDArray[Any],
         metrics: Sequence[Metric],
         *,
+        subset_scores: NDArray[Any] | None = None,
         unknown: NDArray[np.bool_] | None = None,
         anywhere: bool = False,
     ) -> NDArray[np.float64]:
@@ -129,8 +153,30 @@ class Truth:
         undecided; parameters and errors as :meth:`places`.
         """
         only = {need for metric in metrics for need in metric.needs}
-        places = self.places(scores, only=only, unknown=unknown, anywhere=anywhere)
+        places = self.places(
+            scores, subset_scores=subset_scores, only=only, unknown=unknown, anywhere=anywhere
+        )
         return measure(places, metrics)
+
+
+def _without(
+    scores: NDArray[Any], cells: tuple[NDArray[np.int64], NDArray[np.int64]]
+) -> NDArray[Any]:
+    """Return scores in which excluded cells are -inf; the same array where they are already."""
+    if np.isneginf(scores[cells]).all():
+        return scores
+    marked = scores.copy()
+    marked[cells] = -np.inf
+    return marked
+
+
+def _negatives(dataset: Dataset) -> dict[str, Any]:
+    """Return the images named as wrong, each once, and how many a query names."""
+    named = dataset.queries["negatives"].list.n_unique().fill_null(0).to_numpy().astype(np.int64)
+    if not named.any():
+        return {}
+    columns = Ragged.from_rows([np.unique(row) for row in dataset.columns("negatives")])
+    return {"negatives": columns, "n_negatives": named}
 
 
 def _grades(dataset: Dataset, targets: Ragged) -> Grades | None:
@@ -160,6 +206,11 @@ def require_truth(dataset: Dataset, truth: Truth, metrics: Sequence[Metric]) -> 
         if "subset" in metric.needs:
             what = f"has no subset, which {metric.name} ranks. Choose other metrics"
             _require(dataset, truth.subsets.counts > 0, what)
+        if "negatives" in metric.needs and truth.negatives is None:
+            raise DatasetError(
+                f"{dataset.protocol}: names no negatives, which {metric.name} ranks. Choose other "
+                "metrics."
+            )
 
 
 def _require(dataset: Dataset, has_it: NDArray[np.bool_], what: str) -> None:
