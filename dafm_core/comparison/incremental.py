@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from dafm_core.comparison.provenance import Provenance
 from dafm_core.comparison.rows import (
     MEAN,
     Difference,
@@ -77,6 +78,8 @@ class Incremental:
         What tables call a provider; its name where left out.
     heads : tuple of str
         Scores of the fuser that were measured: with two, subsets are ranked by one of their own.
+    provenance : Provenance, optional
+        What it takes to do it again.
     """
 
     protocol: str
@@ -93,6 +96,11 @@ class Incremental:
     notes: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     heads: tuple[Head, ...] = ("gallery",)
+    provenance: Provenance | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.shapley)
+        return f"<Incremental of {self.fuser} on {self.protocol}, every subset of {names}>"
 
     def label(self, name: str) -> str:
         """Return what tables and sentences call a provider."""
@@ -180,6 +188,7 @@ class Incremental:
             ],
             "labels": dict(self.labels),
             "notes": list(self.notes),
+            "provenance": None if self.provenance is None else self.provenance.to_json(),
             "heads": list(self.heads),
         }
 
@@ -228,7 +237,8 @@ def incremental(
         raise OptionError(f"incremental: no provider {base!r}{closest(base, stack.names)}")
     notes = tuple(stack.notes())
     stack = stack.measured()
-    parts = (design or Folds()).parts(stack)
+    design = design or Folds()
+    parts = design.parts(stack)
     subsets = [s for n in range(stack.n_providers + 1) for s in combinations(stack.names, n)]
     work = partial(_evaluate_subset, fuser=fuser, stack=stack, parts=parts, metrics=metrics)
     evaluations: dict[Names, Evaluation] = {}
@@ -259,7 +269,18 @@ def incremental(
         chance=dict(zip(columns, values[()].mean(axis=0).tolist(), strict=True)),
         vs_best=_behind_best(fused, columns, resampler),
         notes=notes,
+<<<<<<< HEAD
         labels=dict(labels or {}),
+=======
+        provenance=Provenance.of(
+            stack,
+            {name or fuser.name: fuser},
+            design=design.key,
+            bank=None,
+            seed=seed,
+            n_resamples=n_resamples,
+        ),
+>>>>>>> main
         heads=max((e.heads for e in evaluations.values()), key=len),
     )
 
