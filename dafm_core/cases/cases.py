@@ -153,7 +153,17 @@ class Cases:
         if text is not None:
             keep &= [text.lower() in written.lower() for written in frame["text"]]
         order = np.argsort(-np.abs(frame["change"].to_numpy()), kind="stable")
-        return self.take(order[keep[order]][:limit])
+        found = self.take(order[keep[order]][:limit])
+        n_fit = int(keep.sum())
+        if len(found) == n_fit:
+            return found
+        counts = frame.filter(pl.Series(keep))["outcome"].value_counts().sort("outcome").rows()
+        words = ", ".join(f"{count} {name}" for name, count in counts)
+        note = (
+            f"these are the {len(found)} queries whose rank changes most under {fuser}, of {n_fit} "
+            f"({words}): what it can do to a query, not how often"
+        )
+        return replace(found, notes=(*found.notes, note))
 
     def __len__(self) -> int:
         return self.queries.height

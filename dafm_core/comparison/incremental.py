@@ -269,9 +269,7 @@ def incremental(
         chance=dict(zip(columns, values[()].mean(axis=0).tolist(), strict=True)),
         vs_best=_behind_best(fused, columns, resampler),
         notes=notes,
-<<<<<<< HEAD
         labels=dict(labels or {}),
-=======
         provenance=Provenance.of(
             stack,
             {name or fuser.name: fuser},
@@ -280,7 +278,6 @@ def incremental(
             seed=seed,
             n_resamples=n_resamples,
         ),
->>>>>>> main
         heads=max((e.heads for e in evaluations.values()), key=len),
     )
 

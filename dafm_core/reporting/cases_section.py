@@ -119,6 +119,16 @@ def hits_table(cases: Cases, row: int) -> Table:
     )
 
 
+def captions_table(cases: Cases, row: int, captions: Mapping[str, str]) -> Table | None:
+    """Return the captions of the images of one case; None where none is known."""
+    images = dict.fromkeys(_shown_ids(cases.take(np.array([row]))))
+    known = [image for image in images if image in captions]
+    if not known:
+        return None
+    lines = [(text_cell(image), text_cell(captions[image])) for image in known]
+    return table("Captions of these images", ("Image", "Caption"), lines)
+
+
 def reasons_table(cases: Cases, fuser: str, row: int) -> Table:
     """Return why a fuser's hits stand where they do, a line per hit and provider."""
     reasons = cases.breakdowns[fuser]
