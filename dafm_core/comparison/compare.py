@@ -36,7 +36,7 @@ from dafm_core.evaluation.trials import TrialLog
 from dafm_core.fusion.base import Fuser, Progress
 from dafm_core.ground.statistics import Resampler
 from dafm_core.ground.undecided import WORD
-from dafm_core.metrics.spec import metric_label, undecided_words
+from dafm_core.metrics.spec import heads_words, metric_label, undecided_words
 from dafm_core.store.stack import SimilarityStack
 from dafm_core.tables.markup import notebook_html
 
@@ -128,6 +128,15 @@ class Comparison:
         return [*lines, left_out]
 
     @property
+    def heads(self) -> list[str]:
+        """Which score each metric is of, a line for each row with two heads."""
+        return [
+            heads_words(row.name, row.heads, self.metrics)
+            for row in self.rows
+            if len(row.heads) > 1
+        ]
+
+    @property
     def frame(self) -> pl.DataFrame:
         """Every row's per-query metrics: ``row, query_id, group`` and one column per metric."""
         frames = [
@@ -173,7 +182,7 @@ class Comparison:
                 for cell in (row.metrics[name] for name in names)
             )
             lines.append(f"{shown:<{width}}{cells}")
-        return "\n".join([*lines, *self.undecided, self.verdict.reason])
+        return "\n".join([*lines, *self.heads, *self.undecided, self.verdict.reason])
 
 
 def compare(

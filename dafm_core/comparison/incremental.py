@@ -24,7 +24,7 @@ from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers, shared
 from dafm_core.evaluation.workers import in_workers
 from dafm_core.fusion.base import Fuser, Progress
 from dafm_core.ground.statistics import Resampler
-from dafm_core.metrics.spec import metric_label
+from dafm_core.metrics.spec import Head, heads_words, metric_label
 from dafm_core.store.stack import SimilarityStack
 
 MAX_PROVIDERS: Final = 6
@@ -64,6 +64,8 @@ class Incremental:
         What a constant scorer gets.
     notes : tuple of str
         What the dataset names in vain, e.g. targets outside the gallery; a line per kind.
+    heads : tuple of str
+        Scores of the fuser that were measured: with two, subsets are ranked by one of their own.
     """
 
     protocol: str
@@ -77,6 +79,14 @@ class Incremental:
     shapley: Mapping[str, Mapping[str, Interval]]
     chance: Mapping[str, float]
     notes: tuple[str, ...] = ()
+    heads: tuple[Head, ...] = ("gallery",)
+
+    @property
+    def head_words(self) -> list[str]:
+        """Which score of the fuser each metric is of, a line where it has two heads."""
+        if len(self.heads) == 1:
+            return []
+        return [heads_words(self.fuser, self.heads, self.metrics)]
 
     @property
     def orders(self) -> list[Names]:
@@ -136,6 +146,7 @@ class Incremental:
             "shapley": {name: _percent(cells) for name, cells in self.shapley.items()},
             "chance": {metric: 100 * value for metric, value in self.chance.items()},
             "notes": list(self.notes),
+            "heads": list(self.heads),
         }
 
 
@@ -209,6 +220,7 @@ def incremental(
         shapley=_intervals(_shapley(gains, stack.names), columns, resampler),
         chance=dict(zip(columns, values[()].mean(axis=0).tolist(), strict=True)),
         notes=notes,
+        heads=max((e.heads for e in evaluations.values()), key=len),
     )
 
 

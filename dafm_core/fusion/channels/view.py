@@ -131,7 +131,11 @@ class TileView:
         return np.sort(evidence, axis=2)
 
     def channels(self) -> NDArray[np.float32]:
-        """Return the channels, (B, n_channels, N), 0 where excluded or not known."""
+        """Return the channels, (B, n_channels, N), 0 where excluded or not known; made once."""
+        return self._channels
+
+    @cached_property
+    def _channels(self) -> NDArray[np.float32]:
         layout, (n_rows, _, n_gallery) = self.reader.layout, self.tile.shape
         shape = (n_rows, len(layout.families), len(layout.providers), n_gallery)
         out, kept = np.zeros(shape, np.float32), np.isfinite(self.tile)
@@ -147,6 +151,10 @@ class TileView:
         Best score, its lead over the second and the tenth, the tenth's over the hundredth, and
         the entropy of the row: classic predictors of how far a ranking can be trusted.
         """
+        return self._context
+
+    @cached_property
+    def _context(self) -> NDArray[np.float32]:
         rows, last = self.rows, self.tile.shape[2] - 1
         kept = np.isfinite(rows)
         if not kept.all():  # an excluded candidate is no evidence
