@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dafm_core.reporting.cells import Cell, Table
     from dafm_core.search.answers import Answer, Opinion
     from dafm_core.search.search import Search
+    from dafm_core.tables.cells import Cell, Table
 
 EXAMPLES = {
     "search": "examples:\n"
@@ -117,7 +117,7 @@ def _vectors(pairs: list[str]) -> dict[str, NDArray[np.generic]]:
 
 def _table(answer: Answer) -> Table:
     """Return hits by row: fused score, and each provider's rank with the rank without it."""
-    from dafm_core.reporting.cells import Cell, table
+    from dafm_core.tables.cells import Cell, table
 
     names = sorted(answer.singles)
     rows = [
@@ -140,7 +140,7 @@ def _table(answer: Answer) -> Table:
 
 
 def _ranks(opinion: Opinion) -> Cell:
-    from dafm_core.reporting.cells import Cell
+    from dafm_core.tables.cells import Cell
 
     shown = ["-" if r is None else f"{r:g}" for r in (opinion.rank, opinion.rank_without)]
     return Cell(" / ".join(shown), math.inf if opinion.rank is None else opinion.rank)

@@ -32,6 +32,8 @@ class SimilarityProvider(Protocol):
     (checkpoint sha256, preprocessing, text template); it is written into the passport and keys the
     cache of gallery features. It may have ``references``, as ``ProviderInfo`` has, where that
     depends on its options or nothing describes it: ``"one"`` by default, ``"any"`` or ``"none"``.
+    And it may have ``prepare(queries, gallery)``, called once with everything that will be asked,
+    before anything is: to say what it will cost, or to refuse.
     """
 
     def similarity(self, queries: Sequence[Query], gallery: Sequence[ImageRef]) -> Similarity:

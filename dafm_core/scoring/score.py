@@ -181,6 +181,7 @@ def score_provider(
     require_whole_gallery(name, provider)
     check_references(dataset, name, getattr(provider, "references", references or "one"))
     job = _Job(dataset, name, provider, broken_images(dataset, on_missing, progress))
+    _announce(job)
     passport = job.passport() | {"options": dict(options or {})}
     with (
         SimilarityStore.filling(store, dataset) as opened,
@@ -236,6 +237,14 @@ def _fill(writer: ScoreWriter, job: _Job, executor: Executor, progress: Progress
     )
     if job.features is not None and not job.broken:
         writer.add_neighbours(nearest_neighbours(job.features))
+
+
+def _announce(job: _Job) -> None:
+    """Tell a provider that wants to know what it will be asked, before it is asked anything."""
+    prepare = getattr(job.provider, "prepare", None)
+    if callable(prepare):
+        with named_errors(job.name, "all queries"):
+            prepare(job.dataset.iter_queries(), list(job.images))
 
 
 @dataclass

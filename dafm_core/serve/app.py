@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -61,10 +62,7 @@ class Service:
         self.judgements = judgements
         self.limits = limits or Limits()
         self._batchers = {
-            explain: Batcher(
-                lambda requests, explain=explain: search.batch(requests, explain=explain),
-                self.limits,
-            )
+            explain: Batcher(partial(search.batch, explain=explain), self.limits)
             for explain in (True, False)
         }
 

@@ -41,6 +41,7 @@ FACTORING = {"feature_rows", "cached_features"}
 WAIVED = {
     "captions-bm25": FACTORING,  # match words: features of images would be no use to them
     "captions-tfidf": FACTORING,
+    "edited-bm25": FACTORING,
     **{info.name: {"fingerprint"} for info in PROVIDERS},  # nothing is loaded: the code decides
 }
 """Checks that say nothing about a provider."""
