@@ -14,7 +14,9 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import (
     CLIPConfig,
+    CLIPTextConfig,
     CLIPTextModelWithProjection,
+    CLIPVisionConfig,
     CLIPVisionModelWithProjection,
 )
 
@@ -115,13 +117,13 @@ def _tensors(files: list[Path], where: str) -> dict[str, Tensor]:
 
 def _clip_of_folder(folder: Path, weights: Weights, dtype: torch.dtype) -> Clip:
     where = weights.where
-    config = _config(folder, where)
+    text_config, vision_config = _configs(folder, where)
     with torch.device("meta"):
-        text = CLIPTextModelWithProjection(config.text_config)
-        vision = CLIPVisionModelWithProjection(config.vision_config)
+        text = CLIPTextModelWithProjection(text_config)
+        vision = CLIPVisionModelWithProjection(vision_config)
     for module, part in ((text, "text_model"), (vision, "vision_model")):
-        positions = module.get_submodule(f"{part}.embeddings.position_embedding")
-        buffer = torch.arange(positions.num_embeddings).unsqueeze(0)
+        positions = module.get_parameter(f"{part}.embeddings.position_embedding.weight")
+        buffer = torch.arange(len(positions)).unsqueeze(0)
         assign(
             module,
             {key: (key, weights.take(key)) for key in module.state_dict()},
@@ -132,7 +134,7 @@ def _clip_of_folder(folder: Path, weights: Weights, dtype: torch.dtype) -> Clip:
     return Clip(VisionTransformer(vision), TextTower(text))
 
 
-def _config(folder: Path, where: str) -> CLIPConfig:
+def _configs(folder: Path, where: str) -> tuple[CLIPTextConfig, CLIPVisionConfig]:
     path = folder / "config.json"
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
@@ -144,7 +146,9 @@ def _config(folder: Path, where: str) -> CLIPConfig:
             f"{where}: expected a CLIP model, got {kind!r} ({path}). Give the CLIP that the "
             "checkpoint was trained with."
         )
-    config: CLIPConfig = CLIPConfig.from_dict(facts)
-    for part in (config.text_config, config.vision_config):
-        part.projection_dim = config.projection_dim
-    return config
+    config = CLIPConfig.from_dict(facts)
+    text, vision = config.text_config, config.vision_config
+    assert isinstance(text, CLIPTextConfig), "made of facts above"
+    assert isinstance(vision, CLIPVisionConfig), "made of facts above"
+    text.projection_dim = vision.projection_dim = config.projection_dim
+    return text, vision

@@ -200,17 +200,16 @@ def _load(
     _check_name(checkpoint, where)
     content = read_checkpoint(checkpoint, f"{where}: checkpoint")
     phi = _phi(content, method, f"{where}: checkpoint")
-    embed_dim, word_width = phi.layers[0].in_features, phi.layers[-1].out_features
     if model is None and method is PIC2WORD and "state_dict" in content:
         weights = Weights.from_content(content, f"{where}: checkpoint", entry="state_dict")
         clip = clip_of_openai(weights, dtype=settings.dtype, float16_rounding=False)
         passport = {"clip": "in the checkpoint"}
     else:
-        name = model or _released(embed_dim, where)
+        name = model or _released(phi.n_in, where)
         clip, passport = load_clip(
             name, revision, where, dtype=settings.dtype, float16_rounding=rounds
         )
-    _check_widths(clip, int(embed_dim), int(word_width), where)
+    _check_widths(clip, phi, where)
     tokenizer = ClipTokenizer.for_model(
         vocabulary,
         n_tokens=clip.text.n_tokens,
@@ -283,7 +282,7 @@ def _phi(content: Any, method: Method, where: str) -> Phi:
     return phi
 
 
-def _released(embed_dim: Any, where: str) -> str:
+def _released(embed_dim: int, where: str) -> str:
     if embed_dim not in _RELEASED:
         raise OptionError(
             f"{where}: option 'model' is required: no released CLIP has features of width "
@@ -292,11 +291,11 @@ def _released(embed_dim: Any, where: str) -> str:
     return _RELEASED[embed_dim]
 
 
-def _check_widths(clip: Clip, embed_dim: int, word_width: int, where: str) -> None:
+def _check_widths(clip: Clip, phi: Phi, where: str) -> None:
     width = clip.text.model.text_model.embeddings.token_embedding.weight.shape[1]
-    if (embed_dim, word_width) != (clip.text.embed_dim, width):
+    if (phi.n_in, phi.n_out) != (clip.text.embed_dim, width):
         raise ProviderError(
             f"{where}: checkpoint: expected phi from width {clip.text.embed_dim} to {width}, as "
-            f"the CLIP's features and tokens, got {embed_dim} to {word_width}. "
+            f"the CLIP's features and tokens, got {phi.n_in} to {phi.n_out}. "
             "Give the CLIP that the checkpoint was trained with as model."
         )

@@ -30,6 +30,7 @@ class Phi(nn.Module):
 
     def __init__(self, widths: Sequence[int], activation: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
+        self.n_in, self.n_out = widths[0], widths[-1]
         pairs = pairwise(widths)
         self.layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairs)
         self.activation = activation

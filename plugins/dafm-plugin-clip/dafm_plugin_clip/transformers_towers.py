@@ -165,12 +165,13 @@ def _check_kind(config: Any, model: str, where: str) -> None:
 def _quiet() -> Iterator[None]:
     """Keep the library from reporting what is said here in one line, or drawing bars."""
     logger = logging.getLogger("transformers")
-    before, bars = logger.level, transformers.utils.logging.is_progress_bar_enabled()
+    report: Any = transformers.utils.logging
+    before, bars = logger.level, report.is_progress_bar_enabled()
     logger.setLevel(logging.ERROR)
-    transformers.utils.logging.disable_progress_bar()
+    report.disable_progress_bar()
     try:
         yield
     finally:
         logger.setLevel(before)
         if bars:
-            transformers.utils.logging.enable_progress_bar()
+            report.enable_progress_bar()
