@@ -30,7 +30,7 @@ serve: $(VENV)/.installed-serve
 	  --judgements out/demo/judged.jsonl
 
 ## What CI runs: style, types, layers, all tests of core, plugins and examples, site, built packages
-test: lint types layers tests wheels
+test: lint types layers docs tests wheels
 
 ## Core alone, without what takes long (SLOW): under a minute on an idle machine
 test-fast: $(INSTALLED)
