@@ -152,7 +152,10 @@ def sees_order(fuser: Fuser, stack: SimilarityStack, shuffled: Sequence[str]) ->
     given = fuser.fuse(few)
     other = fuser.fuse(few.take_gallery(shuffled))
     columns = other.gallery_ids.positions(given.gallery_ids)
-    return not _alike(given.scores, other.scores[:, columns])
+    heads = [(given.scores, other.scores)]
+    if given.subset_scores is not None and other.subset_scores is not None:
+        heads.append((given.subset_scores, other.subset_scores))
+    return not all(_alike(one, two[:, columns]) for one, two in heads)
 
 
 def _alike(one: NDArray[np.float32], two: NDArray[np.float32]) -> bool:
