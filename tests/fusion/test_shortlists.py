@@ -164,15 +164,18 @@ def test_a_decided_number_does_not_depend_on_the_order_nobody_knows(make_fuser, 
     values = evaluate(fuser, two, metrics=[metric], allow_fitted=True).per_query[:, 0]
     run = fuser.fuse(two)
     rng = np.random.default_rng(0)
-    truth = stack.truth
+    truth, by_one = stack.truth, run.subset_scores is None
     from dafm_core.metrics.spec import parse_metrics
 
     seen = []
     for _ in range(6):
-        ordered = run.scores.astype(np.float64)
-        noise = rng.random(ordered.shape) * 1e-9
-        ordered = np.where(run.unknown, ordered - 1 - noise, ordered)
-        seen.append(truth.measure(ordered, parse_metrics([metric]))[:, 0])
+        noise = rng.random(run.scores.shape) * 1e-9
+        gallery, subset = (
+            np.where(run.unknown, scores.astype(np.float64) - 1 - noise, scores)
+            for scores in (run.scores, run.scores if by_one else run.subset_scores)
+        )
+        measured = truth.measure(gallery, parse_metrics([metric]), subset_scores=subset)
+        seen.append(measured[:, 0])
     decided = ~np.isnan(values)
     assert decided.any()
     np.testing.assert_allclose(
