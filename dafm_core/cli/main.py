@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import NoReturn
 
+from dafm_core.cli.outputs import check_outputs
 from dafm_core.errors import DafmError, OptionError, closest
 from dafm_core.ground.printable import printable
 
@@ -148,6 +149,7 @@ def _run(argv: list[str]) -> int:
     parser = build_parser(name)
     parser.check_options(argv[1:])
     args = parser.parse_args(argv[1:])
+    check_outputs(args)
     args.run(args)
     return 0
 
