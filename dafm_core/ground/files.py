@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 
 from dafm_core.errors import DatasetError
 from dafm_core.ground.goals import goal_of, is_stream
+from dafm_core.ground.sources import ordinary, source_text
 
 
 @contextmanager
@@ -102,7 +103,7 @@ def cache_folder() -> Path:
 
 def sha256_of(path: str | Path) -> str:
     """Return the sha256 of a file as 64 hexadecimal digits."""
-    with Path(path).open("rb") as file:
+    with ordinary(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -116,7 +117,7 @@ def read_ids(path: str | Path) -> tuple[str, ...]:
         If the file cannot be read as text, or lists nothing.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
+        lines = source_text(path).split("\n")
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: expected a text file of ids, one a line ({error}).") from None
     ids = tuple(line.strip() for line in lines if line.strip())

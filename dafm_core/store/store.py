@@ -34,6 +34,7 @@ from dafm_core.errors import AlignmentError, StoreError, closest
 from dafm_core.ground.blocks import checksum
 from dafm_core.ground.files import replacing, sha256_of, write_json
 from dafm_core.ground.ids import Ids
+from dafm_core.ground.sources import source_array, source_table
 from dafm_core.store import checked, format1
 from dafm_core.store.locks import Visit, writing
 from dafm_core.store.manifest import (
@@ -175,18 +176,14 @@ class SimilarityStore:
     def dataset(self) -> Dataset:
         """The queries, gallery and truth; without image paths."""
         try:
-            queries = pl.read_parquet(self.path / "queries.parquet", glob=False)
+            queries = source_table(self.path / "queries.parquet")
             if self._facts["format"] == 1:
                 queries = format1.queries_of(queries)
             queries = queries.select(list(QUERY_SCHEMA))
-            listed = pl.read_parquet(self.path / "gallery.parquet", glob=False)
+            listed = source_table(self.path / "gallery.parquet")
             gallery = listed["image_id"].to_list()
-        except (OSError, pl.exceptions.PolarsError) as error:
+        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
             raise StoreError(f"{self.path}: queries or gallery cannot be read ({error}).") from None
-        except BaseException as error:  # polars raises its PanicException on damaged parquet
-            if type(error).__name__ != "PanicException":
-                raise
-            raise StoreError(f"{self.path}: queries or gallery cannot be read.") from None
         dataset = Dataset(
             protocol=self.protocol,
             gallery_ids=Ids(gallery),
@@ -208,10 +205,12 @@ class SimilarityStore:
 
     @property
     def providers(self) -> tuple[str, ...]:
-        """Names of the providers whose matrices are complete, sorted."""
-        found = (p.parent for p in self.path.glob("*/passport.json"))
-        data = ("scores.npy", "shortlist.parquet")
-        return tuple(sorted(p.name for p in found if any((p / name).exists() for name in data)))
+        """Names of the providers whose matrices are complete, sorted.
+
+        A passport is written last and removed first: where it is and its rows are not, somebody
+        has removed them, which reading says.
+        """
+        return tuple(sorted(p.parent.name for p in self.path.glob("*/passport.json")))
 
     @property
     def unfinished(self) -> tuple[str, ...]:
@@ -502,12 +501,11 @@ class SimilarityStore:
 
     def _load(self, path: Path) -> NDArray[Any]:
         try:
-            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            return source_array(path)
+        except (OSError, ValueError) as error:
             raise StoreError(
                 f"{path}: cannot be read ({error}). Score it again with --overwrite."
             ) from None
-        return array
 
 
 def _check_folder(path: Path) -> None:
