@@ -190,15 +190,14 @@ class SimilarityStack:
         for start in range(0, self.n_queries, size):
             rows = slice(start, min(start + size, self.n_queries))
             listed = self.subset_lists[name][self.rows[rows]][:, self.columns].astype(np.float64)
-            unlisted = np.isnan(listed)
-            lowest = listed.min(axis=1, keepdims=True, initial=0.0, where=~unlisted)
             truth = self.truth.part(rows)
             tiles.append(
                 rank_targets(
-                    np.where(unlisted, lowest - 1, listed),
+                    listed,
                     truth.targets,
                     within=truth.subsets,
                     n_targets=truth.n_targets,
+                    unknown=np.isnan(listed),
                 )
             )
         return TargetRanks.concatenate(tiles)

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from dafm_core.errors import AlignmentError, FuserError
 from dafm_core.fusion.base import Fuser
 from dafm_core.fusion.record import FitRecord
+from dafm_core.store.shortlist import Unknown
 from dafm_core.store.stack import SimilarityStack
 from dafm_core.testing.results import Battery, Check, CheckFailed, CheckResult, NotApplicable
 from dafm_core.testing.samples import FuserSubject
 
-_battery = Battery(at_least=15)
+_battery = Battery(at_least=17)
 """The first law alone can be waived."""
 
 TOLERANCE = 1e-4
@@ -183,6 +184,23 @@ def _extreme_scales(subject: FuserSubject) -> None:
     stack = subject.stack_of(matrices)
     fitted = subject.fresh().fit(stack)
     _expect_defined(fitted.fuse(stack).scores, stack, "extreme scales")
+
+
+@_battery.add("A row given as a shortlist of all candidates is fused as the row itself.")
+def _whole_shortlist(subject: FuserSubject) -> None:
+    stack = subject.shortlisted("good", subject.n_gallery)
+    got = subject.fresh().fit(stack).fuse(stack).scores
+    _expect_same(got, subject.scores, "a list of all candidates")
+
+
+@_battery.add("Rows that cover a shortlist, of either meaning, are fused to defined scores.")
+def _short_lists(subject: FuserSubject) -> None:
+    meanings: Sequence[Unknown] = ("below", "not-asked")
+    for meaning in meanings:
+        stack = subject.shortlisted("good", 6, meaning)
+        _expect_defined(subject.fitted.fuse(stack).scores, stack, f"a list, {meaning}, when used")
+        fitted = subject.fresh().fit(stack)
+        _expect_defined(fitted.fuse(stack).scores, stack, f"a list, {meaning}, when fitted")
 
 
 @_battery.add("Before fit a fuser says that it is not fitted, or has a defined default.")

@@ -15,6 +15,7 @@ from dafm_core.contract.items import ImageRef, Query
 from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.fusion.base import Fuser
 from dafm_core.ground.ids import Ids
+from dafm_core.store.shortlist import Shortlist, Unknown
 from dafm_core.store.stack import SimilarityStack
 
 PROTOCOL = "made-up"
@@ -154,6 +155,18 @@ class FuserSubject:
     def scores(self) -> NDArray[np.float32]:
         """What the fitted fuser makes of the stack."""
         return self.fitted.fuse(self.stack).scores
+
+    def shortlisted(self, name: str, depth: int, meaning: Unknown = "below") -> SimilarityStack:
+        """Return the stack with one provider's rows cut to each query's best ``depth``."""
+        scores = self.matrices[name].copy()
+        scores[self.dataset.excluded.rows, self.dataset.excluded.values] = -np.inf
+        columns = [np.argsort(-row, kind="stable")[:depth] for row in scores]
+        kept = [c[np.isfinite(row[c])] for row, c in zip(scores, columns, strict=True)]
+        listed = Shortlist.of_lists(
+            kept, [row[c] for row, c in zip(scores, kept, strict=True)], self.n_gallery
+        )
+        matrices = self.matrices | {name: listed}
+        return SimilarityStack.from_matrices(matrices, self.dataset, unknown={name: meaning})
 
     def stack_of(
         self,

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from dafm_core.errors import ProviderError
 from dafm_core.ground.platform import page_out
 from dafm_core.ground.sources import check_archive
-from dafm_core.wrapping.inert import safe_globals
+from dafm_core.wrapping.inert import Inert, safe_globals
 
 if TYPE_CHECKING:
     import torch
@@ -40,11 +40,20 @@ _OTHER_FILE = "Is this the right file?"
 _OTHER_MODEL = "Is this the checkpoint of another model?"
 
 
-def read_checkpoint(path: Path, where: str) -> Any:
+def read_checkpoint(path: Path, where: str, *, inert: Iterable[str] = ()) -> Any:
     """Return what ``torch.save`` wrote; tensors are on the CPU, and nothing in the file is
     executed. Harmless Python values beside them (``inert.STAND_INS``) come as plain values.
 
     An archive (torch 1.6 and newer) is memory-mapped; the older stream format is read at once.
+
+    Parameters
+    ----------
+    path : Path
+    where : str
+        Start of every error message.
+    inert : iterable of str
+        Classes of the authors' that their files name and nobody needs, such as
+        ``"src.scheduler.Cosine"``: an empty object comes in place of each.
 
     Raises
     ------
@@ -54,12 +63,14 @@ def read_checkpoint(path: Path, where: str) -> Any:
     import torch
 
     is_archive = _check_file(path, where)
+    inert = frozenset(inert)
+    allowed = [*safe_globals(), *((Inert, name) for name in inert)]
     try:
-        with torch.serialization.safe_globals(safe_globals()), warnings.catch_warnings():
+        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, about kinds of tensors it will drop
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive or None)
     except Exception as error:  # a damaged or hostile pickle may raise anything: all is bad input
-        if names := unsafe_names(path) if is_archive else []:
+        if names := [n for n in unsafe_names(path) if n not in inert] if is_archive else []:
             raise ProviderError(
                 f"{where}: expected tensors only, got {path}, which would execute "
                 f"{', '.join(names[:3])}. Nothing was executed; take the file from its authors."

@@ -8,7 +8,7 @@ asked for, exact arithmetic, NumPy at the boundary. Not here: settings and devic
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 DECODED_AT_ONCE = 256
 """Images: enough to keep several workers busy, and 40 MB of pixels at 224 x 224."""
 
+COMPARED_AT_ONCE = 4096
+"""Candidates: their products with 32 vectors of 64 queries are 32 MB."""
+
+Reader: TypeAlias = "Callable[[Tensor], Tensor]"
+"""Pixels -> what both sides need of images."""
+
 Tokens: TypeAlias = tuple[NDArray[np.int64], ...]
 """Arrays with one row per text, such as ids alone, or ids and mask."""
 
@@ -35,11 +41,14 @@ Tokens: TypeAlias = tuple[NDArray[np.int64], ...]
 class Network(Protocol):
     """What a model must be able to do; usually an ``nn.Module`` with these three methods.
 
-    Tensors are on the device of the settings, and results may have any floating-point type.
+    Tensors are on the device of the settings, and results may have any floating-point type. A
+    network may have ``read_reference(pixels)``, where it reads an image otherwise as a reference
+    than as a candidate, and ``query_shape``, where a query's features are not one vector of the
+    last dimension of ``row_shape``.
     """
 
     row_shape: tuple[int, ...]
-    """Shape of one candidate's features; a query's are a vector of the last dimension."""
+    """Shape of one candidate's features."""
 
     def read(self, pixels: Tensor) -> Tensor:
         """Return what both sides need of images, (B, 3, S, S) -> (B, ...)."""
@@ -50,7 +59,7 @@ class Network(Protocol):
         ...
 
     def query(self, seen: Tensor, *text: Tensor) -> Tensor:
-        """Return features of queries, (B, D), from references that were read and tokens."""
+        """Return features of queries, usually (B, D), from references that were read and tokens."""
         ...
 
     def to(self, device: torch.device) -> Self:
@@ -63,14 +72,14 @@ class Network(Protocol):
 
 
 class Preprocessing(Protocol):
-    """Pillow image -> uint8 array of shape (3, S, S), in RGB."""
+    """Pillow image -> bytes of shape (3, S, S), in RGB, or floats: see :class:`TorchEncoder`."""
 
     @property
     def fingerprint(self) -> str:
         """What decides the pixels, for a passport."""
         ...
 
-    def __call__(self, image: Image) -> NDArray[np.uint8]:
+    def __call__(self, image: Image) -> NDArray[Any]:
         """Return the pixels of one image."""
         ...
 
@@ -96,14 +105,16 @@ class TorchEncoder(Generic[N]):
     tokenizer : callable
         Texts -> tuple of arrays with one row per text; the network gets rows of them.
     preprocessing : callable
-        Pillow image -> bytes of shape (3, S, S), with a ``fingerprint``.
+        Pillow image -> array with a ``fingerprint``: bytes of shape (3, S, S), which are scaled as
+        CLIP's and BLIP's input is, or float32 of any shape, which the network gets as they are.
     settings : Settings
         Where to compute, and how much at a time.
     fingerprint : mapping of str to str
         What decides the output; the preprocessing is added here.
     keep_read : bool, default=False
         Whether to keep what ``read`` gives of every image, so that one that is a candidate and a
-        reference is read once. For networks that read a vector, not a grid of positions.
+        reference is read once. For networks that read a vector, not a grid of positions, and the
+        same on both sides.
 
     Attributes
     ----------
@@ -124,6 +135,10 @@ class TorchEncoder(Generic[N]):
         self.tokenizer, self.settings = tokenizer, settings
         self.decode = ImageDecoder(preprocessing, workers=settings.workers)
         self.fingerprint = {**fingerprint, "preprocessing": preprocessing.fingerprint}
+        self._read_reference: Reader = getattr(self.network, "read_reference", self.network.read)
+        self._query_shape: tuple[int, ...] = getattr(
+            self.network, "query_shape", self.network.row_shape[-1:]
+        )
         self._kept: dict[ImageRef, Tensor] | None = {} if keep_read else None
 
     def encode_gallery(self, images: Sequence[ImageRef]) -> Features:
@@ -136,12 +151,12 @@ class TorchEncoder(Generic[N]):
         """
         features = np.empty((len(images), *self.network.row_shape), np.float32)
         with exact():
-            for batch, seen in self._read(images):
+            for batch, seen in self._read(images, self.network.read):
                 features[batch] = to_numpy(self.network.candidate(seen))
         return features
 
     def encode_queries(self, queries: Sequence[Query]) -> Features:
-        """Return one row of features per query, shape (n, D), float32.
+        """Return one row of features per query, usually of shape (n, D), float32.
 
         Each distinct reference is decoded and read once.
 
@@ -154,14 +169,14 @@ class TorchEncoder(Generic[N]):
         ImageError
             Names the first reference that is missing or cannot be decoded.
         """
-        features = np.empty((len(queries), self.network.row_shape[-1]), np.float32)
+        features = np.empty((len(queries), *self._query_shape), np.float32)
         if not queries:
             return features  # tokenisers differ in what they make of no text at all
         rows = rows_by_image([query.reference for query in queries])
         tokens = self.tokenizer([query.text for query in queries])
         references = list(rows)
         with exact():
-            for batch, seen in self._read(references):
+            for batch, seen in self._read(references, self._read_reference):
                 # Place of the reference in this batch, row of the query: one pair per query.
                 pairs = [
                     (i, row) for i, image in enumerate(references[batch]) for row in rows[image]
@@ -175,38 +190,60 @@ class TorchEncoder(Generic[N]):
     def similarity(self, queries: Features, gallery: Features) -> Similarity:
         """Return inner products, (n_queries, n_gallery): cosines where features are unit vectors.
 
-        Of a candidate with several vectors, (n_gallery, T, D), the best one counts.
+        Of several vectors of a candidate, (n_gallery, T, D), or a query the best pair counts.
         """
         if gallery.ndim == 2:
             return np.asarray(queries @ gallery.T, np.float32)
-        best: Similarity = np.asarray(queries @ gallery[:, 0].T, np.float32)
-        for vector in range(1, gallery.shape[1]):
-            np.maximum(best, queries @ gallery[:, vector].T, out=best)
+        if queries.ndim == 2:
+            queries = queries[:, None]
+        best = np.empty((len(queries), len(gallery)), np.float32)
+        for start in range(0, len(gallery), COMPARED_AT_ONCE):
+            columns = slice(start, start + COMPARED_AT_ONCE)
+            best[:, columns] = _best_pairs(queries, gallery[columns])
         return best
 
     def pixels(self, images: Sequence[ImageRef]) -> Tensor:
         """Return the input of the network, (n, 3, S, S) float32, for comparing it with another."""
-        return self.settings.normalised(self.decode(images))
+        return self._input(self.decode(images))
 
-    def _read(self, images: Sequence[ImageRef]) -> Iterator[tuple[slice, Tensor]]:
+    def _input(self, decoded: NDArray[Any]) -> Tensor:
+        is_bytes = decoded.dtype == np.uint8
+        return self.settings.normalised(decoded) if is_bytes else self.settings.tensor(decoded)
+
+    def _read(self, images: Sequence[ImageRef], read: Reader) -> Iterator[tuple[slice, Tensor]]:
         """Yield consecutive slices of images, each with what the network reads of them."""
         if self._kept is None:
-            yield from self._read_anew(images)
+            yield from self._read_anew(images, read)
             return
         import torch
 
         new = [image for image in dict.fromkeys(images) if image not in self._kept]
-        for batch, seen in self._read_anew(new):
+        for batch, seen in self._read_anew(new, read):
             self._kept.update(zip(new[batch], seen, strict=True))
         for batch in self.settings.batches(len(images)):
             yield batch, torch.stack([self._kept[image] for image in images[batch]])
 
-    def _read_anew(self, images: Sequence[ImageRef]) -> Iterator[tuple[slice, Tensor]]:
+    def _read_anew(
+        self, images: Sequence[ImageRef], read: Reader
+    ) -> Iterator[tuple[slice, Tensor]]:
         for first in range(0, len(images), DECODED_AT_ONCE):
             decoded = self.decode(images[first : first + DECODED_AT_ONCE])
             for batch in self.settings.batches(len(decoded)):
-                seen = self.network.read(self.settings.normalised(decoded[batch]))
+                seen = read(self._input(decoded[batch]))
                 yield slice(first + batch.start, first + batch.stop), seen
+
+
+def _best_pairs(queries: Features, gallery: Features) -> Similarity:
+    """Return the largest inner product of every query, (Q, S, D), and candidate, (N, T, D)."""
+    rows = queries.reshape(-1, queries.shape[-1])  # (Q * S, D)
+    shape = (*queries.shape[:2], len(gallery))
+    best: Similarity | None = None
+    for vector in range(gallery.shape[1]):
+        products = (rows @ gallery[:, vector].T).reshape(shape)  # (Q, S, N)
+        of_query = products[:, 0] if queries.shape[1] == 1 else products.max(axis=1)
+        best = of_query if best is None else np.maximum(best, of_query, out=best)
+    assert best is not None, "a candidate has vectors"
+    return best
 
 
 def to_numpy(features: Tensor) -> NDArray[Any]:

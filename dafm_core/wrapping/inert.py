@@ -96,6 +96,16 @@ def _tuple(items: Iterable[Any] = ()) -> tuple[Any, ...]:
     return tuple(items) if isinstance(items, list | tuple | set) else ()
 
 
+class Inert:
+    """Stands for a class whose objects nobody needs: made without arguments' effect, kept empty."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+
 STAND_INS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
     {
         "numpy.dtype": _Dtype,

@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.errors import OptionError
+from dafm_core.wrapping.options import DTYPES
 from dafm_core.wrapping.target_pad import MEAN, STD
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-DTYPES = ("float32", "float16", "bfloat16")
-"""Choices of the option ``dtype``."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Settings:
         device : str or None
             None takes a GPU where there is one, else the CPU.
         dtype : str
-            One of :data:`DTYPES`.
+            ``float32``, ``float16`` or ``bfloat16``.
         batch_size, workers : int
             At least 1 and 0.
 

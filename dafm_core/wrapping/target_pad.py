@@ -78,11 +78,8 @@ class TargetPad:
             For 16-bit and floating-point images where they are refused, and for strips so long
             that padding them would fill the memory.
         """
-        if self.deep == "refuse" and image.mode.startswith(_DEEP_MODES):
-            raise ImageError(
-                f"{_name(image)}: expected 8 bits a channel, got mode {image.mode!r}. "
-                "Save it as an 8-bit image."
-            )
+        if self.deep == "refuse":
+            refuse_deep(image)
         return rgb_bytes(resize_and_crop(self._pad(image), self.size))
 
     def _pad(self, image: Image) -> Image:
@@ -106,18 +103,27 @@ class TargetPad:
         return padded
 
 
-def resize_and_crop(image: Image, size: int) -> Image:
+def refuse_deep(image: Image) -> None:
+    """Raise ImageError for 16-bit and floating-point images, which RGB would turn almost white."""
+    if image.mode.startswith(_DEEP_MODES):
+        raise ImageError(
+            f"{_name(image)}: expected 8 bits a channel, got mode {image.mode!r}. "
+            "Save it as an 8-bit image."
+        )
+
+
+def resize_and_crop(image: Image, size: int, *, floored: bool = False) -> Image:
     """Resize bicubically so that the short side is ``size``, and cut the square from the centre.
 
-    The long side is truncated, the offset is rounded half to even. Of a strip whose resized form
-    would exceed ``MAX_WHOLE`` only the square is computed: the same pixels where the long side
-    needed no truncation, else the same but for one grey level here and there.
+    The long side is truncated, the offset is rounded half to even or ``floored``. Of a strip whose
+    resized form would exceed ``MAX_WHOLE`` only the square is computed: the same pixels where the
+    long side needed no truncation, else the same but for one grey level here and there.
     """
     from PIL import Image as PillowImage
 
     short, long = sorted(image.size)
     resized = trunc(size * long / short)
-    offset = round((resized - size) / 2)  # half to even
+    offset = (resized - size) // 2 if floored else round((resized - size) / 2)  # half to even
     upright = image.width <= image.height
     bicubic = PillowImage.Resampling.BICUBIC
     if resized * size > MAX_WHOLE:

@@ -48,6 +48,9 @@ WAIVED = {
 ORDER_DEPENDENT = {"light-paper"}
 """Fusers to which the order of the gallery matters, and which say so."""
 
+QUICK = {"light-paper": {"n_steps": "8"}}
+"""Fewer steps than by default: the laws hold whatever was learned."""
+
 RULES = {info.name for info in STATIC_FUSERS} - {"debiased"}
 """Fusers of a constructor's own keywords, some of which only Python sets."""
 
@@ -92,7 +95,8 @@ def test_providers(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("name", CATALOG.fusers)
 def test_fusers(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fuser = CATALOG.load_fuser(name, settings_of(f"fuser {name}", tmp_path, monkeypatch))
+    settings = QUICK.get(name) or settings_of(f"fuser {name}", tmp_path, monkeypatch)
+    fuser = CATALOG.load_fuser(name, settings)
     results = check_fuser(fuser)
     assert_passed(results, waived={"gallery_permutation"} if name in ORDER_DEPENDENT else set())
     assert len(results) == len(fuser_checks())

@@ -71,6 +71,20 @@ def test_it_decides_the_subset_metrics_of_its_provider_alone(store, file, proble
     assert evaluate_providers(part)["a"].frame.equals(expected)
 
 
+def test_a_depth_beyond_its_lists_is_decided_only_where_the_target_is_listed(store, file, problem):
+    import_subset_file(store, "a", file)
+    dataset = problem[0]
+    lists = json.loads(file.read_text())
+    targets = [dataset.gallery_ids[column] for column in dataset.targets.values]
+    found = [t in lists[q] for q, t in zip(dataset.query_ids, targets, strict=True)]
+    assert 0 < sum(found) < len(found)
+    evaluation = evaluate_providers(store.stack(), metrics=["rsubset@3", "rsubset@4"])["a"]
+    assert evaluation.frame["rsubset@3"].to_list() == [float(known) for known in found]
+    deeper = evaluation.frame["rsubset@4"].to_list()  # lists of three of five
+    assert [value is None or np.isnan(value) for value in deeper] == [not known for known in found]
+    assert evaluation.undecided["rsubset@4"] == pytest.approx(1 - np.mean(found))
+
+
 def test_it_goes_with_the_rows_it_was_added_to(store, file, problem, tmp_path):
     import_subset_file(store, "a", file)
     content = json.loads(file.read_text()) | {"metric": "recall"}

@@ -15,7 +15,7 @@ from dafm_core.store.stack import SimilarityStack
 MEANINGS = ("below", "not-asked")
 QUICK = {
     "light": {"n_seeds": 1, "n_epochs": 2},
-    "light-paper": {"n_epochs": 1},
+    "light-paper": {"n_steps": 4},
 }
 
 

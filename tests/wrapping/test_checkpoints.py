@@ -69,6 +69,27 @@ def test_a_file_that_would_execute_code_is_refused(tmp_path: Path, archive: bool
     assert unsafe_names(path) == (["posix.mkdir"] if archive else [])
 
 
+class Schedule:
+    """What a training program saves of itself."""
+
+    def __init__(self) -> None:
+        self.last, self.rates = 3, [0.1]
+
+
+def test_classes_named_inert_are_not_made_and_others_still_refused(tmp_path: Path) -> None:
+    name = f"{Schedule.__module__}.{Schedule.__qualname__}"
+    path = saved(tmp_path / "x.pt", {"model": {"w": torch.ones(2)}, "schedule": Schedule()})
+    with pytest.raises(ProviderError, match=r"would execute .*Schedule"):
+        read_checkpoint(path, WHERE)
+    content = read_checkpoint(path, WHERE, inert=[name])
+    assert content["model"]["w"].tolist() == [1, 1]
+    assert not isinstance(content["schedule"], Schedule)
+    path = saved(tmp_path / "y.pt", [Schedule(), Payload(tmp_path / "made")])
+    with pytest.raises(ProviderError, match=r"would execute \w+\.mkdir"):
+        read_checkpoint(path, WHERE, inert=[name])
+    assert not (tmp_path / "made").exists()
+
+
 def test_a_program_is_refused_and_called_one(tmp_path: Path) -> None:
     import zipfile
 

@@ -168,6 +168,60 @@ def test_the_best_vector_of_a_candidate_counts() -> None:
     assert single.dtype == np.float32
 
 
+def test_of_several_vectors_on_both_sides_the_best_pair_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(encoding, "COMPARED_AT_ONCE", 3)  # of seven candidates
+    rng = np.random.default_rng(1)
+    queries, gallery = (rng.normal(size=s).astype(np.float32) for s in ((3, 2, 5), (7, 4, 5)))
+    loops = [[max(p @ v for p in query for v in image) for image in gallery] for query in queries]
+    np.testing.assert_allclose(encoder().similarity(queries, gallery), loops, rtol=1e-5)
+    assert encoder().similarity(queries[:0], gallery).shape == (0, 7)
+    assert encoder().similarity(queries, gallery[:0]).shape == (3, 0)
+
+
+class TwoSided(Toy):
+    """Reads a reference in another way than a candidate, and asks with two vectors."""
+
+    query_shape = (2, WIDTH)
+
+    def read_reference(self, pixels: Tensor) -> Tensor:
+        return self.read(pixels) + 1
+
+    def query(self, seen: Tensor, *text: Tensor) -> Tensor:
+        return torch.stack([seen, super().query(seen, *text)], dim=1)
+
+
+def test_a_reference_may_be_read_in_another_way_and_a_query_have_more_than_one_vector(
+    images: list[ImageRef],
+) -> None:
+    model, plain = encoder(), encoder()
+    model = TorchEncoder(
+        TwoSided(),
+        tokenizer=tokens,
+        preprocessing=Pixels(),
+        settings=model.settings,
+        fingerprint={"model": "two-sided"},
+    )
+    queries = queries_of(images[:3], ["a", "b", "c"])
+    features = model.encode_queries(queries)
+    assert features.shape == (3, 2, WIDTH)
+    np.testing.assert_allclose(features[:, 1], naive(plain, queries) + 1, atol=1e-2)
+    np.testing.assert_array_equal(model.encode_gallery(images), plain.encode_gallery(images))
+    assert model.encode_queries([]).shape == (0, 2, WIDTH)
+
+
+def test_floats_of_a_preprocessing_reach_the_network_as_they_are(images: list[ImageRef]) -> None:
+    class Halves(Pixels):
+        def __call__(self, image: Image.Image) -> NDArray[Any]:
+            return super().__call__(image).astype(np.float32) / 2
+
+    model = encoder()
+    model.decode.transform = Halves()
+    expected = np.stack([Halves()(image.open()) for image in images])
+    np.testing.assert_array_equal(model.pixels(images), expected)
+
+
 def test_texts_are_refused_before_an_image_is_opened() -> None:
     nowhere = ImageRef("never opened")
     with pytest.raises(ProviderError, match="too long"):

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 from dafm_core.contract.descriptions import Option, ProviderInfo
 from dafm_core.contract.hookspecs import hookimpl
+from dafm_core.wrapping.options import BERT_VOCABULARY, CAPTIONS, ENCODER_DTYPE, compute_options
 
 dafm_api_version = 2
 
 _COMMON = (
-    Option(
-        name="vocabulary",
-        default="bert-base-uncased",
-        summary="WordPiece vocabulary: vocab.txt, a folder, or a model name",
-    ),
+    BERT_VOCABULARY,
     Option(name="vision_heads", kind="int", default=12, summary="heads of the image encoder"),
     Option(name="text_heads", kind="int", default=12, summary="heads of the text encoder"),
-    Option(name="device", summary="cpu, cuda, cuda:1, ...; a GPU where there is one"),
-    Option(
-        name="dtype",
-        default="float32",
-        choices=("float32", "float16", "bfloat16"),
-        summary="matrices of the image encoder; everything after it is float32",
-    ),
-    Option(name="batch_size", kind="int", default=8, summary="images or queries at a time"),
-    Option(name="workers", kind="int", default=0, summary="processes that decode images"),
+    *compute_options(batch_size=8, dtype=ENCODER_DTYPE),
 )
 _BI = (
     Option(
@@ -34,12 +23,7 @@ _BI = (
     ),
     Option(name="text_encoder", kind="path", required=True, summary="the authors' tuned_blip_*.pt"),
     Option(name="image_size", kind="int", default=384, summary="side of the picture in pixels"),
-    Option(
-        name="captions",
-        default="one",
-        choices=("one", "lines"),
-        summary="lines: a text is FashionIQ's two raw captions, one a line",
-    ),
+    CAPTIONS,
 )
 _COMBINER = Option(
     name="combiner", kind="path", required=True, summary="the authors' combiner*.pt, same dataset"

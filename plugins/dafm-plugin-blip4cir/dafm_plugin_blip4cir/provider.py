@@ -6,19 +6,15 @@ from functools import partial
 from pathlib import Path
 
 from dafm_core.ground.files import sha256_of
+from dafm_core.wrapping.blip.encoders import ImageGrounded, load_images, load_texts
+from dafm_core.wrapping.blip.text import CaptionTokenizer
 from dafm_core.wrapping.encoding import TorchEncoder
 from dafm_core.wrapping.inference import Settings
 from dafm_core.wrapping.target_pad import TargetPad
 from dafm_plugin_blip4cir.layout import BLIP_UNUSED, open_entry, open_grounded, text_unused
-from dafm_plugin_blip4cir.model import (
-    BiDirectional,
-    ImageGrounded,
-    load_combiner,
-    load_images,
-    load_texts,
-)
+from dafm_plugin_blip4cir.model import BiDirectional, load_combiner
 from dafm_plugin_blip4cir.pairing import check_pair
-from dafm_plugin_blip4cir.text import MARKED_TOKENS, MarkingTokenizer, Tokenizer
+from dafm_plugin_blip4cir.text import ADDED, MARKED_TOKENS, MarkingTokenizer
 
 
 def load(
@@ -55,12 +51,13 @@ def load(
         vision_width=images.sizes.width,
     )
     weights.report_unused(("temp", "tau", "text_encoder.embeddings.position_ids"))
-    tokenizer = Tokenizer(
+    tokenizer = CaptionTokenizer(
         vocabulary,
         where,
         n_words=texts.sizes.vocabulary,
         n_positions=texts.sizes.positions,
-        image_grounded=True,
+        added=ADDED,
+        first="[ENC]",
     )
     fingerprint = {
         "model": where,
@@ -112,11 +109,12 @@ def _load_bi(
         weights = open_entry(combiner, f"{where}: combiner", "Combiner")
         fuse = load_combiner(weights, n_features=n_features)
         weights.report_unused()
-    tokenizer = Tokenizer(
+    tokenizer = CaptionTokenizer(
         vocabulary,
         where,
         n_words=texts.sizes.vocabulary,
         n_positions=texts.sizes.positions,
+        added=ADDED,
         cut=MARKED_TOKENS,
     )
     fingerprint = {

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dafm_plugin_blip4cir.model import BiDirectional, ImageGrounded
+from dafm_plugin_blip4cir.model import BiDirectional
 from dafm_plugin_blip4cir.provider import load, load_bi, load_bi_sum
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.testing.recorded import read_recorded, restore_checkpoints
+from dafm_core.wrapping.blip.encoders import ImageGrounded
 from dafm_core.wrapping.encoding import TorchEncoder
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -15,9 +15,7 @@ from dafm_core.wrapping.encoding import TorchEncoder
 
 def prepared(query) -> str:
     one = query["dataset"] == "cirr"
-    return (
-        mark_forward(query["captions"][0]) if one else mark_captions("\n".join(query["captions"]))
-    )
+    return mark_forward(query["captions"][0]) if one else mark_captions(*query["captions"])
 
 
 def numbers(case) -> list[str]:

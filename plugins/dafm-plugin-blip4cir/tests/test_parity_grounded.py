@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dafm_plugin_blip4cir.model import ImageGrounded
 from numpy.testing import assert_allclose, assert_array_equal
 
 from dafm_core.datasets.fashioniq import JOINS
 from dafm_core.testing import queries_of
+from dafm_core.wrapping.blip.encoders import ImageGrounded
 from dafm_core.wrapping.encoding import TorchEncoder
 
 

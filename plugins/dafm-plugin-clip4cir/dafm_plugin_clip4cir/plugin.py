@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dafm_core.contract.descriptions import Option, ProviderInfo
 from dafm_core.contract.hookspecs import hookimpl
+from dafm_core.wrapping.options import clip_vocabulary, compute_options
 
 dafm_api_version = 2
 
@@ -26,20 +27,8 @@ _COMBINER = Option(
     summary="Combiner of the same dataset, e.g. cirr_comb_RN50x4_fullft.pt",
 )
 _SHARED = (
-    Option(
-        name="vocabulary",
-        default="openai/clip-vit-base-patch16",
-        summary="CLIP merges: bpe_simple_vocab_16e6.txt.gz, merges.txt, a folder or a model name",
-    ),
-    Option(name="device", summary="cpu, cuda, cuda:1, ...; a GPU where there is one if left out"),
-    Option(
-        name="dtype",
-        default="float32",
-        choices=("float32", "float16", "bfloat16"),
-        summary="what the towers compute in",
-    ),
-    Option(name="batch_size", kind="int", default=16, summary="images or texts in one pass"),
-    Option(name="workers", kind="int", default=0, summary="processes that decode images"),
+    clip_vocabulary(),
+    *compute_options(batch_size=16),
     Option(
         name="float16_rounding",
         kind="bool",

@@ -1,7 +1,6 @@
 """The network: an image encoder, one or two Q-Formers, and what SPRC does with them.
 
-Modules come from ``transformers``; only the order in which they are called is SPRC's. No file is
-read here.
+Only the order in which they are called is SPRC's. No file is read here.
 
 Shapes: B images or queries, T image tokens, W their width, K prompt vectors (32), H the width of
 the Q-Former, L text tokens (32), D the width of the embedding (256).
@@ -9,151 +8,53 @@ the Q-Former, L text tokens (32), D the width of the embedding (256).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from transformers import (
-    Blip2QFormerConfig,
-    Blip2QFormerModel,
-    Blip2VisionConfig,
-    Blip2VisionModel,
-    CLIPVisionConfig,
-    CLIPVisionModel,
-)
 
+from dafm_core.wrapping.blip.layout import Tensors
+from dafm_core.wrapping.blip2.encoders import QFormer, VisionEncoder
+from dafm_core.wrapping.blip2.layout import (
+    QFormerSizes,
+    VisionSizes,
+    own_tensors,
+    placed,
+    qformer_sizes,
+    qformer_tensors,
+    vision_sizes,
+    vision_tensors,
+)
 from dafm_core.wrapping.checkpoints import Weights, assign
 from dafm_core.wrapping.inference import check_heads
-from dafm_plugin_sprc.layout import (
-    IGNORED,
-    QFormerSizes,
-    Sizes,
-    VisionSizes,
-    infer_sizes,
-    spn_ignored,
-    tensors_of,
-)
+from dafm_plugin_sprc.layout import IGNORED, spn_ignored
 
 
-class VisionEncoder(nn.Module):
-    """Pixels -> all image tokens after ``ln_vision``, float32.
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Of the whole model."""
 
-    With a ``dtype`` of half precision its linear layers compute in that; norms, positions and the
-    residual stream stay float32.
-    """
+    vision: VisionSizes
+    qformer: QFormerSizes
+    n_vectors: int
+    n_features: int
 
-    def __init__(self, sizes: VisionSizes, n_heads: int, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.kind, self.dtype = sizes.kind, dtype
-        self.encoder: nn.Module = (
-            _eva(sizes, n_heads) if sizes.kind == "eva" else _clip(sizes, n_heads)
-        )
+    @classmethod
+    def of(cls, weights: Weights) -> Sizes:
+        """Infer everything but head counts, which no shape tells.
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, T, W)."""
-        is_half = self.dtype != torch.float32
-        with torch.autocast(
-            pixels.device.type, dtype=self.dtype if is_half else None, enabled=is_half
-        ):
-            tokens: Tensor = self.encoder(pixel_values=pixels).last_hidden_state
-            if self.kind == "clip":  # transformers normalises the class token only
-                tokens = self.encoder.get_submodule("post_layernorm")(tokens)
-        return tokens.float()
-
-    def linear_keys(self, prefix: str) -> list[str]:
-        """Return the keys of weights and biases of linear layers."""
-        names = [n for n, module in self.named_modules() if isinstance(module, nn.Linear)]
-        return [f"{prefix}{name}.{part}" for name in names for part in ("weight", "bias")]
-
-
-def _eva(sizes: VisionSizes, n_heads: int) -> Blip2VisionModel:
-    config = Blip2VisionConfig(
-        hidden_size=sizes.width,
-        intermediate_size=sizes.mlp_width,
-        num_hidden_layers=sizes.depth,
-        num_attention_heads=n_heads,
-        image_size=sizes.image_size,
-        patch_size=sizes.patch,
-        hidden_act="gelu",
-        layer_norm_eps=1e-6,
-        qkv_bias=True,
-    )
-    encoder = Blip2VisionModel(config)
-    encoder.post_layernorm.eps = 1e-5  # it holds ln_vision, which is no part of the ViT
-    return encoder
-
-
-def _clip(sizes: VisionSizes, n_heads: int) -> CLIPVisionModel:
-    config = CLIPVisionConfig(
-        hidden_size=sizes.width,
-        intermediate_size=sizes.mlp_width,
-        num_hidden_layers=sizes.depth,
-        num_attention_heads=n_heads,
-        image_size=sizes.image_size,
-        patch_size=sizes.patch,
-        hidden_act="quick_gelu",
-        layer_norm_eps=1e-5,
-    )
-    return CLIPVisionModel(config)
-
-
-class QFormer(nn.Module):
-    """BLIP-2's Q-Former with the look-ups of words and positions in front of it.
-
-    ``sees_images=False`` leaves out the layers that only run beside an image.
-    """
-
-    def __init__(self, sizes: QFormerSizes, n_heads: int, *, sees_images: bool = True) -> None:
-        super().__init__()
-        config = Blip2QFormerConfig(
-            vocab_size=sizes.vocabulary,
-            hidden_size=sizes.width,
-            num_hidden_layers=sizes.depth,
-            num_attention_heads=n_heads,
-            intermediate_size=sizes.mlp_width,
-            hidden_act="gelu",
-            max_position_embeddings=sizes.positions,
-            layer_norm_eps=1e-12,
-            cross_attention_frequency=sizes.cross_every,
-            encoder_hidden_size=sizes.vision_width,
-            use_qformer_text_input=True,
-        )
-        self.word = nn.Embedding(sizes.vocabulary, sizes.width)
-        self.position = nn.Embedding(sizes.positions, sizes.width)
-        self.bert = Blip2QFormerModel(config)
-        if not sees_images:
-            for layer in self.bert.encoder.layer:
-                for name in ("crossattention", "intermediate_query", "output_query"):
-                    if hasattr(layer, name):
-                        delattr(layer, name)
-
-    def forward(
-        self, vectors: Tensor, text: tuple[Tensor, Tensor] | None, image: Tensor | None
-    ) -> Tensor:
-        """Return the last hidden state.
-
-        Parameters
-        ----------
-        vectors : Tensor of shape (B, K, H)
-            What stands before the text; without positions.
-        text : (Tensor, Tensor) of shape (B, L), optional
-            Token ids and mask.
-        image : Tensor of shape (B, T, W), optional
-            With it the K vectors attend to the image and take their own feed-forward; without it
-            all positions take the feed-forward of text, where BLIP-2 would not.
+        Raises
+        ------
+        ProviderError
+            If a needed tensor is missing, or sizes make no model.
         """
-        n_vectors, hidden, mask = vectors.shape[1], vectors, None
-        if text is not None:
-            ids, text_mask = text
-            words = self.word(ids) + self.position.weight[: ids.shape[1]]
-            hidden = torch.cat([vectors, words], dim=1)  # (B, K + L, H)
-            mask = torch.cat([text_mask.new_ones(len(ids), n_vectors), text_mask], dim=1)
-        output: Tensor = self.bert(
-            query_embeds=hidden,
-            query_length=0 if image is None else n_vectors,
-            attention_mask=mask,
-            encoder_hidden_states=image,
-        ).last_hidden_state
-        return output
+        return cls(
+            vision=vision_sizes(weights),
+            qformer=qformer_sizes(weights),
+            n_vectors=weights.shape("query_tokens", 3)[1],
+            n_features=weights.shape("vision_proj.weight", 2)[0],
+        )
 
 
 class Sprc(nn.Module):
@@ -234,7 +135,7 @@ def load_model(
     OptionError
         If a head count does not divide its width.
     """
-    sizes = infer_sizes(weights)
+    sizes = Sizes.of(weights)
     where = weights.where
     check_heads(vision_heads, sizes.vision.width, option="vision_heads", where=where)
     check_heads(qformer_heads, sizes.qformer.width, option="qformer_heads", where=where)
@@ -246,7 +147,7 @@ def load_model(
             dtype=dtype,
             with_spn=with_spn,
         )
-    tensors = tensors_of(weights, model, sizes.vision.kind)
+    tensors = _tensors(weights, model)
     halves = dict.fromkeys(model.vision.linear_keys("vision."), dtype)
     positions = {  # CLIP's position indices are in no state dict
         name: torch.arange(buffer.shape[-1]).unsqueeze(0) for name, buffer in model.named_buffers()
@@ -254,3 +155,17 @@ def load_model(
     assign(model, tensors, where, dtype=halves, buffers=positions)
     weights.report_unused(spn_ignored(sizes.qformer.depth) if with_spn else IGNORED)
     return model
+
+
+def _tensors(weights: Weights, model: Sprc) -> Tensors:
+    """Return the tensor of the file for every key of the model."""
+    tensors = placed("vision", vision_tensors(weights, model.vision, model.sizes.vision.kind))
+    tensors |= placed("qformer", qformer_tensors(weights, model.qformer))
+    tensors |= own_tensors(weights, "query_tokens", "vision_proj.weight", "vision_proj.bias")
+    trained = "text_proj" if model.query_qformer is None else "text_proj_q"
+    for part in ("weight", "bias"):
+        (tensors[f"text_proj.{part}"],) = own_tensors(weights, f"{trained}.{part}").values()
+    if model.query_qformer is not None:
+        reader = qformer_tensors(weights, model.query_qformer, "Qformer_query.bert")
+        tensors |= placed("query_qformer", reader)
+    return tensors

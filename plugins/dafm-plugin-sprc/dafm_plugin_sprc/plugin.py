@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from dafm_core.contract.descriptions import Option, ProviderInfo
 from dafm_core.contract.hookspecs import hookimpl
+from dafm_core.wrapping.options import BERT_VOCABULARY, ENCODER_DTYPE, compute_options
 
 dafm_api_version = 2
 
 _OPTIONS = (
     Option(name="checkpoint", kind="path", required=True, summary="the file the authors publish"),
-    Option(
-        name="vocabulary",
-        default="bert-base-uncased",
-        summary="WordPiece vocabulary: vocab.txt, a folder, or a model name",
-    ),
+    BERT_VOCABULARY,
     Option(name="vision_heads", kind="int", default=16, summary="heads of the image encoder"),
     Option(name="qformer_heads", kind="int", default=12, summary="heads of the Q-Former"),
-    Option(name="device", summary="cpu, cuda, cuda:1, ...; a GPU where there is one"),
-    Option(
-        name="dtype",
-        default="float32",
-        choices=("float32", "float16", "bfloat16"),
-        summary="matrices of the image encoder; everything after it is float32",
-    ),
-    Option(name="batch_size", kind="int", default=8, summary="images or queries at a time"),
-    Option(name="workers", kind="int", default=0, summary="processes that decode images"),
+    *compute_options(batch_size=8, dtype=ENCODER_DTYPE),
 )
 
 

@@ -7,13 +7,19 @@ from functools import partial
 from pathlib import Path
 
 from dafm_core.ground.files import sha256_of
+from dafm_core.wrapping.blip.text import CaptionTokenizer, clean
 from dafm_core.wrapping.checkpoints import Weights
 from dafm_core.wrapping.encoding import TorchEncoder
 from dafm_core.wrapping.inference import Settings
 from dafm_core.wrapping.target_pad import TargetPad
 from dafm_plugin_sprc.layout import open_spn, open_sprc
 from dafm_plugin_sprc.model import Sprc, load_model
-from dafm_plugin_sprc.text import Tokenizer
+
+MAX_TOKENS = 32
+"""With ``[CLS]`` and ``[SEP]``; shorter texts are padded to it."""
+
+prepare = partial(clean, max_words=50)
+"""Caption -> what is tokenised."""
 
 
 def _load(
@@ -50,13 +56,20 @@ def _load(
         dtype=settings.dtype,
         with_spn=open_file is open_spn,
     )
-    tokenizer = Tokenizer(vocabulary, where)
-    tokenizer.check(model.sizes.qformer.vocabulary, model.sizes.qformer.positions)
+    tokenizer = CaptionTokenizer(
+        vocabulary,
+        where,
+        n_words=model.sizes.qformer.vocabulary,
+        n_positions=model.sizes.qformer.positions,
+        prepare=prepare,
+        cut=MAX_TOKENS,
+        padding="max_length",
+    )
     fingerprint = {
         "model": f"{where} {model.sizes.vision.kind}",
         "checkpoint_sha256": digest,
         "vocabulary_sha256": tokenizer.sha256,
-        "text_template": "sprc cleaning, 32 tokens",
+        "text_template": f"sprc cleaning, {MAX_TOKENS} tokens",
         "vision_heads": str(vision_heads),
         "qformer_heads": str(qformer_heads),
         "vision_dtype": settings.dtype_name,

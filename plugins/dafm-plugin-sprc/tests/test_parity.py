@@ -6,7 +6,7 @@ In the order of the computation, so that the first failure names the stage.
 import numpy as np
 import torch
 from dafm_plugin_sprc.model import Sprc
-from dafm_plugin_sprc.text import Tokenizer, clean
+from dafm_plugin_sprc.provider import prepare
 from numpy.testing import assert_allclose, assert_array_equal
 
 from dafm_core.datasets.fashioniq import JOINS
@@ -22,13 +22,13 @@ def test_prepared_text(case) -> None:
     for query in case.queries:
         captions = query["captions"]
         sentence = JOINS["and"](*captions) if query["dataset"] == "fashioniq" else captions[0]
-        assert clean(sentence) == query["prepared_text"]
+        assert prepare(sentence) == query["prepared_text"]
 
 
 def test_token_ids(case, real_vocabulary) -> None:
     texts = [query["captions"][0] for query in case.queries if query["dataset"] == "cirr"]
     rows = [i for i, query in enumerate(case.queries) if query["dataset"] == "cirr"]
-    tokenizer = Tokenizer(str(real_vocabulary), "sprc")
+    tokenizer = case.load(real_vocabulary).tokenizer
     ids, mask = tokenizer(texts)
     assert_array_equal(ids, case.expected["token_ids"][rows])
     assert_array_equal(mask, case.expected["attention_mask"][rows])

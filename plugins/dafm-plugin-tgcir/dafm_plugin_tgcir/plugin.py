@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dafm_core.contract.descriptions import Option, ProviderInfo
 from dafm_core.contract.hookspecs import hookimpl
+from dafm_core.wrapping.options import clip_vocabulary, compute_options
 
 dafm_api_version = 2
 
@@ -37,11 +38,7 @@ _OPTIONS = (
         required=True,
         summary="released module (read as data, never executed) or state dict, e.g. CIRR.pt",
     ),
-    Option(
-        name="vocabulary",
-        default="openai/clip-vit-base-patch16",
-        summary="CLIP merges: bpe_simple_vocab_16e6.txt.gz, merges.txt, a folder or a model name",
-    ),
+    clip_vocabulary(),
     Option(
         name="cleaning",
         choices=("none", "fashioniq"),
@@ -52,13 +49,5 @@ _OPTIONS = (
         kind="path",
         summary="spelling corrections of a FashionIQ category: correction_dict_CATEGORY.json",
     ),
-    Option(name="device", summary="cpu, cuda, cuda:1, ...; a GPU where there is one if left out"),
-    Option(
-        name="dtype",
-        default="float32",
-        choices=("float32", "float16", "bfloat16"),
-        summary="what the towers compute in",
-    ),
-    Option(name="batch_size", kind="int", default=32, summary="images or texts in one pass"),
-    Option(name="workers", kind="int", default=0, summary="processes that decode images"),
+    *compute_options(batch_size=32),
 )

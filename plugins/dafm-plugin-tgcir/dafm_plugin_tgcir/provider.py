@@ -8,13 +8,13 @@ from pathlib import Path
 
 from dafm_core.errors import OptionError, closest
 from dafm_core.ground.files import sha256_of
+from dafm_core.wrapping.centre_square import CentreSquare
 from dafm_core.wrapping.clip.tokenizer import ClipTokenizer
 from dafm_core.wrapping.encoding import TorchEncoder
 from dafm_core.wrapping.inference import Settings
 from dafm_plugin_tgcir.corrections import CleaningTokenizer, read_corrections
 from dafm_plugin_tgcir.loading import load_tgcir
 from dafm_plugin_tgcir.model import TgCir
-from dafm_plugin_tgcir.preprocessing import CentreSquare
 
 logger = logging.getLogger(__name__)
 

@@ -21,12 +21,3 @@ def test_the_provider_is_described() -> None:
     (info,) = dafm_similarity_providers()
     assert info.name == "tgcir"
     assert all((info.citation, info.licence, info.summary))
-
-
-def test_decoding_workers_import_no_framework() -> None:
-    code = (
-        "import sys, dafm_plugin_tgcir.preprocessing as p;"
-        "print(*{'torch', 'transformers'} & set(sys.modules))"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == ""
