@@ -7,8 +7,6 @@ import pytest
 from dafm_core.cli.main import main
 from tests.faults.killing import files_below
 
-pytest_plugins = ("tests.faults.conftest",)
-
 
 @pytest.fixture
 def scored(tmp_path, score):
