@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print one listing."""
-    catalog = PluginCatalog.discover()
+    catalog = PluginCatalog.discover(ask_again=args.command == "plugins")
     records = _records(args.command, catalog)
     if args.name:
         names = [record["name"] for record in records]

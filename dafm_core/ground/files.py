@@ -11,9 +11,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +69,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
 @contextmanager
 def _passing_on(stream: Path) -> Iterator[Path]:
     """Give a temporary path to write to; what was written goes into a device or a named pipe."""
+    import shutil
+    import tempfile
+
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / f"content{stream.suffix}"
         yield temporary
@@ -152,6 +152,8 @@ def _temporary(path: Path, process: int | str) -> Path:
 
     The name is short whatever the goal's is, so that a goal of 255 bytes can be written too.
     """
+    import socket
+
     goal = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     machine = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())[:64]
     return path.with_name(f".dafm-{goal}-{machine}-{process}{path.suffix[:32]}")

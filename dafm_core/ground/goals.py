@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 STREAM_FOLDERS = ("/dev/fd", "/proc/self/fd")
@@ -43,6 +42,8 @@ def require_writable(path: str | Path, *, folder: bool | None = None) -> None:
     folder : bool, optional
         Whether it is to be a folder, or a file; either where nothing is said.
     """
+    import tempfile
+
     goal = goal_of(path)
     if is_stream(goal):
         if folder or not os.access(goal, os.W_OK):

@@ -8,16 +8,16 @@ content comes as ValueError. The limits are those of docs/reference/limits.md.
 from __future__ import annotations
 
 import errno
-import gzip
 import io
 import json
 import os
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
+    import zipfile
+
     import numpy as np
     import polars as pl
     from numpy.typing import NDArray
@@ -70,6 +70,8 @@ def source_bytes(path: str | Path) -> bytes:
 
 def unpacked(data: bytes) -> bytes:
     """Return what gzip packed; raise ValueError where it is damaged, or more than is read."""
+    import gzip
+
     limit = min(TEXT_BYTES, unpacked_limit(len(data)))
     try:
         content = gzip.GzipFile(fileobj=io.BytesIO(data)).read(limit + 1)
@@ -129,12 +131,11 @@ def source_table(path: str | Path) -> pl.DataFrame:
 
     path = ordinary(path)
     try:
-        with path.open("rb") as file:
-            schema = pl.read_parquet_schema(file)
-        n_rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
-        limit = max(SMALL_CELLS, LARGEST_RATIO * path.stat().st_size)
-        if n_rows * len(schema) > limit:
-            raise ValueError(f"it declares {n_rows * len(schema):,} cells, more than are read")
+        footer = pl.scan_parquet(path, glob=False)
+        n_columns = len(footer.collect_schema())
+        n_cells = footer.select(pl.len()).collect().item() * n_columns
+        if n_cells > max(SMALL_CELLS, LARGEST_RATIO * path.stat().st_size):
+            raise ValueError(f"it declares {n_cells:,} cells, more than are read")
         return pl.read_parquet(path, glob=False)
     except ValueError:
         raise
