@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dafm_core.contract.descriptions import DatasetInfo, FuserInfo, Option, ProviderInfo
 from dafm_core.contract.hookspecs import hookimpl
+from dafm_core.datasets.descriptions import BENCHMARKS
 from dafm_core.fusion.channels.options import DebiasedOptions, LogisticOptions
 from dafm_core.fusion.light.options import LightOptions, PaperOptions
 
@@ -43,91 +44,6 @@ PROVIDERS = [
     ),
 ]
 
-_IMAGES = Option(name="images", summary="folder of the image files", kind="path")
-
-
-def _bank(*splits: str) -> Option:
-    return Option(
-        name="bank",
-        summary="queries of this split instead, without labels: for column statistics",
-        choices=splits,
-    )
-
-
-CIRR = DatasetInfo(
-    name="cirr",
-    summary="real-life photographs with six-image subsets; the reference is excluded",
-    factory="dafm_core.datasets.cirr:load",
-    splits=("val", "train", "test1"),
-    citation="Liu et al., ICCV 2021",
-    licence="annotations MIT; images as NLVR2",
-    options=(_IMAGES, _bank("val", "train", "test1")),
-)
-FASHIONIQ = DatasetInfo(
-    name="fashioniq",
-    summary="clothes in three categories, with either of the two galleries in use",
-    factory="dafm_core.datasets.fashioniq:load",
-    splits=("val", "train", "test"),
-    citation="Wu et al., CVPR 2021",
-    licence="annotations CDLA",
-    options=(
-        Option(
-            name="category",
-            summary="which clothes",
-            required=True,
-            choices=("dress", "shirt", "toptee"),
-        ),
-        Option(
-            name="gallery",
-            summary="the whole split file, or the images of its queries",
-            default="original",
-            choices=("original", "union"),
-        ),
-        Option(
-            name="reference",
-            summary="whether it stays in the ranking (original: keep, union: exclude)",
-            choices=("keep", "exclude"),
-        ),
-        Option(
-            name="join",
-            summary="how the two captions become one text",
-            default="and",
-            choices=("and", "comma-and", "reversed", "plain", "first", "second", "lines"),
-        ),
-        _IMAGES,
-        _bank("val", "train", "test"),
-    ),
-)
-CIRCO = DatasetInfo(
-    name="circo",
-    summary="COCO photographs with several targets; the reference stays in the ranking",
-    factory="dafm_core.datasets.circo:load",
-    splits=("val", "test"),
-    citation="Baldrati et al., ICCV 2023",
-    licence="annotations CC BY-NC 4.0",
-    options=(
-        Option(
-            name="text",
-            summary="the relative caption, or 'CONCEPT that CAPTION'",
-            default="caption",
-            choices=("caption", "concept"),
-        ),
-        Option(
-            name="reference",
-            summary="whether it stays in the ranking; exclude is a protocol of its own",
-            default="keep",
-            choices=("keep", "exclude"),
-        ),
-        _IMAGES,
-        _bank("val", "test"),
-    ),
-)
-FOLDER = DatasetInfo(
-    name="folder",
-    summary="your own images/ with queries.jsonl, .csv or .parquet",
-    factory="dafm_core.datasets.folder:load",
-)
-
 SCENES = DatasetInfo(
     name="scenes",
     summary="embedded: coloured shapes on textured grounds, rendered into a cache on first use",
@@ -141,7 +57,16 @@ SCENES = DatasetInfo(
     ),
 )
 
-DATASETS = [CIRCO, CIRR, FASHIONIQ, FOLDER, SCENES]
+JUDGEMENTS = DatasetInfo(
+    name="judgements",
+    summary="queries that were judged on the page of dafm serve; PATH is the file",
+    factory="dafm_core.datasets.judgements:load",
+    options=(
+        Option(name="index", summary="the index that was judged, if it has moved", kind="path"),
+    ),
+)
+
+DATASETS = [*BENCHMARKS, JUDGEMENTS, SCENES]
 
 _OBJECTIVE = Option(
     name="objective",

@@ -72,11 +72,15 @@ def closest(name: str, names: Iterable[str]) -> str:
     --------
     >>> closest("meam", ["mean", "max"])
     "; did you mean 'mean'?"
+    >>> closest("cir", ["cirr", "icir"])
+    "; did you mean 'cirr'?"
     >>> closest("zzz", ["mean", "max"])
     '; known: max, mean'
     """
     known = sorted(names)
-    match = difflib.get_close_matches(name, known, n=1)
-    if match:
-        return f"; did you mean {match[0]!r}?"
+    if matches := difflib.get_close_matches(name, known, n=5):
+        likeness = {m: difflib.SequenceMatcher(None, m, name).ratio() for m in matches}
+        # Of names that are equally near, the one that starts alike: cir is cirr rather than icir.
+        best = max(matches, key=lambda m: (likeness[m], m[:1] == name[:1]))
+        return f"; did you mean {best!r}?"
     return f"; known: {', '.join(known)}" if known else "; none are known"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dafm_core.errors import OptionError
+from dafm_core.errors import OptionError, closest
 
 if TYPE_CHECKING:
     from dafm_core.comparison.compare import Comparison
-    from dafm_core.reporting.cells import Table
+    from dafm_core.comparison.inspection import Cost
     from dafm_core.store.stack import SimilarityStack
+    from dafm_core.tables.cells import Table
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
@@ -129,15 +130,71 @@ def open_stack(
     return stack.take_queries(read_ids(queries)) if queries else stack
 
 
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    """Add --label, what tables call a provider or a fuser."""
+    parser.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        metavar="NAME=LABEL",
+        help='what tables call a model or a fuser, e.g. clip4cir="CLIP4CIR"; kept with the store; '
+        "NAME= takes it back; repeatable",
+    )
+
+
+def read_labels(args: argparse.Namespace, store: Path) -> dict[str, str]:
+    """Return the labels kept with a store, with those just given, which are kept from now on."""
+    from dafm_core.catalog import PluginCatalog
+    from dafm_core.store.labels import keep_labels, kept_labels
+    from dafm_core.store.store import SimilarityStore
+
+    given = read_settings(args.label, flag="--label")
+    if not given:
+        return kept_labels(store)
+    known = [*SimilarityStore.open(store).providers, *PluginCatalog.discover().fusers]
+    for name in given:
+        if name not in known:
+            raise OptionError(f"--label: no model or fuser {name!r}{closest(name, known)}")
+    return keep_labels(store, given)
+
+
 def add_exports(parser: argparse.ArgumentParser) -> None:
     """Add the files a comparison can be written to."""
     parser.add_argument("--report", metavar="FILE.html", type=Path, help="a page to look at")
     parser.add_argument("--json", metavar="FILE", type=Path, help="everything, for machines")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="a line per row and metric")
     parser.add_argument("--markdown", metavar="FILE", type=Path, help="the table")
-    parser.add_argument("--latex", metavar="FILE", type=Path, help="the table, with booktabs")
+    add_latex(parser)
     parser.add_argument(
         "--per-query", metavar="FILE.parquet", type=Path, help="every query's metrics"
+    )
+
+
+def add_latex(parser: argparse.ArgumentParser) -> None:
+    """Add --latex and how it is set."""
+    parser.add_argument("--latex", metavar="FILE", type=Path, help="the table, with booktabs")
+    parser.add_argument(
+        "--latex-span",
+        choices=("page", "column"),
+        default="page",
+        help="whether it spans a page of two columns (default) or stands in one",
+    )
+    parser.add_argument("--latex-intervals", action="store_true", help="intervals below numbers")
+    parser.add_argument(
+        "--latex-no-marks", action="store_true", help="no daggers where a difference is clear"
+    )
+
+
+def latex_text(args: argparse.Namespace, table: Table, *, label: str = "tab:dafm") -> str:
+    """Return a table as LaTeX, as the options of ``add_latex`` ask for."""
+    from dafm_core.reporting.latex import to_latex
+
+    return to_latex(
+        table,
+        label=label,
+        span=args.latex_span,
+        intervals=args.latex_intervals,
+        marks=not args.latex_no_marks,
     )
 
 
@@ -145,6 +202,9 @@ def write_exports(
     args: argparse.Namespace,
     comparisons: Sequence[Comparison],
     table: Table,
+    *,
+    costs: Mapping[str, Cost],
+    stores: Sequence[str],
 ) -> None:
     """Write every file that was asked for, and say so."""
     import polars as pl
@@ -159,7 +219,7 @@ def write_exports(
     texts: dict[Path | None, Callable[[], str]] = {
         args.csv: lambda: exports.to_csv(*comparisons),
         args.markdown: lambda: exports.to_markdown(table),
-        args.latex: lambda: exports.to_latex(table),
+        args.latex: lambda: latex_text(args, table),
     }
     for path, text in texts.items():
         if path is not None:
@@ -170,4 +230,4 @@ def write_exports(
     if args.report:
         from dafm_core.reporting.html import write_comparison_page
 
-        say(str(write_comparison_page(args.report, comparisons)))
+        say(str(write_comparison_page(args.report, comparisons, costs=costs, stores=stores)))

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dafm_core.cli.arguments import (
     add_exports,
+    add_labels,
     add_tune,
     add_verify,
     open_stack,
     read_choices,
+    read_labels,
     read_names,
     read_settings,
     write_exports,
@@ -69,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metrics", help="e.g. recall@1,recall@10; the protocol's by default")
     parser.add_argument("--resamples", type=int, default=10_000, help="for intervals (10000)")
     parser.add_argument("--seed", type=int, default=0, help="of folds and resamples")
+    add_labels(parser)
     add_exports(parser)
     add_verify(parser)
 
@@ -76,9 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Compare each store, print, export."""
     from dafm_core.catalog import PluginCatalog
-    from dafm_core.reporting.summaries import print_comparison
-    from dafm_core.reporting.tables import comparison_table, families_table
-    from dafm_core.reporting.terminal import print_table, progress_bars
+    from dafm_core.comparison.families import average_families
+    from dafm_core.comparison.inspection import read_costs
+    from dafm_core.comparison.tables import comparison_table, families_table
+    from dafm_core.reporting.summaries import print_comparison, print_families
+    from dafm_core.reporting.terminal import progress_bars
 
     alone = (args.queries, args.train_queries, args.train_store, args.bank)
     if len(args.stores) > 1 and any(alone):
@@ -88,13 +93,14 @@ def run(args: argparse.Namespace) -> None:
         made = [_compare(args, store, fusers, progress) for store in args.stores]
     command = shlex.join(["dafm", *sys.argv[1:]])
     comparisons = [replace(c, provenance=c.provenance.typed(command)) for c in made]
-    for comparison in comparisons:
-        print_comparison(comparison)
-    table = comparison_table(comparisons[0])
-    if len(comparisons) > 1:
-        table = families_table(comparisons)
-        print_table(table)
-    write_exports(args, comparisons, table)
+    costs, stores = read_costs(args.stores[0]), [str(path) for path in args.stores]
+    averages = average_families(comparisons) if len(comparisons) > 1 else None
+    if averages:
+        print_families(averages, costs=costs, stores=stores)
+    else:
+        print_comparison(comparisons[0], costs=costs, stores=stores)
+    table = families_table(averages) if averages else comparison_table(comparisons[0], deltas=True)
+    write_exports(args, comparisons, table, costs=costs, stores=stores)
 
 
 def load_fusers(args: argparse.Namespace, catalog: PluginCatalog) -> dict[str, Fuser]:
@@ -149,6 +155,7 @@ def _compare(
         n_resamples=args.resamples,
         seed=args.seed,
         trials=TrialLog(path),
+        labels=read_labels(args, path),
         progress=progress,
     )
 

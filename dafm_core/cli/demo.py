@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dafm_core.datasets.base import Dataset
+    from dafm_core.fusion.base import Fuser
 
 EXAMPLES = {"demo": "example:\n  dafm demo --out out/demo"}
 
@@ -29,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.catalog import PluginCatalog
     from dafm_core.comparison.compare import compare
     from dafm_core.comparison.incremental import incremental
-    from dafm_core.comparison.inspection import Cost, inspect_store
+    from dafm_core.comparison.inspection import inspect_store, read_costs
     from dafm_core.core_plugin import FUSERS
     from dafm_core.evaluation.design import Train
     from dafm_core.fusion.saving import save_fuser
@@ -61,10 +68,12 @@ def run(args: argparse.Namespace) -> None:
         comparison = compare(held_out, fusers, progress=progress)
         rule = catalog.load_fuser("weighted")
         subsets = incremental(held_out, rule, name="weighted", design=Train(fit), progress=progress)
-    print_comparison(comparison)
+    costs, stores = read_costs(args.out / "store"), [str(args.out / "store")]
+    print_comparison(comparison, costs=costs, stores=stores)
 
     light = fusers["light"]
     save_fuser(light, args.out / "light")
+    build_demo_index(args.out / "index", dataset, stack.names, light)
     write_json(args.out / "comparison.json", comparison.to_json())
     cases = collect_cases(held_out, {"light": light}, reasons=False)
     cases = cases.find("light", limit=N_CASES)
@@ -74,9 +83,24 @@ def run(args: argparse.Namespace) -> None:
         comparison=comparison,
         learned=learned("light", light, held_out.take_queries(held_out.query_ids[:N_ASKED])),
         result=subsets,
-        costs={name: Cost.read(store, name) for name in store.providers},
+        costs=costs,
+        stores=stores,
         cases=cases.with_reasons(held_out, {"light": light}),
         images=dataset.images,
     )
     say()
     say(f"{time.perf_counter() - started:.0f} s in all. Look at {page}")
+    say(
+        "Ask queries of your own: make serve, or "
+        f"dafm serve {args.out / 'index'} --model {args.out / 'light'}"
+    )
+
+
+def build_demo_index(path: Path, dataset: Dataset, names: Sequence[str], fuser: Fuser) -> None:
+    """Index the gallery again, so that the demo can be searched; the features are cached."""
+    from dafm_core.search.building import build_index
+    from dafm_core.search.manifest import MANIFEST
+
+    if (path / MANIFEST).exists():
+        shutil.rmtree(path)  # of an earlier demo; everything in it can be made again
+    build_index(path, dataset, names, fuser=fuser)

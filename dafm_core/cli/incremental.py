@@ -7,7 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dafm_core.cli.arguments import add_set, add_verify, open_stack, read_names, read_settings
+from dafm_core.cli.arguments import (
+    add_labels,
+    add_latex,
+    add_set,
+    add_verify,
+    latex_text,
+    open_stack,
+    read_names,
+    read_settings,
+)
 from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
@@ -37,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", metavar="FILE.html", type=Path, help="a page to look at")
     parser.add_argument("--json", metavar="FILE", type=Path, help="everything, for machines")
     parser.add_argument("--markdown", metavar="FILE", type=Path, help="the table of subsets")
-    parser.add_argument("--latex", metavar="FILE", type=Path, help="the same, with booktabs")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="the same, with intervals")
+    add_latex(parser)
+    add_labels(parser)
     add_verify(parser)
 
 
@@ -74,7 +85,8 @@ def run(args: argparse.Namespace) -> None:
         say(str(exports.write_json(args.json, result.to_json() | {"costs": recorded})))
     texts: dict[Path | None, Callable[[], str]] = {
         args.markdown: lambda: exports.to_markdown(table),
-        args.latex: lambda: exports.to_latex(table, label="tab:subsets"),
+        args.latex: lambda: latex_text(args, table, label="tab:subsets"),
+        args.csv: lambda: exports.table_csv(table),
     }
     for path, text in texts.items():
         if path is not None:

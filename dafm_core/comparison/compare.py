@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from markupsafe import escape
 
 from dafm_core.catalog import PluginCatalog
 from dafm_core.comparison.audit import Audits, audit, order_changes
+from dafm_core.comparison.decision import Decision, decide
 from dafm_core.comparison.provenance import Provenance
 from dafm_core.comparison.rows import MEAN, Row, RowKind, summarise
+from dafm_core.comparison.tables import comparison_table
 from dafm_core.comparison.verdict import Verdict, verdict
 from dafm_core.errors import OptionError
 from dafm_core.evaluation.crossfit import fit_and_evaluate, tune_and_evaluate
@@ -35,6 +38,10 @@ from dafm_core.ground.statistics import Resampler
 from dafm_core.ground.undecided import WORD
 from dafm_core.metrics.spec import metric_label, undecided_words
 from dafm_core.store.stack import SimilarityStack
+from dafm_core.tables.markup import notebook_html
+
+if TYPE_CHECKING:
+    from dafm_core.comparison.inspection import Cost
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +69,10 @@ class Comparison:
         What it takes to do it again.
     notes : tuple of str
         What the dataset names in vain, e.g. targets outside the gallery; a line per kind.
+    labels : mapping of str to str
+        What tables call a row, e.g. "CLIP4CIR" for ``clip4cir``; its name where left out.
+    groups : tuple of str
+        Of each query, as they are resampled.
     """
 
     protocol: str
@@ -76,6 +87,12 @@ class Comparison:
     n_groups: int
     provenance: Provenance
     notes: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    groups: tuple[str, ...] = field(default=(), repr=False)
+
+    def label(self, name: str) -> str:
+        """Return what tables and sentences call a row."""
+        return self.labels.get(name, name)
 
     def row(self, name: str) -> Row:
         """Return the row called ``name``."""
@@ -84,13 +101,22 @@ class Comparison:
     @cached_property
     def verdict(self) -> Verdict:
         """What to deploy, and why (see ``verdict.py``)."""
-        return verdict(self.rows)
+        return verdict(self.rows, label=self.label)
+
+    def decision(
+        self, *, costs: Mapping[str, Cost] | None = None, stores: Sequence[str] = ("STORE",)
+    ) -> Decision:
+        """Return what to do and what to know before; see ``decision.decide``."""
+        trials = self.audits.trials.words if self.audits.trials else ""
+        return decide(self, costs=costs, trials=trials, stores=stores)
 
     @property
     def undecided(self) -> list[str]:
         """What is left out because candidates that nobody has scored decide it, a line each."""
         lines = [
-            f"{row.name}: {undecided_words(row.undecided)}" for row in self.rows if row.undecided
+            f"{self.label(row.name)}: {undecided_words(row.undecided)}"
+            for row in self.rows
+            if row.undecided
         ]
         if not lines:
             return []
@@ -125,22 +151,28 @@ class Comparison:
             "audits": self.audits.to_json(),
             "notes": list(self.notes),
             "by_tag": by_tag(self.evaluations, self.metrics),
+            "labels": dict(self.labels),
             "provenance": asdict(self.provenance),
         }
 
+    def _repr_html_(self) -> str:
+        """Return the verdict and the table as notebooks show them."""
+        return f"<p>{escape(self.verdict.reason)}</p>{notebook_html(comparison_table(self))}"
+
     def __str__(self) -> str:
         names = [*self.metrics, MEAN]
-        width = max(len(row.name) for row in (*self.rows, self.oracle)) + 2
+        rows = [(self.label(row.name), row) for row in (*self.rows, self.oracle)]
+        width = max(len(name) for name, _ in rows) + 2
         lines = [
             f"{self.protocol}: {self.n_queries} queries, {self.n_groups} groups; {self.design}"
         ]
         lines.append(" " * width + " ".join(f"{name:>11}" for name in names))
-        for row in (*self.rows, self.oracle):
+        for shown, row in rows:
             cells = " ".join(
                 f"{100 * cell.value:11.2f}" if cell.decided else f"{WORD:>11}"
                 for cell in (row.metrics[name] for name in names)
             )
-            lines.append(f"{row.name:<{width}}{cells}")
+            lines.append(f"{shown:<{width}}{cells}")
         return "\n".join([*lines, *self.undecided, self.verdict.reason])
 
 
@@ -154,6 +186,7 @@ def compare(
     n_resamples: int = 10_000,
     seed: int = 0,
     trials: TrialLog | None = None,
+    labels: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare fusers with each other, with every single provider and with the best of them.
@@ -176,6 +209,8 @@ def compare(
         Of resamples and of the shuffled gallery; designs and fusers have their own.
     trials : TrialLog, optional
         Where to count what has been measured on these queries.
+    labels : mapping of str to str, optional
+        What tables call providers and fusers, e.g. ``{"clip4cir": "CLIP4CIR"}``.
     progress : callable, optional
         Called as ``progress(what, done, total)``.
 
@@ -239,6 +274,8 @@ def compare(
             stack, fusers, design=design.key, bank=bank, seed=seed, n_resamples=n_resamples
         ),
         notes=notes,
+        labels={name: label for name, label in (labels or {}).items() if name in kinds},
+        groups=tuple(map(str, groups)),
     )
     if progress:
         progress("intervals and tests", 1, 1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dafm_core.comparison.audit import Audits, audit
@@ -40,6 +41,14 @@ class Cost:
             ms_per_query=recorded.get("ms_per_query"),
             peak_memory_gb=recorded.get("peak_memory_gb"),
         )
+
+
+def read_costs(path: str | Path) -> dict[str, Cost]:
+    """Return the cost of every provider of a store."""
+    from dafm_core.store.store import SimilarityStore
+
+    store = SimilarityStore.open(path)
+    return {name: Cost.read(store, name) for name in store.providers}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ RowKind: TypeAlias = Literal["single", "static", "learned", "oracle"]
 MEAN = "mean"
 """Name of the mean of a table's metrics, each counted once (``metrics.spec.each_once``): what rules
 are tuned for, and what the gate decides by."""
+ALPHA: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,36 @@ class Difference:
     losses: int
     detectable: float
 
+    @property
+    def clear(self) -> bool:
+        """Whether it is a difference at all: the whole interval is on one side of zero, and the
+        adjusted p-value is below 5 %. The one rule for verdicts, marks and charts.
+        """
+        return (self.low > 0 or self.high < 0) and self.p_holm < ALPHA
+
+    @property
+    def gains(self) -> bool:
+        """Whether the row is clearly ahead of its reference."""
+        return self.clear and self.value > 0
+
+    @property
+    def loses(self) -> bool:
+        """Whether the row is clearly behind its reference."""
+        return self.clear and self.value < 0
+
+    @property
+    def numbers(self) -> str:
+        """Points, interval and adjusted p-value in words.
+
+        Examples
+        --------
+        >>> Difference("a", 0.012, 0.001, 0.02, 0.01, 0.04, 1, 1, 1, 0.01).numbers
+        '+1.20 [+0.10, +2.00], p 0.040'
+        """
+        value, low, high = (f"{100 * end:+.2f}" for end in (self.value, self.low, self.high))
+        p = "<0.001" if self.p_holm < 0.001 else f"{self.p_holm:.3f}"
+        return f"{value} [{low}, {high}], p {p}"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -86,6 +117,8 @@ class Row:
     """Of learned fusers, to the best other one; adjusted over the learned fusers (Holm)."""
     complexity: int = 2
     """How much a learned fuser is, see ``Fuser.complexity``."""
+    vs_best: Mapping[str, Difference] = field(default_factory=dict)
+    """To the best row of the table of any kind; adjusted over all rows (Holm)."""
 
     @property
     def against(self) -> tuple[Mapping[str, Difference], ...]:
@@ -102,6 +135,7 @@ class Row:
             "vs_best_single": self.vs_best_single,
             "vs_best_static": self.vs_best_static,
             "vs_best_learned": self.vs_best_learned,
+            "vs_best": self.vs_best,
         }
         facts = {"name": self.name, "kind": self.kind, "undecided": dict(self.undecided)}
         return facts | {
@@ -146,6 +180,8 @@ def summarise(
         against[kind] = _differences(values, names, metrics, fused, pool, resampler)
     learned = [r for r in fused if kinds[names[r]] == "learned"]
     among = _differences(values, names, metrics, learned, learned, resampler)
+    every = list(range(len(names)))
+    behind = _differences(values, names, metrics, every, every, resampler)
     return tuple(
         Row(
             name,
@@ -159,6 +195,7 @@ def summarise(
             {metric: share for metric, share in evaluations[name].undecided.items() if share},
             among.get(name, {}),
             (complexity or {}).get(name, 2),
+            behind.get(name, {}),
         )
         for r, name in enumerate(names)
     )

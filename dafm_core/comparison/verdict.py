@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
-from dafm_core.comparison.rows import Difference, Row
+from dafm_core.comparison.rows import ALPHA, Difference, Row
 from dafm_core.metrics.spec import metric_label
-
-ALPHA: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Verdict:
     metric : str
         What was decided by.
     reason : str
-        One line.
+        One line; every p-value in it is the adjusted one.
     """
 
     action: Literal["deploy-learned", "deploy-rule", "stay", "undecided"]
@@ -34,12 +32,15 @@ class Verdict:
     reason: str
 
 
-def verdict(rows: Sequence[Row], *, metric: str = "mean") -> Verdict:
+def verdict(
+    rows: Sequence[Row], *, metric: str = "mean", label: Callable[[str], str] = str
+) -> Verdict:
     """Return the simplest row that nothing more elaborate clearly beats.
 
     Clearly ahead means that the whole 95 % interval of the paired difference, clustered by group,
     is above zero, and that the adjusted p-value is below 5 % (with fewer than six groups it never
-    is). A rule must be clearly ahead of the best single model. A learned fuser must be
+    is): ``Difference.clear``. A rule must be clearly ahead of the best single model. A learned
+    fuser must be
     too, and clearly ahead of the best static rule where that rule could be deployed, else just
     ahead. References are the best of the table on the very queries compared. Of learned fusers, one
     that the best of them is not clearly ahead of is tied with it, and the simplest of those that
@@ -51,6 +52,8 @@ def verdict(rows: Sequence[Row], *, metric: str = "mean") -> Verdict:
         Of a comparison.
     metric : str, default="mean"
         A metric of the comparison, or the mean of all of them.
+    label : callable, default=str
+        What the reason calls a row.
     """
     decided = [row for row in rows if row.metrics[metric].decided]
     ranked = sorted(decided, key=lambda row: -row.metrics[metric].value)
@@ -58,26 +61,28 @@ def verdict(rows: Sequence[Row], *, metric: str = "mean") -> Verdict:
     rule = next((row for row in ranked if row.kind == "static"), None)
     single = next((row for row in ranked if row.kind == "single"), None)
     if single is None:
-        reason = f"No verdict: no single model decides {_label(metric)}. Lengthen its lists."
+        reason = f"No verdict: no single model decides {_name(metric)}. Lengthen its lists."
         return Verdict("undecided", "", metric, reason)
-    rule_passes = rule is not None and _clearly(rule.vs_best_single[metric])
+    rule_passes = rule is not None and rule.vs_best_single[metric].gains
     tied = [row for row in ranked if row.kind == "learned" and not _clearly_behind(row, metric)]
     passing = [row for row in tied if _passes(row, metric, rule, rule_passes=rule_passes)]
     if learned and passing:
         chosen = min(passing, key=lambda row: row.complexity)  # the one ahead, of several alike
-        reason = f"Deploy {chosen.name}: {_ahead(_hurdles(chosen, metric))} on {_label(metric)}"
+        hurdles = _ahead(_hurdles(chosen, metric), label)
+        reason = f"Deploy {label(chosen.name)}: {hurdles} on {_name(metric)}"
         if chosen is not learned:
             behind = chosen.vs_best_learned[metric]
-            reason += f"; {learned.name} is not clearly better than this simpler one "
-            reason += f"({_ahead([behind])})"
+            reason += f"; {label(learned.name)} is not clearly better than this simpler one "
+            reason += f"({_ahead([behind], label)})"
         return Verdict("deploy-learned", chosen.name, metric, f"{reason}.")
-    hurdles = _hurdles(learned, metric) if learned else []
-    but = f"; {learned.name} is not clearly better ({_ahead(hurdles)})." if learned else "."
+    but = f"; {_shortfall(learned, metric, label)}." if learned else "."
     if rule and rule_passes:
-        ahead = _ahead([rule.vs_best_single[metric]])
-        why = f"Deploy the rule {rule.name}: {ahead} on {_label(metric)}"
+        ahead = _ahead([rule.vs_best_single[metric]], label)
+        why = f"Deploy the rule {label(rule.name)}: {ahead} on {_name(metric)}"
         return Verdict("deploy-rule", rule.name, metric, why + but)
-    why = f"Stay with {single.name}: no rule is clearly ahead of it on {_label(metric)}"
+    why = f"Stay with {label(single.name)}: no rule is clearly ahead of it on {_name(metric)}"
+    if rule:
+        why += f" ({_ahead([rule.vs_best_single[metric]], label)} for {label(rule.name)})"
     return Verdict("stay", single.name, metric, why + but)
 
 
@@ -88,31 +93,32 @@ def _hurdles(row: Row, metric: str) -> list[Difference]:
 
 
 def _passes(row: Row, metric: str, rule: Row | None, *, rule_passes: bool) -> bool:
-    if not _clearly(row.vs_best_single[metric]):
+    if not row.vs_best_single[metric].gains:
         return False
     if rule is None:
         return True
     ahead = row.vs_best_static[metric]
-    return _clearly(ahead) if rule_passes else ahead.value > 0
+    return ahead.gains if rule_passes else ahead.value > 0
 
 
 def _clearly_behind(row: Row, metric: str) -> bool:
     """Whether the best learned row is clearly ahead of this one."""
     difference = row.vs_best_learned.get(metric)
-    return difference is not None and difference.high < 0 and difference.p_holm < ALPHA
+    return difference is not None and difference.loses
 
 
-def _clearly(ahead: Difference) -> bool:
-    return ahead.low > 0 and ahead.p_holm < ALPHA
+def _shortfall(row: Row, metric: str, label: Callable[[str], str]) -> str:
+    """Return what a learned row lacks, and by which part of the rule."""
+    hurdles = _hurdles(row, metric)
+    words = f"{label(row.name)} is not clearly better ({_ahead(hurdles, label)}"
+    if any(hurdle.low > 0 and hurdle.p_holm >= ALPHA for hurdle in hurdles):
+        words += f"; above zero, but clearly takes an adjusted p below {ALPHA:g} too"
+    return words + ")"
 
 
-def _ahead(hurdles: list[Difference]) -> str:
-    parts = [
-        f"{100 * h.value:+.2f} [{100 * h.low:+.2f}, {100 * h.high:+.2f}] against {h.reference}"
-        for h in hurdles
-    ]
-    return " and ".join(parts)
+def _ahead(hurdles: list[Difference], label: Callable[[str], str]) -> str:
+    return " and ".join(f"{hurdle.numbers} against {label(hurdle.reference)}" for hurdle in hurdles)
 
 
-def _label(metric: str) -> str:
+def _name(metric: str) -> str:
     return "the mean of the metrics" if metric == "mean" else metric_label(metric)

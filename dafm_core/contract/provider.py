@@ -32,6 +32,8 @@ class SimilarityProvider(Protocol):
     (checkpoint sha256, preprocessing, text template); it is written into the passport and keys the
     cache of gallery features. It may have ``references``, as ``ProviderInfo`` has, where that
     depends on its options or nothing describes it: ``"one"`` by default, ``"any"`` or ``"none"``.
+    And it may have ``prepare(queries, gallery)``, called once with everything that will be asked,
+    before anything is: to say what it will cost, or to refuse.
     """
 
     def similarity(self, queries: Sequence[Query], gallery: Sequence[ImageRef]) -> Similarity:
@@ -45,6 +47,10 @@ class EncodingProvider(Protocol):
 
     Core calls ``encode_gallery`` and ``encode_queries`` on blocks; a provider splits a block
     further by its own ``batch_size`` where its memory asks for it.
+
+    It may have ``geometry = "dot"``: its similarity *is* the inner product of its features, (n, D),
+    and of a candidate with several vectors, (n, T, D), the largest. A gallery index can then search
+    them, and knows the statistics of a row without computing it. Conformance checks that it is so.
     """
 
     def encode_gallery(self, images: Sequence[ImageRef]) -> Features:
@@ -84,6 +90,11 @@ Provider: TypeAlias = SimilarityProvider | EncodingProvider | PairProvider
 def is_pair(provider: Provider) -> TypeGuard[PairProvider]:
     """Whether the provider scores pairs, and so needs a shortlist."""
     return isinstance(provider, PairProvider) and not hasattr(provider, "similarity")
+
+
+def has_dot_geometry(provider: Provider) -> bool:
+    """Whether the provider says that its similarity is the inner product of its features."""
+    return is_encoding(provider) and getattr(provider, "geometry", "") == "dot"
 
 
 def is_encoding(provider: Provider) -> bool:

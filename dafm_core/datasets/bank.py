@@ -42,6 +42,7 @@ def as_bank(queries_of: Dataset, gallery_of: Dataset, *, protocol: str) -> Datas
         subset=nothing,
         excluded=excluded,
         candidates=pl.lit(None, dtype=pl.List(pl.String)),
+        negatives=nothing,
     )
     return replace(
         queries_of,

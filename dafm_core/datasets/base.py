@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -33,14 +33,18 @@ QUERY_SCHEMA: dict[str, Any] = {
     "excluded": pl.List(pl.String),
     "candidates": pl.List(pl.String),
     "tags": pl.List(pl.String),
+    "negatives": pl.List(pl.String),
 }
 """Columns of a query frame: one row per query; ``queries.parquet`` of a store has exactly these.
 
 ``grades`` go with the targets, > 0, and are null where all count the same. ``candidates`` are the
 only images that a query is ranked against, and null where that is the whole gallery. ``tags`` are
-what a benchmark breaks its results down by, e.g. CIRCO's semantic aspects.
+what a benchmark breaks its results down by, e.g. CIRCO's semantic aspects. ``negatives`` are images
+that a benchmark names as wrong, e.g. PinPoint's; others may be wrong too.
 """
-LISTS = ("references", "targets", "subset", "excluded", "candidates")
+LATER: Final = ("negatives",)
+"""Columns that stores written before them lack: empty there, and hashed only where they are not."""
+LISTS = ("references", "targets", "subset", "excluded", "candidates", "negatives")
 """Columns that list image ids."""
 
 
@@ -128,8 +132,8 @@ class Dataset:
         return self.queries["group"].to_numpy().astype(np.str_)
 
     def columns(self, name: str) -> Ragged:
-        """Return ``targets``, ``subset`` or ``excluded`` as gallery columns; ids outside the
-        gallery are left out.
+        """Return a column that lists image ids as gallery columns; ids outside the gallery are left
+        out.
         """
         return Ragged.from_ids(self.queries[name].to_list(), self.gallery_ids.place)
 
@@ -179,10 +183,11 @@ class Dataset:
 
     @cached_property
     def truth_sha256(self) -> str:
-        """Hash of groups, targets, grades, subsets, exclusions and candidates: what evaluation
-        goes by.
+        """Hash of groups, targets, grades, subsets, exclusions, candidates, tags and negatives:
+        what evaluation goes by.
         """
-        columns = ("group", "targets", "grades", "subset", "excluded", "candidates", "tags")
+        columns = ["group", "targets", "grades", "subset", "excluded", "candidates", "tags"]
+        columns += [name for name in LATER if (self.queries[name].list.len() > 0).any()]
         return hash_strings(json.dumps(row) for row in self.queries.select(columns).iter_rows())
 
     @property
@@ -301,6 +306,12 @@ class Dataset:
         return lines
 
 
+def with_later_columns(queries: pl.DataFrame) -> pl.DataFrame:
+    """Return the queries of an older store with the columns that came later, empty."""
+    absent = [name for name in LATER if name not in queries.columns]
+    return queries.with_columns(pl.lit([], dtype=QUERY_SCHEMA[n]).alias(n) for n in absent)
+
+
 def query_frame(rows: Iterable[Mapping[str, Any]], *, where: str) -> pl.DataFrame:
     """Return a query frame from rows with at least ``query_id, text`` and a reference.
 
@@ -323,7 +334,7 @@ def query_frame(rows: Iterable[Mapping[str, Any]], *, where: str) -> pl.DataFram
         group = row.get("group")
         table["group"].append(str(row["query_id"]) if group is None else str(group))
         table["references"].append(_references(row, place))
-        for name in ("targets", "subset", "excluded", "tags"):
+        for name in ("targets", "subset", "excluded", "tags", "negatives"):
             table[name].append(_ids(row.get(name) or [], name, place))
         candidates = row.get("candidates")
         table["candidates"].append(

@@ -71,7 +71,7 @@ def load(
     ICCV 2021.
     """
     choose(split, SPLITS, where="cirr: split")
-    folder = _annotations(Path(path))
+    folder = annotation_folder(Path(path))
     dataset = _read_split(folder, split, images)
     if bank is None:
         return dataset
@@ -80,7 +80,8 @@ def load(
     return as_bank(queries_of, dataset, protocol=f"cirr-{split}-bank-{bank}")
 
 
-def _annotations(path: Path) -> Path:
+def annotation_folder(path: Path) -> Path:
+    """Return the folder of the published files, ``path`` itself or ``cirr/`` in it."""
     for folder in (path, path / "cirr"):
         if (folder / "captions").is_dir():
             return folder
@@ -103,7 +104,7 @@ def _read_split(folder: Path, split: str, images: str | Path | None) -> Dataset:
         protocol=f"cirr-{split}",
         gallery_ids=Ids(paths),
         queries=query_frame(rows, where=str(caption_file)),
-        images=_images(folder, paths, images, where=str(gallery_file)),
+        images=image_paths(folder, paths, images, where=str(gallery_file)),
         metrics=METRICS,
     )
 
@@ -122,9 +123,10 @@ def _row(record: Any, *, labelled: bool, where: str) -> dict[str, Any]:
     }
 
 
-def _images(
+def image_paths(
     folder: Path, paths: dict[str, Any], given: str | Path | None, *, where: str
 ) -> dict[str, Path]:
+    """Return the file of each image that a split file names; nothing where no folder is known."""
     relative = {i: inside(Path(), checked(paths, i, str, where=where), where=where) for i in paths}
     first = next(iter(relative.values()), Path()).parent
     root = image_folder(given, (folder / "img_raw", folder), below=str(first), where="cirr")

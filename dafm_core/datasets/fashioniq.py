@@ -18,7 +18,7 @@ of a split.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -41,6 +41,7 @@ from dafm_core.ground.groups import connected_groups
 from dafm_core.ground.ids import Ids
 
 CATEGORIES: Final = ("dress", "shirt", "toptee")
+CAPTIONS: Final = ("joined", "separate")
 SPLITS: Final = ("val", "train", "test")
 GALLERIES: Final = ("original", "union")
 REFERENCES: Final = ("keep", "exclude")
@@ -76,6 +77,7 @@ def load(
     gallery: str = "original",
     reference: str | None = None,
     join: str = "and",
+    captions: str = "joined",
     images: str | Path | None = None,
     bank: str | None = None,
 ) -> Dataset:
@@ -95,6 +97,9 @@ def load(
         ``...-reference-excluded``.
     join : str
         How the two captions become one text, see :data:`JOINS`; recorded in every passport.
+    captions : {"joined", "separate"}
+        ``separate``: each of the two captions is a query of its own, as VAL evaluates too; ``join``
+        is not asked then. A protocol of its own, named ``...-captions``.
     images : path, optional
         Folder of the image files, or of folders named like the categories; by default ``images/``
         or ``resized_image/`` below ``path``, where there is one.
@@ -123,12 +128,16 @@ def load(
     choose(split, SPLITS, where="fashioniq: split")
     choose(gallery, GALLERIES, where="fashioniq: option 'gallery'")
     choose(join, tuple(JOINS), where="fashioniq: option 'join'")
+    choose(captions, CAPTIONS, where="fashioniq: option 'captions'")
     usual = "keep" if gallery == "original" else "exclude"
     reference = choose(reference or usual, REFERENCES, where="fashioniq: option 'reference'")
     protocol = f"fashioniq-{category}-{split}-{gallery}"
     if reference != usual:
         protocol += "-reference-kept" if reference == "keep" else "-reference-excluded"
-    queries, listed = _read(Path(path), category, split, join)
+    if captions == "separate":
+        protocol += "-captions"
+    joins = (join,) if captions == "joined" else ("first", "second")
+    queries, listed = _read(Path(path), category, split, joins)
     if reference == "keep":
         queries = queries.with_columns(excluded=pl.lit([], dtype=pl.List(pl.String)))
     dataset = Dataset(
@@ -137,12 +146,12 @@ def load(
         queries=queries,
         images=_images(Path(path), category, listed, images),
         metrics=METRICS,
-        options={"join": join},
+        options={"join": join if captions == "joined" else "none"},
     )
     if bank is None:
         return dataset
     choose(bank, SPLITS, where="fashioniq: option 'bank'")
-    queries, listed = _read(Path(path), category, bank, join)
+    queries, listed = _read(Path(path), category, bank, joins)
     asked = replace(
         dataset,
         gallery_ids=listed,
@@ -152,8 +161,12 @@ def load(
     return as_bank(asked, dataset, protocol=f"{protocol}-bank-{bank}")
 
 
-def _read(folder: Path, category: str, split: str, join: str) -> tuple[pl.DataFrame, Ids]:
-    """Return the queries, references excluded, and the ids of the split file."""
+def _read(
+    folder: Path, category: str, split: str, joins: Sequence[str]
+) -> tuple[pl.DataFrame, Ids]:
+    """Return the queries, one per row and way to join its captions, references excluded, and the
+    ids of the split file.
+    """
     gallery_file = folder / "image_splits" / f"split.{category}.{split}.json"
     caption_file = folder / "captions" / f"cap.{category}.{split}.json"
     listed = checked_list(
@@ -161,11 +174,13 @@ def _read(folder: Path, category: str, split: str, join: str) -> tuple[pl.DataFr
     )
     rows = [
         _row(record, join=join, labelled=split != "test", where=f"{caption_file}: query {number}")
+        | {"query_id": f"{category}-{split}-{number}" + (f"-{join}" if len(joins) > 1 else "")}
         for number, record in enumerate(read_json(caption_file, list))
+        for join in joins
     ]
     groups = connected_groups([[row["reference"], *row["targets"]] for row in rows])
-    for number, (row, group) in enumerate(zip(rows, groups, strict=True)):
-        row |= {"query_id": f"{category}-{split}-{number}", "group": f"{category}-{split}-{group}"}
+    for row, group in zip(rows, groups, strict=True):
+        row["group"] = f"{category}-{split}-{group}"
     return query_frame(rows, where=str(caption_file)), Ids(listed)
 
 

@@ -2,16 +2,17 @@
 
     DIR/images/                      any nesting
     DIR/queries.{jsonl,csv,parquet}  query_id, text, reference (or references); optionally
-                                     targets, grades, subset, excluded, candidates, group;
-                                     other columns are left alone
+                                     targets, grades, subset, excluded, candidates, negatives,
+                                     group; other columns are left alone
     DIR/gallery.txt                  optional: image ids, one a line; else every image, sorted
 
 An image's id is its path below ``images/`` without extension (``shoes/042``), or with it where two
 files differ in the extension only; in the table an id may be written with the extension in any
 case. ``references`` (none, one or several), ``targets``, ``subset``, ``excluded`` and
-``candidates`` (the only images a query is ranked against) are lists of ids; ``grades`` are numbers
-above 0 that go with the targets. In CSV the members of a list are separated by ``|``. The images
-may be absent where ``gallery.txt`` is there: scores made elsewhere can be evaluated without them.
+``candidates`` (the only images a query is ranked against) and ``negatives`` (images named as wrong)
+are lists of ids; ``grades`` are numbers above 0 that go with the targets. In CSV the members of a
+list are separated by ``|``. The images may be absent where ``gallery.txt`` is there: scores made
+elsewhere can be evaluated without them.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def load(path: str | Path, *, split: str | None = None) -> Dataset:
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder. Check the dataset's path.")
     table = _table(folder)
-    names = _image_ids(folder / "images")
+    names = image_ids(folder / "images")
     gallery = _gallery(folder, names)
     queries = query_frame(_rows(table, names), where=str(table))
     return Dataset(
@@ -86,7 +87,7 @@ def _table(folder: Path) -> Path:
     return found[0]
 
 
-def _image_ids(folder: Path) -> dict[str, str]:
+def image_ids(folder: Path) -> dict[str, str]:
     """Return the id of each image file by its path below ``images/`` (with ``/``)."""
     names = []
     for root, _, files in os.walk(folder):

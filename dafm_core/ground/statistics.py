@@ -45,6 +45,11 @@ class Resampler:
         self._seed = seed
         self._sizes = np.bincount(self._codes, minlength=self.n_groups).astype(np.float64)
 
+    @property
+    def n_free(self) -> int:
+        """Degrees of freedom of a standard error over groups."""
+        return self.n_groups - 1
+
     def means(self, values: Columns) -> Columns:
         """Return the column means of every resample, (n_resamples, n_columns).
 
@@ -77,8 +82,8 @@ class Resampler:
         these are too narrow, and the bounds are those of Student's t for the mean of groups.
         """
         if 2 <= self.n_groups <= FEW_GROUPS:
-            mean, error = values.mean(axis=0), self._standard_error(values)
-            reach = t_quantile((1 + level) / 2, self.n_groups - 1) * error
+            mean, error = values.mean(axis=0), self.standard_error(values)
+            reach = t_quantile((1 + level) / 2, self.n_free) * error
             return mean - reach, mean + reach, error
         means = self.means(values)
         tail = 100 * (1 - level) / 2
@@ -109,7 +114,7 @@ class Resampler:
         clustered = float((self._group_sums(centred[:, None]) ** 2).sum())
         return clustered / independent if independent > 0 else None
 
-    def _standard_error(self, values: Columns) -> Columns:
+    def standard_error(self, values: Columns) -> Columns:
         """Return the standard error of each column's mean, from sums over groups."""
         around = self._group_sums(values - values.mean(axis=0))
         variance = self.n_groups / (self.n_groups - 1) * (around**2).sum(axis=0)
@@ -124,6 +129,48 @@ class Resampler:
         rng = np.random.default_rng(self._seed)
         for start in range(0, self.n_resamples, CHUNK):
             yield min(CHUNK, self.n_resamples - start), rng
+
+
+class StratifiedResampler(Resampler):
+    """The same where every stratum, e.g. a category, keeps its own queries in every resample.
+
+    Parameters
+    ----------
+    groups, n_resamples, seed
+        As :class:`Resampler`. Groups of different strata are different groups.
+    strata : array of shape (n_queries,)
+        Stratum of each query.
+    """
+
+    def __init__(
+        self, groups: ArrayLike, strata: ArrayLike, *, n_resamples: int = 10_000, seed: int = 0
+    ) -> None:
+        names, codes = np.unique(np.asarray(strata), return_inverse=True)
+        _, inner = np.unique(np.asarray(groups), return_inverse=True)
+        super().__init__(inner * len(names) + codes, n_resamples=n_resamples, seed=seed)
+        self._strata = [np.flatnonzero(codes == s) for s in range(len(names))]
+        self._parts = [
+            Resampler(inner[rows], n_resamples=n_resamples, seed=seed + s)
+            for s, rows in enumerate(self._strata)
+        ]
+
+    @property
+    def n_free(self) -> int:
+        """Degrees of freedom: those of every stratum."""
+        return sum(part.n_free for part in self._parts)
+
+    def means(self, values: Columns) -> Columns:
+        """Return the column means of every resample, (n_resamples, n_columns)."""
+        shares = [len(rows) / len(values) for rows in self._strata]
+        parts = zip(self._parts, self._strata, shares, strict=True)
+        return np.asarray(sum(share * part.means(values[rows]) for part, rows, share in parts))
+
+    def standard_error(self, values: Columns) -> Columns:
+        """Return the standard error of each column's mean, from sums over groups."""
+        shares = [len(rows) / len(values) for rows in self._strata]
+        parts = zip(self._parts, self._strata, shares, strict=True)
+        variance = sum((share * part.standard_error(values[r])) ** 2 for part, r, share in parts)
+        return np.asarray(np.sqrt(variance))
 
 
 @cache

@@ -163,20 +163,32 @@ class Places:
         None where a query has no subset, or nobody asked.
     first : TargetRanks
         The same as ``gallery`` where no query has several targets.
+    negatives : TargetRanks or None
+        Of the images that a benchmark names as wrong; None where it names none, or nobody asked.
+    unopposed : TargetRanks or None
+        Of the targets, those images left out of the ranking.
     """
 
     gallery: TargetRanks
     subset: TargetRanks | None
     first: TargetRanks
+    negatives: TargetRanks | None = None
+    unopposed: TargetRanks | None = None
 
     @classmethod
     def concatenate(cls, parts: Sequence[Places]) -> Places:
         """Return the places of several tiles, in their order."""
-        subsets = [part.subset for part in parts if part.subset is not None]
+
+        def joined(ranks: Sequence[TargetRanks | None]) -> TargetRanks | None:
+            there = [part for part in ranks if part is not None]
+            return TargetRanks.concatenate(there) if len(there) == len(parts) else None
+
         return cls(
             TargetRanks.concatenate([part.gallery for part in parts]),
-            TargetRanks.concatenate(subsets) if len(subsets) == len(parts) else None,
+            joined([part.subset for part in parts]),
             TargetRanks.concatenate([part.first for part in parts]),
+            joined([part.negatives for part in parts]),
+            joined([part.unopposed for part in parts]),
         )
 
 

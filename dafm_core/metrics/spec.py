@@ -16,7 +16,7 @@ from dafm_core.metrics import functional
 from dafm_core.metrics.functional import PerQuery
 from dafm_core.metrics.ranking import Places, TargetRanks
 
-Needs: TypeAlias = Literal["subset", "first"]
+Needs: TypeAlias = Literal["subset", "first", "negatives"]
 """What a metric looks at besides the ranks in the gallery."""
 
 _AT_K: Final[dict[str, Callable[..., PerQuery]]] = {
@@ -24,15 +24,25 @@ _AT_K: Final[dict[str, Callable[..., PerQuery]]] = {
     "first": functional.recall,
     "rsubset": functional.recall,
     "hit": functional.hit,
+    "precision": functional.precision,
     "map": functional.average_precision,
     "ndcg": functional.discounted_gain,
+    "negrecall": functional.capped_recall,
+    "map-noneg": functional.average_precision,
 }
 _UNDECIDED_AT_K: Final[dict[Callable[..., PerQuery], Callable[..., NDArray[np.bool_]]]] = {
     functional.recall: functional.undecided_recall,
+    functional.precision: functional.undecided_recall,
+    functional.capped_recall: functional.undecided_recall,
     functional.hit: functional.undecided_hit,
     functional.average_precision: functional.undecided_average_precision,
     functional.discounted_gain: functional.undecided_discounted_gain,
 }
+_WHOLE: Final[dict[str, tuple[Callable[..., PerQuery], Callable[..., NDArray[np.bool_]]]]] = {
+    "mrr": (functional.reciprocal_rank, functional.undecided_reciprocal_rank),
+    "map-trapezoid": (functional.trapezoid_precision, functional.undecided_trapezoid_precision),
+}
+"""Metrics of the whole ranking, each with the queries on which it is undecided."""
 _MEANS: Final[dict[str, tuple[str, ...]]] = {
     "rmean": ("recall@5", "rsubset@1"),
     "rmean-fashioniq": ("recall@10", "recall@50"),
@@ -42,14 +52,19 @@ _LABELS: Final = {
     "first": "First",
     "rsubset": "Rs",
     "hit": "Hit",
+    "precision": "P",
     "map": "mAP",
     "ndcg": "nDCG",
+    "negrecall": "NegR",
+    "map-noneg": "mAPnoNeg",
+    "map-trapezoid": "mAP",
     "rmean": "Rmean",
     "rmean-fashioniq": "Rmean",
     "mean": "Mean",
     "mrr": "MRR",
 }
 """What tables and sentences call a family or a metric; ``mean`` is that of a table's metrics."""
+_WHOLE_LABELS: Final = {_LABELS[name].lower(): name for name in _WHOLE}
 _FAMILIES: Final = {_LABELS[family].lower(): family for family in _AT_K}
 EXAMPLES: Final = (
     *(
@@ -58,7 +73,12 @@ EXAMPLES: Final = (
         for k in (1, 5, 10, 25, 50)
     ),
     *(f"rsubset@{k}" for k in (1, 2, 3)),
-    "mrr",
+    *(
+        f"{family}@{k}"
+        for family in ("precision", "negrecall", "map-noneg")
+        for k in (1, 5, 10, 50)
+    ),
+    *_WHOLE,
     *_MEANS,
 )
 """Names to suggest from, those of the benchmarks among them; any K is valid."""
@@ -71,12 +91,14 @@ class Metric:
     Parameters
     ----------
     name : str
-        ``recall@K``, ``rsubset@K``, ``hit@K``, ``map@K``, ``ndcg@K`` (by the targets' grades),
-        ``mrr``, ``first@K`` (CIRCO's Recall@K: whether the first-named target is among the first
-        K), ``rmean`` (CIRR: the mean of recall@5
-        and rsubset@1) or ``rmean-fashioniq`` (the mean of recall@10 and recall@50; the mean over
-        the three categories is FashionIQ's Rmean).
-    needs : tuple of {"subset", "first"}
+        ``recall@K``, ``rsubset@K``, ``hit@K``, ``precision@K``, ``map@K``, ``ndcg@K`` (by the
+        targets' grades), ``mrr``, ``first@K`` (CIRCO's Recall@K: whether the first-named target is
+        among the first K), ``map-trapezoid`` (i-CIR and FreeDom), ``negrecall@K`` and
+        ``map-noneg@K`` (PinPoint: how many of the images named as wrong are among the first K, the
+        fewer the better, and mAP@K with those out of the ranking), ``rmean`` (CIRR: the mean of
+        recall@5 and rsubset@1) or ``rmean-fashioniq`` (the mean of recall@10 and recall@50; the
+        mean over the three categories is FashionIQ's Rmean).
+    needs : tuple of {"subset", "first", "negatives"}
         What it looks at besides the ranks in the gallery.
     mean_of : tuple of str
         The metrics that it is the mean of; empty for most.
@@ -113,8 +135,10 @@ def parse_metric(name: str) -> Metric:
     name = name.strip().lower()
     if name in _MEANS:
         return _mean_of(name, [parse_metric(part) for part in _MEANS[name]])
-    if name == "mrr":
-        return Metric(name=name, compute=lambda places: _reciprocal_rank(places.gallery))
+    name = _WHOLE_LABELS.get(name, name)
+    if name in _WHOLE:
+        metric, undecided = _WHOLE[name]
+        return Metric(name=name, compute=lambda p: _masked(metric(p.gallery), undecided(p.gallery)))
     family, _, depth = name.partition("@")
     family = _FAMILIES.get(family, family)
     if family not in _AT_K or not depth.isdecimal() or int(depth) < 1:
@@ -126,6 +150,14 @@ def parse_metric(name: str) -> Metric:
         return Metric(name=name, needs=("subset",), compute=lambda p: compute(_subset(p)))
     if family == "first":
         return Metric(name=name, needs=("first",), compute=lambda p: compute(p.first))
+    if family == "negrecall":
+        return Metric(
+            name=name, needs=("negatives",), compute=lambda p: compute(_named_wrong(p.negatives))
+        )
+    if family == "map-noneg":
+        return Metric(
+            name=name, needs=("negatives",), compute=lambda p: compute(_named_wrong(p.unopposed))
+        )
     return Metric(name=name, compute=lambda p: compute(p.gallery))
 
 
@@ -139,6 +171,32 @@ def metric_label(name: str) -> str:
     """
     family, at, depth = name.partition("@")
     return f"{_LABELS.get(family, family)}{at}{depth}"
+
+
+_DEFINITIONS: Final = {
+    "recall": "R@K: share of queries with a target among the first K (of several targets, their "
+    "share)",
+    "first": "First@K: share of queries with the first-named target among the first K",
+    "rsubset": "Rs@K: the same within the query's own few hard candidates",
+    "hit": "Hit@K: share of queries with any target among the first K",
+    "map": "mAP@K: mean average precision of the first K",
+    "ndcg": "nDCG@K: discounted gain of the first K by the targets' grades",
+    "mrr": "MRR: mean of one over the rank of the first target",
+    "rmean": "Rmean: the mean of R@5 and Rs@1",
+    "rmean-fashioniq": "Rmean: the mean of R@10 and R@50",
+}
+
+
+def definitions(names: Sequence[str]) -> list[str]:
+    """Return what metrics are, a clause for each family among them.
+
+    Examples
+    --------
+    >>> definitions(["mrr", "rmean"])
+    ['MRR: mean of one over the rank of the first target', 'Rmean: the mean of R@5 and Rs@1']
+    """
+    families = dict.fromkeys(name.partition("@")[0] for name in names)
+    return [_DEFINITIONS[family] for family in families if family in _DEFINITIONS]
 
 
 def undecided_words(shares: Mapping[str, float]) -> str:
@@ -191,11 +249,6 @@ def _decided(metric: Callable[..., PerQuery], k: int) -> Callable[[TargetRanks],
     return lambda ranks: _masked(metric(ranks, k=k), undecided(ranks, k=k))
 
 
-def _reciprocal_rank(ranks: TargetRanks) -> PerQuery:
-    undecided = functional.undecided_reciprocal_rank(ranks)
-    return _masked(functional.reciprocal_rank(ranks), undecided)
-
-
 def _masked(values: PerQuery, undecided: NDArray[np.bool_]) -> PerQuery:
     return np.where(undecided, np.nan, values)
 
@@ -204,6 +257,12 @@ def _subset(places: Places) -> TargetRanks:
     if places.subset is None:
         raise DatasetError("metrics: a query has no subset to rank. Choose other metrics.")
     return places.subset
+
+
+def _named_wrong(ranks: TargetRanks | None) -> TargetRanks:
+    if ranks is None:
+        raise DatasetError("metrics: no negatives are named. Choose other metrics.")
+    return ranks
 
 
 def _mean_of(name: str, parts: list[Metric]) -> Metric:

@@ -30,6 +30,10 @@ class Truth:
         Distinct targets named by the dataset, in the gallery or not.
     grades : Grades or None
         What each target counts; None where all targets count the same.
+    negatives : Ragged of n_queries rows, or None
+        Images that the dataset names as wrong; None where it names none.
+    n_negatives : ndarray of shape (n_queries,), int64, or None
+        How many of them it names, in the gallery or not.
     """
 
     targets: Ragged
@@ -38,6 +42,8 @@ class Truth:
     first: Ragged
     n_targets: NDArray[np.int64]
     grades: Grades | None = None
+    negatives: Ragged | None = None
+    n_negatives: NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, dataset: Dataset) -> Truth:
@@ -54,6 +60,7 @@ class Truth:
             first=Ragged.from_ids(first, dataset.gallery_ids.place),
             n_targets=named.astype(np.int64),
             grades=_grades(dataset, targets),
+            **_negatives(dataset),
         )
 
     def part(self, rows: slice) -> Truth:
@@ -65,6 +72,8 @@ class Truth:
             self.first.part(rows),
             self.n_targets[rows],
             self._grades_of(rows),
+            None if self.negatives is None else self.negatives.part(rows),
+            None if self.n_negatives is None else self.n_negatives[rows],
         )
 
     def _grades_of(self, rows: slice) -> Grades | None:
@@ -87,7 +96,7 @@ class Truth:
         ----------
         scores : ndarray of shape (n_queries, n_gallery)
             Excluded cells need not be marked; they are removed here.
-        only : collection of {"subset", "first"}, optional
+        only : collection of {"subset", "first", "negatives"}, optional
             What to look at besides the gallery; by default everything that there is.
         unknown, anywhere
             Candidates without a score, as for :func:`~dafm_core.metrics.ranking.rank_targets`.
@@ -106,7 +115,7 @@ class Truth:
         if unknown is not None and unknown[cells].any():
             unknown = unknown.copy()
             unknown[cells] = False
-        wanted = {"subset", "first"} if only is None else set(only)
+        wanted = {"subset", "first", "negatives"} if only is None else set(only)
         rank = partial(rank_targets, scores, unknown=unknown, anywhere=anywhere)
         gallery = rank(self.targets, n_targets=self.n_targets, grades=self.grades)
         first = gallery
@@ -115,7 +124,19 @@ class Truth:
         subset = None
         if "subset" in wanted and self.subsets.counts.all():
             subset = rank(self.targets, within=self.subsets, n_targets=self.n_targets)
-        return Places(gallery, subset, first)
+        if self.negatives is None or self.n_negatives is None or "negatives" not in wanted:
+            return Places(gallery, subset, first)
+        negatives = rank(self.negatives, n_targets=np.maximum(self.n_negatives, 1))
+        removed = self.negatives.rows, self.negatives.values
+        scores = scores.copy()
+        scores[removed] = -np.inf
+        if unknown is not None:
+            unknown = unknown.copy()
+            unknown[removed] = False
+        unopposed = rank_targets(
+            scores, self.targets, n_targets=self.n_targets, unknown=unknown, anywhere=anywhere
+        )
+        return Places(gallery, subset, first, negatives, unopposed)
 
     def measure(
         self,
@@ -131,6 +152,15 @@ class Truth:
         only = {need for metric in metrics for need in metric.needs}
         places = self.places(scores, only=only, unknown=unknown, anywhere=anywhere)
         return measure(places, metrics)
+
+
+def _negatives(dataset: Dataset) -> dict[str, Any]:
+    """Return the images named as wrong, each once, and how many a query names."""
+    named = dataset.queries["negatives"].list.n_unique().fill_null(0).to_numpy().astype(np.int64)
+    if not named.any():
+        return {}
+    columns = Ragged.from_rows([np.unique(row) for row in dataset.columns("negatives")])
+    return {"negatives": columns, "n_negatives": named}
 
 
 def _grades(dataset: Dataset, targets: Ragged) -> Grades | None:
@@ -160,6 +190,11 @@ def require_truth(dataset: Dataset, truth: Truth, metrics: Sequence[Metric]) -> 
         if "subset" in metric.needs:
             what = f"has no subset, which {metric.name} ranks. Choose other metrics"
             _require(dataset, truth.subsets.counts > 0, what)
+        if "negatives" in metric.needs and truth.negatives is None:
+            raise DatasetError(
+                f"{dataset.protocol}: names no negatives, which {metric.name} ranks. Choose other "
+                "metrics."
+            )
 
 
 def _require(dataset: Dataset, has_it: NDArray[np.bool_], what: str) -> None:

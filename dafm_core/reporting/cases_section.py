@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from dafm_core.cases.cases import OUTCOMES, Cases
 from dafm_core.cases.query_types import query_types
-from dafm_core.reporting.cells import (
+from dafm_core.reporting.page import Section
+from dafm_core.reporting.thumbnails import Thumbnails, embed_thumbnails
+from dafm_core.tables.cells import (
     Cell,
     Table,
     number_cell,
@@ -25,8 +27,6 @@ from dafm_core.reporting.cells import (
     table,
     text_cell,
 )
-from dafm_core.reporting.page import Section
-from dafm_core.reporting.thumbnails import Thumbnails, embed_thumbnails
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from dafm_core.reporting.cells import percent
+from dafm_core.tables.cells import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,13 +65,29 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """One line of an interval chart: a value with its interval, in a named group."""
+    """One line of an interval chart: a value with its interval, in a named group.
+
+    Its marker is filled where the value is clearly not zero, by whatever rule its maker has.
+    """
 
     label: str
     group: str
     value: float
     low: float
     high: float
+    clear: bool = True
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing and its title, which stands above it; in a template it is the drawing."""
+
+    title: str
+    svg: Markup
+
+    def __html__(self) -> str:
+        """Return the drawing for a template."""
+        return self.svg
 
 
 def line_chart(
@@ -82,7 +98,7 @@ def line_chart(
     y_label: str,
     x_ticks: Sequence[str] | None = None,
     zero_line: bool = False,
-) -> Markup:
+) -> Chart:
     """Return one panel of lines; ``x_ticks`` names the positions 0, 1, ... of the x axis."""
 
     def draw(axes: Axes) -> None:
@@ -109,7 +125,7 @@ def line_chart(
     return _render(draw, title=title, size=(6.8, 3.4 + 0.2 * below * len(lines)))
 
 
-def interval_chart(spans: Sequence[Span], *, title: str, x_label: str) -> Markup:
+def interval_chart(spans: Sequence[Span], *, title: str, x_label: str) -> Chart:
     """Return values with intervals as a forest around zero, groups by marker and colour."""
     labels = list(dict.fromkeys(span.label for span in spans))
     groups = list(dict.fromkeys(span.group for span in spans))
@@ -126,9 +142,19 @@ def interval_chart(spans: Sequence[Span], *, title: str, x_label: str) -> Markup
                 [max(0.0, span.high - span.value) for span in mine],
             ]
             axes.errorbar(
-                values, places, xerr=bars, fmt=_MARKERS[g % 8], color=_SERIES[g % 8], capsize=3,
-                markersize=6, markeredgecolor=_PAPER, linewidth=1.8, label=group or None,
+                values, places, xerr=bars, fmt="", linestyle="", color=_SERIES[g % 8], capsize=3,
+                linewidth=1.8,
             )  # fmt: skip
+            for clear in (True, False):
+                shown = [
+                    (v, y) for v, y, s in zip(values, places, mine, strict=True) if s.clear == clear
+                ]
+                axes.plot(
+                    [v for v, _ in shown], [y for _, y in shown], linestyle="",
+                    marker=_MARKERS[g % 8], markersize=7, color=_SERIES[g % 8],
+                    markerfacecolor=_SERIES[g % 8] if clear else _PAPER,
+                    label=(group or None) if clear else None,
+                )  # fmt: skip
         axes.set_yticks(range(len(labels)), labels)
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.set_xlabel(x_label)
@@ -147,7 +173,7 @@ def heat_map(
     *,
     title: str,
     as_percent: bool = False,
-) -> Markup:
+) -> Chart:
     """Return a grid of values in [-1, 1]: ink grows with size, and each cell says its number."""
     show = partial(percent, digits=0) if as_percent else "{:.2f}".format
 
@@ -172,13 +198,16 @@ def heat_map(
     return _render(draw, title=title, size=(width, 0.6 + 0.34 * len(rows)))
 
 
-def redundancy_map(pairs: Mapping[str, float], protocol: str) -> Markup | None:
+def redundancy_map(
+    pairs: Mapping[str, float], protocol: str, *, label: Callable[[str], str] = str
+) -> Chart | None:
     """Return the rank correlations of ``"a & b"`` as a grid; None for a single model."""
     if not pairs:
         return None
     names = list(dict.fromkeys(name for pair in pairs for name in pair.split(" & ")))
     grid = [[pairs.get(f"{a} & {b}", pairs.get(f"{b} & {a}")) for b in names] for a in names]
-    return heat_map(names, names, grid, title=f"Redundancy of the models, {protocol}")
+    shown = [label(name) for name in names]
+    return heat_map(shown, shown, grid, title=f"Redundancy of the models, {protocol}")
 
 
 def scatter_chart(
@@ -187,7 +216,7 @@ def scatter_chart(
     title: str,
     x_label: str,
     y_label: str,
-) -> Markup:
+) -> Chart:
     """Return named points (name, x, y, on the front); the front is joined, numbered and named."""
 
     def draw(axes: Axes) -> None:
@@ -216,7 +245,7 @@ def scatter_chart(
     return _render(draw, title=title, size=(6.8, 3.4 + 0.2 * len(points) ** 0.5))
 
 
-def _render(draw: Callable[[Axes], None], *, title: str, size: tuple[float, float]) -> Markup:
+def _render(draw: Callable[[Axes], None], *, title: str, size: tuple[float, float]) -> Chart:
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -229,7 +258,7 @@ def _render(draw: Callable[[Axes], None], *, title: str, size: tuple[float, floa
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    return _inline(buffer.getvalue(), title)
+    return Chart(title, _inline(buffer.getvalue(), title))
 
 
 def _inline(svg: str, title: str) -> Markup:

@@ -1,27 +1,28 @@
-"""The comparison on a page: verdict, results, differences, audits."""
+"""The comparison on a page: decision, results, clear losses, differences, audits."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
-
-from markupsafe import Markup
 
 from dafm_core.comparison.compare import Comparison
-from dafm_core.comparison.rows import MEAN
-from dafm_core.reporting.cells import Table, in_percent
-from dafm_core.reporting.charts import Span, interval_chart, redundancy_map
+from dafm_core.comparison.decision import Decision, decide
+from dafm_core.comparison.families import FamilyAverages, average_families
+from dafm_core.comparison.inspection import Cost
+from dafm_core.comparison.rows import MEAN, Row
+from dafm_core.comparison.tables import (
+    best_first,
+    comparison_table,
+    difference_table,
+    families_table,
+    losses_table,
+)
+from dafm_core.reporting.charts import Chart, Span, interval_chart, redundancy_map
 from dafm_core.reporting.findings import findings, singles_table
 from dafm_core.reporting.page import Section
-from dafm_core.reporting.tables import comparison_table, difference_table, families_table
+from dafm_core.tables.cells import Table, in_percent
 
-_ACTIONS: Final = {
-    "deploy-learned": "Deploy the learned fusion",
-    "deploy-rule": "Deploy a static rule",
-    "stay": "Stay with one model",
-    "undecided": "No verdict",
-}
+_REFERENCES = ("minus best single", "minus best static", "minus best learned")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,69 +30,101 @@ class Part:
     """One comparison as the template shows it; ``forest`` is None where nothing was fused."""
 
     comparison: Comparison
-    action: str
     table: Table
-    forest: Markup | None
+    losses: Table | None
+    forest: Chart | None
     differences: Table
     all_differences: Table
     findings: list[str]
     singles: Table
-    redundancy: Markup | None
+    redundancy: Chart | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
     """What the template shows; ``families`` only where there are several comparisons."""
 
+    decision: Decision
     parts: list[Part]
     families: Table | None
+    families_forest: Chart | None
+    families_json: object
 
 
-def comparison_section(comparisons: Sequence[Comparison]) -> Section:
+def comparison_section(
+    comparisons: Sequence[Comparison],
+    *,
+    costs: Mapping[str, Cost] | None = None,
+    stores: Sequence[str] = ("STORE",),
+) -> Section:
     """Return the section of one comparison, or of those of a benchmark's families with averages.
+
+    Parameters
+    ----------
+    comparisons : sequence of Comparison
+    costs : mapping of provider to Cost, optional
+        What scoring took.
+    stores : sequence of str
+        Paths of the stores, for the commands to run next.
 
     Raises
     ------
     OptionError
         If several comparisons are not of the families of one benchmark.
     """
-    view = View(
-        parts=[_part(comparison) for comparison in comparisons],
-        families=families_table(comparisons) if len(comparisons) > 1 else None,
+    averages = average_families(comparisons) if len(comparisons) > 1 else None
+    decision = (
+        decide(averages, costs=costs, stores=stores)
+        if averages
+        else comparisons[0].decision(costs=costs, stores=stores)
     )
-    return Section(id="comparison", title="Comparison", view=view)
+    view = View(
+        decision=decision,
+        parts=[_part(comparison) for comparison in comparisons],
+        families=families_table(averages) if averages else None,
+        families_forest=_forest(averages, averages.protocol) if averages else None,
+        families_json=averages.to_json() if averages else None,
+    )
+    names = [c.protocol for c in comparisons] if averages else ["Results"]
+    parts = [(f"part-{i}", name) for i, name in enumerate(names, 1)]
+    return Section(id="comparison", title="Comparison", view=view, parts=tuple(parts))
 
 
 def _part(comparison: Comparison) -> Part:
-    verdict, audits, rows = comparison.verdict, comparison.audits, comparison.rows
+    audits, label = comparison.audits, comparison.label
+    rows = best_first(comparison.rows, MEAN)
     return Part(
         comparison=comparison,
-        action=_ACTIONS[verdict.action] + (f": {verdict.name}" if verdict.name else ""),
         table=comparison_table(comparison),
-        forest=_forest(comparison),
-        differences=difference_table(rows, [MEAN]),
-        all_differences=difference_table(rows, [*comparison.metrics, MEAN]),
-        findings=[*comparison.undecided, *findings(audits)],
-        singles=singles_table(audits),
-        redundancy=redundancy_map(audits.redundancy, comparison.protocol),
+        losses=losses_table(comparison),
+        forest=_forest(comparison, comparison.protocol),
+        differences=difference_table(rows, [MEAN], label=label),
+        all_differences=difference_table(rows, [*comparison.metrics, MEAN], label=label),
+        findings=[*comparison.undecided, *findings(audits, label=label)],
+        singles=singles_table(audits, label=label),
+        redundancy=redundancy_map(audits.redundancy, comparison.protocol, label=label),
     )
 
 
-def _forest(comparison: Comparison) -> Markup | None:
-    groups = ("minus best single", "minus best static", "minus best learned")
+def _forest(compared: Comparison | FamilyAverages, protocol: str) -> Chart | None:
     spans = [
         Span(
-            label=row.name,
+            label=compared.label(row.name),
             group=group,
             value=in_percent(against[MEAN].value),
             low=in_percent(against[MEAN].low),
             high=in_percent(against[MEAN].high),
+            clear=against[MEAN].clear,
         )
-        for row in comparison.rows
-        for against, group in zip(row.against, groups, strict=True)
+        for row in _fused(compared)
+        for against, group in zip(row.against, _REFERENCES, strict=True)
         if MEAN in against
     ]
     if not spans:
         return None
-    title = f"Differences in the mean of the metrics, {comparison.protocol}"
+    title = f"Differences in the mean of the metrics, {protocol}"
     return interval_chart(spans, title=title, x_label="points (95 % interval)")
+
+
+def _fused(compared: Comparison | FamilyAverages) -> list[Row]:
+    return [row for row in best_first(compared.rows, MEAN) if row.vs_best_single]

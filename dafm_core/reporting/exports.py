@@ -1,7 +1,7 @@
-"""Tables as CSV, Markdown and LaTeX, values as JSON, per-query results as parquet: for papers,
+"""Tables as CSV and Markdown, values as JSON, per-query results as parquet: for papers,
 spreadsheets and other programs.
 
-Runs for other retrieval tools are written in ``formats/runs.py``.
+LaTeX is written in ``latex.py``. Runs for other retrieval tools are written in ``formats/runs.py``.
 """
 
 from __future__ import annotations
@@ -10,27 +10,22 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
 from dafm_core.errors import OptionError
 from dafm_core.ground import files
+from dafm_core.ground.undecided import WORD
 
 if TYPE_CHECKING:
     from dafm_core.comparison.compare import Comparison
     from dafm_core.comparison.rows import Row
-    from dafm_core.reporting.cells import Cell, Table
+    from dafm_core.tables.cells import Cell, Mark, Table
 
 _FORMULA = r"^[=+\-@\t\r]"
 """How a text begins that a spreadsheet would compute."""
-_LATEX = {c: rf"\{c}" for c in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-}
+_LOOKS: Final[dict[Mark, str]] = {"best": "Bold", "tied": "in italics", "clear": "Bold"}
 
 
 def to_csv(*comparisons: Comparison) -> str:
@@ -64,44 +59,33 @@ def csv_text(frame: pl.DataFrame) -> str:
     return frame.with_columns(quoted).write_csv()
 
 
+def table_csv(table: Table) -> str:
+    """Return a table as CSV: unrounded numbers, and beside each its interval where it has one."""
+    columns: dict[str, list[float | str | None]] = {}
+    for place, name in enumerate(table.names):
+        cells = [row[place] for row in table.rows]
+        columns[name] = [_plain(cell) for cell in cells]
+        if any(cell.span for cell in cells):
+            for end, side in enumerate(("low", "high")):
+                columns[f"{name} {side}"] = [cell.span and cell.span[end] for cell in cells]
+    return csv_text(pl.DataFrame(columns, strict=False))
+
+
 def to_markdown(table: Table) -> str:
-    """Return a pipe table: best bold, second best in italics, intervals left out."""
+    """Return a pipe table with its caption and legend: best bold, tied in italics; no intervals."""
 
     def show(cell: Cell) -> str:
-        text = re.sub(r"([\\|`*_<>\[\]])", r"\\\1", cell.text).replace("\n", " ")
-        return {"best": f"**{text}**", "second": f"*{text}*", "": text}[cell.mark]
+        text = _markdown(cell.text)
+        looks = {"best": f"**{text}**", "tied": f"*{text}*", "clear": f"**{text}**", "": text}
+        return looks[cell.mark] + "".join(cell.signs)
 
-    lines = [list(table.columns)] + [[show(cell) for cell in row] for row in table.rows]
+    lines = [list(map(_markdown, table.names))] + [
+        [show(cell) for cell in row] for row in table.rows
+    ]
     rule = "|".join("---:" if number else "---" for number in table.numeric)
     body = ["| " + " | ".join(line) + " |" for line in lines]
-    return "\n".join([body[0], f"|{rule}|", *body[1:], "", table.caption, ""])
-
-
-def to_latex(table: Table, *, label: str = "tab:dafm") -> str:
-    """Return a booktabs table: best bold, second best underlined, a rule between kinds."""
-
-    def show(cell: Cell) -> str:
-        text = _latex(cell.text)
-        return {"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}", "": text}[
-            cell.mark
-        ]
-
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_latex(table.caption)}}}",
-        rf"\label{{{label}}}",
-        rf"\begin{{tabular}}{{{''.join('r' if number else 'l' for number in table.numeric)}}}",
-        r"\toprule",
-        " & ".join(map(_latex, table.columns)) + r" \\",
-        r"\midrule",
-    ]
-    for i, row in enumerate(table.rows):
-        if i and table.kinds[i] != table.kinds[i - 1]:
-            lines.append(r"\midrule")
-        lines.append(" & ".join(map(show, row)) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+    words = [_markdown(table.caption), *table.notes, table.legend(_LOOKS)]
+    return "\n".join([body[0], f"|{rule}|", *body[1:], "", " ".join(filter(None, words)), ""])
 
 
 def write_per_query(path: str | Path, frame: pl.DataFrame) -> Path:
@@ -144,6 +128,15 @@ def _one_line(path: str | Path) -> Iterator[None]:
         raise OptionError(f"{path}: cannot be written ({error}). Choose another file.") from None
 
 
+def _markdown(text: str) -> str:
+    return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", text).replace("\n", " ")
+
+
+def _plain(cell: Cell) -> float | str | None:
+    """Return a cell's number or name; nothing where it is undecided."""
+    return None if cell.text == WORD else cell.value
+
+
 def _lines(row: Row) -> Iterator[dict[str, Any]]:
     """Return a line of the long form for each metric, with the numbers of the JSON."""
     values = row.to_json()
@@ -151,10 +144,6 @@ def _lines(row: Row) -> Iterator[dict[str, Any]]:
         cell = cell or dict.fromkeys(("value", "low", "high"))  # undecided
         yield {"row": row.name, "kind": row.kind, "metric": metric, **cell} | {
             f"{against}_{key}": value
-            for against in ("vs_best_single", "vs_best_static", "vs_best_learned")
+            for against in ("vs_best_single", "vs_best_static", "vs_best_learned", "vs_best")
             for key, value in values[against].get(metric, {}).items()
         }
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(c, c) for c in text)

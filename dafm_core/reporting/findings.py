@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from dafm_core.comparison.audit import Audits, Headroom, Resolution
 from dafm_core.metrics.spec import metric_label, undecided_words
-from dafm_core.reporting.cells import Cell, Table, percent, percent_cell, table, text_cell
+from dafm_core.tables.cells import Cell, Table, percent, percent_cell, table, text_cell
 
 _SINGLES_COLUMNS: Final = (
     "Model",
@@ -19,10 +19,10 @@ _SINGLES_COLUMNS: Final = (
 )
 
 
-def findings(audits: Audits) -> list[str]:
+def findings(audits: Audits, *, label: Callable[[str], str] = str) -> list[str]:
     """Return what the audits found, a sentence or two each."""
     lines = [
-        *_shared_errors(audits.headroom),
+        *_shared_errors(audits.headroom, label),
         audits.order.words,
         _resolution(audits.resolution),
     ]
@@ -45,16 +45,22 @@ def undecided_singles(audits: Audits) -> list[str]:
     ]
 
 
-def _shared_errors(headroom: Headroom) -> list[str]:
+def _shared_errors(headroom: Headroom, label: Callable[[str], str]) -> list[str]:
     """Return how many failures two models share, at least and at most; nothing for one model."""
     overlap = headroom.error_overlap
     if not overlap:
         return []
     pairs = sorted(overlap, key=overlap.__getitem__)
     ends = dict.fromkeys((pairs[0], pairs[-1]))  # one, where there are two models only
-    shares = " to ".join(f"{percent(overlap[pair], digits=0)} % ({pair})" for pair in ends)
+    shares = " to ".join(
+        f"{percent(overlap[pair], digits=0)} % ({_pair(pair, label)})" for pair in ends
+    )
     metric = metric_label(headroom.solved_metric)
     return [f"Of the queries that either of two models fails ({metric}), both fail {shares}."]
+
+
+def _pair(pair: str, label: Callable[[str], str]) -> str:
+    return " & ".join(map(label, pair.split(" & ")))
 
 
 def _resolution(resolution: Resolution) -> str:
@@ -74,7 +80,7 @@ def _resolution(resolution: Resolution) -> str:
     )
 
 
-def singles_table(audits: Audits) -> Table:
+def singles_table(audits: Audits, *, label: Callable[[str], str] = str) -> Table:
     """Return what each single model adds, and what its ties are worth."""
     headroom = audits.headroom
     rows = []
@@ -86,7 +92,7 @@ def singles_table(audits: Audits) -> Table:
             ties.expected,
             ties.lenient,
         )
-        rows.append([text_cell(name), *map(percent_cell, shares)])
+        rows.append([text_cell(label(name)), *map(percent_cell, shares)])
     metric = metric_label(headroom.solved_metric)
     return table(
         f"Single models: what each adds ({metric}), and what ties are worth.",

@@ -19,7 +19,13 @@ THUMBNAIL_BUDGET = 6_000_000
 """Bytes of thumbnails on a page, by default."""
 
 
-def write_comparison_page(path: str | Path, comparisons: Sequence[Comparison]) -> Path:
+def write_comparison_page(
+    path: str | Path,
+    comparisons: Sequence[Comparison],
+    *,
+    costs: Costs | None = None,
+    stores: Sequence[str] = ("STORE",),
+) -> Path:
     """Write one comparison, or those of a benchmark's families with their averages.
 
     The page also holds ``to_json()`` of each comparison, where every number shown is found.
@@ -28,6 +34,10 @@ def write_comparison_page(path: str | Path, comparisons: Sequence[Comparison]) -
     ----------
     path : path
     comparisons : sequence of Comparison
+    costs : mapping of provider to Cost, optional
+        What scoring took.
+    stores : sequence of str
+        Paths of the stores, for the commands to run next.
 
     Raises
     ------
@@ -38,7 +48,8 @@ def write_comparison_page(path: str | Path, comparisons: Sequence[Comparison]) -
     from dafm_core.reporting.comparison_section import comparison_section
 
     protocols = ", ".join(comparison.protocol for comparison in comparisons)
-    return write_page(path, f"Fusion compared on {protocols}", [comparison_section(comparisons)])
+    section = comparison_section(comparisons, costs=costs, stores=stores)
+    return write_page(path, f"Fusion compared on {protocols}", [section])
 
 
 def write_incremental_page(
@@ -105,6 +116,7 @@ def write_report(
     learned: Learned | None = None,
     result: Incremental | None = None,
     costs: Costs | None = None,
+    stores: Sequence[str] = ("STORE",),
     cases: Cases | None = None,
     images: Mapping[str, Path] | None = None,
     thumbnail_budget: int = THUMBNAIL_BUDGET,
@@ -117,7 +129,7 @@ def write_report(
 
     sections: list[Section] = []
     if comparison is not None:
-        sections.append(comparison_section([comparison]))
+        sections.append(comparison_section([comparison], costs=costs, stores=stores))
     if learned is not None:
         sections.append(learned_section(learned))
     if result is not None:

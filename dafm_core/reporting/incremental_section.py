@@ -6,13 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from markupsafe import Markup
-
 from dafm_core.comparison.incremental import Incremental, Names, pareto
 from dafm_core.comparison.inspection import Cost
 from dafm_core.comparison.rows import MEAN
 from dafm_core.metrics.spec import metric_label
-from dafm_core.reporting.cells import (
+from dafm_core.reporting.charts import (
+    Chart,
+    Line,
+    Span,
+    interval_chart,
+    line_chart,
+    redundancy_map,
+    scatter_chart,
+)
+from dafm_core.reporting.page import Section
+from dafm_core.tables.cells import (
     Cell,
     Table,
     count_cell,
@@ -22,15 +30,6 @@ from dafm_core.reporting.cells import (
     table,
     text_cell,
 )
-from dafm_core.reporting.charts import (
-    Line,
-    Span,
-    interval_chart,
-    line_chart,
-    redundancy_map,
-    scatter_chart,
-)
-from dafm_core.reporting.page import Section
 
 Costs: TypeAlias = Mapping[str, Cost]
 """What scoring took, by provider."""
@@ -42,14 +41,14 @@ class View:
 
     result: Incremental
     base: str
-    paths: list[Markup]
+    paths: list[Chart]
     words: list[str]
     all_words: list[str]
-    shapley: Markup
+    shapley: Chart | None
     shapley_table: Table
     subsets: Table
-    redundancy: Markup | None
-    front: Markup | None
+    redundancy: Chart | None
+    front: Chart | None
 
 
 def incremental_section(
@@ -157,7 +156,7 @@ def _base(result: Incremental, metric: str) -> str:
     return result.base or best
 
 
-def _paths(result: Incremental, metric: str) -> Markup:
+def _paths(result: Incremental, metric: str) -> Chart:
     base = _base(result, _shown_metrics(result)[0])
     orders = [order for order in result.orders if order[0] == base]
     lines = []
@@ -181,7 +180,7 @@ def _paths(result: Incremental, metric: str) -> Markup:
     )
 
 
-def _shapley_chart(result: Incremental, metrics: Sequence[str]) -> Markup:
+def _shapley_chart(result: Incremental, metrics: Sequence[str]) -> Chart | None:
     spans = [
         Span(
             label=name,
@@ -195,11 +194,11 @@ def _shapley_chart(result: Incremental, metrics: Sequence[str]) -> Markup:
         if cells[metric].decided
     ]
     if not spans:
-        return Markup("<p>Undecided: shortlists leave candidates without a score.</p>")
+        return None
     return interval_chart(spans, title="Shapley value of each model", x_label="points (95 %)")
 
 
-def _front(result: Incremental, milliseconds: Mapping[str, float], metric: str) -> Markup:
+def _front(result: Incremental, milliseconds: Mapping[str, float], metric: str) -> Chart:
     front = {names for names, _, _ in pareto(result, milliseconds, metric=metric)}
     points = [
         (

@@ -14,13 +14,13 @@ from typing import Final
 from rich.cells import cell_len, chop_cells
 
 from dafm_core.ground.printable import printable
-from dafm_core.reporting.cells import Cell, Table
+from dafm_core.tables.cells import Cell, Table
 
 GAP: Final = 2
 """Blank places between columns."""
 LEAST_NAME: Final = 12
 """A name is folded over several lines of at least so many places."""
-LEAST_TITLE: Final = 8
+LEAST_TITLE: Final = 10
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class Layout:
         Positions of the columns shown, in order.
     widths : tuple of int
         Of each of them, in places of the terminal.
-    with_notes : bool
-        Whether the notes of cells are shown below them.
+    noted : tuple of bool
+        Whether the notes of each of them are shown, below its numbers.
     left_out : tuple of str
-        What is not shown: titles of columns, and "intervals".
+        What is not shown: names of columns, then which intervals, in words.
     """
 
     columns: tuple[int, ...]
     widths: tuple[int, ...]
-    with_notes: bool
+    noted: tuple[bool, ...]
     left_out: tuple[str, ...]
 
 
@@ -64,18 +64,38 @@ def lay_out(table: Table, width: int) -> Layout:
         nothing else can be.
     """
     everything = tuple(range(len(table.columns)))
-    has_notes = any(cell.note for row in table.rows for cell in row)
-    for with_notes in (True, False) if has_notes else (False,):
-        widths = _widths(table, with_notes)
+    for noted in _stages(table):
+        widths = _widths(table, noted)
         if _total(widths.least, everything) <= width:
             shown = everything
             break
     else:
         shown = _fitting(table, widths.least, width)
-    left_out = [printable(table.columns[c]) for c in everything if c not in shown]
-    if has_notes and not with_notes:
-        left_out.append("intervals")
-    return Layout(shown, _stretched(widths, shown, width), with_notes, tuple(left_out))
+    left_out = [printable(table.names[c]) for c in everything if c not in shown]
+    if unnoted := _unnoted(table, noted):
+        left_out.append(unnoted)
+    kept = tuple(noted[column] for column in shown)
+    return Layout(shown, _stretched(widths, shown, width), kept, tuple(left_out))
+
+
+def _stages(table: Table) -> list[tuple[bool, ...]]:
+    """Return which columns have notes shown: all, then those that decide, then none."""
+    having = tuple(
+        any(row[column].note for row in table.rows) for column in range(len(table.columns))
+    )
+    deciding = tuple(
+        has and column.essential for has, column in zip(having, table.columns, strict=True)
+    )
+    return list(dict.fromkeys([having, deciding, (False,) * len(having)]))
+
+
+def _unnoted(table: Table, noted: Sequence[bool]) -> str:
+    """Return which intervals are not shown, in words."""
+    everything = _stages(table)[0]
+    if tuple(noted) == everything:
+        return ""
+    kept = [printable(n) for n, shown in zip(table.names, noted, strict=True) if shown]
+    return f"intervals but those of {' and '.join(kept)}" if kept else "intervals"
 
 
 def fold(text: str, width: int) -> str:
@@ -95,21 +115,17 @@ def fold(text: str, width: int) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _widths(table: Table, with_notes: bool) -> _Widths:
+def _widths(table: Table, noted: Sequence[bool]) -> _Widths:
     wanted, least = [], []
-    for column, title in enumerate(table.columns):
-        cells = [row[column] for row in table.rows]
-        numbers = max((_width(cell, with_notes) for cell in cells if not _is_text(cell)), default=1)
-        names = max((_width(cell, with_notes) for cell in cells if _is_text(cell)), default=1)
+    for column, title in enumerate(table.names):
+        cells, with_notes = [row[column] for row in table.rows], noted[column]
+        numbers = max((_width(cell, with_notes) for cell in cells if not cell.is_text), default=1)
+        names = max((_width(cell, with_notes) for cell in cells if cell.is_text), default=1)
         head = cell_len(printable(title))
         word = max((cell_len(word) for word in printable(title).split()), default=1)
         wanted.append(max(numbers, names, head))
         least.append(max(numbers, min(names, LEAST_NAME), min(word, LEAST_TITLE)))
     return _Widths(tuple(wanted), tuple(least))
-
-
-def _is_text(cell: Cell) -> bool:
-    return isinstance(cell.value, str)
 
 
 def _width(cell: Cell, with_notes: bool) -> int:
@@ -122,9 +138,7 @@ def _total(widths: Sequence[int], columns: Sequence[int]) -> int:
 
 def _fitting(table: Table, least: Sequence[int], width: int) -> tuple[int, ...]:
     """Return the columns that are left when the last ones go, essential ones last of all."""
-    order = sorted(
-        range(1, len(table.columns)), key=lambda c: (table.columns[c] in table.essential, -c)
-    )
+    order = sorted(range(1, len(table.columns)), key=lambda c: (table.columns[c].essential, -c))
     shown = list(range(len(table.columns)))
     for column in order:
         if _total(least, shown) <= width:

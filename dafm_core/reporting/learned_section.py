@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from markupsafe import Markup
-
 from dafm_core.cases.explain import Learned
 from dafm_core.metrics.spec import EXAMPLES, metric_label
-from dafm_core.reporting.cells import (
+from dafm_core.reporting.charts import Chart, Line, heat_map, line_chart
+from dafm_core.reporting.page import Section
+from dafm_core.tables.cells import (
     Table,
     count_cell,
     in_percent,
@@ -17,8 +17,6 @@ from dafm_core.reporting.cells import (
     table,
     text_cell,
 )
-from dafm_core.reporting.charts import Line, heat_map, line_chart
-from dafm_core.reporting.page import Section
 
 POINTS: Final = 200
 """A training curve of more steps is thinned out evenly to at most this many."""
@@ -29,11 +27,11 @@ class View:
     """What the template shows."""
 
     name: str
-    weights: Markup
+    weights: Chart
     weight_table: Table
-    responses: Markup
-    reliability: Markup
-    training: list[Markup]
+    responses: Chart
+    reliability: Chart
+    training: list[Chart]
 
 
 def learned_section(learned: Learned) -> Section:
@@ -49,7 +47,7 @@ def learned_section(learned: Learned) -> Section:
     return Section(id="learned", title="What the fusion learned", view=view)
 
 
-def _weights(learned: Learned) -> Markup:
+def _weights(learned: Learned) -> Chart:
     return heat_map(
         [f"{of_type.query_type} ({of_type.n_queries})" for of_type in learned.weights],
         list(learned.weights[0].weights),
@@ -76,7 +74,7 @@ def _weight_table(learned: Learned) -> Table:
     )
 
 
-def _responses(learned: Learned) -> Markup:
+def _responses(learned: Learned) -> Chart:
     lines = [
         Line(
             name=response.provider,
@@ -96,7 +94,7 @@ def _responses(learned: Learned) -> Markup:
     )
 
 
-def _reliability(learned: Learned) -> Markup:
+def _reliability(learned: Learned) -> Chart:
     bins = learned.reliability
     line = Line(
         name="",
@@ -113,7 +111,7 @@ def _reliability(learned: Learned) -> Markup:
     )
 
 
-def _training(learned: Learned) -> list[Markup]:
+def _training(learned: Learned) -> list[Chart]:
     """Return one chart per number that was recorded, with one line per network."""
     recorded = dict.fromkeys(n for steps in learned.history for step in steps for n in step)
     recorded.pop("epoch", None)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from dafm_core.reporting.exports import write_text
+from dafm_core.tables.markup import LOOKS, table_html
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -40,6 +41,8 @@ class Section:
     title : str
     view : dataclass
         What the template shows, by attribute.
+    parts : tuple of (anchor, title)
+        What of it the navigation leads to.
     scripts : tuple of str
         Template files that make it interactive.
     """
@@ -47,6 +50,7 @@ class Section:
     id: str
     title: str
     view: object = field(repr=False)
+    parts: tuple[tuple[str, str], ...] = ()
     scripts: tuple[str, ...] = ("tables.js",)
 
 
@@ -96,6 +100,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["embed"] = embed
+    environment.filters["table_html"] = table_html
+    environment.globals["looks"] = LOOKS
     return environment
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dafm_core.comparison.compare import Comparison
-from dafm_core.comparison.inspection import Inspection, StoredProvider
+from dafm_core.comparison.decision import Decision, decide
+from dafm_core.comparison.families import FamilyAverages
+from dafm_core.comparison.inspection import Cost, Inspection, StoredProvider
 from dafm_core.comparison.rows import MEAN
-from dafm_core.reporting.cells import (
-    Cell,
-    Table,
-    count_cell,
-    number_cell,
-    percent_cell,
-    table,
-    text_cell,
+from dafm_core.comparison.tables import (
+    best_first,
+    comparison_table,
+    difference_table,
+    families_table,
 )
 from dafm_core.reporting.findings import (
     findings,
@@ -23,24 +22,79 @@ from dafm_core.reporting.findings import (
     tags_table,
     undecided_singles,
 )
-from dafm_core.reporting.tables import comparison_table, difference_table
-from dafm_core.reporting.terminal import print_notes, print_table, say, say_all
+from dafm_core.reporting.terminal import (
+    print_facts,
+    print_notes,
+    print_table,
+    say,
+    say_all,
+)
+from dafm_core.tables.cells import (
+    Cell,
+    Table,
+    count_cell,
+    number_cell,
+    percent_cell,
+    table,
+    text_cell,
+)
 
 
-def print_comparison(comparison: Comparison) -> None:
-    """Print a comparison: all rows, what learned fusers gain on the best rule, audits, verdict."""
+def print_comparison(
+    comparison: Comparison,
+    *,
+    costs: Mapping[str, Cost] | None = None,
+    stores: Sequence[str] = ("STORE",),
+) -> None:
+    """Print a comparison: the decision, all rows, what learned fusers gain, audits.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    costs, stores
+        As :meth:`Comparison.decision`.
+    """
     print_notes(comparison.notes)
+    print_decision(comparison.decision(costs=costs, stores=stores))
+    say()
+    _print_results(comparison)
+
+
+def print_families(
+    averages: FamilyAverages,
+    *,
+    costs: Mapping[str, Cost] | None = None,
+    stores: Sequence[str] = ("STORE",),
+) -> None:
+    """Print the one decision on averages over families, their table, and then each family."""
+    print_decision(decide(averages, costs=costs, stores=stores))
+    say()
+    print_table(families_table(averages))
+    for comparison in averages.families.values():
+        say()
+        print_notes(comparison.notes)
+        _print_results(comparison)
+
+
+def print_decision(decision: Decision) -> None:
+    """Print what to do, why, and what to know before, as the first screen."""
+    say_all([decision.headline], style="bold")
+    lines = {name: list(sentences) for name, sentences in decision.facts.items()}
+    lines["Next"] = [f"to {what}: {command}" for what, command in decision.commands.items()]
+    print_facts(lines)
+
+
+def _print_results(comparison: Comparison) -> None:
+    label, metrics = comparison.label, [*comparison.metrics, MEAN]
     print_table(comparison_table(comparison))
-    learned = [row for row in comparison.rows if row.kind == "learned"]
+    learned = [row for row in best_first(comparison.rows, MEAN) if row.kind == "learned"]
     if learned:
         say()
-        print_table(difference_table(learned, [*comparison.metrics, MEAN]))
+        print_table(difference_table(learned, metrics, label=label))
     say()
-    print_table(singles_table(comparison.audits))
+    print_table(singles_table(comparison.audits, label=label))
     say()
-    say_all([*comparison.undecided, *findings(comparison.audits)])
-    say()
-    say_all([comparison.verdict.reason], style="bold")
+    say_all([*comparison.undecided, *findings(comparison.audits, label=label)])
 
 
 def print_inspection(inspection: Inspection) -> None:

@@ -18,13 +18,19 @@ from rich.table import Table
 from rich.text import Text
 
 from dafm_core.ground.printable import printable, printable_json
-from dafm_core.reporting import cells
 from dafm_core.reporting.layout import GAP, fold, lay_out
+from dafm_core.tables import cells
 
 if TYPE_CHECKING:
     from dafm_core.scoring.score import Progress
 
-_STYLES: Final = {"best": "bold", "second": "underline", "": ""}
+_STYLES: Final[dict[cells.Mark, str]] = {
+    "best": "bold",
+    "tied": "underline",
+    "clear": "bold",
+    "": "",
+}
+_LOOKS: Final[dict[cells.Mark, str]] = {"best": "Bold", "tied": "underlined", "clear": "Bold"}
 _PIPE_WIDTH: Final = 180
 """Columns where there is no terminal to ask."""
 
@@ -53,7 +59,7 @@ def print_json(value: Any, *, indent: int | None = 1) -> None:
 
 
 def print_table(table: cells.Table, *, width: int | None = None) -> None:
-    """Print a table: the best bold, the runner-up underlined, intervals below their values.
+    """Print a table: the best bold, what is not clearly behind it underlined, intervals below.
 
     No number is shortened: on a narrow terminal names are folded, then intervals and columns are
     left out, and a line below the table says which.
@@ -69,17 +75,19 @@ def print_table(table: cells.Table, *, width: int | None = None) -> None:
     for line in table.caption.split("\n"):
         console.print(Text(printable(line), style="italic"))
     grid = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
-    shown = list(zip(layout.columns, layout.widths, strict=True))
-    for column, places in shown:
+    shown = list(zip(layout.columns, layout.widths, layout.noted, strict=True))
+    for column, places, _ in shown:
         grid.add_column(
-            Text(fold(printable(table.columns[column]), places)),
+            Text(fold(printable(table.names[column]), places)),
             justify="right" if table.numeric[column] else "left",
             overflow="fold",
             width=places,
         )
     for row in table.rows:
-        grid.add_row(*(_text(row[column], places, layout.with_notes) for column, places in shown))
+        grid.add_row(*(_text(row[column], places, noted) for column, places, noted in shown))
     console.print(grid)
+    if legend := table.legend(_LOOKS, signs=False):
+        console.print(Text(legend, style="dim"))
     if layout.left_out:
         left_out = ", ".join(layout.left_out)
         line = f"Left out at {console.width} columns: {left_out}. A wider terminal shows them."
@@ -125,6 +133,17 @@ def print_record(record: Mapping[str, str]) -> None:
     for key, value in record.items():
         if value:
             table.add_row(Text(key), Text(printable(value)))
+    _console().print(table)
+
+
+def print_facts(facts: Mapping[str, Sequence[str]]) -> None:
+    """Print sentences beside what each is about; long ones are folded between words."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, sentences in facts.items():
+        for number, sentence in enumerate(sentences):
+            table.add_row(Text("" if number else name), Text(printable(sentence)))
     _console().print(table)
 
 

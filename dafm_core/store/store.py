@@ -29,7 +29,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from dafm_core.datasets.base import QUERY_SCHEMA, Dataset
+from dafm_core.datasets.base import QUERY_SCHEMA, Dataset, with_later_columns
 from dafm_core.errors import AlignmentError, StoreError, closest
 from dafm_core.ground.blocks import checksum
 from dafm_core.ground.files import replacing, sha256_of, write_json
@@ -179,7 +179,7 @@ class SimilarityStore:
             queries = source_table(self.path / "queries.parquet")
             if self._facts["format"] == 1:
                 queries = format1.queries_of(queries)
-            queries = queries.select(list(QUERY_SCHEMA))
+            queries = with_later_columns(queries).select(list(QUERY_SCHEMA))
             listed = source_table(self.path / "gallery.parquet")
             gallery = listed["image_id"].to_list()
         except (OSError, ValueError, pl.exceptions.PolarsError) as error:

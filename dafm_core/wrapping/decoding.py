@@ -12,11 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.contract.items import ImageRef
+from dafm_core.wrapping.target_pad import as_rgb, refuse_deep
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Transform: TypeAlias = "Callable[[Image], NDArray[Any]]"
+
+
+def open_rgb(image: ImageRef) -> Image:
+    """Return a decoded image in RGB, for models that come with a preprocessing of their own.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be opened, or has more than 8 bits a channel, which no conversion scales.
+    """
+    opened = image.open()
+    refuse_deep(opened)
+    return as_rgb(opened)
 
 
 def _decode_one(image: ImageRef, transform: Transform) -> NDArray[Any]:

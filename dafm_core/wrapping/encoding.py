@@ -119,6 +119,8 @@ class TorchEncoder(Generic[N]):
     Attributes
     ----------
     fingerprint : dict of str to str
+    geometry : str
+        ``"dot"`` where a query is one vector; empty where it has several.
     """
 
     def __init__(
@@ -139,6 +141,7 @@ class TorchEncoder(Generic[N]):
         self._query_shape: tuple[int, ...] = getattr(
             self.network, "query_shape", self.network.row_shape[-1:]
         )
+        self.geometry = "dot" if len(self._query_shape) == 1 else ""
         self._kept: dict[ImageRef, Tensor] | None = {} if keep_read else None
 
     def encode_gallery(self, images: Sequence[ImageRef]) -> Features:

@@ -75,9 +75,18 @@ def test_the_gate_goes_by_the_p_value_that_is_adjusted_for_all_rows():
 
 def test_the_reason_gives_the_numbers():
     reason = verdict(table(rule=0.35, learned=0.40)).reason
-    assert "+10.00 [+9.00, +11.00] against model and +5.00 [+4.00, +6.00] against rrf" in reason
+    assert "+10.00 [+9.00, +11.00], p 0.001 against model" in reason
+    assert "+5.00 [+4.00, +6.00], p 0.001 against rrf" in reason
     reason = verdict(table(rule=0.35, learned=0.355)).reason
     assert "light is not clearly better" in reason
+
+
+def test_an_interval_above_zero_that_is_not_enough_is_explained():
+    """Excludes zero, but p adjusted is 0.088: the reason says which part of the rule it fails."""
+    found = verdict(table(rule=0.35, learned=0.355, half_width=0.001, p=0.03, p_holm=0.088))
+    assert found.action == "stay"
+    assert "p 0.088" in found.reason
+    assert "above zero, but clearly takes an adjusted p below 0.05 too" in found.reason
 
 
 def learned_rows(behind, *, half_width, p=0.001):

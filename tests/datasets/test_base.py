@@ -62,6 +62,7 @@ def test_a_dataset_with_another_fact_is_another_one(dataset, change):
         ("excluded", []),
         ("candidates", ["img3"]),
         ("tags", ["count"]),
+        ("negatives", ["img3"]),
     ],
 )
 def test_a_dataset_with_another_value_in_any_query_column_is_another_one(dataset, column, value):
@@ -159,7 +160,7 @@ def test_images_and_queries_are_named_in_order(dataset):
 
 def test_a_query_frame_fills_in_what_is_left_out():
     frame = query_frame([{"query_id": "q", "reference": "r", "text": "t"}], where="f")
-    assert frame.rows() == [("q", ["r"], "t", "q", [], None, [], [], None, [])]
+    assert frame.rows() == [("q", ["r"], "t", "q", [], None, [], [], None, [], [])]
     assert frame.schema["targets"] == pl.List(pl.String)
     dataset = Dataset(protocol="p", gallery_ids=["r"], queries=frame)
     np.testing.assert_array_equal(dataset.groups, ["q"])

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from dafm_core.core_plugin import CIRCO
 from dafm_core.datasets import circo
+from dafm_core.datasets.descriptions import CIRCO
 from dafm_core.errors import DatasetError, OptionError
 
 

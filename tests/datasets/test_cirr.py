@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dafm_core.core_plugin import CIRR
 from dafm_core.datasets import cirr
+from dafm_core.datasets.descriptions import CIRR
 from dafm_core.errors import DatasetError, OptionError
 
 SHARED = Path(os.environ.get("DAFM_SHARED", "../shared")) / "data" / "cirr"
@@ -62,6 +62,7 @@ def test_val(published):
         "excluded": ["dev-0"],
         "candidates": None,
         "tags": [],
+        "negatives": [],
     }
     assert dataset.subsets[0].tolist() == [1, 2, 3, 4, 5]
     assert dataset.problems() == []

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dafm_core.core_plugin import FASHIONIQ
 from dafm_core.datasets import fashioniq
+from dafm_core.datasets.descriptions import FASHIONIQ
 from dafm_core.errors import DatasetError, OptionError
 
 SHARED = Path(os.environ.get("DAFM_SHARED", "../shared")) / "data" / "fashioniq"

@@ -11,7 +11,7 @@ ROWS = [
     {"query_id": "q1", "reference": "c", "text": "x", "subset": ["a", "c"], "excluded": ["c"]},
 ]
 FILLED_IN = {
-    **{name: [] for name in ("targets", "subset", "excluded", "tags")},
+    **{name: [] for name in ("targets", "subset", "excluded", "tags", "negatives")},
     **dict.fromkeys(("grades", "candidates")),
 }
 """What a query has in the columns that a table leaves out."""

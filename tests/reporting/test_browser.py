@@ -8,6 +8,7 @@ import pytest
 
 from dafm_core.cases.cases import collect_cases
 from dafm_core.comparison.compare import compare
+from dafm_core.comparison.tables import best_first
 from dafm_core.datasets.base import Dataset
 from dafm_core.evaluation.design import Folds
 from dafm_core.fusion.static import MeanFusion, VotingFusion
@@ -49,15 +50,25 @@ def test_comparison_sorts_and_filters_by_keyboard(browser, tmp_path, problem):
     comparison = compare(stack, fusers, design=Folds(3), n_resamples=200)
     path = write_comparison_page(tmp_path / "page.html", [comparison])
     browser.open(path)
+    kinds = [row.kind for row in best_first(comparison.rows, "mean")] + ["oracle"]
     given = column(browser, "results-1", 1)
-    browser.run("document.querySelector('#results-1 thead th:nth-child(2) button').focus()")
-    head = "document.querySelector('#results-1 thead th:nth-child(2)').getAttribute('aria-sort')"
+
+    def sorted_within_kinds(sign):
+        pairs = zip(kinds, map(float, given), strict=True)
+        order = {kind: place for place, kind in enumerate(dict.fromkeys(kinds))}
+        return [value for _, value in sorted(pairs, key=lambda p: (order[p[0]], sign * p[1]))]
+
+    browser.run(
+        "document.querySelector('#results-1 thead tr:last-child th:nth-child(2) button').focus()"
+    )
+    cell = "document.querySelector('#results-1 thead tr:last-child th:nth-child(2)')"
+    head = f"{cell}.getAttribute('aria-sort')"
     browser.press("Enter")
     assert browser.run(head) == "descending"
-    assert column(browser, "results-1", 1) == sorted(given, key=float, reverse=True)
+    assert [*map(float, column(browser, "results-1", 1))] == sorted_within_kinds(-1)
     browser.press("Enter")
     assert browser.run(head) == "ascending"
-    assert column(browser, "results-1", 1) == sorted(given, key=float)
+    assert [*map(float, column(browser, "results-1", 1))] == sorted_within_kinds(1)
     browser.press("Enter")
     assert browser.run(head) is None
     assert column(browser, "results-1", 1) == given

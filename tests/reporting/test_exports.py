@@ -1,8 +1,8 @@
 import csv
 import io
 import json
+import math
 import re
-from dataclasses import replace
 
 import ir_measures
 import polars as pl
@@ -10,22 +10,22 @@ import pytest
 from numpy.testing import assert_allclose
 
 from dafm_core.comparison.compare import compare
-from dafm_core.comparison.rows import Interval, Row
+from dafm_core.comparison.tables import comparison_table, difference_table
 from dafm_core.errors import OptionError
 from dafm_core.evaluation.design import Folds
 from dafm_core.formats.runs import write_run
 from dafm_core.fusion.static import MeanFusion, VotingFusion
-from dafm_core.reporting.cells import Cell, Table, percent_cell
 from dafm_core.reporting.exports import (
     csv_text,
+    table_csv,
     to_csv,
-    to_latex,
     to_markdown,
     write_json,
     write_per_query,
     write_text,
 )
-from dafm_core.reporting.tables import comparison_table, difference_table, families_table
+from dafm_core.reporting.latex import to_latex
+from dafm_core.tables.cells import Cell, percent_cell, table, text_cell
 
 
 @pytest.fixture
@@ -60,16 +60,6 @@ def test_markdown_has_a_cell_for_every_column(comparison):
     assert r"a\_b & c\|d" in table[6]
     best = max(row.metrics["mean"].value for row in comparison.rows)
     assert f"**{100 * best:.2f}**" in to_markdown(comparison_table(comparison))
-
-
-def test_latex_is_balanced_escaped_and_ruled(comparison):
-    text = to_latex(comparison_table(comparison), label="tab:one")
-    assert r"a\_b \& c|d & " in text
-    assert text.count(r"\midrule") == 3  # under the head, before statics, before the oracle
-    assert text.count("{") == text.count("}")
-    for line in text.splitlines():
-        if line.endswith(r"\\"):
-            assert len(re.findall(r"(?<!\\)&", line)) == len(comparison.metrics) + 1
 
 
 def test_json_reads_back_and_refuses_nan(tmp_path, record):
@@ -135,50 +125,6 @@ def test_other_tools_read_our_runs_and_agree(tmp_path, make_problem):
     assert_allclose([with_ranx["recall@5"], with_ranx["mrr"]], expected)
 
 
-@pytest.fixture
-def category(comparison):
-    """Return a function that makes the comparison of one FashionIQ category with one row."""
-
-    def make(name, *percents, metrics=("recall@10", "recall@50")):
-        cells = {m: Interval(p / 100, 0.0, 1.0) for m, p in zip(metrics, percents, strict=True)}
-        row = Row("light", "learned", cells)
-        protocol = f"fashioniq-{name}-val-original"
-        return replace(comparison, protocol=protocol, metrics=metrics, rows=(row,))
-
-    return make
-
-
-def test_fashioniq_averages_are_the_papers(category):
-    """DAFM's row of Table 3."""
-    table = families_table(
-        [
-            category("dress", 52.80, 75.81),
-            category("shirt", 58.34, 76.55),
-            category("toptee", 60.94, 80.42),
-        ]
-    )
-    row = [cell.text for cell in table.rows[0]]
-    assert table.columns[1:3] == ("dress R@10", "dress R@50")
-    assert table.columns[-1] == "Rmean"
-    assert row[1:7] == ["52.80", "75.81", "58.34", "76.55", "60.94", "80.42"]
-    assert row[7:] == ["57.36", "77.59", "67.48"]
-
-
-def test_only_families_of_one_benchmark_share_a_table(comparison, category):
-    with pytest.raises(OptionError, match="Compare alike"):
-        families_table([category("dress", 1, 2), category("dress", 1, 2)])
-    with pytest.raises(OptionError, match="Compare alike"):
-        families_table([comparison, category("dress", 1, 2)])
-    with pytest.raises(OptionError, match="Compare alike"):
-        families_table([comparison, replace(comparison, protocol="toy-two")])
-
-
-def test_families_without_the_metrics_to_average_are_refused(category):
-    names = ("dress", "shirt")
-    with pytest.raises(OptionError, match=r"got no recall@50\."):
-        families_table([category(name, 1, metrics=("recall@10",)) for name in names])
-
-
 def test_differences_are_listed_for_fused_rows_only(comparison):
     table = difference_table(comparison.rows, ["mean"])
     assert {row[0].text for row in table.rows} <= {"mean", "a_b & c|d"}
@@ -193,6 +139,15 @@ def test_a_share_is_shown_in_percent_and_sorted_unrounded():
 
 
 def test_marks_are_shown_in_every_format():
-    one = Table("c", ("a", "b"), ((Cell("x", "x"), Cell("1.00", 1.0, mark="second")),), ("",))
-    assert r"\underline{1.00}" in to_latex(one)
-    assert "*1.00*" in to_markdown(one)
+    one = table("c", ["a", "b"], [[Cell("x", "x"), Cell("1.00", 1.0, mark="tied", signs=("†",))]])
+    assert r"\underline{1.00}\rlap{$^{\dagger}$}" in to_latex(one)
+    assert "*1.00*†" in to_markdown(one)
+    for text in (to_latex(one), to_markdown(one), one._repr_html_()):
+        assert "not clearly behind the best" in text
+        assert "clearly better than the best single model" in text
+
+
+def test_a_table_as_csv_has_unrounded_numbers_and_intervals_beside_them():
+    cells = [text_cell("=x"), percent_cell(0.123456, (0.1, 0.2)), percent_cell(math.nan)]
+    read = list(csv.DictReader(io.StringIO(table_csv(table("c", ["a", "b", "d"], [cells])))))
+    assert read == [{"a": "'=x", "b": "12.3456", "b low": "10.0", "b high": "20.0", "d": ""}]

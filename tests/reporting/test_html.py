@@ -61,6 +61,8 @@ class Page(HTMLParser):
     def handle_endtag(self, tag):
         if tag in ("td", "th"):
             self._cell = None
+        elif tag == "thead":
+            del self._table[:-1]  # the titles of groups
         elif tag == "table":
             self._table = None
         elif tag == "script":
@@ -116,11 +118,15 @@ def test_every_number_of_the_comparison_is_the_jsons(tmp_path, comparison, recor
     page = Page(write_comparison_page(tmp_path / "page.html", [comparison]))
     assert_self_contained(page)
     assert page.json["comparison-1"] == json.loads(json.dumps(record))
-    rows = [*record["rows"], record["oracle"]]
-    assert [row[0]["text"] for row in page.tables["results-1"][1:-1]] == [
-        r["name"] for r in rows[:-1]
-    ]
-    for shown, row in zip(page.tables["results-1"][1:], rows, strict=True):
+    kinds = ["single", "static", "learned"]
+    by_kind = sorted(
+        record["rows"],
+        key=lambda row: (kinds.index(row["kind"]), -row["metrics"]["mean"]["value"]),
+    )
+    rows = [*by_kind, record["oracle"]]
+    table = page.tables["results-1"][1:]
+    assert [row[0]["text"] for row in table[:-1]] == [row["name"] for row in by_kind]
+    for shown, row in zip(table, rows, strict=True):
         values = [row["metrics"][metric]["value"] for metric in (*record["metrics"], "mean")]
         assert [float(cell["value"]) for cell in shown[1:]] == values
         assert [cell["text"].strip() for cell in shown[1:]] == [f"{value:.2f}" for value in values]
@@ -135,15 +141,19 @@ def test_every_number_of_the_comparison_is_the_jsons(tmp_path, comparison, recor
     assert record["verdict"]["reason"].split(":")[0] in page.source
 
 
-def test_best_and_second_best_are_marked_per_column_without_the_oracle(tmp_path, comparison):
+def test_the_best_is_marked_and_what_is_not_clearly_behind_it(tmp_path, comparison, record):
     page = Page(write_comparison_page(tmp_path / "page.html", [comparison]))
-    rows = page.tables["results-1"][1:-1]
-    for column in range(1, len(comparison.metrics) + 2):
-        cells = [row[column] for row in rows]
-        levels = sorted({float(cell["text"]) for cell in cells}, reverse=True)
-        for cell in cells:
-            rank = levels.index(float(cell["text"]))
-            assert ("best" in cell["class"], "second" in cell["class"]) == (rank == 0, rank == 1)
+    rows = {row["name"]: row for row in record["rows"]}
+    shown = page.tables["results-1"][1:-1]
+    for column, metric in enumerate((*comparison.metrics, "mean"), 1):
+        best = max(float(row[column]["text"]) for row in shown)
+        for row in shown:
+            marks = row[column]["class"].split()
+            is_best = float(row[column]["text"]) == best
+            behind = rows[row[0]["text"]]["vs_best"].get(metric)
+            clear = behind and behind["high"] < 0 and behind["p_holm"] < 0.05
+            assert "best" in marks if is_best else "best" not in marks
+            assert ("tied" in marks) == (not is_best and not clear)
     assert not any("best" in cell["class"] for cell in page.tables["results-1"][-1][1:])
 
 

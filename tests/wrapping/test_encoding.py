@@ -206,6 +206,7 @@ def test_a_reference_may_be_read_in_another_way_and_a_query_have_more_than_one_v
     queries = queries_of(images[:3], ["a", "b", "c"])
     features = model.encode_queries(queries)
     assert features.shape == (3, 2, WIDTH)
+    assert (plain.geometry, model.geometry) == ("dot", "")
     np.testing.assert_allclose(features[:, 1], naive(plain, queries) + 1, atol=1e-2)
     np.testing.assert_array_equal(model.encode_gallery(images), plain.encode_gallery(images))
     assert model.encode_queries([]).shape == (0, 2, WIDTH)

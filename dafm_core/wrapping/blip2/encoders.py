@@ -87,10 +87,18 @@ def _clip(sizes: VisionSizes, n_heads: int) -> CLIPVisionModel:
 class QFormer(nn.Module):
     """BLIP-2's Q-Former with the look-ups of words and positions in front of it.
 
-    ``sees_images=False`` leaves out the layers that only run beside an image.
+    ``sees_images=False`` leaves out the layers that only run beside an image, ``reads_text=False``
+    those that only text needs.
     """
 
-    def __init__(self, sizes: QFormerSizes, n_heads: int, *, sees_images: bool = True) -> None:
+    def __init__(
+        self,
+        sizes: QFormerSizes,
+        n_heads: int,
+        *,
+        sees_images: bool = True,
+        reads_text: bool = True,
+    ) -> None:
         super().__init__()
         config = Blip2QFormerConfig(
             vocab_size=sizes.vocabulary,
@@ -103,10 +111,11 @@ class QFormer(nn.Module):
             layer_norm_eps=1e-12,
             cross_attention_frequency=sizes.cross_every,
             encoder_hidden_size=sizes.vision_width,
-            use_qformer_text_input=True,
+            use_qformer_text_input=reads_text,
         )
-        self.word = nn.Embedding(sizes.vocabulary, sizes.width)
-        self.position = nn.Embedding(sizes.positions, sizes.width)
+        if reads_text:
+            self.word = nn.Embedding(sizes.vocabulary, sizes.width)
+            self.position = nn.Embedding(sizes.positions, sizes.width)
         self.bert = Blip2QFormerModel(config)
         if not sees_images:
             for layer in self.bert.encoder.layer:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import Similarity
 from dafm_core.errors import DatasetError
-from dafm_plugin_captions.captions import CaptionFile
-from dafm_plugin_captions.references import ReferenceMeans
+from dafm_core.wrapping.caption_file import CaptionFile
+from dafm_core.wrapping.references import ReferenceMeans
 
 
 class _Documents:

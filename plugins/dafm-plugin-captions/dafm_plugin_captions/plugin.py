@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dafm_core.contract.descriptions import Option, ProviderInfo
 from dafm_core.contract.hookspecs import hookimpl
+from dafm_plugin_captions.prompts import PROMPT
 
 dafm_api_version = 2
 
@@ -29,6 +30,43 @@ _ENCODING = (
 )
 
 
+_BM25 = (
+    Option(name="k1", kind="float", default=1.2, summary="saturation of word counts"),
+    Option(name="b", kind="float", default=0.75, summary="share of length correction"),
+)
+_EDITS = (
+    Option(name="edits", kind="path", summary="JSON file of edited captions, see README"),
+    Option(name="order", kind="path", summary="annotation file of queries, for edits without ids"),
+    Option(name="field", summary="key of the texts in records; default: multi_MODEL_opt"),
+    Option(
+        name="combine",
+        default="max",
+        choices=("max", "mean"),
+        summary="of the scores of several texts",
+    ),
+    Option(name="endpoint", summary="http://HOST:PORT of a language model, instead of edits"),
+    Option(name="model", summary="as that server calls it"),
+    Option(name="prompt", default=PROMPT, summary="with {caption} and {text} in it"),
+    Option(name="n_texts", kind="int", default=1, summary="texts to ask for, per query"),
+    Option(name="temperature", kind="float", default=0.0, summary="of the language model"),
+    Option(
+        name="send",
+        kind="bool",
+        default=False,
+        summary="send requests; otherwise only say how many, and use what is cached",
+    ),
+    Option(name="key_env", summary="variable of the environment with the server's key"),
+    Option(name="concurrency", kind="int", default=4, summary="requests at a time"),
+    Option(name="timeout", kind="float", default=60.0, summary="seconds for an answer"),
+    Option(name="retries", kind="int", default=5, summary="further tries of a busy server"),
+    Option(name="cache", kind="path", summary="file of answers; default: by model"),
+)
+_EDITED = (
+    "Karthik et al., CIReVL, ICLR 2024; Yang et al., LDRE, SIGIR 2024; SEIZE, ACM MM 2024, edit "
+    "captions so"
+)
+
+
 def _reference_weight(default: float) -> Option:
     summary = "weight of the reference's captions beside the text"
     return Option(name="reference_weight", kind="float", default=default, summary=summary)
@@ -36,7 +74,7 @@ def _reference_weight(default: float) -> Option:
 
 @hookimpl
 def dafm_similarity_providers() -> list[ProviderInfo]:
-    """Describe the four providers."""
+    """Describe the providers."""
     return [
         ProviderInfo(
             name="captions-bm25",
@@ -44,11 +82,7 @@ def dafm_similarity_providers() -> list[ProviderInfo]:
             factory="dafm_plugin_captions.lexical:Bm25Captions",
             references="any",
             citation="Lu, BM25S, arXiv 2407.03618",
-            options=(
-                _CAPTIONS,
-                Option(name="k1", kind="float", default=1.2, summary="saturation of word counts"),
-                Option(name="b", kind="float", default=0.75, summary="share of length correction"),
-            ),
+            options=(_CAPTIONS, *_BM25),
         ),
         ProviderInfo(
             name="captions-tfidf",
@@ -73,5 +107,43 @@ def dafm_similarity_providers() -> list[ProviderInfo]:
             references="any",
             citation=_CITATION,
             options=_ENCODING,
+        ),
+        ProviderInfo(
+            name="edited-bm25",
+            summary="BM25 of edited captions in the candidates' captions",
+            factory="dafm_plugin_captions.edited:load_bm25",
+            references="any",
+            citation=_EDITED,
+            options=(_CAPTIONS, *_EDITS, *_BM25),
+        ),
+        ProviderInfo(
+            name="edited-sentence",
+            summary="sentence-embedding cosine of edited captions with the candidates' captions",
+            factory="dafm_plugin_captions.edited:load_sentence",
+            references="any",
+            citation=_EDITED,
+            options=(*_ENCODING, *_EDITS),
+        ),
+        ProviderInfo(
+            name="edited-clip",
+            summary="cosine of edited captions with the candidates' pixels, by a CLIP",
+            factory="dafm_plugin_captions.edited:load_clip",
+            references="any",
+            citation=_EDITED,
+            options=(
+                Option(
+                    name="encoder",
+                    required=True,
+                    summary="folder or name of a sentence-transformers model of images and texts",
+                ),
+                Option(
+                    name="captions",
+                    kind="path",
+                    summary="JSON object, image id -> captions: of references, for an endpoint",
+                ),
+                Option(name="batch_size", kind="int", default=32, summary="images at a time"),
+                Option(name="device", summary="cpu, cuda, ...; a GPU where there is one"),
+                *_EDITS,
+            ),
         ),
     ]

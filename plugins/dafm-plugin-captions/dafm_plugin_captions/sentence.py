@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import Features, Similarity
 from dafm_core.errors import OptionError, ProviderError
-from dafm_plugin_captions.captions import CaptionFile
-from dafm_plugin_captions.references import ReferenceMeans
+from dafm_core.wrapping.caption_file import CaptionFile
+from dafm_core.wrapping.references import ReferenceMeans, unit_rows
 
 
 class SentenceEncoder:
@@ -88,6 +88,8 @@ class SentenceCaptions:
         Of the mean of the references' unit vectors, added to the text's.
     """
 
+    geometry = "dot"
+
     def __init__(
         self,
         *,
@@ -115,10 +117,7 @@ class SentenceCaptions:
         texts = self._encode([query.text for query in queries])
         means = ReferenceMeans.of(queries)
         vectors = self._image_vectors(means.images, role="reference image")
-        weights = means.weights(np.any(vectors, axis=1), len(queries))
-        mixed = np.zeros_like(texts)
-        np.add.at(mixed, means.query_rows, weights[:, None] * vectors[means.image_rows])
-        return _scaled_to_one(texts + self.reference_weight * mixed)
+        return unit_rows(texts + self.reference_weight * means.mean(vectors, len(queries)))
 
     def similarity(self, queries: Features, gallery: Features) -> Similarity:
         """Return cosines, (len(queries), len(gallery)), in [-1, 1]."""
@@ -131,7 +130,7 @@ class SentenceCaptions:
         owners = np.repeat(np.arange(len(images)), [len(own) for own in captions])
         sums = np.zeros((len(images), embeddings.shape[1]), np.float32)
         np.add.at(sums, owners, embeddings)
-        return _scaled_to_one(sums)
+        return unit_rows(sums)
 
 
 class BestSentenceCaptions:
@@ -208,11 +207,3 @@ def _hash_parameters(model: Any) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().double().numpy().tobytes())  # NumPy has no bfloat16
     return digest.hexdigest()
-
-
-def _scaled_to_one(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return rows of length 1; zero rows stay zero."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    lengths[lengths == 0] = 1
-    scaled: NDArray[np.float32] = vectors / lengths
-    return scaled

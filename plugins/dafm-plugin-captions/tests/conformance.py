@@ -20,10 +20,28 @@ CAPTIONS = {
 }
 
 
+def _clip(folder: Path) -> Path:
+    """Save a tiny CLIP, as the plugin that reads images makes it for its own tests."""
+    import importlib.util
+
+    plugins = Path(__file__).parents[2]
+    path = plugins / "dafm-plugin-sentence-transformers" / "tests" / "conformance.py"
+    spec = importlib.util.spec_from_file_location("tiny_clip", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made: Path = module.clip(folder)
+    return made
+
+
 def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
     """Return the ``--set`` options of every provider, by name; files it needs go to ``folder``."""
     path = folder / "captions.json"
     path.write_text(json.dumps(CAPTIONS))
+    edits = folder / "edits.json"
+    edits.write_text(json.dumps({"query-0": ["A blue car.", "A red van."], "query-2": "A field."}))
+    edited = {"edits": str(edits)}
     lexical = {"captions": str(path)}
     sentence = lexical | {"device": "cpu"}
     return {
@@ -31,4 +49,7 @@ def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[st
         "captions-tfidf": lexical,
         "captions-sentence": sentence,
         "captions-sentence-best": sentence,
+        "edited-bm25": lexical | edited,
+        "edited-sentence": sentence | edited,
+        "edited-clip": {"encoder": str(_clip(folder / "clip")), "device": "cpu"} | edited,
     }

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from dafm_plugin_captions import plugin
 from dafm_plugin_captions.lexical import Bm25Captions, TfidfCaptions
-from dafm_plugin_captions.references import ReferenceMeans
 from dafm_plugin_captions.sentence import BestSentenceCaptions, SentenceCaptions
 
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import is_encoding
+from dafm_core.wrapping.references import ReferenceMeans
 
 KINDS = [Bm25Captions, TfidfCaptions, SentenceCaptions, BestSentenceCaptions]
 READS_REFERENCES = [TfidfCaptions, SentenceCaptions]

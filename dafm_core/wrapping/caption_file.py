@@ -1,6 +1,6 @@
-"""The captions file: read once, checked, and asked for the captions of images.
+"""A file of captions: read once, checked, and asked for the captions of images.
 
-What is done with the captions stands in ``lexical.py`` and ``sentence.py``.
+For plugins whose models read text only. What is done with the captions, each plugin knows.
 """
 
 from __future__ import annotations

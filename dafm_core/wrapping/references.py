@@ -1,6 +1,6 @@
 """How the reference images of a query become one vector, for providers that add it to the text.
 
-What the vector of a single image is stands in ``lexical.py`` and ``sentence.py``.
+What the vector of a single image is, each provider knows.
 """
 
 from __future__ import annotations
@@ -61,3 +61,25 @@ class ReferenceMeans:
         takes_part = known[self.image_rows]
         counts = np.bincount(self.query_rows[takes_part], minlength=n_queries)
         return (takes_part / np.maximum(counts, 1)[self.query_rows]).astype(np.float32)
+
+    def mean(self, vectors: NDArray[np.float32], n_queries: int) -> NDArray[np.float32]:
+        """Return each query's mean of its references' vectors, (n_queries, D).
+
+        Parameters
+        ----------
+        vectors : ndarray of shape (len(images), D), float32
+            Rows of zeros stand for images of which nothing is known.
+        n_queries : int
+        """
+        weights = self.weights(np.any(vectors, axis=1), n_queries)
+        means = np.zeros((n_queries, vectors.shape[1]), np.float32)
+        np.add.at(means, self.query_rows, weights[:, None] * vectors[self.image_rows])
+        return means
+
+
+def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return rows of length 1; rows of zeros stay zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    lengths[lengths == 0] = 1
+    scaled: NDArray[np.float32] = vectors / lengths
+    return scaled

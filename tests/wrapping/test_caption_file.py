@@ -2,10 +2,10 @@ import json
 import logging
 
 import pytest
-from dafm_plugin_captions.captions import FOREIGN_FROM, CaptionFile
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.errors import DatasetError, OptionError
+from dafm_core.wrapping.caption_file import FOREIGN_FROM, CaptionFile
 
 
 @pytest.fixture

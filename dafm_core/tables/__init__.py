@@ -1,0 +1,1 @@
+"""Tables as values, and as HTML: made by whoever has numbers, drawn by ``reporting``."""

@@ -1,0 +1,43 @@
+"""How each provider of this plugin loads for core's conformance suite: on the recorded tiny files.
+
+Not recorded are token ids for the suite's own texts: the vocabulary is spelt letter by letter, so
+that every text has pieces and different texts differ.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from string import ascii_lowercase, digits, punctuation
+
+import pytest
+
+from dafm_core.testing.recorded import restore_checkpoints
+
+FIXTURES = Path(__file__).parent / "fixtures"
+SPECIALS = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
+
+
+def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
+    """Return the ``--set`` options of every provider, by name; files it needs go to ``folder``."""
+    shared = {"vocabulary": str(write_vocabulary(folder)), "device": "cpu", "batch_size": "4"}
+    options = {}
+    for name in ("blip", "blip2"):
+        (folder / name).mkdir()
+        restore_checkpoints(FIXTURES / name / "checkpoints.npz", folder / name)
+        heads = json.loads((FIXTURES / name / "case.json").read_text())["options"]
+        checkpoint = {"checkpoint": str(folder / name / "checkpoint.ckpt")}
+        options[f"covr-{name}"] = checkpoint | {k: str(v) for k, v in heads.items()} | shared
+    gallery = str(folder / "blip2" / "checkpoint_gallery.pth")
+    options["covr-blip2"]["gallery_checkpoint"] = gallery
+    return options
+
+
+def write_vocabulary(folder: Path) -> Path:
+    """Write a vocabulary of bert-base-uncased's size whose words are single characters."""
+    letters = ascii_lowercase + digits
+    pieces = iter([*letters, *punctuation, *(f"##{letter}" for letter in letters)])
+    words = [SPECIALS.get(i) or next(pieces, f"[word {i}]") for i in range(30_522)]
+    path = folder / "vocab.txt"
+    path.write_text("\n".join(words))
+    return path

@@ -1,0 +1,1 @@
+"""Embeddings over HTTP for dafm; start reading at ``plugin.py``."""

@@ -1,0 +1,1 @@
+"""Models of the library sentence-transformers for dafm; start reading at ``plugin.py``."""
