@@ -67,8 +67,7 @@ def find_cached(images: Sequence[ImageRef], *, fingerprint: Mapping[str, str]) -
     path = cache_folder() / "features" / f"{_key(images, fingerprint)}.npy"
     if not fingerprint or not path.exists() or is_recorded(path):
         return None
-    features: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return features
+    return source_array(path)
 
 
 def _encode_to(
