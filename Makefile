@@ -17,11 +17,17 @@ SLOW := benchmarks cli contracts examples faults reporting test_scaffold.py \
 CORE_TESTS := dafm_core tests $(addprefix --ignore=tests/,$(SLOW))
 OLDEST := .venv-oldest
 
-.PHONY: demo test test-fast test-oldest lint types layers tests wheels format clean
+.PHONY: demo serve test test-fast test-oldest lint types layers tests wheels format clean
 
 ## Run the whole pipeline on the embedded dataset; ends in out/demo/report.html
 demo: $(VENV)/.installed
 	$(BIN)/dafm demo --out out/demo
+
+## Search the demo's own gallery on a page: http://127.0.0.1:8765/
+serve: $(VENV)/.installed-serve
+	test -e out/demo/index/index.json || $(BIN)/dafm demo --out out/demo
+	$(BIN)/dafm serve out/demo/index --model out/demo/light --queries out/demo/store \
+	  --judgements out/demo/judged.jsonl
 
 ## What CI runs: style, types, layers, all tests of core, plugins and examples, built packages
 test: lint types layers tests wheels
@@ -65,6 +71,10 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e .
+	touch $@
+
+$(VENV)/.installed-serve: $(VENV)/.installed
+	$(PIP) -e ".[serve]"
 	touch $@
 
 $(INSTALLED): $(VENV)/.installed $(addsuffix /pyproject.toml,$(PLUGINS))

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from dafm_core.fusion.static import VotingFusion as VotingFusion
     from dafm_core.fusion.static import WeightedFusion as WeightedFusion
     from dafm_core.scoring.score import score as score
+    from dafm_core.search.index import GalleryIndex as GalleryIndex
+    from dafm_core.search.search import Search as Search
     from dafm_core.store.gallery import Gallery as Gallery
     from dafm_core.store.run import Run as Run
     from dafm_core.store.stack import SimilarityStack as SimilarityStack
@@ -66,6 +68,7 @@ _HOMES = {
     "Folds": "evaluation.design",
     "Fuser": "fusion.base",
     "Gallery": "store.gallery",
+    "GalleryIndex": "search.index",
     "ImageRef": "contract.items",
     "LightFusion": "fusion.light.fuser",
     "LogisticFusion": "fusion.logistic",
@@ -79,6 +82,7 @@ _HOMES = {
     "ProviderInfo": "contract.descriptions",
     "Query": "contract.items",
     "Run": "store.run",
+    "Search": "search.search",
     "SimilarityProvider": "contract.provider",
     "SimilarityStack": "store.stack",
     "SimilarityStore": "store.store",

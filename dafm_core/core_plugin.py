@@ -98,6 +98,14 @@ FASHIONIQ = DatasetInfo(
         _bank("val", "train", "test"),
     ),
 )
+JUDGEMENTS = DatasetInfo(
+    name="judgements",
+    summary="queries that were judged on the page of dafm serve; PATH is the file",
+    factory="dafm_core.datasets.judgements:load",
+    options=(
+        Option(name="index", summary="the index that was judged, if it has moved", kind="path"),
+    ),
+)
 CIRCO = DatasetInfo(
     name="circo",
     summary="COCO photographs with several targets; the reference stays in the ranking",
@@ -141,7 +149,7 @@ SCENES = DatasetInfo(
     ),
 )
 
-DATASETS = [CIRCO, CIRR, FASHIONIQ, FOLDER, SCENES]
+DATASETS = [CIRCO, CIRR, FASHIONIQ, FOLDER, JUDGEMENTS, SCENES]
 
 _OBJECTIVE = Option(
     name="objective",

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dafm_core.datasets.base import Dataset
+    from dafm_core.fusion.base import Fuser
 
 EXAMPLES = {"demo": "example:\n  dafm demo --out out/demo"}
 
@@ -65,6 +72,7 @@ def run(args: argparse.Namespace) -> None:
 
     light = fusers["light"]
     save_fuser(light, args.out / "light")
+    build_demo_index(args.out / "index", dataset, stack.names, light)
     write_json(args.out / "comparison.json", comparison.to_json())
     cases = collect_cases(held_out, {"light": light}, reasons=False)
     cases = cases.find("light", limit=N_CASES)
@@ -80,3 +88,17 @@ def run(args: argparse.Namespace) -> None:
     )
     say()
     say(f"{time.perf_counter() - started:.0f} s in all. Look at {page}")
+    say(
+        "Ask queries of your own: make serve, or "
+        f"dafm serve {args.out / 'index'} --model {args.out / 'light'}"
+    )
+
+
+def build_demo_index(path: Path, dataset: Dataset, names: Sequence[str], fuser: Fuser) -> None:
+    """Index the gallery again, so that the demo can be searched; the features are cached."""
+    from dafm_core.search.building import build_index
+    from dafm_core.search.manifest import MANIFEST
+
+    if (path / MANIFEST).exists():
+        shutil.rmtree(path)  # of an earlier demo; everything in it can be made again
+    build_index(path, dataset, names, fuser=fuser)

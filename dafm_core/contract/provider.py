@@ -45,6 +45,10 @@ class EncodingProvider(Protocol):
 
     Core calls ``encode_gallery`` and ``encode_queries`` on blocks; a provider splits a block
     further by its own ``batch_size`` where its memory asks for it.
+
+    It may have ``geometry = "dot"``: its similarity *is* the inner product of its features, (n, D),
+    and of a candidate with several vectors, (n, T, D), the largest. A gallery index can then search
+    them, and knows the statistics of a row without computing it. Conformance checks that it is so.
     """
 
     def encode_gallery(self, images: Sequence[ImageRef]) -> Features:
@@ -84,6 +88,11 @@ Provider: TypeAlias = SimilarityProvider | EncodingProvider | PairProvider
 def is_pair(provider: Provider) -> TypeGuard[PairProvider]:
     """Whether the provider scores pairs, and so needs a shortlist."""
     return isinstance(provider, PairProvider) and not hasattr(provider, "similarity")
+
+
+def has_dot_geometry(provider: Provider) -> bool:
+    """Whether the provider says that its similarity is the inner product of its features."""
+    return is_encoding(provider) and getattr(provider, "geometry", "") == "dot"
 
 
 def is_encoding(provider: Provider) -> bool:

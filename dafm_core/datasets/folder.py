@@ -66,7 +66,7 @@ def load(path: str | Path, *, split: str | None = None) -> Dataset:
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder. Check the dataset's path.")
     table = _table(folder)
-    names = _image_ids(folder / "images")
+    names = image_ids(folder / "images")
     gallery = _gallery(folder, names)
     queries = query_frame(_rows(table, names), where=str(table))
     return Dataset(
@@ -86,7 +86,7 @@ def _table(folder: Path) -> Path:
     return found[0]
 
 
-def _image_ids(folder: Path) -> dict[str, str]:
+def image_ids(folder: Path) -> dict[str, str]:
     """Return the id of each image file by its path below ``images/`` (with ``/``)."""
     names = []
     for root, _, files in os.walk(folder):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dafm_core.errors import OptionError, SimilarityError, SubmissionError, closest
 from dafm_core.formats.alignment import ProductRows, align_features, align_matrix, with_ids
@@ -152,6 +153,15 @@ def import_scores(
             return write_lists(store, name, listed, passport, dtype=dtype, overwrite=overwrite)
         rows = FullLists(listed)
     return write_rows(store, name, rows, passport, dtype=dtype, overwrite=overwrite)
+
+
+def features_of(path: str | Path, ids: Sequence[str], *, unit: bool) -> NDArray[np.float32]:
+    """Return features made elsewhere in the order of gallery ids, (n, D); of unit length if asked.
+
+    Rows that stand for no id are left out. Errors as for :func:`import_features`.
+    """
+    matrix = read_features(Path(path), Request(key=None, features=True))
+    return align_features(matrix, ids, what="image", unit=unit)[0]
 
 
 def import_features(

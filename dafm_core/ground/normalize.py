@@ -9,15 +9,18 @@ middle). Nothing here knows about providers, files or fusers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 SMALLEST_SPAN = 4 * float(np.finfo(np.float32).eps)
 """Spread of a row, relative to its largest score, that is rounding: the row is constant."""
+
+BLOCK_CELLS: Final = 1 << 17
+"""Cells worked on at a time: what is made of them on the way stays in the cache."""
 
 Normalization: TypeAlias = Literal["zscore", "minmax", "rank", "none"]
 
@@ -35,36 +38,63 @@ def zscore_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
     ndarray of shape (..., N), float32
         Mean 0, standard deviation 1 over the cells that are not excluded; a constant row gives 0.
     """
-    kept = np.isfinite(scores)
-    n = np.maximum(np.count_nonzero(kept, axis=-1, keepdims=True), 1)
+    scaled = np.empty(scores.shape, np.float32)
+    for block, out in zip(_blocks(scores), _blocks(scaled), strict=True):
+        _zscore(block, out)
+    return scaled
+
+
+def _blocks(scores: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield the rows (..., N) as views (R, N) of about ``BLOCK_CELLS`` cells, to stay in the cache.
+
+    Of an array that is not contiguous they are copies.
+    """
+    rows = scores.reshape(-1, scores.shape[-1]) if scores.size else scores.reshape(0, 1)
+    step = max(1, BLOCK_CELLS // rows.shape[1])
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
+
+
+def _zscore(block: NDArray[Any], out: NDArray[np.float32]) -> None:
+    """Standardise rows (R, N); what is excluded or unknown is looked up once and set aside."""
+    kept = np.isfinite(block)
+    missing = None if kept.all() else np.flatnonzero(~kept)
+    n: Any = block.shape[1] if missing is None else np.maximum(kept.sum(axis=1, keepdims=True), 1)
     # Counted from the best score: near a large offset (1000.0003) the difference of two float32
     # numbers is exact where the numbers themselves are coarse, and squares of tiny ones survive.
-    best = np.max(scores, axis=-1, keepdims=True, where=kept, initial=-np.inf)
-    worst = np.min(scores, axis=-1, keepdims=True, where=kept, initial=np.inf)
-    best, worst = (np.where(np.isfinite(edge), edge, 0) for edge in (best, worst))
-    span = best - worst
-    informative = span > SMALLEST_SPAN * np.maximum(np.abs(best), np.abs(worst))
-    below = np.where(kept, scores - best, 0)
-    unit = np.divide(below, np.where(informative, span, 1)).astype(np.float32, copy=False)
-    mean = unit.sum(-1, keepdims=True, dtype=np.float64) / n  # in [-1, 0]
-    centred = np.where(kept, unit - mean.astype(np.float32), np.float32(0))
-    squares = np.einsum("...n,...n->...", centred, centred, dtype=np.float64)[..., None]
-    std = np.sqrt(squares / n).astype(np.float32)
-    scaled = np.divide(centred, std, out=np.zeros_like(centred), where=informative & (std > 0))
-    result: NDArray[np.float32] = np.where(kept, scaled, _not_scored(scores))
-    return result
+    best = np.fmax.reduce(block, axis=1, keepdims=True, initial=-np.inf)
+    best[~np.isfinite(best)] = 0
+    below = np.subtract(block, best, out=out if block.dtype == np.float32 else None)
+    if missing is not None:
+        below.reshape(-1)[missing] = 0
+    span = -below.min(axis=1, keepdims=True, initial=0)
+    informative = span > SMALLEST_SPAN * np.maximum(np.abs(best), np.abs(best - span))
+    np.divide(below, np.where(informative, span, 1), out=out, casting="same_kind")
+    out -= (out.sum(axis=1, keepdims=True, dtype=np.float64) / n).astype(np.float32)
+    if missing is not None:
+        out.reshape(-1)[missing] = 0
+    wide = out.astype(np.float64)
+    std = np.sqrt(np.einsum("rn,rn->r", wide, wide)[:, None] / n).astype(np.float32)
+    informative &= std > 0
+    out /= np.where(informative, std, 1)
+    out[~informative[:, 0]] = 0
+    if missing is not None:
+        out.reshape(-1)[missing] = _not_scored(block.reshape(-1)[missing])
 
 
 def minmax_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
     """Return each row shifted and scaled to [0, 1]; a constant row gives 0. Shapes as in
     zscore_rows.
     """
-    kept = np.isfinite(scores)
-    low = np.where(kept, scores, np.inf).min(-1, keepdims=True, initial=np.inf)
-    high = np.where(kept, scores, -np.inf).max(-1, keepdims=True, initial=-np.inf)
-    span = np.where(high > low, high - low, 1).astype(np.float64)
-    scaled = (np.where(kept, scores, 0) - np.where(np.isfinite(low), low, 0)) / span
-    return np.where(kept, scaled, _not_scored(scores)).astype(np.float32)
+    scaled = np.empty(scores.shape, np.float32)
+    for block, out in zip(_blocks(scores), _blocks(scaled), strict=True):
+        kept = np.isfinite(block)
+        low = np.min(block, axis=1, keepdims=True, where=kept, initial=np.inf)
+        high = np.max(block, axis=1, keepdims=True, where=kept, initial=-np.inf)
+        span = np.where(high > low, high - low, 1).astype(np.float64)
+        above = np.where(kept, block, 0) - np.where(np.isfinite(low), low, 0)
+        out[:] = np.where(kept, above / span, _not_scored(block))
+    return scaled
 
 
 def rank_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
@@ -80,17 +110,45 @@ def rank_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
     """
     unknown = np.isnan(scores)
     ordered_last = np.where(unknown, np.float32(-np.inf), scores) if unknown.any() else scores
-    flat = np.ascontiguousarray(ordered_last).reshape(-1, scores.shape[-1])
-    ranks = np.empty(flat.shape, np.float32)
-    for row, out in zip(flat, ranks, strict=True):
-        order = np.argsort(-row)  # ties in any order: they share their mean rank
-        ordered = row[order]
-        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-        ends = np.append(starts[1:], len(row))  # a run of equal scores is starts[i]:ends[i]
-        mean_rank = (starts + ends + 1) / 2
-        out[order] = np.repeat(mean_rank, ends - starts)
-    ranks = np.where(np.isneginf(scores), np.float32(np.inf), ranks.reshape(scores.shape))
-    return np.where(unknown, np.float32(np.nan), ranks)
+    ranks = np.empty(scores.shape, np.float32)
+    for block, out in zip(_blocks(ordered_last), _blocks(ranks), strict=True):
+        _rank(block.astype(np.float32, copy=False), out)
+    ranks[np.isneginf(scores)] = np.inf
+    ranks[unknown] = np.nan
+    return ranks
+
+
+def _rank(block: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """Rank rows (R, N) without NaN, by sorting numbers that hold a score and its place at once.
+
+    That is what NumPy sorts fastest: the score's bits, made ascending for the best first, stand
+    above the column's.
+    """
+    n_rows, n = block.shape
+    bits = (block + np.float32(0)).view(np.uint32)  # + 0: no -0, which is level with 0
+    bits ^= (bits.view(np.int32) >> 31).view(np.uint32) | np.uint32(0x80000000)  # ascending
+    keys = (~bits).astype(np.uint64)  # descending
+    keys <<= np.uint64(32)
+    keys |= np.arange(n, dtype=np.uint64)
+    keys.sort(axis=1)
+    cells = keys.astype(np.uint32).astype(np.int64) + np.arange(n_rows)[:, None] * n
+    keys >>= np.uint64(32)
+    starts = np.ones(keys.shape, bool)
+    np.not_equal(keys[:, 1:], keys[:, :-1], out=starts[:, 1:])
+    out.reshape(-1)[cells] = _mean_ranks(starts)
+
+
+def _mean_ranks(starts: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the ranks of ordered rows (R, N), in which a run of equal scores starts at each True;
+    a run shares its mean rank.
+    """
+    n = starts.shape[1]
+    if starts.all():
+        return np.broadcast_to(np.arange(1, n + 1, dtype=np.float32), starts.shape)
+    first = np.flatnonzero(starts)
+    last = np.append(first[1:], starts.size)  # a run is first[i]:last[i] of all rows together
+    mean_rank = (first + last + 1) / 2 - first // n * n
+    return np.repeat(mean_rank.astype(np.float32), last - first).reshape(starts.shape)
 
 
 def unit_rank_rows(scores: NDArray[Any]) -> NDArray[np.float32]:

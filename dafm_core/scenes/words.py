@@ -26,6 +26,8 @@ _PLACES, _NUMBERS = slice(0, 9), slice(9, 10 + _MOST)
 class WordsProvider:
     """Facts found in a picture, checked against facts asked for."""
 
+    geometry = "dot"
+
     def encode_gallery(self, images: Sequence[ImageRef]) -> Features:
         """Return, for each colour, whether it is at each place and how often, (n, 9 * 14)."""
         grid = color_grid(images).reshape(len(images), 9, N_COLORS).transpose(0, 2, 1)

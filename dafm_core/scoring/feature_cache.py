@@ -62,6 +62,15 @@ def cached_features(
     return source_array(path)
 
 
+def find_cached(images: Sequence[ImageRef], *, fingerprint: Mapping[str, str]) -> Features | None:
+    """Return features that are in the cache already, memory-mapped, or None."""
+    path = cache_folder() / "features" / f"{_key(images, fingerprint)}.npy"
+    if not fingerprint or not path.exists() or is_recorded(path):
+        return None
+    features: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return features
+
+
 def _encode_to(
     path: Path,
     images: Sequence[ImageRef],

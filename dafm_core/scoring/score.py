@@ -258,12 +258,10 @@ class _Job:
         """Encode the gallery where the provider factors; return the seconds it took."""
         started = time.perf_counter()
         if is_encoding(self.provider):
-            passport = self.passport()
-            given = passport["fingerprint"]
             self.features = cached_features(
                 self.images,
                 self._encode_images,
-                fingerprint=given and {"provider": self.name, **passport["code"], **given},
+                fingerprint=features_key(self.name, self.passport()),
                 on_block=lambda done: progress("gallery", done, len(self.images)),
             )
             if self.features.flags.owndata:
@@ -295,7 +293,7 @@ class _Job:
             else:
                 model = cast(EncodingProvider, self.provider)
                 encoded = model.encode_queries(queries)
-                _check_features(encoded, n_queries, self.name, where)
+                check_features(encoded, n_queries, self.name, where)
                 scores = model.similarity(encoded, self.features)
             scores = np.asarray(scores)
         expected = (n_queries, len(self.images))
@@ -315,7 +313,7 @@ class _Job:
         where = f"images {images[0].id!r} to {images[-1].id!r}"
         with named_errors(self.name, where):
             features = np.asarray(cast(EncodingProvider, self.provider).encode_gallery(images))
-        _check_features(features, len(images), self.name, where)
+        check_features(features, len(images), self.name, where)
         return features
 
 
@@ -326,11 +324,27 @@ def scored_passport(
     references = set(dataset.queries["references"].explode().drop_nulls().to_list())
     return {
         "source": "scored",
-        "fingerprint": _fingerprint(provider, name),
-        "code": _code_versions(provider),
+        **provider_facts(provider, name),
         "missing_images": sorted(broken & set(dataset.gallery_ids)),
         "missing_references": sorted(broken & references),
     }
+
+
+def provider_facts(provider: Provider, name: str) -> dict[str, Any]:
+    """Return what decides a provider's output, whatever the dataset: ``fingerprint`` and ``code``.
+
+    Raises
+    ------
+    ProviderError
+        If the fingerprint is not a mapping of texts to JSON values.
+    """
+    return {"fingerprint": _fingerprint(provider, name), "code": _code_versions(provider)}
+
+
+def features_key(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides gallery features, the key of their cache; empty where nobody knows."""
+    given = facts["fingerprint"]
+    return given and {"provider": name, **facts["code"], **given}
 
 
 def require_whole_gallery(name: str, provider: Provider) -> None:
@@ -358,7 +372,7 @@ def named_errors(name: str, where: str) -> Iterator[None]:
         ) from error
 
 
-def _check_features(features: Any, n_items: int, name: str, where: str) -> None:
+def check_features(features: Any, n_items: int, name: str, where: str) -> None:
     """Raise SimilarityError unless there is one row of finite numbers per item."""
     shape = getattr(features, "shape", None)
     if shape is None or len(shape) < 1 or shape[0] != n_items:

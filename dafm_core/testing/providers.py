@@ -22,6 +22,7 @@ from dafm_core.contract.provider import (
     Provider,
     Similarity,
     SimilarityProvider,
+    has_dot_geometry,
     is_encoding,
     is_pair,
 )
@@ -31,7 +32,7 @@ from dafm_core.testing.results import Battery, Check, CheckFailed, CheckResult, 
 from dafm_core.testing.samples import ProviderSample
 
 _battery = Battery(at_least=10)
-"""Three checks say nothing about a provider that neither factors nor has a fingerprint."""
+"""Four checks say nothing about a provider that neither factors nor has a fingerprint."""
 
 
 def provider_checks() -> tuple[Check, ...]:
@@ -134,6 +135,20 @@ def _gallery_blocks(provider: Provider, sample: ProviderSample) -> None:
     scores = _score(provider, sample.queries, sample.gallery)
     alone = [_score(provider, sample.queries, (image,)) for image in sample.gallery]
     _expect_same(np.concatenate(alone, axis=1), scores, sample, "candidates see each other")
+
+
+@_battery.add("A provider that states geometry='dot' scores by the inner product of its features.")
+def _dot_geometry(provider: Provider, sample: ProviderSample) -> None:
+    if not has_dot_geometry(provider):
+        raise NotApplicable("the provider states no geometry")
+    model = cast(EncodingProvider, provider)
+    asked, images = model.encode_queries(sample.queries), model.encode_gallery(sample.gallery)
+    if asked.ndim != 2 or images.ndim not in (2, 3) or asked.shape[-1] != images.shape[-1]:
+        raise CheckFailed(f"expected vectors of one width, got {asked.shape} and {images.shape}")
+    several = images.reshape(len(images), -1, images.shape[-1]).astype(np.float64)
+    product = np.einsum("qd,ntd->qnt", asked, several).max(axis=2)
+    scores = model.similarity(asked, images)
+    _expect_same(product.astype(np.float32), scores, sample, "scores are no inner products")
 
 
 @_battery.add("The same call gives the same bits.")

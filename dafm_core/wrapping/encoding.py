@@ -121,6 +121,8 @@ class TorchEncoder(Generic[N]):
     fingerprint : dict of str to str
     """
 
+    geometry = "dot"
+
     def __init__(
         self,
         network: N,

@@ -65,6 +65,7 @@ def test_every_page_with_python_is_run_here():
         "docs/how-to/import-a-model.md",
         "docs/how-to/rerank-a-shortlist.md",
         "docs/how-to/score-on-several-machines.md",
+        "docs/how-to/search-a-gallery.md",
         "docs/how-to/write-a-fuser.md",
         "docs/how-to/write-a-plugin.md",
     }
@@ -156,3 +157,17 @@ def test_rerank_a_shortlist(tmp_path):
 
     results = check_provider(Judge(), ProviderSample.draw(tmp_path))
     assert not [result for result in results if result.outcome == "failed"]
+
+
+def test_search_a_gallery(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    dataset = dafm.load_dataset("scenes", families="4")
+    models = ["scenes-color", "scenes-words"]
+    fuser = dafm.MeanFusion().fit(dafm.score(dataset, models, store="scores"))
+    dafm.save_fuser(fuser, "light")
+    dafm.GalleryIndex.build("index", dataset, models)
+    Image.open(dataset.images[dataset.gallery_ids[0]]).convert("RGB").save("dress.jpg")
+    run(ROOT / "docs/how-to/search-a-gallery.md", {})
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        str(rank) for rank in range(1, 11)
+    ]

@@ -21,6 +21,8 @@ from dafm_core.testing import (
 class MeanColour:
     """Encodes: mean colour of the picture; a text is three fixed numbers."""
 
+    geometry = "dot"
+
     def __init__(self):
         self.fingerprint = {"kind": "mean colour"}
 
@@ -156,6 +158,11 @@ class BlockShapedFeatures(MeanColour):
         return queries[:, :3] @ gallery[:, :3].T
 
 
+class NoInnerProduct(MeanColour):
+    def similarity(self, queries, gallery):
+        return -np.abs(queries[:, None] - gallery).sum(2)
+
+
 class NumericFingerprint(MeanColour):
     def __init__(self):
         self.fingerprint = {"weight": 0.5}
@@ -188,6 +195,7 @@ CAUGHT = {
     WideFeatures: {"feature_rows"},
     WritesFeatures: {"cached_features"},
     BlockShapedFeatures: {"cached_features"},
+    NoInnerProduct: {"dot_geometry"},
     NumericFingerprint: {"fingerprint"},
     MovingFingerprint: {"fingerprint"},
     WaivesEverything: {"enough_checks"},
@@ -215,7 +223,7 @@ def test_a_text_that_is_too_long_may_be_refused(sample):
 def test_what_does_not_apply_is_counted(sample):
     results = check_provider(Whole(), sample)
     n = len(provider_checks())
-    assert summarize(results) == f"{n - 3} checks ran: {n - 3} passed, 0 failed; 3 do not apply"
+    assert summarize(results) == f"{n - 4} checks ran: {n - 4} passed, 0 failed; 4 do not apply"
 
 
 @pytest.mark.filterwarnings("ignore:(divide by zero|invalid value):RuntimeWarning")

@@ -68,7 +68,9 @@ class QueryBank:
 
     def covers(self, gallery: Gallery) -> bool:
         """Say whether every candidate of a gallery has been scored for this bank."""
-        return bool((gallery.ids.where_in(self.gallery_ids) >= 0).all())
+        return self.gallery_ids is gallery.ids or bool(
+            (gallery.ids.where_in(self.gallery_ids) >= 0).all()
+        )
 
     def aligned(self, gallery: Gallery) -> QueryBank:
         """Return the bank in the order of a gallery's providers and candidates.
@@ -78,6 +80,8 @@ class QueryBank:
         AlignmentError
             If the bank lacks a provider or a candidate.
         """
+        if self.gallery_ids is gallery.ids and self.names == gallery.names:
+            return self
         lacking = [name for name in gallery.names if name not in self.names]
         if lacking:
             raise AlignmentError(

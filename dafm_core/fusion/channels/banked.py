@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Self, TypeAlias
 
@@ -74,6 +74,19 @@ class BankedFusion(Fuser):
         other = copy.copy(self)
         other.bank_ = QueryBank.of(completed(bank, lists_only=True))
         other.record_ = replace(self.record_, bank_ids=frozenset(bank.query_ids))
+        return other
+
+    def with_query_bank(self, bank: QueryBank, query_ids: Iterable[str], gallery: Gallery) -> Self:
+        """Return this fusion with a bank that was made before: what a gallery index keeps.
+
+        A fusion none of whose inputs needs a bank stays as it is. Errors as :meth:`with_bank`.
+        """
+        if not self.is_fitted or self.bank_ is None:
+            return self
+        self.record_.check(gallery, who=self.name, may_lack=True)
+        other = copy.copy(self)
+        other.bank_ = bank
+        other.record_ = replace(self.record_, bank_ids=frozenset(query_ids))
         return other
 
     def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

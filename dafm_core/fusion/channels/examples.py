@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from dafm_core.fusion.base import Tile
 from dafm_core.fusion.channels.bank import QueryBank, crossfitted_banks
+from dafm_core.fusion.channels.cells import channels_at, take
+from dafm_core.fusion.channels.drawing import Draw
 from dafm_core.fusion.channels.families import BANK_FAMILIES
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.view import ChannelReader
@@ -24,6 +26,8 @@ from dafm_core.ground.ragged import Ragged
 from dafm_core.store.stack import SimilarityStack
 
 N_BANK_FOLDS: Final = 5
+TILE_BYTES: Final = 4 << 20
+"""Scores read at a time: what is made of them on the way stays in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,14 +150,18 @@ def make_examples(
     labelled = max(targets.counts, default=0) + max(subsets.counts, default=0)
     n_hard = min(n_hard, stack.n_gallery)
     width = n_hard * (stack.n_providers + 1) + int(labelled) + n_uniform
-    draw = _Draw(stack.gallery_ids, n_hard, width, np.random.default_rng(seed), in_file_order)
+    draw = Draw(
+        stack.gallery_ids, n_hard, width, np.random.default_rng(seed), in_file_order=in_file_order
+    )
     partly_known = "not-asked" in stack.gallery.unknown.values()
     blocks: list[Examples] = []
     order: list[NDArray[np.int64]] = []
     for rows, fold_bank in _banks(stack, families, bank, n_folds=n_bank_folds, seed=seed):
         fold = stack.take_queries([stack.query_ids[row] for row in rows])
         reader = ChannelReader.of(fold.gallery, layout, fold_bank)
-        for block, tile in fold.tiles():
+        for block, tile in fold.tiles(
+            max(1, TILE_BYTES // (4 * stack.n_providers * stack.n_gallery))
+        ):
             here = rows[block]
             right = targets.take(here)
             groups = stack.dataset.groups[here]
@@ -181,66 +189,13 @@ def _banks(
         yield from crossfitted_banks(stack, n_folds=n_folds, seed=seed)
 
 
-@dataclass(frozen=True, eq=False)
-class _Draw:
-    """Chooses ``width`` candidates per query: hard and labelled ones, the rest uniformly.
-
-    Candidates are drawn, and stand, in the order of their ids, whatever their order in the
-    gallery; all of them stand in the gallery's order where that is asked for.
-    """
-
-    gallery_ids: tuple[str, ...]
-    n_hard: int
-    width: int
-    rng: np.random.Generator
-    in_file_order: bool
-
-    def __call__(
-        self, evidence: NDArray[np.float32], wanted: NDArray[np.bool_], kept: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return columns and log weights, (B, width), of tiles (B, K, N) and (B, N)."""
-        n_rows, _, n_gallery = evidence.shape
-        order = np.argsort(np.asarray(self.gallery_ids))
-        if self.width >= n_gallery:
-            order = np.arange(n_gallery) if self.in_file_order else order
-            columns = np.broadcast_to(order, (n_rows, n_gallery))
-            return columns, np.where(kept[:, order], 0, -np.inf).astype(np.float32)
-        kept = kept[:, order]
-        sure = (wanted | self._hard(evidence[:, :, order], order))[:, order] & kept
-        key = self.rng.random(sure.shape, np.float32)
-        key[sure] = -1
-        key[~kept] = 2
-        chosen = np.sort(np.argpartition(key, self.width - 1, axis=1)[:, : self.width], axis=1)
-        drawn = np.take_along_axis(kept & ~sure, chosen, axis=1)
-        n_rest = (kept & ~sure).sum(axis=1, keepdims=True)
-        n_drawn = np.maximum(drawn.sum(axis=1, keepdims=True), 1)
-        log_weight = np.where(drawn, np.log(np.maximum(n_rest, 1) / n_drawn), 0)
-        log_weight[~np.take_along_axis(kept, chosen, axis=1)] = -np.inf
-        return order[chosen], log_weight.astype(np.float32)
-
-    def _hard(self, evidence: NDArray[np.float32], order: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Mark the best candidates of each provider and of their mean, (B, N) in gallery order."""
-        mean = evidence.mean(axis=1, keepdims=True)
-        if np.isnan(evidence).any():  # a candidate is as hard as those say that know it
-            known = ~np.isnan(evidence)
-            total = np.where(known, evidence, 0).sum(axis=1, keepdims=True)
-            n = known.sum(axis=1, keepdims=True)
-            mean = np.where(n > 0, total / np.maximum(n, 1), -np.inf)
-            evidence = np.where(known, evidence, np.float32(-np.inf))
-        views = np.concatenate([evidence, mean.astype(np.float32)], axis=1)
-        best = np.argpartition(-views, self.n_hard - 1, axis=2)[:, :, : self.n_hard]
-        hard = np.zeros((len(views), views.shape[2]), bool)
-        np.put_along_axis(hard, order[best.reshape(len(views), -1)], True, axis=1)
-        return hard
-
-
 def _examples(
     tile: Tile,
     reader: ChannelReader,
     targets: Ragged,
     subsets: Ragged,
     groups: NDArray[Any],
-    draw: _Draw,
+    draw: Draw,
     *,
     partly_known: bool,
 ) -> Examples:
@@ -250,13 +205,13 @@ def _examples(
     subset[subsets.rows, subsets.values] = True
     kept = ~np.isneginf(tile[:, 0])
     view = reader.read(tile)
-    columns, log_weight = draw(view.evidence, right | subset, kept)
-    channels = np.take_along_axis(view.channels(), columns[:, None], axis=2)
+    columns, log_weight = draw(view, right | subset, kept)
+    channels = channels_at(view, columns)
     rival = ~np.take_along_axis(right, columns, axis=1)
     among = np.take_along_axis(subset, columns, axis=1) & np.isfinite(log_weight)
     known = None
     if partly_known:
-        known = np.take_along_axis(~np.isnan(tile), columns[:, None], axis=2)
+        known = ~np.isnan(take(tile, columns))
     own = targets.rows  # (B, ...) -> (E, ...): one example per query and target
     at_target = columns[own] == targets.values[:, None]
     counted = rival[own] | at_target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -52,6 +53,18 @@ class Topics:
                 directions = rows.T @ (rows @ np.linalg.qr(directions)[0])
             topics[k] = np.linalg.qr(directions)[0].T
         return cls(topics)
+
+    @cached_property
+    def sums(self) -> NDArray[np.float32]:
+        """Sum over candidates of each direction, (K, H)."""
+        sums: NDArray[np.float32] = self.directions.sum(axis=2)
+        return sums
+
+    @cached_property
+    def products(self) -> NDArray[np.float32]:
+        """Products of the directions with each other, (K, H, H): one where they are orthonormal."""
+        products: NDArray[np.float32] = self.directions @ self.directions.transpose(0, 2, 1)
+        return products
 
     def take(self, providers: NDArray[np.int64], columns: NDArray[np.int64]) -> Topics:
         """Return the directions of some providers, over some candidates, in this order."""

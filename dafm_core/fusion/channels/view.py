@@ -93,7 +93,8 @@ class TileView:
     @cached_property
     def silent(self) -> NDArray[np.bool_]:
         """Which rows hold no evidence: all candidates are level, (B, K)."""
-        silent: NDArray[np.bool_] = ~np.any((self.rows != 0) & np.isfinite(self.rows), axis=2)
+        peaks = np.fmax.reduce(self.rows, axis=2, initial=-np.inf)
+        silent: NDArray[np.bool_] = ~(peaks > 0)  # the mean is 0: a row that varies rises above it
         return silent
 
     @cached_property
@@ -109,6 +110,17 @@ class TileView:
     def evidence(self) -> NDArray[np.float32]:
         """Comparable scores, by which hard candidates are chosen, (B, K, N)."""
         return self.rows if self.reader.bank is None else zscore_rows(self.columns)
+
+    @cached_property
+    def ordered(self) -> NDArray[np.float32]:
+        """The evidence of each row, ascending, (B, K, N); what is excluded or unknown comes first.
+
+        Sorted numbers alone say where any candidate stands.
+        """
+        evidence = self.evidence
+        if np.isnan(evidence).any():
+            evidence = np.fmax(evidence, np.float32(-np.inf))
+        return np.sort(evidence, axis=2)
 
     def channels(self) -> NDArray[np.float32]:
         """Return the channels, (B, n_channels, N), 0 where excluded or not known."""
@@ -127,14 +139,19 @@ class TileView:
         Best score, its lead over the second and the tenth, the tenth's over the hundredth, and
         the entropy of the row: classic predictors of how far a ranking can be trusted.
         """
-        kept, last = np.isfinite(self.rows), self.tile.shape[2] - 1
-        lowest = self.rows.min(axis=2, keepdims=True, where=kept, initial=0.0)
-        rows = np.where(kept, self.rows, lowest)  # an excluded candidate is no evidence
-        top = -np.partition(-rows, sorted({min(i, last) for i in (0, 1, 9, 99)}), axis=2)
+        rows, last = self.rows, self.tile.shape[2] - 1
+        kept = np.isfinite(rows)
+        if not kept.all():  # an excluded candidate is no evidence
+            lowest = rows.min(axis=2, keepdims=True, where=kept, initial=0.0)
+            rows = np.where(kept, rows, lowest)
+        n_top = min(100, last + 1)
+        top = np.partition(rows, last + 1 - n_top, axis=2)[:, :, last + 1 - n_top :]
+        top = np.sort(top, axis=2)[:, :, ::-1]
         first, second, tenth, hundredth = (top[:, :, min(i, last)] for i in (0, 1, 9, 99))
-        chance = np.exp(rows - first[:, :, None])
-        chance /= chance.sum(axis=2, keepdims=True)
-        entropy = -(chance * np.log(np.maximum(chance, 1e-30))).sum(axis=2)
+        below = rows - first[:, :, None]
+        chance = np.exp(below)
+        total = chance.sum(axis=2)
+        entropy = np.log(total) - np.einsum("bkn,bkn->bk", chance, below) / total
         shape = np.stack([first, first - second, first - tenth, tenth - hundredth, entropy], 1)
         out = np.zeros(
             (len(rows), CONTEXT_PER_PROVIDER, len(self.reader.layout.providers)), np.float32

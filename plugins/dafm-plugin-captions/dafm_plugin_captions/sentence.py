@@ -88,6 +88,8 @@ class SentenceCaptions:
         Of the mean of the references' unit vectors, added to the text's.
     """
 
+    geometry = "dot"
+
     def __init__(
         self,
         *,

@@ -1,0 +1,79 @@
+"""One provider's features of the images that are there: parts on disk, read as one array."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK_BYTES: Final = 64 << 20
+"""Memory of one block of features, as float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class GalleryFeatures:
+    """Features of N images, in the order of the gallery, most of it on disk.
+
+    Parameters
+    ----------
+    parts : sequence of ndarray of shape (n, ...)
+        Memory maps, float16 or float32.
+    rows : sequence of ndarray of int64
+        Which rows of each part are there, ascending; the gallery is their concatenation.
+    """
+
+    parts: Sequence[NDArray[Any]]
+    rows: Sequence[NDArray[np.int64]]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.rows))
+
+    @property
+    def width(self) -> tuple[int, ...]:
+        """Shape of one image's features."""
+        return self.parts[0].shape[1:]
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of everything as float32."""
+        return 4 * len(self) * int(np.prod(self.width, dtype=np.int64))
+
+    def take(self, columns: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the features of some images, (n, ...) float32."""
+        if len(self.parts) == 1:
+            rows = self.rows[0]
+            chosen = columns if len(rows) == len(self.parts[0]) else rows[columns]
+            return self.parts[0][chosen].astype(np.float32, copy=False)
+        out = np.empty((len(columns), *self.width), np.float32)
+        start = 0
+        for part, rows in zip(self.parts, self.rows, strict=True):
+            here = (columns >= start) & (columns < start + len(rows))
+            out[here] = part[rows[columns[here] - start]]
+            start += len(rows)
+        return out
+
+    def blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield (columns, features): the whole gallery, a block at a time, float32."""
+        size = max(1, BLOCK_BYTES // max(1, self.n_bytes // max(1, len(self))))
+        start = 0
+        for part, rows in zip(self.parts, self.rows, strict=True):
+            whole = len(rows) == len(part)
+            for first in range(0, len(rows), size):
+                chosen = rows[first : first + size]
+                stop = chosen[-1] + 1
+                block = part[chosen[0] : stop] if whole else part[chosen]
+                yield slice(start, start + len(chosen)), np.asarray(block, np.float32)
+                start += len(chosen)
+
+    def whole(self) -> NDArray[np.float32]:
+        """Return everything in memory, (N, ...) float32; a map where that is the same."""
+        part = self.parts[0]
+        if len(self.parts) == 1 and part.dtype == np.float32 and len(self.rows[0]) == len(part):
+            return part
+        out = np.empty((len(self), *self.width), np.float32)
+        for columns, block in self.blocks():
+            out[columns] = block
+        return out

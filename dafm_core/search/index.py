@@ -1,0 +1,190 @@
+"""A gallery index, opened: images, features, neighbours and what a query bank says of them.
+
+It is written by ``building.py``; queries are answered in ``search.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from dafm_core.contract.items import ImageRef
+from dafm_core.errors import StoreError
+from dafm_core.fusion.channels.bank import QueryBank
+from dafm_core.ground.blocks import checksum
+from dafm_core.ground.files import sha256_of
+from dafm_core.ground.ids import Ids, hash_strings
+from dafm_core.scoring.feature_cache import BLOCK_IMAGES
+from dafm_core.search.features import GalleryFeatures
+from dafm_core.search.manifest import Entry, Manifest
+from dafm_core.store.gallery import Gallery
+
+BANK_ARRAYS: Final = ("mean", "std", "ranks", "thresholds", "topics")
+
+
+class GalleryIndex:
+    """A gallery index on disk. ``GalleryIndex.build`` makes one, ``GalleryIndex.open`` reads one.
+
+    An open index stays what it was when it was opened: what ``--add`` and ``--remove`` do shows
+    when it is opened again.
+
+    Raises
+    ------
+    StoreError
+        If the folder is no index, is damaged, or was written by a newer version of dafm.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.state = path / f"state-{self.manifest.state}"
+        for name in self.manifest.files:
+            if not (self.state / name).exists():
+                raise StoreError(f"{self.state / name}: is missing. Build the index again.")
+        try:
+            self.images = pl.read_parquet(self.state / "gallery.parquet", glob=False)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise StoreError(
+                f"{self.state}/gallery.parquet: cannot be read ({error}). Build the index again."
+            ) from None
+        self.ids = Ids(self.images["image_id"].to_list())
+
+    @classmethod
+    def open(cls, path: str | Path) -> GalleryIndex:
+        """Open an existing index."""
+        return cls(Path(path), Manifest.read(Path(path)))
+
+    @classmethod
+    def draft(cls, path: Path, manifest: Manifest) -> GalleryIndex:
+        """Return an index whose manifest is not written yet, for what is made of its features."""
+        return cls(path, manifest)
+
+    @classmethod
+    def build(cls, path: str | Path, images: Any, providers: Any, **settings: Any) -> GalleryIndex:
+        """Build an index; see :func:`dafm_core.search.building.build_index`."""
+        from dafm_core.search.building import build_index
+
+        return build_index(path, images, providers, **settings)
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """What is known of each provider, by name."""
+        return self.manifest.entries
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the providers, sorted."""
+        return tuple(sorted(self.entries))
+
+    @property
+    def n_images(self) -> int:
+        """Number of images that can be found."""
+        return len(self.ids)
+
+    @cached_property
+    def gallery(self) -> Gallery:
+        """What a fusion is made ready with; pair providers are asked about a shortlist."""
+        pairs = [name for name, entry in self.entries.items() if entry.kind == "pair"]
+        return Gallery(
+            names=self.names,
+            ids=self.ids,
+            passports={name: entry.passport for name, entry in self.entries.items()},
+            neighbours=self.neighbours,
+            unknown=dict.fromkeys(pairs, "not-asked"),
+        )
+
+    @cached_property
+    def neighbours(self) -> dict[str, NDArray[np.int32]]:
+        """Each image's nearest others, by provider, where they are known; memory-mapped."""
+        files = {name: self.state / f"{name}.neighbours.npy" for name in self.names}
+        return {
+            name: np.load(file, mmap_mode="r", allow_pickle=False)
+            for name, file in files.items()
+            if file.name in self.manifest.files
+        }
+
+    @cached_property
+    def bank(self) -> QueryBank | None:
+        """What the bank's queries say of every image, memory-mapped; None without a bank."""
+        if not self.manifest.bank:
+            return None
+        arrays = {
+            f"bank.{name}": np.load(
+                self.state / f"bank.{name}.npy", mmap_mode="r", allow_pickle=False
+            )
+            for name in BANK_ARRAYS
+        }
+        return QueryBank.from_state(
+            arrays, {"names": self.manifest.bank["providers"], "gallery": self.ids}
+        )
+
+    @property
+    def bank_ids(self) -> tuple[str, ...]:
+        """Ids of the bank's queries."""
+        if not self.manifest.bank:
+            return ()
+        return tuple(pl.read_parquet(self.path / "bank.parquet", glob=False)["query_id"])
+
+    def features(self, name: str) -> GalleryFeatures:
+        """Return a provider's features of every image, memory-mapped."""
+        entry = self.entries[name]
+        parts = [
+            np.load(self.path / name / f"part-{p}.npy", mmap_mode="r", allow_pickle=False)
+            for p in range(len(entry.parts))
+        ]
+        for p, (array, part) in enumerate(zip(parts, entry.parts, strict=True)):
+            if array.shape != (part.rows, *entry.width) or str(array.dtype) != entry.dtype:
+                raise StoreError(
+                    f"{self.path / name}/part-{p}.npy: expected {entry.dtype} of shape "
+                    f"{(part.rows, *entry.width)}, got {array.dtype} of {array.shape}. Build the "
+                    "index again."
+                )
+        kept = [(p, rows) for p, rows in enumerate(self.part_rows) if len(rows)]
+        return GalleryFeatures([parts[p] for p, _ in kept], [rows for _, rows in kept])
+
+    @cached_property
+    def part_rows(self) -> list[NDArray[np.int64]]:
+        """Which rows of each part are images that are there."""
+        part, row = self.images["part"].to_numpy(), self.images["row"].to_numpy()
+        return [row[part == p].astype(np.int64) for p in range(len(self.manifest.part_rows))]
+
+    def image(self, image_id: str) -> ImageRef:
+        """Return an image with its path, where one is known; the id must be there."""
+        return self.refs[self.ids.place[image_id]]
+
+    @cached_property
+    def refs(self) -> list[ImageRef]:
+        """Every image, in order."""
+        paths = self.images["path"].to_list()
+        pairs = zip(self.ids, paths, strict=True)
+        return [ImageRef(i, None if path is None else Path(path)) for i, path in pairs]
+
+    def verify(self) -> None:
+        """Read everything and compare it with its checksums.
+
+        Raises
+        ------
+        StoreError
+            At the first file that does not match.
+        """
+        for name, expected in self.manifest.files.items():
+            if sha256_of(self.state / name) != expected:
+                raise StoreError(f"{self.state / name}: does not match its checksum.")
+        for name, entry in self.entries.items():
+            for p, part in enumerate(entry.parts):
+                file = self.path / name / f"part-{p}.npy"
+                array = np.load(file, mmap_mode="r", allow_pickle=False)
+                if part_sha256(array) != part.sha256:
+                    raise StoreError(f"{file}: does not match its checksum. Build it again.")
+
+
+def part_sha256(array: NDArray[Any]) -> str:
+    """Return the hash of the checksums of an array's blocks."""
+    starts = range(0, len(array), BLOCK_IMAGES)
+    return hash_strings(checksum(array[s : s + BLOCK_IMAGES]) for s in starts)

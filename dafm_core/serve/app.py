@@ -1,0 +1,262 @@
+"""The service: what each address answers. Limits and guards stand in files of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from dafm_core.errors import DafmError, ImageError, ProviderError
+from dafm_core.search.requests import Request, filter_columns
+from dafm_core.search.search import Search
+from dafm_core.serve.batching import Batcher
+from dafm_core.serve.guard import LOOPBACK, Guard
+from dafm_core.serve.judging import Judgements
+from dafm_core.serve.known import KnownQueries
+from dafm_core.serve.limits import Limits, Refused
+from dafm_core.serve.openapi import described
+from dafm_core.serve.pictures import LARGEST, THUMBNAIL, save_upload, shown
+
+PAGE: Final = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+}
+TEXT_FIELDS: Final = ("text", "k", "filter", "explain")
+
+
+class Service:
+    """A search behind HTTP.
+
+    Parameters
+    ----------
+    search : Search
+    known : KnownQueries, optional
+    judgements : Judgements, optional
+    limits : Limits
+    """
+
+    def __init__(
+        self,
+        search: Search,
+        *,
+        known: KnownQueries | None = None,
+        judgements: Judgements | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.search = search
+        self.known = known
+        self.judgements = judgements
+        self.limits = limits or Limits()
+        self._batchers = {
+            explain: Batcher(
+                lambda requests, explain=explain: search.batch(requests, explain=explain),
+                self.limits,
+            )
+            for explain in (True, False)
+        }
+
+    def app(self, *, hosts: Collection[str] = LOOPBACK, token: str | None = None) -> Guard:
+        """Return the ASGI application, guarded."""
+        routes = [Route(path, _file(*file)) for path, file in PAGE.items()]
+        routes += [
+            Route("/search", self._answered(self.ask), methods=["POST"]),
+            Route("/images/{image_id:path}", self._answered(self.image)),
+            Route("/queries", self._answered(self.queries)),
+            Route("/judgements", self._answered(self.judged)),
+            Route("/judgements", self._answered(self.judge), methods=["POST"]),
+            Route("/health", self._answered(self.health)),
+            Route("/openapi.json", self._answered(self.openapi)),
+        ]
+        app = Starlette(
+            routes=routes, lifespan=self._alive, exception_handlers={HTTPException: _http_error}
+        )
+        return Guard(app, hosts=hosts, token=token, limits=self.limits)
+
+    def stop(self) -> None:
+        """Answer what waits, and end."""
+        for batcher in self._batchers.values():
+            batcher.stop()
+
+    async def ask(self, http: HttpRequest) -> Response:
+        """Rank the gallery for references and a text."""
+        try:
+            form = await http.form(max_files=self.limits.references, max_fields=64)
+        except HTTPException as error:
+            raise Refused(400, f"form: {error.detail}") from None
+        try:
+            with TemporaryDirectory(prefix="dafm-serve-") as folder:
+                request = await self._request(form, Path(folder))
+                batcher = self._batchers[_text(form, "explain", "1") not in ("0", "false", "no")]
+                answer = await batcher.ask(request)
+        finally:
+            await form.close()
+        return JSONResponse(answer.to_json())
+
+    async def image(self, http: HttpRequest) -> Response:
+        """Show an image of the gallery."""
+        image_id = http.path_params["image_id"]
+        if image_id not in self.search.index.ids:
+            raise Refused(404, f"image {image_id!r}: not in this gallery.")
+        side = LARGEST if http.query_params.get("size") == "full" else THUMBNAIL
+        try:
+            data = await asyncio.to_thread(shown, self.search.index.image(image_id), side)
+        except ImageError:
+            raise Refused(
+                410, f"image {image_id!r}: its file is gone or broken. The index still knows it."
+            ) from None
+        return Response(
+            data, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"}
+        )
+
+    async def queries(self, http: HttpRequest) -> Response:
+        """Show known queries."""
+        if self.known is None:
+            raise Refused(404, "queries: none are known. Start with --queries.")
+        start, n = (
+            _count(http.query_params.get(f, d), f) for f, d in (("start", "0"), ("n", "20"))
+        )
+        find = http.query_params.get("find", "")
+        if "id" in http.query_params:
+            wanted = http.query_params["id"]
+            return JSONResponse({"queries": [q for q in self.known.rows if q["id"] == wanted]})
+        return JSONResponse(self.known.page(start, min(n, 100), find))
+
+    async def judged(self, http: HttpRequest) -> Response:
+        """Show what was judged of a query."""
+        kept = self._kept()
+        references = http.query_params.getlist("reference")
+        marks = kept.marks(references, http.query_params.get("text", ""))
+        return JSONResponse({"marks": marks, "n_queries": kept.n_queries})
+
+    async def judge(self, http: HttpRequest) -> Response:
+        """Keep a judgement."""
+        kept = self._kept()
+        try:
+            value = json.loads(await http.body())
+            asked = [str(r) for r in value["references"]], str(value["text"])
+            image, mark = str(value["image"]), str(value["mark"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise Refused(
+                400, "judgement: expected JSON with references, text, image and mark."
+            ) from None
+        await asyncio.to_thread(kept.add, *asked, image, mark)
+        return JSONResponse({"marks": kept.marks(*asked), "n_queries": kept.n_queries})
+
+    async def health(self, http: HttpRequest) -> Response:
+        """Say what answers here."""
+        index = self.search.index
+        return JSONResponse(
+            {
+                "status": "ok",
+                "index": index.path.name,
+                "images": index.n_images,
+                "providers": list(index.names),
+                "fusion": self.search.fuser.name,
+                "columns": filter_columns(index),
+                "notes": list(index.manifest.notes),
+                "known": 0 if self.known is None else len(self.known.rows),
+                "judging": None if self.judgements is None else str(self.judgements.path.name),
+                "limits": self.limits.to_json(),
+            }
+        )
+
+    async def openapi(self, http: HttpRequest) -> Response:
+        """Describe the service."""
+        return JSONResponse(described())
+
+    async def _request(self, form: FormData, folder: Path) -> Request:
+        unknown = sorted(set(form) - {"image", "reference", *TEXT_FIELDS})
+        if unknown:
+            raise Refused(400, f"form: no field {unknown[0]!r}.")
+        references: list[Any] = [r for r in form.getlist("reference") if isinstance(r, str)]
+        for reference in references:
+            if reference not in self.search.index.ids:
+                raise Refused(404, f"reference {reference!r}: not in this gallery.")
+        uploads = [part for part in form.getlist("image") if isinstance(part, UploadFile)]
+        if len(references) + len(uploads) > self.limits.references:
+            raise Refused(400, f"query: expected at most {self.limits.references} references.")
+        for number, upload in enumerate(uploads):
+            data = await upload.read()
+            references.append(
+                await asyncio.to_thread(save_upload, data, folder, number, self.limits)
+            )
+        k = _count(_text(form, "k", str(min(20, self.search.index.n_images))), "k")
+        if k > self.limits.k:
+            raise Refused(400, f"k: expected at most {self.limits.k}, got {k}.")
+        return Request(
+            references=references,
+            text=_text(form, "text", ""),
+            k=k,
+            filter=_text(form, "filter", "").strip() or None,
+        )
+
+    def _kept(self) -> Judgements:
+        if self.judgements is None:
+            raise Refused(404, "judgements: none are kept. Start with --judgements FILE.")
+        return self.judgements
+
+    def _answered(
+        self, handler: Callable[[HttpRequest], Awaitable[Response]]
+    ) -> Callable[[HttpRequest], Awaitable[Response]]:
+        """Return a handler that answers errors of input with a status and one line."""
+
+        async def answered(http: HttpRequest) -> Response:
+            try:
+                return await handler(http)
+            except Refused as refused:
+                headers = {"retry-after": "2"} if refused.status == 503 else None
+                return JSONResponse(
+                    {"error": refused.reason}, status_code=refused.status, headers=headers
+                )
+            except ProviderError as error:
+                return JSONResponse({"error": str(error)}, status_code=422)
+            except DafmError as error:
+                return JSONResponse({"error": str(error)}, status_code=400)
+
+        return answered
+
+    @asynccontextmanager
+    async def _alive(self, app: Starlette) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(self.stop)
+
+
+def _file(name: str, media_type: str) -> Callable[[HttpRequest], Awaitable[Response]]:
+    content = (Path(__file__).parent / "page" / name).read_bytes()
+
+    async def page(http: HttpRequest) -> Response:
+        return Response(content, media_type=media_type, headers={"cache-control": "no-cache"})
+
+    return page
+
+
+async def _http_error(http: HttpRequest, error: Exception) -> Response:
+    detail = error.detail if isinstance(error, HTTPException) else "error"
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return JSONResponse({"error": detail}, status_code=status)
+
+
+def _text(form: FormData, name: str, default: str) -> str:
+    value = form.get(name, default)
+    if not isinstance(value, str):
+        raise Refused(400, f"{name}: expected a text, got a file.")
+    return value
+
+
+def _count(value: str, name: str) -> int:
+    if not value.isdecimal() or len(value) > 9:
+        raise Refused(400, f"{name}: expected a number, got {value[:40]!r}.")
+    return int(value)

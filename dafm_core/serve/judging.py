@@ -1,0 +1,102 @@
+"""Judgements kept: a file that is only ever appended to, whole after any crash."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from dafm_core.datasets.judgements import MARKS, latest, read
+from dafm_core.errors import DatasetError
+from dafm_core.search.index import GalleryIndex
+from dafm_core.serve.limits import Refused
+
+
+class Judgements:
+    """What was judged on one index.
+
+    Parameters
+    ----------
+    path : Path
+        Made if it is not there.
+    index : GalleryIndex
+
+    Raises
+    ------
+    DatasetError
+        If the file holds something else, or was made on another index.
+    """
+
+    def __init__(self, path: Path, index: GalleryIndex) -> None:
+        self.path = path
+        self._index = index
+        self._lock = threading.Lock()
+        if path.exists() and path.stat().st_size:
+            header, lines = read(path)
+            if Path(header["index"]) != index.path.resolve():
+                raise DatasetError(
+                    f"{path}: was judged on {header['index']}, not on {index.path}. Use another "
+                    "file."
+                )
+            self._cut_torn_line()
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lines = []
+            self._append({"format": 1, "index": str(index.path.resolve())})
+        self._latest = latest(lines)
+
+    @property
+    def n_queries(self) -> int:
+        """Queries with an image marked as meant."""
+        return sum("meant" in marks.values() for marks in self._latest.values())
+
+    def marks(self, references: Sequence[str], text: str) -> dict[str, str]:
+        """Return the mark of each judged image of a query."""
+        return dict(self._latest.get((tuple(references), text), {}))
+
+    def add(self, references: Sequence[str], text: str, image: str, mark: str) -> None:
+        """Keep a judgement: on disk before this returns.
+
+        Raises
+        ------
+        Refused
+            For an unknown image or mark, references that are no images of the gallery, or a disk
+            that is full; nothing is half written then.
+        """
+        if mark not in MARKS:
+            raise Refused(400, f"mark: expected {', '.join(MARKS)}, got {mark!r}.")
+        for name in [image, *references]:
+            if name not in self._index.ids:
+                raise Refused(
+                    400,
+                    f"judgement: {name!r} is no image of the gallery. Uploads are not kept, so "
+                    "only queries with references of the gallery can be judged.",
+                )
+        line = {"references": list(references), "text": text, "image": image, "mark": mark}
+        with self._lock:
+            self._append({**line, "time": int(time.time())})
+            self._latest.setdefault((tuple(references), text), {})[image] = mark
+
+    def _append(self, value: object) -> None:
+        data = (json.dumps(value, ensure_ascii=False) + "\n").encode()
+        with self.path.open("ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            try:
+                while data:
+                    data = data[file.write(data) :]
+                os.fsync(file.fileno())
+            except OSError as error:
+                os.ftruncate(file.fileno(), size)
+                raise Refused(
+                    507, f"judgement: could not be written ({error.strerror}). Nothing was lost."
+                ) from None
+
+    def _cut_torn_line(self) -> None:
+        """Remove a last line that a crash cut short: the next one would continue it."""
+        content = self.path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole != len(content):
+            os.truncate(self.path, whole)

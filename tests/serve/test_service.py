@@ -1,0 +1,259 @@
+"""What each address answers, and what is refused with a reason."""
+
+import asyncio
+import io
+import threading
+
+import pytest
+from PIL import Image
+
+from dafm_core.cli.main import main
+from dafm_core.serve.batching import Batcher
+from dafm_core.serve.guard import Guard
+from dafm_core.serve.limits import Limits, Refused
+
+from .conftest import Client, call, picture
+
+ODD = "a/<b>'\u202e"
+
+
+def test_a_query_by_id_is_answered_as_search_answers_it(client, service, world):
+    dataset, _, _ = world
+    query = dataset.iter_queries(0, 1)[0]
+    answered = client.search(("reference", query.reference.id), ("text", query.text), ("k", 5))
+    assert answered.status == 200
+    expected = service.search.query([query.reference.id], query.text, 5)
+    assert [hit["image_id"] for hit in answered.json["hits"]] == list(expected.image_ids)
+    opinion = answered.json["hits"][0]["opinions"]["scenes-words"]
+    assert opinion.keys() == {"score", "standardised", "rank", "contribution", "rank_without"}
+    plain = client.search(("reference", query.reference.id), ("explain", "0"), ("text", query.text))
+    assert plain.json["hits"][0]["opinions"]["scenes-words"]["rank_without"] is None
+
+
+def test_an_upload_is_answered_and_not_kept(client, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    answered = client.search(("text", "add a red ball"), files=[("image", picture())])
+    assert answered.status == 200
+    assert len(answered.json["hits"]) == 20
+    assert not [path for path in tmp_path.rglob("*") if "upload" in path.name]
+    assert not list(tmp_path.glob("dafm-serve-*"))
+
+
+MOVING = io.BytesIO()
+frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+frames[0].save(MOVING, "GIF", save_all=True, append_images=frames[1:])
+BAD_UPLOADS = {
+    "no image": (b"hello", 415, "expected one of"),
+    "cut short": (picture(size=(300, 300))[:120], 415, "damaged or cut short"),
+    "too many bytes": (b"x" * 200_001, 413, "at most 200000 bytes"),
+    "too many pixels": (picture(size=(400, 300)), 413, "at most 100000 pixels"),
+    "a bomb": (picture(size=(20_000, 10_000)), 413, "at most"),
+    "moving": (MOVING.getvalue(), 415, "expected a still image, got 2 frames"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_UPLOADS)
+def test_bad_uploads_are_refused_with_a_reason(client, kind):
+    data, status, reason = BAD_UPLOADS[kind]
+    answered = client.search(("text", "red"), files=[("image", data)])
+    assert answered.status == status
+    assert reason in answered.json["error"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "reason"),
+    [
+        ([], 400, "expected a text or a reference"),
+        ([("text", "red"), ("k", "0")], 400, "expected 1 to 25"),
+        ([("text", "red"), ("k", "26")], 400, "at most 20"),
+        ([("text", "red"), ("k", "many")], 400, "expected a number"),
+        ([("reference", "nobody")], 404, "not in this gallery"),
+        ([("reference", "../../etc/passwd")], 404, "not in this gallery"),
+        ([("text", "red"), ("filter", "colour = 1")], 400, "no column 'colour'"),
+        ([("text", "red"), ("sort", "up")], 400, "no field 'sort'"),
+        ([("text", "red")], 422, "needs exactly one reference image"),
+    ],
+)
+def test_bad_queries_are_refused_with_a_reason(client, fields, status, reason):
+    answered = client.search(*fields)
+    assert answered.status == status
+    assert reason in answered.json["error"]
+
+
+def test_a_body_that_is_too_long_is_refused_before_it_is_read(client):
+    answered = client.post("/search", b"x" * 10, **{"content-length": str(2 << 20)})
+    assert answered.status == 413
+    answered = client.search(("text", "x" * (2 << 20)))
+    assert answered.status in (400, 413)
+
+
+def test_images_are_shown_upright_and_ids_stay_text(client, world, tmp_path):
+    _, index, _ = world
+    answered = client.get(f"/images/{ODD}", ("size", "full"))
+    assert answered.headers["content-type"] == "image/jpeg"
+    assert Image.open(io.BytesIO(answered.body)).size == (30, 60)
+    assert client.get("/images/nobody").status == 404
+    assert client.get("/images/../../etc/passwd").status == 404
+    path = index.image(ODD).path
+    moved = path.rename(tmp_path / "gone.png")
+    answered = client.get(f"/images/{ODD}")
+    moved.rename(path)
+    assert answered.status == 410
+    assert "gone or broken" in answered.json["error"]
+
+
+def test_health_and_description(client):
+    health = client.get("/health").json
+    assert health["status"] == "ok"
+    assert (health["images"], health["providers"]) == (25, ["scenes-color", "scenes-words"])
+    paths = client.get("/openapi.json").json["paths"]
+    assert {"/search", "/images/{id}", "/health"} <= paths.keys()
+    assert client.get("/nowhere").status == 404
+
+
+def test_known_queries(client, world):
+    dataset, _, _ = world
+    page = client.get("/queries", ("n", "3")).json
+    assert page["total"] == dataset.n_queries
+    assert page["queries"][0]["targets"] == dataset.queries["targets"][0].to_list()
+    assert page["queries"][0]["seen"]
+    one = client.get("/queries", ("id", dataset.query_ids[2])).json["queries"]
+    assert [row["id"] for row in one] == [dataset.query_ids[2]]
+    assert client.get("/queries", ("find", "no such text")).json["total"] == 0
+    assert client.get("/queries", ("n", "-1")).status == 400
+
+
+def test_the_page_runs_its_own_code_only(client):
+    page = client.get("/")
+    assert page.status == 200
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "unsafe" not in page.headers["content-security-policy"]
+    text = page.body.decode()
+    assert "<script>" not in text
+    assert "http://" not in text
+    assert "style=" not in text
+    for file in ("/page.js", "/page.css", "/icon.svg"):
+        assert client.get(file).status == 200
+    script = client.get("/page.js").body.decode()
+    assert "innerHTML" not in script
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "evil.example"},
+        {"host": "evil.example:8765"},
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"host": ""},
+    ],
+)
+def test_foreign_pages_are_refused(client, headers):
+    answered = client.get("/health", **headers)
+    assert answered.status == 403
+    assert b"images" not in answered.body
+
+
+def test_what_belongs_here_is_let_in(client):
+    own = {"host": "localhost:8765", "origin": "http://localhost:8765"}
+    assert client.get("/health", **own, **{"sec-fetch-site": "same-origin"}).status == 200
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert client.get("/", **link).status == 200
+    assert client.get("/health", **link).status == 403
+
+
+def test_another_address_asks_for_a_token(service):
+    client = Client(service.app(hosts={"gallery.lan"}, token="a-long-enough-token"))
+    host = {"host": "gallery.lan:80"}
+    assert client.get("/health", **host).status == 401
+    assert client.get("/", ("token", "wrong"), **host).status == 401
+    bearer = {"authorization": "Bearer a-long-enough-token"}
+    assert client.get("/health", **host, **bearer).status == 200
+    entered = client.get("/", ("token", "a-long-enough-token"), ("text", "red"), **host)
+    assert (entered.status, entered.headers["location"]) == (303, "/?text=red")
+    cookie = entered.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert client.get("/health", **host, cookie=cookie.split(";")[0]).status == 200
+
+
+def test_queries_of_many_clients_are_answered_together():
+    sizes, gate = [], threading.Event()
+
+    def answer(requests):
+        gate.wait(5)
+        sizes.append(len(requests))
+        return requests
+
+    async def ask_all():
+        batcher = Batcher(answer, Limits(waiting=8))
+        asked = [asyncio.ensure_future(batcher.ask(i)) for i in range(12)]
+        await asyncio.sleep(0.05)
+        gate.set()
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        await asyncio.to_thread(batcher.stop)
+        return found
+
+    found = asyncio.run(ask_all())
+    refused = [f for f in found if isinstance(f, Refused)]
+    assert len(refused) in (3, 4)  # one more is taken where the thread has begun already
+    assert {f.status for f in refused} == {503}
+    answered = [i for i, f in enumerate(found) if not isinstance(f, Refused)]
+    assert [found[i] for i in answered] == answered
+    assert max(sizes) > 1
+
+
+def test_a_query_that_fails_costs_only_itself():
+    def answer(requests):
+        if 3 in requests:
+            raise ValueError("three")
+        return requests
+
+    async def ask_all():
+        batcher = Batcher(answer, Limits())
+        asked = (batcher.ask(i) for i in range(6))
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        await asyncio.to_thread(batcher.stop)
+        return found
+
+    found = asyncio.run(ask_all())
+    assert [f for i, f in enumerate(found) if i != 3] == [0, 1, 2, 4, 5]
+    assert isinstance(found[3], ValueError)
+
+
+def test_what_waits_too_long_is_told_so():
+    async def ask():
+        batcher = Batcher(lambda requests: release.wait(5) and requests, Limits(seconds=0.05))
+        with pytest.raises(Refused, match="no answer within"):
+            await batcher.ask(1)
+        release.set()
+        await asyncio.to_thread(batcher.stop)
+
+    release = threading.Event()
+    asyncio.run(ask())
+
+
+def test_other_protocols_pass_the_guard():
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(scope["type"])
+
+    guard = Guard(app, hosts=(), token=None, limits=Limits())
+    asyncio.run(guard({"type": "lifespan"}, None, None))
+    assert seen == ["lifespan"]
+    assert asyncio.run(call(guard, "GET", "/")).status == 403
+
+
+def test_a_port_in_use_is_one_line(world, capsys):
+    import socket
+
+    _, index, _ = world
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert main(["serve", str(index.path), "--model", "nowhere", "--port", port]) == 2
+    assert f"127.0.0.1:{port} cannot be listened on" in capsys.readouterr().err
