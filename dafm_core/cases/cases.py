@@ -57,7 +57,8 @@ class Cases:
     breakdowns : mapping of str to Breakdown
         One per fuser whose reasons were asked for.
     notes : tuple of str
-        What the dataset names in vain, e.g. targets outside the gallery; a line per kind.
+        What the dataset names in vain, e.g. targets outside the gallery, and which of a fuser's
+        two scores is looked at; a line per kind.
     """
 
     protocol: str
@@ -258,14 +259,17 @@ def collect_cases(
     notes = tuple(stack.dataset.problems())
     stack = stack.measured()
     pieces: list[_Piece] = []
+    two_headed: dict[str, None] = {}
     for train, test in (design or AsGiven()).parts(stack):
         fitted = fusers
         if train is not None:
             fitted = {name: fuser.clone().fit(train) for name, fuser in fusers.items()}
+        two_headed.update(dict.fromkeys(n for n, f in fitted.items() if len(f.heads) > 1))
         for fuser in fitted.values():
             if fuser.is_fitted and not allow_fitted:
                 fuser.record_.refuse(test.query_ids, who=fuser.name)
         pieces.extend(_look_at(test, fitted, depth, reasons))
+    notes += tuple(f"{name}: hits and ranks are those of its gallery head" for name in two_headed)
     cases = replace(_join(pieces, stack, tuple(fusers), depth), notes=notes)
     return cases.take_queries(stack.query_ids)
 

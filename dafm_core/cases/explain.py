@@ -25,7 +25,7 @@ from dafm_core.fusion.base import Fuser, Tile, TileScorer
 from dafm_core.fusion.completing import complete
 from dafm_core.ground.normalize import zscore_rows
 from dafm_core.ground.statistics import Resampler
-from dafm_core.metrics.spec import parse_metric
+from dafm_core.metrics.spec import Head, parse_metric
 from dafm_core.metrics.truth import require_truth
 from dafm_core.store.stack import SimilarityStack
 
@@ -242,6 +242,8 @@ class Learned:
     reliability : tuple of MarginBin
     history : sequence of sequences of mapping
         What was recorded while fitting: for each network, numbers by name at each step.
+    heads : tuple of str
+        The rankings that have a score of their own; everything here is of the gallery's.
     """
 
     name: str
@@ -249,6 +251,7 @@ class Learned:
     responses: tuple[Response, ...]
     reliability: tuple[MarginBin, ...]
     history: Sequence[Sequence[Mapping[str, float]]] = ()
+    heads: tuple[Head, ...] = ("gallery",)
 
 
 def learned(name: str, fuser: Fuser, held_out: SimilarityStack) -> Learned:
@@ -270,6 +273,7 @@ def learned(name: str, fuser: Fuser, held_out: SimilarityStack) -> Learned:
         weights=weights_by_query_type(weights, some.dataset),
         responses=response_curves(fuser, held_out),
         history=fuser.history_,
+        heads=fuser.heads,
     )
 
 

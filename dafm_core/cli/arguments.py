@@ -158,6 +158,27 @@ def read_labels(args: argparse.Namespace, store: Path) -> dict[str, str]:
     return keep_labels(store, given)
 
 
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Add how many processes share the work."""
+    parser.add_argument(
+        "--workers",
+        type=int,
+        help="processes that share the work, for the same numbers (as many as there are cores "
+        "where the store is large)",
+    )
+
+
+def workers_of(args: argparse.Namespace, stack: SimilarityStack, n_parts: int) -> int:
+    """Return how many processes share the work."""
+    from dafm_core.evaluation.workers import n_workers_for
+
+    if args.workers is None:
+        return n_workers_for(stack, n_parts)
+    if args.workers < 1:
+        raise OptionError(f"--workers: expected at least 1, got {args.workers}.")
+    return int(args.workers)
+
+
 def add_exports(parser: argparse.ArgumentParser) -> None:
     """Add the files a comparison can be written to."""
     parser.add_argument("--report", metavar="FILE.html", type=Path, help="a page to look at")

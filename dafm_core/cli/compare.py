@@ -16,11 +16,13 @@ from dafm_core.cli.arguments import (
     add_labels,
     add_tune,
     add_verify,
+    add_workers,
     open_stack,
     read_choices,
     read_labels,
     read_names,
     read_settings,
+    workers_of,
     write_exports,
 )
 from dafm_core.errors import OptionError, closest
@@ -71,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metrics", help="e.g. recall@1,recall@10; the protocol's by default")
     parser.add_argument("--resamples", type=int, default=10_000, help="for intervals (10000)")
     parser.add_argument("--seed", type=int, default=0, help="of folds and resamples")
+    add_workers(parser)
     add_labels(parser)
     add_exports(parser)
     add_verify(parser)
@@ -146,8 +149,9 @@ def _compare(
     bank = (
         open_stack(args.bank, providers=args.providers, verify=args.verify) if args.bank else None
     )
+    stack = open_stack(path, providers=args.providers, queries=args.queries, verify=args.verify)
     return compare(
-        open_stack(path, providers=args.providers, queries=args.queries, verify=args.verify),
+        stack,
         fusers,
         design=_design(args, path),
         bank=bank,
@@ -157,6 +161,7 @@ def _compare(
         trials=TrialLog(path),
         labels=read_labels(args, path),
         progress=progress,
+        n_workers=workers_of(args, stack, args.folds or 5),
     )
 
 

@@ -12,10 +12,12 @@ from dafm_core.cli.arguments import (
     add_latex,
     add_set,
     add_verify,
+    add_workers,
     latex_text,
     open_stack,
     read_names,
     read_settings,
+    workers_of,
 )
 from dafm_core.errors import OptionError
 
@@ -49,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", metavar="FILE", type=Path, help="the same, with intervals")
     add_latex(parser)
     add_labels(parser)
+    add_workers(parser)
     add_verify(parser)
 
 
@@ -122,4 +125,5 @@ def _measure(args: argparse.Namespace, stack: SimilarityStack) -> Incremental:
             n_resamples=args.resamples,
             seed=args.seed,
             progress=progress,
+            n_workers=workers_of(args, stack, 2**stack.n_providers),
         )

@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "index": ("index", "encode a gallery for live queries; add and remove images"),
     "search": ("search", "answer a live query over an index with a fitted fusion"),
     "serve": ("serve", "the search as a service with a page, on this machine"),
+    "export": ("export", "write a trained fusion for somebody else's engine"),
     "submit": ("submit", "write files for the official test servers, linted first"),
     "lint": ("server_files", "check a file for a test server, made here or elsewhere"),
     "score-file": ("server_files", "measure files for a test server on a split with targets"),

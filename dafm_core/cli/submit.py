@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dafm_core.cli.arguments import add_model
 from dafm_core.datasets.benchmarks import SERVERS
+
+if TYPE_CHECKING:
+    from dafm_core.metrics.spec import Head
 
 EXAMPLES = {
     "submit": "examples:\n"
@@ -42,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
     print_notes(dataset.problems())
     withheld = 0
     for file in benchmark.files:
+        head: Head = "subset" if file.within_subset else "gallery"
         undecided = undecided_lists(
             fuser, stack, depth=file.depth, within_subset=file.within_subset
         )
@@ -56,11 +61,13 @@ def run(args: argparse.Namespace) -> None:
         path = write_submission(
             args.out / file.name,
             dataset,
-            fuser_blocks(fuser, stack),
+            fuser_blocks(fuser, stack, head=head),
             gallery_ids=stack.gallery_ids,
             metric=file.metric,
         )
-        print(f"{path}: {dataset.n_queries} queries, {path.stat().st_size / 1e6:.2f} MB, linted")
+        size = f"{dataset.n_queries} queries, {path.stat().st_size / 1e6:.2f} MB"
+        by = f", by the {head} head" if len(fuser.heads) > 1 else ""
+        print(f"{path}: {size}{by}, linted")
         if args.score:
             values = score_submission(path, dataset, allow_fitted=True).values
             print("  " + "  ".join(f"{key} {100 * value:.2f}" for key, value in values.items()))

@@ -23,7 +23,7 @@ from dafm_core.comparison.rows import MEAN, Row, RowKind, summarise
 from dafm_core.comparison.tables import comparison_table
 from dafm_core.comparison.verdict import Verdict, verdict
 from dafm_core.errors import OptionError
-from dafm_core.evaluation.crossfit import fit_and_evaluate, tune_and_evaluate
+from dafm_core.evaluation.crossfit import fit_and_evaluate_all, tune_and_evaluate
 from dafm_core.evaluation.design import AsGiven, Design, Part, leakage
 from dafm_core.evaluation.evaluate import (
     Evaluation,
@@ -36,7 +36,7 @@ from dafm_core.evaluation.trials import TrialLog
 from dafm_core.fusion.base import Fuser, Progress
 from dafm_core.ground.statistics import Resampler
 from dafm_core.ground.undecided import WORD
-from dafm_core.metrics.spec import metric_label, undecided_words
+from dafm_core.metrics.spec import heads_words, metric_label, undecided_words
 from dafm_core.store.stack import SimilarityStack
 from dafm_core.tables.markup import notebook_html
 
@@ -128,6 +128,15 @@ class Comparison:
         return [*lines, left_out]
 
     @property
+    def heads(self) -> list[str]:
+        """Which score each metric is of, a line for each row with two heads."""
+        return [
+            heads_words(row.name, row.heads, self.metrics)
+            for row in self.rows
+            if len(row.heads) > 1
+        ]
+
+    @property
     def frame(self) -> pl.DataFrame:
         """Every row's per-query metrics: ``row, query_id, group`` and one column per metric."""
         frames = [
@@ -173,7 +182,7 @@ class Comparison:
                 for cell in (row.metrics[name] for name in names)
             )
             lines.append(f"{shown:<{width}}{cells}")
-        return "\n".join([*lines, *self.undecided, self.verdict.reason])
+        return "\n".join([*lines, *self.heads, *self.undecided, self.verdict.reason])
 
 
 def compare(
@@ -188,6 +197,7 @@ def compare(
     trials: TrialLog | None = None,
     labels: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    n_workers: int = 1,
 ) -> Comparison:
     """Compare fusers with each other, with every single provider and with the best of them.
 
@@ -213,6 +223,9 @@ def compare(
         What tables call providers and fusers, e.g. ``{"clip4cir": "CLIP4CIR"}``.
     progress : callable, optional
         Called as ``progress(what, done, total)``.
+    n_workers : int, default=1
+        Processes among which the held-out parts are shared; the numbers are the same. More than one
+        needs a script that starts below ``if __name__ == "__main__":``.
 
     Raises
     ------
@@ -239,6 +252,7 @@ def compare(
         bank=bank,
         metrics=metrics,
         progress=progress,
+        n_workers=n_workers,
     )
     if progress:
         progress("intervals and tests", 0, 1)
@@ -291,10 +305,10 @@ def _evaluate_fusers(
     bank: SimilarityStack | None,
     metrics: Sequence[str] | None,
     progress: Progress | None,
+    n_workers: int,
 ) -> tuple[dict[str, Evaluation], dict[str, dict[str, float]]]:
     """Return every fuser's evaluation, and what learned ones lose when the gallery is shuffled."""
     evaluations: dict[str, Evaluation] = {}
-    changes: dict[str, dict[str, float]] = {}
     if len(parts) > 1 and not stack.gallery.unknown:  # else each has its own undecided queries
         rules = {n: rule for n, fuser in fusers.items() if (rule := fuser.as_rule()) is not None}
         if progress and rules:
@@ -302,22 +316,19 @@ def _evaluate_fusers(
         evaluations |= tune_and_evaluate(rules, stack, parts, metrics=metrics)
         if progress and rules:
             progress("tuned rules", len(rules), len(rules))
-    for name, fuser in fusers.items():
-        if name in evaluations:
-            continue
-        found = fit_and_evaluate(
-            fuser,
-            stack,
-            parts,
-            orders=(None, shuffled) if fuser.kind == "learned" else (None,),
-            metrics=metrics,
-            bank=bank,
-            name=name,
-            progress=progress,
-        )
-        evaluations[name] = found[0]
-        if len(found) > 1:
-            changes[name] = order_changes(*found)
+    rest = {name: fuser for name, fuser in fusers.items() if name not in evaluations}
+    found = fit_and_evaluate_all(
+        rest,
+        stack,
+        parts,
+        shuffled=shuffled,
+        metrics=metrics,
+        bank=bank,
+        progress=progress,
+        n_workers=n_workers,
+    )
+    evaluations |= {name: given for name, (given, _) in found.items()}
+    changes = {name: order_changes(*found[name]) for name in rest if fusers[name].kind == "learned"}
     return evaluations, changes
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import combinations, permutations
 from math import comb
 from typing import Any, Final, TypeAlias
@@ -20,9 +21,10 @@ from dafm_core.errors import OptionError, closest
 from dafm_core.evaluation.crossfit import fit_and_evaluate, tune_and_evaluate
 from dafm_core.evaluation.design import Folds, Part, Train
 from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers, shared_metrics
+from dafm_core.evaluation.workers import in_workers
 from dafm_core.fusion.base import Fuser, Progress
 from dafm_core.ground.statistics import Resampler
-from dafm_core.metrics.spec import metric_label
+from dafm_core.metrics.spec import Head, heads_words, metric_label
 from dafm_core.store.stack import SimilarityStack
 
 MAX_PROVIDERS: Final = 6
@@ -62,6 +64,8 @@ class Incremental:
         What a constant scorer gets.
     notes : tuple of str
         What the dataset names in vain, e.g. targets outside the gallery; a line per kind.
+    heads : tuple of str
+        Scores of the fuser that were measured: with two, subsets are ranked by one of their own.
     """
 
     protocol: str
@@ -75,6 +79,14 @@ class Incremental:
     shapley: Mapping[str, Mapping[str, Interval]]
     chance: Mapping[str, float]
     notes: tuple[str, ...] = ()
+    heads: tuple[Head, ...] = ("gallery",)
+
+    @property
+    def head_words(self) -> list[str]:
+        """Which score of the fuser each metric is of, a line where it has two heads."""
+        if len(self.heads) == 1:
+            return []
+        return [heads_words(self.fuser, self.heads, self.metrics)]
 
     @property
     def orders(self) -> list[Names]:
@@ -134,6 +146,7 @@ class Incremental:
             "shapley": {name: _percent(cells) for name, cells in self.shapley.items()},
             "chance": {metric: 100 * value for metric, value in self.chance.items()},
             "notes": list(self.notes),
+            "heads": list(self.heads),
         }
 
 
@@ -148,6 +161,7 @@ def incremental(
     n_resamples: int = 10_000,
     seed: int = 0,
     progress: Progress | None = None,
+    n_workers: int = 1,
 ) -> Incremental:
     """Fuse every subset of providers with fresh copies of one fuser, on held-out queries.
 
@@ -158,6 +172,8 @@ def incremental(
     design : Folds or Train, default=Folds(5)
     base : str, optional
         Provider that every order starts with; all orders where left out.
+    n_workers : int, default=1
+        Processes among which the subsets are shared, as for ``compare``.
     stack, metrics, n_resamples, seed, progress
         As ``compare``.
 
@@ -179,13 +195,12 @@ def incremental(
     stack = stack.measured()
     parts = (design or Folds()).parts(stack)
     subsets = [s for n in range(stack.n_providers + 1) for s in combinations(stack.names, n)]
+    work = partial(_evaluate_subset, fuser=fuser, stack=stack, parts=parts, metrics=metrics)
     evaluations: dict[Names, Evaluation] = {}
-    for done, names in enumerate(subsets):
+    for found in in_workers(work, subsets, n_workers=n_workers):
+        evaluations[subsets[len(evaluations)]] = found
         if progress:
-            progress("subsets of providers", done, len(subsets))
-        evaluations[names] = _evaluate_subset(names, fuser, stack, parts, metrics)
-    if progress:
-        progress("subsets of providers", len(subsets), len(subsets))
+            progress("subsets of providers", len(evaluations), len(subsets))
     averaged = shared_metrics(evaluations.values())
     values = {names: with_mean(e, averaged) for names, e in evaluations.items()}
     columns = (*evaluations[()].metrics, MEAN)
@@ -205,6 +220,7 @@ def incremental(
         shapley=_intervals(_shapley(gains, stack.names), columns, resampler),
         chance=dict(zip(columns, values[()].mean(axis=0).tolist(), strict=True)),
         notes=notes,
+        heads=max((e.heads for e in evaluations.values()), key=len),
     )
 
 
@@ -232,6 +248,7 @@ def pareto(
 
 def _evaluate_subset(
     names: Names,
+    *,
     fuser: Fuser,
     stack: SimilarityStack,
     parts: Sequence[Part],

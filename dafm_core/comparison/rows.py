@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dafm_core.evaluation.evaluate import Evaluation, shared_metrics
 from dafm_core.ground.statistics import Resampler, detectable, holm
+from dafm_core.metrics.spec import Head
 
 RowKind: TypeAlias = Literal["single", "static", "learned", "oracle"]
 
@@ -119,6 +120,8 @@ class Row:
     """How much a learned fuser is, see ``Fuser.complexity``."""
     vs_best: Mapping[str, Difference] = field(default_factory=dict)
     """To the best row of the table of any kind; adjusted over all rows (Holm)."""
+    heads: tuple[Head, ...] = ("gallery",)
+    """Scores that were measured: with two, the subset's metrics are of a score of their own."""
 
     @property
     def against(self) -> tuple[Mapping[str, Difference], ...]:
@@ -137,7 +140,12 @@ class Row:
             "vs_best_learned": self.vs_best_learned,
             "vs_best": self.vs_best,
         }
-        facts = {"name": self.name, "kind": self.kind, "undecided": dict(self.undecided)}
+        facts = {
+            "name": self.name,
+            "kind": self.kind,
+            "undecided": dict(self.undecided),
+            "heads": list(self.heads),
+        }
         return facts | {
             table: {
                 metric: None if math.isnan(cell.value) else _percent(asdict(cell))
@@ -196,6 +204,7 @@ def summarise(
             among.get(name, {}),
             (complexity or {}).get(name, 2),
             behind.get(name, {}),
+            evaluations[name].heads,
         )
         for r, name in enumerate(names)
     )

@@ -158,11 +158,12 @@ def losses_table(comparison: Comparison) -> Table | None:
 
 
 def describe(comparison: Comparison) -> str:
-    """Return protocol, counts and design of a comparison in one line."""
-    return (
-        f"{comparison.protocol}: {comparison.n_queries} queries in {comparison.n_groups} groups; "
-        f"{comparison.design}."
-    )
+    """Return protocol, counts and design of a comparison, and which score a metric is of where a
+    row has two, in one line.
+    """
+    counts = f"{comparison.n_queries} queries in {comparison.n_groups} groups"
+    heads = "".join(f" {line}." for line in comparison.heads)
+    return f"{comparison.protocol}: {counts}; {comparison.design}.{heads}"
 
 
 def best_first(rows: Sequence[Row], metric: str) -> list[Row]:

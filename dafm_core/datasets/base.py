@@ -175,6 +175,11 @@ class Dataset:
             [np.union1d(np.setdiff1d(s, e), t) if len(s) else s for s, e, t in rows]
         )
 
+    @property
+    def has_subsets(self) -> bool:
+        """Whether some query names a subset, which is then ranked by itself."""
+        return bool((self.queries["subset"].list.len() > 0).any())
+
     @cached_property
     def queries_sha256(self) -> str:
         """Hash of ids, references and texts in order: what a provider sees of the queries."""

@@ -21,7 +21,7 @@ from dafm_core.errors import AlignmentError, OptionError, closest
 from dafm_core.fusion.base import Fuser
 from dafm_core.fusion.record import refuse_fitted
 from dafm_core.ground.ids import Ids
-from dafm_core.metrics.spec import each_once, measure, parse_metrics
+from dafm_core.metrics.spec import HEADS, Head, Metric, each_once, measure, parse_metrics
 from dafm_core.metrics.truth import Truth, require_truth
 from dafm_core.store.run import Run
 from dafm_core.store.stack import SimilarityStack
@@ -41,12 +41,15 @@ class Evaluation:
         ``query_id, group``, ``tags`` where the dataset has any, and one float64 column in [0, 1]
         per metric; NaN where the metric is undecided for the query: it depends on candidates that
         nobody has scored.
+    heads : tuple of str
+        Scores that were measured: with two, subsets were ranked by a score of their own.
     """
 
     name: str
     protocol: str
     metrics: tuple[str, ...]
     frame: pl.DataFrame
+    heads: tuple[Head, ...] = ("gallery",)
 
     @classmethod
     def of(
@@ -55,6 +58,8 @@ class Evaluation:
         dataset: Dataset,
         metrics: Sequence[str],
         values: NDArray[np.float64],
+        *,
+        heads: tuple[Head, ...] = ("gallery",),
     ) -> Evaluation:
         """Return the evaluation with these values, (n_queries, n_metrics)."""
         columns = [pl.Series(metric, values[:, m]) for m, metric in enumerate(metrics)]
@@ -62,7 +67,7 @@ class Evaluation:
         if (dataset.queries["tags"].list.len() > 0).any():
             about.append("tags")
         frame = dataset.queries.select(about).with_columns(columns)
-        return cls(name, dataset.protocol, tuple(metrics), frame)
+        return cls(name, dataset.protocol, tuple(metrics), frame, heads)
 
     @property
     def values(self) -> dict[str, float]:
@@ -160,15 +165,21 @@ def evaluate(
         refuse_fitted(fuser.fitted_ids(stack), stack.query_ids, who=fuser.name)
     chosen = parse_metrics(metrics or stack.dataset.metrics)
     require_truth(stack.dataset, stack.truth, chosen)
-    score = fuser.scorer(stack)
+    heads = _measured_heads(chosen, fuser.heads)
+    score = fuser.head_scorer(stack, heads)
     values = np.empty((stack.n_queries, len(chosen)))
     gallery = stack.gallery
     for rows, tile in stack.tiles():
         unknown = fuser.unranked(tile, gallery) if gallery.unknown else None
+        fused = score(tile)
         values[rows] = stack.truth.part(rows).measure(
-            score(tile), chosen, unknown=unknown, anywhere=gallery.only_asked
+            fused["gallery"],
+            chosen,
+            subset_scores=fused.get("subset"),
+            unknown=unknown,
+            anywhere=gallery.only_asked,
         )
-    return Evaluation.of(fuser.name, stack.dataset, [m.name for m in chosen], values)
+    return Evaluation.of(fuser.name, stack.dataset, [m.name for m in chosen], values, heads=heads)
 
 
 def evaluate_providers(
@@ -215,8 +226,15 @@ def evaluate_run(
     require_truth(dataset, truth, chosen)
     cells = np.ix_(rows, columns)
     unknown = None if run.unknown is None else run.unknown[cells]
-    values = truth.measure(run.scores[cells], chosen, unknown=unknown, anywhere=run.anywhere)
-    return Evaluation.of(run.name, dataset, [m.name for m in chosen], values)
+    heads = _measured_heads(chosen, HEADS if run.subset_scores is not None else ("gallery",))
+    values = truth.measure(
+        run.scores[cells],
+        chosen,
+        subset_scores=None if run.subset_scores is None else run.subset_scores[cells],
+        unknown=unknown,
+        anywhere=run.anywhere,
+    )
+    return Evaluation.of(run.name, dataset, [m.name for m in chosen], values, heads=heads)
 
 
 def combine(name: str, parts: Iterable[Evaluation], dataset: Dataset) -> Evaluation:
@@ -224,7 +242,14 @@ def combine(name: str, parts: Iterable[Evaluation], dataset: Dataset) -> Evaluat
     evaluations = list(parts)
     frame = pl.concat([part.frame for part in evaluations])
     ordered = frame[Ids(frame["query_id"]).positions(dataset.query_ids)]
-    return Evaluation(name, dataset.protocol, evaluations[0].metrics, ordered)
+    heads = tuple(head for head in HEADS if any(head in part.heads for part in evaluations))
+    return Evaluation(name, dataset.protocol, evaluations[0].metrics, ordered, heads)
+
+
+def _measured_heads(metrics: Sequence[Metric], heads: Sequence[Head]) -> tuple[Head, ...]:
+    """Return those of a fuser's heads that some metric measures; the gallery's always."""
+    asked = {head for metric in metrics for head in metric.heads} | {"gallery"}
+    return tuple(head for head in HEADS if head in asked and head in heads)
 
 
 def by_tag(

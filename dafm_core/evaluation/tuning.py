@@ -7,7 +7,7 @@ is measured on has not been seen by the choice either.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,12 +19,13 @@ from dafm_core.contract.descriptions import Kind
 from dafm_core.errors import FuserError, OptionError
 from dafm_core.evaluation.crossfit import fit_and_evaluate
 from dafm_core.evaluation.design import Folds
-from dafm_core.fusion.base import Fuser, Progress, Tile, TileScorer
+from dafm_core.fusion.base import Fuser, HeadScorer, Progress, Tile, TileScorer
+from dafm_core.metrics.spec import Head
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 
@@ -120,12 +121,20 @@ class SelectedFusion(Fuser):
             quality[name] = float(np.nan_to_num(found.mean_per_query).mean())  # undecided: no merit
         return quality
 
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """Those of the chosen fuser."""
+        return self.best_.heads if self.is_fitted else ("gallery",)
+
     def unranked(self, tile: Tile, gallery: Gallery) -> NDArray[np.bool_]:
         """Return what the chosen fuser says nothing of."""
         return self.best_.unranked(tile, gallery)
 
     def _scorer(self, gallery: Gallery) -> TileScorer:
         return self.best_.scorer(gallery)
+
+    def _head_scorer(self, gallery: Gallery, heads: Sequence[Head]) -> HeadScorer:
+        return self.best_.head_scorer(gallery, heads)
 
     def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Refuse: what is saved is ``best_``."""

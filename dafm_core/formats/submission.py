@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dafm_core.datasets.base import Dataset
 from dafm_core.datasets.benchmarks import Benchmark
@@ -31,6 +32,7 @@ from dafm_core.ground.files import write_text
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.ordering import best_ranked, tie_places
 from dafm_core.ground.ragged import Ragged
+from dafm_core.metrics.spec import Head
 from dafm_core.store.run import Run
 
 if TYPE_CHECKING:
@@ -38,21 +40,35 @@ if TYPE_CHECKING:
     from dafm_core.store.stack import SimilarityStack
 
 
-def run_blocks(run: Run) -> FusedBlocks:
-    """Return a run's scores as one block."""
-    return FusedBlocks([(run.query_ids, run.scores)], run.fitted_query_ids)
+def run_blocks(run: Run, *, head: Head = "gallery") -> FusedBlocks:
+    """Return a run's scores as one block: those of the gallery, or what ranks the subset."""
+    scores = run.scores
+    if head == "subset" and run.subset_scores is not None:
+        scores = run.subset_scores
+    return FusedBlocks([(run.query_ids, scores)], run.fitted_query_ids)
 
 
-def fuser_blocks(fuser: Fuser, stack: SimilarityStack, *, leave_out: bool = False) -> FusedBlocks:
+def fuser_blocks(
+    fuser: Fuser, stack: SimilarityStack, *, head: Head = "gallery", leave_out: bool = False
+) -> FusedBlocks:
     """Return fused scores tile by tile; memory follows the tile. Errors as ``Fuser.fuse``.
 
-    With ``leave_out`` candidates that no provider knows are -inf, so that no list has them.
+    Parameters
+    ----------
+    head : {"gallery", "subset"}
+        Which score; see :meth:`~dafm_core.fusion.base.Fuser.scorer`.
+    leave_out : bool
+        Whether candidates that no list should have are -inf: those that no provider knows and,
+        under the subset's head, those outside of the query's subset.
     """
-    score = fuser.scorer(stack)
+    score = fuser.scorer(stack, head=head)
+    subsets = stack.dataset.subsets if head == "subset" else None
 
     def blocks() -> Iterator[ScoreBlock]:
         for rows, tile in stack.tiles():
             fused = score(tile)
+            if leave_out and subsets is not None:
+                fused = np.where(_members(subsets, rows, fused.shape), fused, np.float32(-np.inf))
             if leave_out and stack.gallery.unknown:
                 fused = np.where(fuser.unranked(tile, stack.gallery), np.float32(-np.inf), fused)
             yield stack.query_ids[rows], fused
@@ -76,9 +92,7 @@ def undecided_lists(
         unknown = fuser.unranked(tile, stack.gallery)
         ranked = ~np.isneginf(tile[:, 0])
         if within_subset:
-            member = np.zeros(ranked.shape, bool)
-            cells = subsets.part(slice(rows.start, rows.start + len(tile)))
-            member[cells.rows, cells.values] = True
+            member = _members(subsets, rows, ranked.shape)
             unknown, ranked = unknown & member, ranked & member
         n_unknown = np.count_nonzero(unknown, axis=1)
         n_known = np.count_nonzero(ranked, axis=1) - n_unknown
@@ -86,6 +100,14 @@ def undecided_lists(
         anywhere = stack.gallery.only_asked & (n_unknown > 0)
         undecided += int(np.count_nonzero(below | anywhere))
     return undecided
+
+
+def _members(subsets: Ragged, rows: slice, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Mark the members of each query's subset, (B, N)."""
+    member = np.zeros(shape, bool)
+    cells = subsets.part(slice(rows.start, rows.start + shape[0]))
+    member[cells.rows, cells.values] = True
+    return member
 
 
 def write_submission(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
@@ -20,6 +20,7 @@ from dafm_core.errors import FuserError, OptionError
 from dafm_core.fusion.completing import complete, completed, unknown_to_all
 from dafm_core.fusion.record import FitRecord
 from dafm_core.metrics.ranking import below_all
+from dafm_core.metrics.spec import Head
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.run import Run
 from dafm_core.store.stack import SimilarityStack
@@ -40,6 +41,9 @@ Scores: TypeAlias = NDArray[np.float32]
 
 TileScorer: TypeAlias = Callable[[Tile], Scores]
 """Fuses a tile ``(B, K, N) -> (B, N)``; excluded cells stay -inf; rows do not see each other."""
+
+HeadScorer: TypeAlias = Callable[[Tile], Mapping[Head, Scores]]
+"""Fuses a tile once and gives the scores of every head asked for, each ``(B, N)``."""
 
 
 class Fuser(ABC):
@@ -134,19 +138,23 @@ class Fuser(ABC):
         LeakageError
             If the bank holds a query of the stack.
         """
-        score = self.scorer(stack)
-        scores = np.empty((stack.n_queries, stack.n_gallery), np.float32)
-        unknown = np.zeros(scores.shape, bool) if stack.gallery.unknown else None
+        heads = self.heads if stack.dataset.has_subsets else ("gallery",)
+        score = self.head_scorer(stack, heads)
+        shape = stack.n_queries, stack.n_gallery
+        scores = {head: np.empty(shape, np.float32) for head in heads}
+        unknown = np.zeros(shape, bool) if stack.gallery.unknown else None
         for rows, tile in stack.tiles():
-            scores[rows] = score(tile)
+            for head, fused in score(tile).items():
+                scores[head][rows] = fused
             if unknown is not None:
                 unknown[rows] = self.unranked(tile, stack.gallery)
         return Run(
             name or self.name,
             stack.query_ids,
             stack.gallery_ids,
-            scores,
+            scores["gallery"],
             self.fitted_ids(stack),
+            subset_scores=scores.get("subset"),
             unknown=unknown if unknown is not None and unknown.any() else None,
             anywhere=stack.gallery.only_asked,
         )
@@ -159,17 +167,33 @@ class Fuser(ABC):
         own = self.record_.query_ids if self.is_fitted else frozenset()
         return own | gallery.fitted_query_ids
 
-    def scorer(self, target: Gallery | SimilarityStack) -> TileScorer:
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The rankings that have a score of their own; with one, its score ranks subsets too."""
+        return ("gallery",)
+
+    def scorer(self, target: Gallery | SimilarityStack, *, head: Head = "gallery") -> TileScorer:
         """Return the function that fuses tiles of a gallery, or of a stack's queries.
 
         What depends on the gallery is made ready here, once; a live query needs no more than a
         tile of one row, in the order of the gallery's providers and candidates. Errors as
         :meth:`fuse`.
+
+        Parameters
+        ----------
+        target : Gallery or SimilarityStack
+        head : {"gallery", "subset"}
+            What the scores are to rank; a fuser with one head has the same scores for both.
         """
+        score = self.head_scorer(target, (head,))
+        return lambda tile: score(tile)[head]
+
+    def head_scorer(self, target: Gallery | SimilarityStack, heads: Sequence[Head]) -> HeadScorer:
+        """Return the function that fuses a tile for several heads at once, as :meth:`scorer`."""
         gallery = target.gallery if isinstance(target, SimilarityStack) else target
         if not self.is_fitted:
             if self.has_default:
-                return self._whole_scorer(gallery)
+                return self._whole_scorer(gallery, heads)
             raise FuserError(f"{self.name} is not fitted. Call fit(stack) first.")
         queries = target.query_ids if isinstance(target, SimilarityStack) else ()
         lacking = self.record_.check(
@@ -181,7 +205,7 @@ class Fuser(ABC):
                 "the best ranking.",
                 *(self.name, ", ".join(lacking)),
             )
-        return self._whole_scorer(gallery)
+        return self._whole_scorer(gallery, heads)
 
     def unranked(self, tile: Tile, gallery: Gallery) -> NDArray[np.bool_]:
         """Return which candidates the fused scores say nothing of, (B, N): no provider knows them.
@@ -195,18 +219,29 @@ class Fuser(ABC):
         """
         return unknown_to_all(tile)
 
-    def _whole_scorer(self, gallery: Gallery) -> TileScorer:
+    def _whole_scorer(self, gallery: Gallery, heads: Sequence[Head]) -> HeadScorer:
         """Return a scorer that completes shortlists first."""
-        score = self._scorer(gallery)
+        score = self._head_scorer(gallery, heads)
         if not gallery.unknown:
             return score
 
-        def score_whole(tile: Tile) -> Scores:
+        def score_whole(tile: Tile) -> Mapping[Head, Scores]:
             fused = score(complete(tile, gallery, lists_only=self.reads_unknown))
             nobody = unknown_to_all(tile)
-            return below_all(fused, nobody) if nobody.any() else fused
+            if not nobody.any():
+                return fused
+            return {head: below_all(scores, nobody) for head, scores in fused.items()}
 
         return score_whole
+
+    def _head_scorer(self, gallery: Gallery, heads: Sequence[Head]) -> HeadScorer:
+        """Return the function that scores for every head; here one score serves them all."""
+        score = self._scorer(gallery)
+
+        def score_once(tile: Tile) -> Mapping[Head, Scores]:
+            return dict.fromkeys(heads, score(tile))
+
+        return score_once
 
     @property
     def name(self) -> str:

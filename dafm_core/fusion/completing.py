@@ -35,6 +35,10 @@ class CompletedStack(SimilarityStack):
         """Return completed scores of queries ``start:stop``, (B, K, N); -inf where excluded."""
         return complete(super().tile(start, stop), self.gallery, lists_only=self.lists_only)
 
+    def read(self, rows: NDArray[np.int64]) -> Tile:
+        """Return completed scores of some queries; as :meth:`tile`."""
+        return complete(super().read(rows), self.gallery, lists_only=self.lists_only)
+
 
 def completed(stack: SimilarityStack, *, lists_only: bool = False) -> SimilarityStack:
     """Return the stack with complete tiles: itself, where no provider has shortlists.
@@ -48,7 +52,7 @@ def completed(stack: SimilarityStack, *, lists_only: bool = False) -> Similarity
     if not stack.gallery.unknown:
         return stack
     parts = {part.name: getattr(stack, part.name) for part in fields(SimilarityStack)}
-    return CompletedStack(**parts, lists_only=lists_only)
+    return CompletedStack(**parts | {"made": None}, lists_only=lists_only)
 
 
 def complete(tile: Tile, gallery: Gallery, *, lists_only: bool = False) -> Tile:

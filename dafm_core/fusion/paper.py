@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Generator
 
 from dafm_core.fusion.base import Fuser, Progress, Scores, Tile, TileScorer
-from dafm_core.fusion.channels.examples import make_examples
+from dafm_core.fusion.light.exact import ExactExamples, train_exactly
 from dafm_core.fusion.light.network import PaperNetwork
-from dafm_core.fusion.light.options import LossWeights, PaperOptions
-from dafm_core.fusion.light.training import Batch, History, train
+from dafm_core.fusion.light.options import PaperOptions
+from dafm_core.fusion.light.training import History
 from dafm_core.ground.normalize import minmax_rows
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
@@ -82,26 +82,17 @@ class PaperFusion(Fuser):
     def _fit(
         self, stack: SimilarityStack, *, bank: SimilarityStack | None, progress: Progress | None
     ) -> None:
-        examples = make_examples(
-            stack,
-            ("minmax",),
-            n_hard=1,
-            n_uniform=stack.n_gallery,
-            seed=self.options.seed,
-            in_file_order=True,
-        )
-        shuffled = self.options.gallery_order == "shuffled"
+        labelled = stack.labelled()
+        examples = ExactExamples(labelled, labelled.dataset.targets)
         self.network_ = self._new_network(stack.n_providers)
-        history = train(
+        history = train_exactly(
             self.network_,
             examples,
             self.options.training_on(len(examples)),
             n_steps=self.options.n_steps or None,
-            loss_weights=LossWeights(gallery=1.0, subset=0.0),
+            shuffled=self.options.gallery_order == "shuffled",
             seed=self.options.seed,
-            change=_shuffle_candidates if shuffled else _leave_as_is,
             progress=progress,
-            name="network",
         )
         self.network_.eval()
         self._history = [history]
@@ -122,11 +113,3 @@ class PaperFusion(Fuser):
     def _new_network(self, n_providers: int) -> PaperNetwork:
         generator = Generator().manual_seed(self.options.seed)
         return PaperNetwork(n_providers, self.options.n_hidden, generator=generator)
-
-
-def _shuffle_candidates(batch: Batch, generator: Generator) -> Batch:
-    return batch.permuted(torch.randperm(batch.channels.shape[2], generator=generator))
-
-
-def _leave_as_is(batch: Batch, generator: Generator) -> Batch:
-    return batch

@@ -22,7 +22,9 @@ from dafm_core.fusion.record import FitRecord
 from dafm_core.ground.files import replacing, sha256_of, write_json
 from dafm_core.ground.sources import source_json
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
+READABLE: Final = (2, 3)
+"""Before 3 a fusion had one head."""
 FACTS: Final = "fuser.json"
 WEIGHTS: Final = "weights.safetensors"
 NEXT_WEIGHTS: Final = "weights.next.safetensors"
@@ -161,7 +163,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder, error) from error
-    if version != FORMAT_VERSION:
+    if version not in READABLE:
         newer = isinstance(version, int) and version > FORMAT_VERSION
         raise FuserError(
             f"{folder}: expected format {FORMAT_VERSION}, got {version!r}. "

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,10 @@ from dafm_core.metrics.ranking import Places, TargetRanks
 
 Needs: TypeAlias = Literal["subset", "first", "negatives"]
 """What a metric looks at besides the ranks in the gallery."""
+
+Head: TypeAlias = Literal["gallery", "subset"]
+"""What a score ranks: the gallery, or the query's subset. CIRR asks for both."""
+HEADS: Final[tuple[Head, ...]] = get_args(Head)
 
 _AT_K: Final[dict[str, Callable[..., PerQuery]]] = {
     "recall": functional.recall,
@@ -109,6 +113,19 @@ class Metric:
     mean_of: tuple[str, ...] = ()
     compute: Callable[[Places], PerQuery]
 
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The scores that it measures: ``rsubset@1`` the subset's, ``rmean`` both.
+
+        Examples
+        --------
+        >>> [parse_metric(name).heads for name in ("recall@1", "rsubset@1", "rmean")]
+        [('gallery',), ('subset',), ('gallery', 'subset')]
+        """
+        of_parts = [head for name in self.mean_of for head in parse_metric(name).heads]
+        own: tuple[Head, ...] = ("subset",) if "subset" in self.needs else ("gallery",)
+        return tuple(dict.fromkeys(of_parts)) or own
+
     def __call__(self, places: Places) -> PerQuery:
         """Return one value per query, in [0, 1], shape (n_queries,); NaN where it is undecided:
         it depends on candidates without a score.
@@ -173,6 +190,22 @@ def metric_label(name: str) -> str:
     return f"{_LABELS.get(family, family)}{at}{depth}"
 
 
+def heads_words(name: str, heads: Sequence[Head], metrics: Sequence[str]) -> str:
+    """Say in words which of a row's scores its metrics are of.
+
+    Examples
+    --------
+    >>> heads_words("light", HEADS, ["recall@1", "rsubset@1", "rmean"])
+    'light: the gallery head gives R@1; the subset head gives Rs@1; both give Rmean'
+    """
+    by_heads: dict[tuple[Head, ...], list[str]] = {}
+    for metric in map(parse_metric, metrics):
+        by_heads.setdefault(metric.heads, []).append(metric_label(metric.name))
+    who: dict[tuple[Head, ...], str] = {(head,): f"the {head} head gives" for head in heads}
+    parts = [f"{who.get(k, 'both give')} {', '.join(shown)}" for k, shown in by_heads.items()]
+    return f"{name}: {'; '.join(parts)}"
+
+
 _DEFINITIONS: Final = {
     "recall": "R@K: share of queries with a target among the first K (of several targets, their "
     "share)",
@@ -229,13 +262,17 @@ def each_once(names: Sequence[str]) -> tuple[str, ...]:
     """Return the metrics without those that are means of others among them.
 
     What a mean over a table's metrics is taken of: else the parts of Rmean would count 1.5 times.
+    ``negrecall``, the only one of which less is better, is left out unless it stands alone.
 
     Examples
     --------
+    >>> each_once(["map@10", "negrecall@10"])
+    ('map@10',)
     >>> each_once(["recall@5", "rsubset@1", "rmean"]), each_once(["recall@5", "rmean"])
     (('recall@5', 'rsubset@1'), ('recall@5', 'rmean'))
     """
-    return tuple(name for name in names if not set(_MEANS.get(name, (name, ""))) <= set(names))
+    better = [name for name in names if not name.startswith("negrecall@")] or names
+    return tuple(name for name in better if not set(_MEANS.get(name, (name, ""))) <= set(names))
 
 
 def measure(places: Places, metrics: Sequence[Metric]) -> NDArray[np.float64]:

@@ -86,6 +86,7 @@ class Truth:
         self,
         scores: NDArray[Any],
         *,
+        subset_scores: NDArray[Any] | None = None,
         only: Collection[Needs] | None = None,
         unknown: NDArray[np.bool_] | None = None,
         anywhere: bool = False,
@@ -96,6 +97,8 @@ class Truth:
         ----------
         scores : ndarray of shape (n_queries, n_gallery)
             Excluded cells need not be marked; they are removed here.
+        subset_scores : ndarray of shape (n_queries, n_gallery), optional
+            What ranks each query's subset; by default the same scores.
         only : collection of {"subset", "first", "negatives"}, optional
             What to look at besides the gallery; by default everything that there is.
         unknown, anywhere
@@ -109,24 +112,23 @@ class Truth:
             If a query has no target.
         """
         cells = self.excluded.rows, self.excluded.values
-        if not np.isneginf(scores[cells]).all():
-            scores = scores.copy()
-            scores[cells] = -np.inf
+        scores = _without(scores, cells)
         if unknown is not None and unknown[cells].any():
             unknown = unknown.copy()
             unknown[cells] = False
         wanted = {"subset", "first", "negatives"} if only is None else set(only)
-        rank = partial(rank_targets, scores, unknown=unknown, anywhere=anywhere)
-        gallery = rank(self.targets, n_targets=self.n_targets, grades=self.grades)
+        rank = partial(rank_targets, unknown=unknown, anywhere=anywhere)
+        gallery = rank(scores, self.targets, n_targets=self.n_targets, grades=self.grades)
         first = gallery
         if "first" in wanted and (self.n_targets > 1).any():
-            first = rank(self.first, n_targets=np.minimum(self.n_targets, 1))
+            first = rank(scores, self.first, n_targets=np.minimum(self.n_targets, 1))
         subset = None
         if "subset" in wanted and self.subsets.counts.all():
-            subset = rank(self.targets, within=self.subsets, n_targets=self.n_targets)
+            within = scores if subset_scores is None else _without(subset_scores, cells)
+            subset = rank(within, self.targets, within=self.subsets, n_targets=self.n_targets)
         if self.negatives is None or self.n_negatives is None or "negatives" not in wanted:
             return Places(gallery, subset, first)
-        negatives = rank(self.negatives, n_targets=np.maximum(self.n_negatives, 1))
+        negatives = rank(scores, self.negatives, n_targets=np.maximum(self.n_negatives, 1))
         removed = self.negatives.rows, self.negatives.values
         scores = scores.copy()
         scores[removed] = -np.inf
@@ -143,6 +145,7 @@ class Truth:
         scores: NDArray[Any],
         metrics: Sequence[Metric],
         *,
+        subset_scores: NDArray[Any] | None = None,
         unknown: NDArray[np.bool_] | None = None,
         anywhere: bool = False,
     ) -> NDArray[np.float64]:
@@ -150,8 +153,21 @@ class Truth:
         undecided; parameters and errors as :meth:`places`.
         """
         only = {need for metric in metrics for need in metric.needs}
-        places = self.places(scores, only=only, unknown=unknown, anywhere=anywhere)
+        places = self.places(
+            scores, subset_scores=subset_scores, only=only, unknown=unknown, anywhere=anywhere
+        )
         return measure(places, metrics)
+
+
+def _without(
+    scores: NDArray[Any], cells: tuple[NDArray[np.int64], NDArray[np.int64]]
+) -> NDArray[Any]:
+    """Return scores in which excluded cells are -inf; the same array where they are already."""
+    if np.isneginf(scores[cells]).all():
+        return scores
+    marked = scores.copy()
+    marked[cells] = -np.inf
+    return marked
 
 
 def _negatives(dataset: Dataset) -> dict[str, Any]:

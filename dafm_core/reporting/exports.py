@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
+from dafm_core.comparison.rows import MEAN
 from dafm_core.errors import OptionError
 from dafm_core.ground import files
 from dafm_core.ground.undecided import WORD
+from dafm_core.metrics.spec import parse_metric
 
 if TYPE_CHECKING:
     from dafm_core.comparison.compare import Comparison
     from dafm_core.comparison.rows import Row
+    from dafm_core.metrics.spec import Head
     from dafm_core.tables.cells import Cell, Mark, Table
 
 _FORMULA = r"^[=+\-@\t\r]"
@@ -142,8 +145,16 @@ def _lines(row: Row) -> Iterator[dict[str, Any]]:
     values = row.to_json()
     for metric, cell in values["metrics"].items():
         cell = cell or dict.fromkeys(("value", "low", "high"))  # undecided
-        yield {"row": row.name, "kind": row.kind, "metric": metric, **cell} | {
+        head = "+".join(_heads_of(row, metric))
+        yield {"row": row.name, "kind": row.kind, "metric": metric, "head": head, **cell} | {
             f"{against}_{key}": value
             for against in ("vs_best_single", "vs_best_static", "vs_best_learned", "vs_best")
             for key, value in values[against].get(metric, {}).items()
         }
+
+
+def _heads_of(row: Row, metric: str) -> tuple[Head, ...]:
+    """Return which of a row's heads a metric is of; the mean of all is of all."""
+    if len(row.heads) == 1 or metric == MEAN:
+        return row.heads
+    return parse_metric(metric).heads

@@ -85,8 +85,11 @@ def incremental_section(
 
 
 def monotone_words(result: Incremental) -> list[str]:
-    """Return a sentence for each metric: whether adding models ever lowers it."""
-    return [result.monotone(metric) for metric in (*result.metrics, MEAN)]
+    """Return which score each metric is of, where there are two, and a sentence for each metric:
+    whether adding models ever lowers it.
+    """
+    sentences = [result.monotone(metric) for metric in (*result.metrics, MEAN)]
+    return [*result.head_words, *sentences]
 
 
 def subset_table(result: Incremental, costs: Costs) -> Table:

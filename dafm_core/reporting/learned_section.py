@@ -27,6 +27,7 @@ class View:
     """What the template shows."""
 
     name: str
+    of_head: str
     weights: Chart
     weight_table: Table
     responses: Chart
@@ -38,6 +39,7 @@ def learned_section(learned: Learned) -> Section:
     """Return the section of one fusion."""
     view = View(
         name=learned.name,
+        of_head="the score of its gallery head" if len(learned.heads) > 1 else "its scores",
         weights=_weights(learned),
         weight_table=_weight_table(learned),
         responses=_responses(learned),

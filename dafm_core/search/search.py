@@ -21,9 +21,10 @@ from dafm_core.cases.breakdown import Breakdown, break_down, scorers_without
 from dafm_core.catalog import PluginCatalog
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import Provider
-from dafm_core.errors import DafmError, ProviderError
+from dafm_core.errors import DafmError, OptionError, ProviderError
 from dafm_core.fusion.base import Fuser, Tile, TileScorer
 from dafm_core.fusion.channels.banked import BankedFusion
+from dafm_core.fusion.channels.chosen import ChosenScorer, chosen_scorer
 from dafm_core.ground.normalize import zscore_rows
 from dafm_core.search.answers import Answer, Hit, Opinion
 from dafm_core.search.index import GalleryIndex
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 _ONE: Final = (str, Path, ImageRef)
 BUDGET: Final = 50
 """Images of the head that a pair provider is asked about, by default."""
+NEAREST: Final = 500
+"""First images of each provider that the fusion ranks, where a gallery has many more."""
 BATCH: Final = 32
 """Queries scored at a time."""
 TILE_BYTES: Final = 64 << 20
@@ -58,6 +61,10 @@ class Search:
         Options of providers that replace those of the index, e.g. paths on this machine.
     budget : int, default=50
         Images of each query's head that a pair provider is asked about.
+    nearest : int, default=500
+        Where hits are not explained and the fusion scores candidate by candidate, it ranks the
+        union of each provider's first ``nearest`` images, with the very scores that they have in
+        whole rows; an image outside it is no hit.
 
     Raises
     ------
@@ -75,12 +82,17 @@ class Search:
         settings: Mapping[str, Mapping[str, str]] | None = None,
         catalog: PluginCatalog | None = None,
         budget: int = BUDGET,
+        nearest: int = NEAREST,
     ) -> None:
+        if nearest < 1:
+            raise OptionError(f"search: expected nearest >= 1, got {nearest}.")
         self.index = index
         self.budget = budget
+        self.nearest = nearest
         self.fuser = _with_bank(fuser, index)
         self._scorers: dict[tuple[str, ...], TileScorer] = {}
         self._without: dict[tuple[str, ...], list[TileScorer]] = {}
+        self._chosen: dict[tuple[str, ...], ChosenScorer | None] = {}
         self._lock = threading.Lock()
         self._scorer(index.names)  # refuses, before anything is loaded, what does not fit
         self._live = load_providers(index, providers, settings=settings, catalog=catalog)
@@ -209,7 +221,8 @@ class Search:
         left_out: Mapping[str, str],
         explain: bool,
     ) -> Answer:
-        fused = self._scorer(names)(tile)
+        union = None if explain else self._union(tile, names, shown, request.k)
+        fused = self._fused(tile, names, union)
         visible = fused[0] if shown is None else np.where(shown, fused[0], np.float32(-np.inf))
         hits = self._best(visible, request.k)
         opinions = self._opinions(tile, fused, hits, names, explain)
@@ -227,10 +240,43 @@ class Search:
                 name: self._single(tile[0, k], shown, request.k) for k, name in enumerate(names)
             },
             left_out=dict(left_out),
-            n_scored=self.index.n_images,
+            n_scored=self.index.n_images if union is None else len(union),
             n_images=self.index.n_images,
+            estimated=() if union is None else (self._window_note(request.k),),
             notes=self.index.manifest.notes,
         )
+
+    def _union(
+        self,
+        tile: Tile,
+        names: tuple[str, ...],
+        shown: NDArray[np.bool_] | None,
+        k: int,
+    ) -> NDArray[np.int64] | None:
+        """Return every provider's first images, ascending; None where all are to be ranked."""
+        depth, n_images = self._depth(k), self.index.n_images
+        if depth * len(names) >= n_images or self._chosen_scorer(names) is None:
+            return None
+        rows = tile[0] if shown is None else np.where(shown, tile[0], np.float32(-np.inf))
+        first = np.argpartition(rows, n_images - depth, axis=1)[:, n_images - depth :]
+        return np.unique(first)
+
+    def _depth(self, k: int) -> int:
+        return max(self.nearest, 2 * k)
+
+    def _window_note(self, k: int) -> str:
+        return f"ranked among the first {self._depth(k)} images of each provider"
+
+    def _fused(
+        self, tile: Tile, names: tuple[str, ...], union: NDArray[np.int64] | None
+    ) -> NDArray[np.float32]:
+        """Return fused scores, (1, N); -inf outside the union."""
+        score = None if union is None else self._chosen_scorer(names)
+        if union is None or score is None:
+            return self._scorer(names)(tile)
+        fused = np.full((1, tile.shape[2]), -np.inf, np.float32)
+        fused[0, union] = score(tile, union[None])[0]
+        return fused
 
     def _single(
         self, row: NDArray[np.float32], shown: NDArray[np.bool_] | None, k: int
@@ -284,6 +330,9 @@ class Search:
 
     def _scorers_without(self, names: tuple[str, ...]) -> list[TileScorer]:
         return self._kept(self._without, names, lambda g: scorers_without(self.fuser, g))
+
+    def _chosen_scorer(self, names: tuple[str, ...]) -> ChosenScorer | None:
+        return self._kept(self._chosen, names, lambda g: chosen_scorer(self.fuser, g))
 
     def _kept(
         self, kept: dict[tuple[str, ...], T], names: tuple[str, ...], make: Callable[[Gallery], T]

@@ -25,6 +25,8 @@ class Run:
         Queries whose targets the fuser was fitted on: their rows are not held out.
     unknown : ndarray of shape (n_queries, n_gallery), bool, or None
         Candidates that the scores say nothing of; None where there are none.
+    subset_scores : ndarray of shape (n_queries, n_gallery), float32, or None
+        What ranks each query's subset, where the fuser has a head for it; None where ``scores`` do.
     anywhere : bool
         Whether those may stand above the others; else they are below them.
     """
@@ -35,6 +37,7 @@ class Run:
     scores: NDArray[np.float32] = field(repr=False)
     fitted_query_ids: frozenset[str] = field(default=frozenset(), repr=False)
     unknown: NDArray[np.bool_] | None = field(default=None, repr=False)
+    subset_scores: NDArray[np.float32] | None = field(default=None, repr=False)
     anywhere: bool = False
 
     def __post_init__(self) -> None:

@@ -5,10 +5,10 @@ Queries, targets and candidates are the dataset's; what a live query has too is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,10 +17,13 @@ from dafm_core.datasets.base import Dataset
 from dafm_core.errors import AlignmentError, SimilarityError
 from dafm_core.ground.groups import grouped_folds
 from dafm_core.ground.ids import Ids
+from dafm_core.ground.ragged import Ragged
 from dafm_core.metrics.ranking import Places, TargetRanks, rank_targets
 from dafm_core.metrics.truth import Truth
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.shortlist import Shortlist, Unknown
+
+Value = TypeVar("Value")
 
 TILE_BYTES = 32 << 20
 """Memory of one tile of raw scores; a fuser's own channels multiply it."""
@@ -43,6 +46,8 @@ class SimilarityStack:
     subset_lists : mapping of str to Shortlist
         Of a provider that ranks subsets by another rule than the gallery: that ranking, which
         decides its ``rsubset@K`` and nothing else.
+    made : dict, optional
+        What was made of the stack and is kept, see :meth:`remembering`.
     """
 
     dataset: Dataset
@@ -51,6 +56,7 @@ class SimilarityStack:
     rows: NDArray[np.int64] = field(repr=False)
     columns: NDArray[np.int64] = field(repr=False)
     subset_lists: Mapping[str, Shortlist] = field(default_factory=dict, repr=False)
+    made: dict[Any, Any] | None = field(default=None, repr=False)
 
     @classmethod
     def from_matrices(
@@ -220,7 +226,7 @@ class SimilarityStack:
         """
         dataset = self.dataset.take(query_ids)
         rows = self.query_ids.positions(query_ids)
-        return replace(self, dataset=dataset, rows=self.rows[rows])
+        return replace(self, dataset=dataset, rows=self.rows[rows], made=None)
 
     def take_gallery(self, gallery_ids: Sequence[str]) -> SimilarityStack:
         """Return the stack with these candidates, in this order.
@@ -236,6 +242,7 @@ class SimilarityStack:
             dataset=self.dataset.take_gallery(gallery_ids),
             gallery=self.gallery.take(gallery_ids),
             columns=self.columns[columns],
+            made=None,
         )
 
     def select(self, names: Sequence[str]) -> SimilarityStack:
@@ -249,8 +256,26 @@ class SimilarityStack:
         gallery = self.gallery.select(names)
         by_name = dict(zip(self.names, self.matrices, strict=True))
         return replace(
-            self, gallery=gallery, matrices=tuple(by_name[name] for name in gallery.names)
+            self,
+            gallery=gallery,
+            matrices=tuple(by_name[name] for name in gallery.names),
+            made=None,
         )
+
+    def remembering(self) -> SimilarityStack:
+        """Return the stack as one that keeps what is made of it: several fusers that are fitted on
+        it share a query bank and examples. They go when it goes.
+        """
+        return replace(self, made={})
+
+    def remember(self, what: Hashable, make: Callable[[], Value]) -> Value:
+        """Return what is made of the stack, made once where the stack is remembering."""
+        if self.made is None:
+            return make()
+        if what not in self.made:
+            self.made[what] = make()
+        value: Value = self.made[what]
+        return value
 
     def labelled(self) -> SimilarityStack:
         """Return the stack without queries that have no target in the gallery."""
@@ -305,13 +330,21 @@ class SimilarityStack:
 
         -inf where excluded; NaN where a provider's shortlist leaves a candidate out.
         """
-        rows = self.rows[start:stop]
+        return self._read(self.rows[start:stop], self.dataset.excluded.part(slice(start, stop)))
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return raw scores of some queries, by their place in the stack; as :meth:`tile`."""
+        return self._read(self.rows[rows], self.dataset.excluded.take(rows))
+
+    def _read(self, rows: NDArray[np.int64], excluded: Ragged) -> NDArray[np.float32]:
         tile = np.empty((len(rows), self.n_providers, self.n_gallery), np.float32)
+        run = slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
+        is_run = bool((np.diff(rows) == 1).all())
         for k, matrix in enumerate(self.matrices):
-            block = matrix[rows]
+            # A run of rows is read where it lies, and not copied first.
+            block = matrix[run] if is_run and isinstance(matrix, np.ndarray) else matrix[rows]
             tile[:, k] = block if self._whole_gallery else block[:, self.columns]
-        cells = self.dataset.excluded.part(slice(start, start + len(rows)))
-        tile[cells.rows, :, cells.values] = -np.inf
+        tile[excluded.rows, :, excluded.values] = -np.inf
         return tile
 
     def tiles(self, size: int | None = None) -> Iterator[tuple[slice, NDArray[np.float32]]]:

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from dafm_core.errors import AlignmentError, FuserError
 from dafm_core.fusion.base import Fuser
 from dafm_core.fusion.record import FitRecord
+from dafm_core.metrics.spec import HEADS
 from dafm_core.store.shortlist import Unknown
 from dafm_core.store.stack import SimilarityStack
 from dafm_core.testing.results import Battery, Check, CheckFailed, CheckResult, NotApplicable
 from dafm_core.testing.samples import FuserSubject
 
-_battery = Battery(at_least=17)
+_battery = Battery(at_least=18)
 """The first law alone can be waived."""
 
 TOLERANCE = 1e-4
@@ -242,5 +243,17 @@ def _state_round_trip(subject: FuserSubject) -> None:
     restored.record_ = FitRecord.from_json(record)
     copied: dict[str, NDArray[Any]] = {name: array.copy() for name, array in arrays.items()}
     restored.set_state(copied, json.loads(json.dumps(values)))
-    if not np.array_equal(restored.fuse(subject.stack).scores, subject.scores):
-        raise CheckFailed("a restored fuser gave other scores")
+    if restored.heads != subject.fitted.heads:
+        raise CheckFailed(f"expected the heads {subject.fitted.heads}, got {restored.heads}")
+    for head in HEADS:
+        one, other = (f.scorer(subject.stack, head=head) for f in (subject.fitted, restored))
+        for _, tile in subject.stack.tiles():
+            if not np.array_equal(one(tile), other(tile)):
+                raise CheckFailed(f"a restored fuser gave other scores of the {head} head")
+
+
+@_battery.add("What ranks the query's subset has a defined score for every candidate.")
+def _subset_head(subject: FuserSubject) -> None:
+    score = subject.fitted.scorer(subject.stack, head="subset")
+    scores = np.concatenate([score(tile) for _, tile in subject.stack.tiles()])
+    _expect_defined(scores, subject.stack, "scores of the subset head")

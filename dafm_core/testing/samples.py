@@ -109,7 +109,9 @@ class FuserSubject:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """Queries with one target each; two queries share a group; one candidate is excluded."""
+        """Queries with one target each among a subset of six; two queries share a group; one
+        candidate is excluded.
+        """
         rng = np.random.default_rng(self.seed)
         gallery = [f"image-{i:02d}" for i in range(self.n_gallery)]
         rows = []
@@ -123,6 +125,7 @@ class FuserSubject:
                     "group": f"group-{query // 2}",
                     "targets": [gallery[target]],
                     "excluded": [gallery[reference]],
+                    "subset": [gallery[(target + i) % self.n_gallery] for i in range(6)],
                 }
             )
         return Dataset(

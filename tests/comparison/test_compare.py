@@ -199,7 +199,7 @@ def test_json_holds_percent_and_only_json(comparison):
     assert {"protocol", "n_queries", "rows", "verdict", "audits"} <= record.keys()
     for row, written in zip(comparison.rows, record["rows"], strict=True):
         against = {"vs_best_single", "vs_best_static", "vs_best_learned", "vs_best"}
-        assert {"name", "kind", "metrics", "undecided"} | against == written.keys()
+        assert {"name", "kind", "metrics", "undecided", "heads"} | against == written.keys()
         cell = written["metrics"]["recall@1"]
         assert cell.keys() == {"value", "low", "high"}
         assert cell["value"] == pytest.approx(100 * row.metrics["recall@1"].value)

@@ -62,6 +62,7 @@ def test_every_page_with_python_is_run_here():
     found = {str(page.relative_to(ROOT)) for page in PAGES if blocks(page)}
     assert found == {
         "README.md",
+        "docs/how-to/fuse-in-production.md",
         "docs/how-to/import-a-model.md",
         "docs/how-to/rerank-a-shortlist.md",
         "docs/how-to/score-on-several-machines.md",
@@ -171,3 +172,22 @@ def test_search_a_gallery(tmp_path, monkeypatch, capsys):
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
         str(rank) for rank in range(1, 11)
     ]
+
+
+def test_fuse_in_production(make_problem, tmp_path, monkeypatch):
+    """Live rows are ranked as the stored ones; what is not finite, or nobody's, is refused."""
+    monkeypatch.chdir(tmp_path)
+    _, stack = make_problem()
+    fuser = dafm.LightFusion(network="linear").fit(stack)
+    dafm.save_fuser(fuser, "light")
+    names = run(ROOT / "docs/how-to/fuse-in-production.md", {})
+    gallery, score = names["prepare"](stack.gallery_ids, stack.names)
+    tile = np.maximum(stack.tile(0, 1), -9)  # nothing excluded
+    rows = dict(zip(stack.names, tile[0], strict=True))
+    fused = names["fuse"](gallery, score, rows)
+    np.testing.assert_array_equal(fused, fuser.scorer(stack.gallery)(tile)[0])
+    for bad in (rows | {"other": tile[0, 0]}, rows | {stack.names[0]: tile[0, 0] * np.nan}):
+        with pytest.raises(dafm.DafmError, match="expected"):
+            names["fuse"](gallery, score, bad)
+    drift = names["drift"](fuser.bank_, fuser.bank_)
+    assert drift == pytest.approx(dict.fromkeys(stack.names, 0), abs=1e-6)

@@ -27,7 +27,7 @@ print(comparison.verdict.reason, run.scores.shape, value)
 
 
 class Mine(dafm.Fuser):
-    def scorer(self, gallery: dafm.Gallery | dafm.SimilarityStack) -> TileScorer:
+    def _scorer(self, gallery: dafm.Gallery) -> TileScorer:
         raise dafm.DafmError("not written yet")
 """
 

@@ -58,12 +58,37 @@ def assert_ranked_as(answer, scores, ids):
 def test_law_7_a_small_gallery_is_ranked_as_its_stored_rows_are(name, stack, index):
     fuser = PluginCatalog.discover().load_fuser(name, QUICK.get(name)).fit(stack)
     rows = fuser.fuse(stack).scores
-    search = Search(index, fuser, providers=models())
+    search = Search(index, fuser, providers=models(), nearest=60)
     requests = [ask(stack.dataset, row, k=12) for row in range(5)]
     for row, answer in enumerate(search.batch(requests)):
         assert_ranked_as(answer, rows[row], stack.gallery_ids)
         assert not answer.estimated
         assert not answer.left_out
+
+
+@pytest.mark.parametrize("options", [{"network": "linear"}, QUICK["light"]], ids=str)
+def test_a_window_has_the_scores_of_whole_rows(options, stack, index):
+    fuser = PluginCatalog.discover().load_fuser("light", options).fit(stack)
+    narrow = Search(index, fuser, providers=models(), nearest=8)
+    whole = Search(index, fuser, providers=models(), nearest=60)
+    asked = range(8)
+    few = narrow.batch([ask(stack.dataset, row, k=4) for row in asked])
+    every = whole.batch([ask(stack.dataset, row, k=59) for row in asked])
+    for a, b in zip(few, every, strict=True):
+        assert 8 <= a.n_scored <= 32 < b.n_scored == 60
+        assert a.estimated == ("ranked among the first 8 images of each provider",)
+        scores = {hit.image_id: hit.score for hit in b.hits}
+        for hit in a.hits:
+            assert hit.score == pytest.approx(scores[hit.image_id], rel=1e-3, abs=1e-3)
+
+
+def test_a_window_is_drawn_among_the_images_that_a_filter_lets_through(stack, index):
+    fuser = dafm.LightFusion(network="linear").fit(stack)
+    search = Search(index, fuser, providers=models(), nearest=3)
+    some = [f"img{i:03d}" for i in range(0, 60, 3)]
+    answer = search.batch([ask(stack.dataset, 1, k=5, filter=some)])[0]
+    assert len(answer.hits) == 5
+    assert set(answer.image_ids) <= set(some)
 
 
 def test_a_batch_answers_as_single_queries_do(search, gallery):

@@ -108,13 +108,13 @@ class NeedsTwoProviders(Mean):
 
 
 class Unchecked(Mean):
-    def scorer(self, target):
-        return self._score
+    def head_scorer(self, target, heads):
+        return self._head_scorer(target, heads)
 
 
 class UnfittedCrash(Shares):
-    def scorer(self, target):
-        return self._scorer(target)
+    def head_scorer(self, target, heads):
+        return self._head_scorer(target, heads)
 
     def _scorer(self, gallery):
         weights = self.weights_

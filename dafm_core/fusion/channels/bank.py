@@ -68,9 +68,9 @@ class QueryBank:
 
     def covers(self, gallery: Gallery) -> bool:
         """Say whether every candidate of a gallery has been scored for this bank."""
-        return self.gallery_ids is gallery.ids or bool(
-            (gallery.ids.where_in(self.gallery_ids) >= 0).all()
-        )
+        if gallery.ids == self.gallery_ids:
+            return True
+        return bool((gallery.ids.where_in(self.gallery_ids) >= 0).all())
 
     def aligned(self, gallery: Gallery) -> QueryBank:
         """Return the bank in the order of a gallery's providers and candidates.
@@ -80,7 +80,7 @@ class QueryBank:
         AlignmentError
             If the bank lacks a provider or a candidate.
         """
-        if self.gallery_ids is gallery.ids and self.names == gallery.names:
+        if gallery.names == self.names and gallery.ids == self.gallery_ids:
             return self
         lacking = [name for name in gallery.names if name not in self.names]
         if lacking:
@@ -150,14 +150,14 @@ def training_bank(
     if BANK_FAMILIES.isdisjoint(families):
         return None
     if bank is None:
-        return QueryBank.of(stack)
+        return stack.remember("bank", lambda: QueryBank.of(stack))
     shared = set(bank.query_ids) & set(stack.query_ids)
     if shared:
         raise LeakageError(
             f"bank: expected other queries than those trained on, got {len(shared)} of them, e.g. "
             f"{min(shared)!r}. Leave the bank out: training makes one of its own queries."
         )
-    return QueryBank.of(bank).aligned(stack.gallery)
+    return stack.remember(("bank", bank), lambda: QueryBank.of(bank).aligned(stack.gallery))
 
 
 def crossfitted_banks(

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import FuserError
-from dafm_core.fusion.base import Fuser, Scores, Tile, TileScorer
+from dafm_core.fusion.base import Fuser, HeadScorer, Scores, Tile, TileScorer
 from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.fusion.channels.families import NEIGHBOUR_FAMILIES
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.view import ChannelReader, TileView
 from dafm_core.fusion.completing import completed
+from dafm_core.metrics.spec import Head
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 
@@ -47,6 +48,7 @@ class BankedFusion(Fuser):
 
     families_: tuple[str, ...]
     bank_: QueryBank | None
+    _kept_reader: ChannelReader
 
     def with_bank(self, bank: SimilarityStack) -> Self:
         """Return this fusion with another query bank: what a new gallery needs.
@@ -123,8 +125,11 @@ class BankedFusion(Fuser):
 
     def _reader(self, gallery: Gallery, families: tuple[str, ...]) -> ChannelReader:
         """Return what makes the channels of a gallery, with the bank where it knows the gallery."""
-        layout = Layout(families, self.record_.providers)
-        return ChannelReader.of(gallery, layout, self._bank_for(gallery))
+        kept: ChannelReader | None = vars(self).get("_kept_reader")
+        layout, bank = Layout(families, self.record_.providers), self._bank_for(gallery)
+        if kept is None or not kept.is_of(gallery, layout, bank):
+            self._kept_reader = kept = ChannelReader.of(gallery, layout, bank)
+        return kept
 
     def _bank_for(self, gallery: Gallery) -> QueryBank | None:
         """Return the bank where it knows the gallery, or None, with a warning, where it does not.
@@ -146,12 +151,20 @@ class BankedFusion(Fuser):
         return None
 
 
-def tile_scorer(reader: ChannelReader, score_view: ViewScorer) -> TileScorer:
-    """Return the function that reads tiles and scores what is seen; -inf where excluded."""
+def view_scorer(reader: ChannelReader, scorers: Mapping[Head, ViewScorer]) -> HeadScorer:
+    """Return the function that reads a tile once and scores what is seen; -inf where excluded."""
 
-    def score(tile: Tile) -> Scores:
-        fused = score_view(reader.read(tile))
-        fused[np.isneginf(tile[:, 0])] = -np.inf
+    def score(tile: Tile) -> Mapping[Head, Scores]:
+        view, excluded = reader.read(tile), np.isneginf(tile[:, 0])
+        fused = {head: score_view(view) for head, score_view in scorers.items()}
+        for scores in fused.values():
+            scores[excluded] = -np.inf
         return fused
 
     return score
+
+
+def tile_scorer(reader: ChannelReader, score_view: ViewScorer) -> TileScorer:
+    """Return :func:`view_scorer` of one score."""
+    score = view_scorer(reader, {"gallery": score_view})
+    return lambda tile: score(tile)["gallery"]

@@ -23,6 +23,7 @@ from dafm_core.fusion.channels.families import BANK_FAMILIES
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.view import ChannelReader
 from dafm_core.ground.ragged import Ragged
+from dafm_core.metrics.spec import Head
 from dafm_core.store.stack import SimilarityStack
 
 N_BANK_FOLDS: Final = 5
@@ -51,6 +52,8 @@ class Examples:
     groups : ndarray of shape (E,)
     known : ndarray of shape (E, K, W), bool, or None
         Which providers have a score of which candidate; None where all have.
+    head : {"gallery", "subset"}
+        What the candidates are all, or a sample, of.
     """
 
     layout: Layout
@@ -62,6 +65,7 @@ class Examples:
     weight: NDArray[np.float32]
     groups: NDArray[Any]
     known: NDArray[np.bool_] | None = None
+    head: Head = "gallery"
 
     def __len__(self) -> int:
         return len(self.target)
@@ -75,6 +79,33 @@ class Examples:
         layout = Layout(families, self.layout.providers)
         channels = self.channels[:, self.layout.of_families(families)]
         return replace(self, layout=layout, channels=channels)
+
+    def within_subsets(self) -> Examples:
+        """Return the examples with their target's rivals in the subset as the only candidates.
+
+        What learns to rank a gallery learns to rank subsets from them. Examples without a rival
+        are left out.
+        """
+        rows = np.flatnonzero(self.in_subset.sum(axis=1) > 1)
+        member = self.in_subset[rows]
+        width = int(member.sum(axis=1).max(initial=1))
+        columns = np.argsort(~member, axis=1, kind="stable")[:, :width]  # members, in their order
+        member = np.take_along_axis(member, columns, axis=1)
+        known = None
+        if self.known is not None:
+            known = np.take_along_axis(self.known[rows], columns[:, None], axis=2)
+        return Examples(
+            layout=self.layout,
+            channels=np.take_along_axis(self.channels[rows], columns[:, None], axis=2),
+            context=self.context[rows],
+            target=(columns == self.target[rows, None]).argmax(axis=1),
+            log_weight=np.where(member, 0, -np.inf).astype(np.float32),
+            in_subset=member,
+            weight=self.weight[rows],
+            groups=self.groups[rows],
+            known=known,
+            head="subset",
+        )
 
     def known_to(self, providers: NDArray[np.bool_]) -> Examples:
         """Return the examples with only the candidates that all these providers have a score of.
@@ -107,11 +138,11 @@ class Examples:
         return {
             name: values
             for name, values in vars(self).items()
-            if name != "layout" and values is not None
+            if name not in ("layout", "head") and values is not None
         }
 
     def _with(self, arrays: dict[str, NDArray[Any]]) -> Examples:
-        return Examples(layout=self.layout, **arrays)
+        return Examples(layout=self.layout, head=self.head, **arrays)
 
 
 def make_examples(
@@ -145,6 +176,20 @@ def make_examples(
         Where all candidates are taken, whether they stand as in the gallery, for a network that
         looks at its order; by default in the order of their ids, so that no sum depends on it.
     """
+    settings = (families, n_hard, n_uniform, seed, n_bank_folds, bank, in_file_order)
+    return stack.remember(("examples", *settings), lambda: _make_examples(stack, *settings))
+
+
+def _make_examples(
+    stack: SimilarityStack,
+    families: tuple[str, ...],
+    n_hard: int,
+    n_uniform: int,
+    seed: int,
+    n_bank_folds: int,
+    bank: QueryBank | None,
+    in_file_order: bool,
+) -> Examples:
     layout = Layout(families, stack.names)
     targets, subsets = stack.dataset.targets, stack.dataset.subsets
     labelled = max(targets.counts, default=0) + max(subsets.counts, default=0)
@@ -186,7 +231,11 @@ def _banks(
     if bank is not None or BANK_FAMILIES.isdisjoint(families):
         yield np.arange(stack.n_queries), bank
     else:
-        yield from crossfitted_banks(stack, n_folds=n_folds, seed=seed)
+        banks = crossfitted_banks(stack, n_folds=n_folds, seed=seed)
+        if stack.made is None:
+            yield from banks  # one at a time
+        else:
+            yield from stack.remember(("banks", n_folds, seed), lambda: list(banks))
 
 
 def _examples(

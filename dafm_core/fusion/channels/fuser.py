@@ -1,26 +1,30 @@
-"""The shell of every fusion that learns from channels: examples, saving, what to do without
+"""The shell of every fusion that learns from channels: examples, heads, saving, what to do without
 neighbours; what it does with its bank stands in ``banked.py``.
 
-A fusion of one's own writes two methods: what to learn from examples, and how to score a view.
+A fusion of one's own writes two methods: what to learn from examples, and how to score a view. One
+that learns two heads is asked to learn twice, from candidates of the gallery and from rivals in the
+subset; bank and channels are made once for both.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 from numpy.typing import NDArray
 
 from dafm_core.errors import AlignmentError, FuserError
-from dafm_core.fusion.base import Progress, TileScorer
+from dafm_core.fusion.base import HeadScorer, Progress, Scores, Tile, TileScorer
 from dafm_core.fusion.channels.bank import training_bank
-from dafm_core.fusion.channels.banked import BankedFusion, ViewScorer, tile_scorer
+from dafm_core.fusion.channels.banked import BankedFusion, ViewScorer, view_scorer
 from dafm_core.fusion.channels.examples import Examples, make_examples
 from dafm_core.fusion.channels.knowledge import KnowledgeScorer
 from dafm_core.fusion.channels.options import ChannelOptions
 from dafm_core.fusion.channels.view import ChannelReader, usable_families
+from dafm_core.metrics.spec import HEADS, Head
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 
@@ -66,6 +70,9 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
         Inputs in use; neighbours are left out where no provider knows any.
     bank_ : QueryBank or None
     learned_ : Learned
+        What ranks the gallery.
+    by_head_ : dict of str to Learned
+        What ranks the gallery and, with two heads, what ranks the query's subset.
 
     Raises
     ------
@@ -79,12 +86,27 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
     options_type: ClassVar[type[ChannelOptions]]
 
     options: OptionsType
-    learned_: Learned
+    by_head_: dict[Head, Learned]
 
     def __init__(self, **options: Any) -> None:
         self.options = self.options_type.of(options)  # type: ignore[assignment]  # as declared
-        self._without_neighbours: Learned | None = None
-        self._examples: Examples | None = None
+        self._without_neighbours: dict[Head, Learned] = {}
+        self._examples: dict[Head, Examples] = {}
+
+    @property
+    def learned_(self) -> Learned:
+        """What ranks the gallery."""
+        return self.by_head_["gallery"]
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The rankings that were learned apart."""
+        return tuple(self.by_head_) if self.is_fitted else ("gallery",)
+
+    @property
+    def learns_heads(self) -> bool:
+        """Whether a ranking of the subset is learned apart where queries have one."""
+        return False
 
     @abstractmethod
     def _learn(self, examples: Examples, progress: Progress | None) -> Learned:
@@ -110,9 +132,10 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
     def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return bank, families and everything learned."""
         arrays, values = super().get_state()
-        learned = {"learned": self.learned_}
+        learned = {_part(head, "learned"): found for head, found in self.by_head_.items()}
         if self._uses_neighbours and self._families_without_neighbours:
-            learned["without_neighbours"] = self._spare()
+            for head in self.heads:
+                learned[_part(head, "without_neighbours")] = self._spare(head)
         for part, content in learned.items():
             arrays |= {f"{part}.{name}": array for name, array in content.arrays.items()}
             values[part] = content.notes
@@ -121,9 +144,8 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
     def set_state(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
         """Restore what ``get_state`` returned."""
         super().set_state(arrays, values)
-        self.learned_ = _learned_from(arrays, values, "learned")
-        if "without_neighbours" in values:
-            self._without_neighbours = _learned_from(arrays, values, "without_neighbours")
+        self.by_head_ = _by_head(arrays, values, "learned")
+        self._without_neighbours = _by_head(arrays, values, "without_neighbours")
 
     def _fit(
         self, stack: SimilarityStack, *, bank: SimilarityStack | None, progress: Progress | None
@@ -143,39 +165,85 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
             seed=self.options.seed,
             bank=self.bank_ if bank is not None else None,
         )
-        self.learned_ = self._learn(examples, progress)
-        self._without_neighbours = None
-        self._examples = examples if self._uses_neighbours else None
+        by_head: dict[Head, Examples] = {"gallery": examples}
+        if self.learns_heads and len(subsets := examples.within_subsets()):
+            by_head["subset"] = subsets
+        self.by_head_ = {
+            head: self._learn(some, _told(progress, head, len(by_head)))
+            for head, some in by_head.items()
+        }
+        self._without_neighbours = {}
+        self._examples = by_head if self._uses_neighbours else {}
 
     def _scorer(self, gallery: Gallery) -> TileScorer:
-        if "not-asked" in gallery.unknown.values():
-            return KnowledgeScorer(self._dense_scorer, gallery)
-        return self._dense_scorer(gallery)
+        score = self._head_scorer(gallery, ("gallery",))
+        return lambda tile: score(tile)["gallery"]
 
-    def _dense_scorer(self, gallery: Gallery) -> TileScorer:
+    def _head_scorer(self, gallery: Gallery, heads: Sequence[Head]) -> HeadScorer:
+        own: dict[Head, Head] = {head: head if head in self.heads else "gallery" for head in heads}
+        score_own = self._own_scorer(gallery, tuple(dict.fromkeys(own.values())))
+
+        def score(tile: Tile) -> Mapping[Head, Scores]:
+            fused = score_own(tile)
+            return {head: fused[which] for head, which in own.items()}
+
+        return score
+
+    def _own_scorer(self, gallery: Gallery, heads: Sequence[Head]) -> HeadScorer:
+        """Return the function that fuses tiles for some of the heads that were learned."""
+        if "not-asked" not in gallery.unknown.values():
+            return self._dense_scorer(gallery, heads)
+        by_head = {head: KnowledgeScorer(partial(self._dense, head), gallery) for head in heads}
+        return lambda tile: {head: score(tile) for head, score in by_head.items()}
+
+    def _dense(self, head: Head, gallery: Gallery) -> TileScorer:
+        score = self._dense_scorer(gallery, (head,))
+        return lambda tile: score(tile)[head]
+
+    def _dense_scorer(self, gallery: Gallery, heads: Sequence[Head]) -> HeadScorer:
         """Return the function that fuses tiles; a channel of a cell that is NaN is zero."""
-        families, learned = self.families_, self.learned_
+        families, learned = self.families_, self.by_head_
         if self._lacks_neighbours(gallery, instead="by what was learned without them"):
-            families, learned = self._families_without_neighbours, self._spare()
-        reader = self._reader(gallery, families)
-        return tile_scorer(reader, self._ready(learned, reader))
-
-    def _spare(self) -> Learned:
-        """Return what is used without neighbours, learned from the kept examples where needed."""
-        if self._without_neighbours is None:
             families = self._families_without_neighbours
-            if self._examples is None or not families:
+            learned = {head: self._spare(head) for head in heads}
+        reader = self._reader(gallery, families)
+        return view_scorer(reader, {head: self._ready(learned[head], reader) for head in heads})
+
+    def _spare(self, head: Head) -> Learned:
+        """Return what is used without neighbours, learned from the kept examples where needed."""
+        if head not in self._without_neighbours:
+            families = self._families_without_neighbours
+            if not self._examples or not families:
                 raise AlignmentError(
                     f"{self.name}: has learned from neighbours alone, and no provider of this "
                     "gallery knows any. Score it with a provider that encodes images."
                 )
-            self._without_neighbours = self._learn_spare(self._examples.of_families(families))
-        return self._without_neighbours
+            examples = self._examples[head].of_families(families)
+            self._without_neighbours[head] = self._learn_spare(examples)
+        return self._without_neighbours[head]
 
 
-def _learned_from(
-    arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any], part: str
-) -> Learned:
-    prefix = f"{part}."
-    mine = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-    return Learned(mine, dict(values[part]))
+def _part(head: Head, what: str) -> str:
+    """Return what a head's part is saved under; the gallery's as before there was another."""
+    return what if head == "gallery" else f"{head}_{what}"
+
+
+def _by_head(
+    arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any], what: str
+) -> dict[Head, Learned]:
+    """Return what was saved of each head."""
+    found: dict[Head, Learned] = {}
+    for head in HEADS:
+        part = _part(head, what)
+        if part in values:
+            prefix = f"{part}."
+            mine = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+            found[head] = Learned(mine, dict(values[part]))
+    return found
+
+
+def _told(progress: Progress | None, head: Head, n_heads: int) -> Progress | None:
+    """Return what tells of one head's training, by name where there are several."""
+    if progress is None or n_heads == 1:
+        return progress
+    return lambda what, done, total: progress(f"{head} head, {what}", done, total)

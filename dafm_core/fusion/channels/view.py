@@ -6,7 +6,7 @@ are compared on the same inputs. NumPy only; which candidates to learn from is `
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
@@ -42,12 +42,15 @@ class ChannelReader:
         Aligned with the gallery.
     neighbours : ndarray of shape (M, N), int64, or None
         Each candidate's nearest others; N stands for none.
+    source : (Gallery, QueryBank or None)
+        What it was made of.
     """
 
     layout: Layout
     present: NDArray[np.int64]
     bank: QueryBank | None
     neighbours: NDArray[np.int64] | None
+    source: tuple[Gallery, QueryBank | None] = field(repr=False)
 
     @classmethod
     def of(cls, gallery: Gallery, layout: Layout, bank: QueryBank | None) -> ChannelReader:
@@ -59,7 +62,12 @@ class ChannelReader:
             present=np.array([layout.providers.index(name) for name in gallery.names]),
             bank=bank.aligned(gallery) if bank is not None and needs_bank else None,
             neighbours=gallery_neighbours(gallery) if needs_neighbours else None,
+            source=(gallery, bank),
         )
+
+    def is_of(self, gallery: Gallery, layout: Layout, bank: QueryBank | None) -> bool:
+        """Say whether it was made of this very gallery and bank."""
+        return self.source[0] is gallery and self.source[1] is bank and self.layout == layout
 
     @property
     def present_mask(self) -> NDArray[np.bool_]:
@@ -123,7 +131,11 @@ class TileView:
         return np.sort(evidence, axis=2)
 
     def channels(self) -> NDArray[np.float32]:
-        """Return the channels, (B, n_channels, N), 0 where excluded or not known."""
+        """Return the channels, (B, n_channels, N), 0 where excluded or not known; made once."""
+        return self._channels
+
+    @cached_property
+    def _channels(self) -> NDArray[np.float32]:
         layout, (n_rows, _, n_gallery) = self.reader.layout, self.tile.shape
         shape = (n_rows, len(layout.families), len(layout.providers), n_gallery)
         out, kept = np.zeros(shape, np.float32), np.isfinite(self.tile)
@@ -139,6 +151,10 @@ class TileView:
         Best score, its lead over the second and the tenth, the tenth's over the hundredth, and
         the entropy of the row: classic predictors of how far a ranking can be trusted.
         """
+        return self._context
+
+    @cached_property
+    def _context(self) -> NDArray[np.float32]:
         rows, last = self.rows, self.tile.shape[2] - 1
         kept = np.isfinite(rows)
         if not kept.all():  # an excluded candidate is no evidence

@@ -52,7 +52,9 @@ def train_ensemble(
     if options.network == "linear":
         return [], []
     if len(examples) < MIN_EXAMPLES or n_groups < 2 * N_VALIDATION_FOLDS:
-        logger.warning(
+        level = logging.WARNING if examples.head == "gallery" else logging.INFO  # said once
+        logger.log(
+            level,
             "LightFusion.fit: %d training examples in %d groups support no more than the "
             "linear fusion (%d in %d would). Train on more queries.",
             *(len(examples), n_groups, MIN_EXAMPLES, 2 * N_VALIDATION_FOLDS),

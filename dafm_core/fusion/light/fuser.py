@@ -54,6 +54,11 @@ class LightFusion(ChannelFusion[LightOptions]):
         return self.learned_.arrays["weights"]
 
     @property
+    def learns_heads(self) -> bool:
+        """Whether the objective asks for a score for each ranking."""
+        return self.options.objective == "separate"
+
+    @property
     def n_networks_(self) -> int:
         """Number of networks; 0 where there was too little to learn from."""
         return len(self.history_)

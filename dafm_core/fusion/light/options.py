@@ -45,10 +45,14 @@ class LightOptions(ChannelOptions):
     network: Literal["residual", "linear"] = option(
         "residual", "what is learned beyond linear weights"
     )
-    objective: Literal["weighted", "gallery", "subset"] = option(
-        "weighted", "rank the gallery, the query's subset, or both"
+    objective: Literal["separate", "weighted", "gallery", "subset"] = option(
+        "separate",
+        "a score each for the gallery and the query's subset, one for both (weighted), or one "
+        "for the gallery or the subset alone",
     )
-    subset_weight: float = option(0.3, "of the subset's loss, where both count", at_least=0)
+    subset_weight: float = option(
+        0.3, "of the subset's loss in one score for both (weighted)", at_least=0
+    )
     candidates: Literal["sampled", "exact"] = option(
         "sampled", "train on a sample of the candidates or on all"
     )
@@ -63,6 +67,7 @@ class LightOptions(ChannelOptions):
     def loss_weights(self) -> LossWeights:
         """What counts how much in the loss."""
         return {
+            "separate": LossWeights(1.0, 0.0),  # the subset's head has no other candidates
             "gallery": LossWeights(1.0, 0.0),
             "subset": LossWeights(0.0, 1.0),
             "weighted": LossWeights(1.0, self.subset_weight),

@@ -18,6 +18,7 @@ from typing import Any
 from dafm_core.errors import OptionError, ProviderError
 from dafm_core.ground.files import sha256_of
 from dafm_core.wrapping.inference import Settings
+from dafm_plugin_sentence_transformers.kinds import check_kind, parsed
 
 _NOT_THE_MODEL = (".md", ".gitattributes", ".gitignore", ".png", ".jpg")
 _OTHER_FORMATS = ("onnx", "openvino")
@@ -81,10 +82,11 @@ def load(kind: str, source: Source, settings: Settings, *, where: str, **argumen
     Raises
     ------
     ProviderError
-        If its files cannot be used.
+        If its files cannot be used, or are of another kind.
     """
     import sentence_transformers
 
+    check_kind(kind, _described(source), source.name, where)
     try:
         with _quiet():
             return getattr(sentence_transformers, kind)(
@@ -100,6 +102,23 @@ def load(kind: str, source: Source, settings: Settings, *, where: str, **argumen
             f"{where}: {source.name!r} cannot be loaded as a {kind} ({first_line(error)}). "
             "Is it complete, and a model of this kind?"
         ) from error
+
+
+def _described(source: Source) -> dict[str, Any]:
+    """Return what the small files of a model say of it, those that there are."""
+    from sentence_transformers.util import load_file_path
+
+    found = {}
+    for name in ("config_sentence_transformers.json", "modules.json", "config.json"):
+        try:
+            path = load_file_path(
+                source.name, name, revision=source.revision, local_files_only=source.is_cached
+            )
+            if path is not None:
+                found[name] = parsed(Path(path).read_text(encoding="utf-8"))
+        except Exception:  # noqa: S112  # whatever is wrong, loading the model says it better
+            continue
+    return found
 
 
 def library_versions() -> str:

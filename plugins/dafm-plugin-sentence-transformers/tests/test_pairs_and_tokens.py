@@ -102,6 +102,17 @@ def test_what_a_reranker_cannot_do_is_one_line(models, tiny, tmp_path, captions)
         reranker.load(model=str(labels), device="cpu", captions=captions)
 
 
+def test_no_model_is_loaded_as_another_kind(models, captions):
+    for load, model, message in [
+        (multivector.load, models["joint"], "a SentenceTransformer. Use --provider st.$"),
+        (multivector.load, models["clip"], "without the layer that makes it one"),
+        (reranker.load, models["clip"], "without the layer that makes it one"),
+        (reranker.load, models["multivector"], "Use --provider st-multivector"),
+    ]:
+        with pytest.raises(ProviderError, match=message):
+            load(model=model, device="cpu")
+
+
 def test_listing_imports_no_model():
     code = (
         "import sys, dafm_plugin_sentence_transformers.plugin as p; p.dafm_similarity_providers();"

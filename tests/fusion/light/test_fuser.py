@@ -155,7 +155,8 @@ def test_history_and_progress_tell_how_training_went(split):
     fit, _ = split
     steps = []
     light = LightFusion(n_seeds=2, n_epochs=2).fit(fit, progress=lambda *step: steps.append(step))
-    assert steps[0] == ("network 1 of 2", 0, 2)
+    assert steps[0] == ("gallery head, network 1 of 2", 0, 2)
+    assert steps[-1][0] == "subset head, network 2 of 2"
     assert light.n_networks_ == len(light.history_) == 2
     for history in light.history_:
         assert {"epoch", "validation_loss", "recall@1", "recall@10"} == set(history[0])

@@ -1,0 +1,63 @@
+"""Fused scores of a few chosen candidates of whole rows: what a live query over many images needs.
+
+They are those that fusing the whole rows gives these candidates, to rounding: only what is looked
+up per candidate (reverse ranks, topics, neighbours, networks) is spared for all the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.fusion.base import Fuser, Scores, Tile
+from dafm_core.fusion.channels.cells import Columns, channels_at
+from dafm_core.fusion.channels.fuser import ChannelFusion
+from dafm_core.fusion.channels.view import ChannelReader, TileView
+from dafm_core.store.gallery import Gallery
+
+ChosenScorer: TypeAlias = Callable[[Tile, Columns], Scores]
+"""Fuses chosen candidates of whole rows, ``(B, K, N), (B, W) -> (B, W)``."""
+
+
+class ChosenView(TileView):
+    """A tile (B, K, N) whose channels are those of chosen candidates alone, (B, C, W)."""
+
+    def __init__(self, reader: ChannelReader, tile: Tile, chosen: Columns) -> None:
+        super().__init__(reader, tile)
+        self._chosen = chosen
+
+    def channels(self) -> NDArray[np.float32]:
+        """Return the channels of the chosen candidates, (B, C, W)."""
+        return channels_at(self, self._chosen)
+
+
+def chosen_scorer(fuser: Fuser, gallery: Gallery) -> ChosenScorer | None:
+    """Return the function that fuses chosen candidates, or None where whole rows must be fused.
+
+    That is so for fusions that do not score candidate by candidate from channels, for verifiers'
+    shortlists, and where a fusion that learned from neighbours has none.
+
+    Parameters
+    ----------
+    fuser : Fuser
+        Fits the gallery: ``fuser.scorer(gallery)`` did not refuse it.
+    gallery : Gallery
+    """
+    if not isinstance(fuser, ChannelFusion) or gallery.unknown:
+        return None
+    if fuser._uses_neighbours and not gallery.neighbours:
+        return None
+    reader = fuser._reader(gallery, fuser.families_)
+    score_view = fuser._ready(fuser.learned_, reader)
+
+    def score(tile: Tile, chosen: Columns) -> Scores:
+        fused = score_view(ChosenView(reader, tile, chosen))
+        if fused.shape != chosen.shape:  # it looks at whole rows whatever it is shown
+            fused = np.take_along_axis(fused, chosen, axis=1)
+        fused[np.take_along_axis(np.isneginf(tile[:, 0]), chosen, axis=1)] = -np.inf
+        return fused
+
+    return score

@@ -1,0 +1,306 @@
+"""Exact InfoNCE of the paper's network over every candidate, in memory that does not grow.
+
+Between the scores and the hidden units, and between those and a candidate's logit, the printed
+network is linear: both maps are multiplied out once a step, and what is left is done for a few
+examples and candidates at a time. ``compiled.py`` has the loop for Numba; here is the same in torch
+for where Numba is missing, and the training that uses either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from dafm_core.fusion.base import Progress
+from dafm_core.fusion.light.compiled import compiled
+from dafm_core.fusion.light.network import PaperNetwork
+from dafm_core.fusion.light.options import TrainingOptions
+from dafm_core.fusion.light.temperature import DynamicTemperature
+from dafm_core.fusion.light.training import History
+from dafm_core.ground.normalize import minmax_rows
+from dafm_core.ground.ragged import Ragged
+from dafm_core.store.stack import SimilarityStack
+
+GROUP_CELLS: Final = 1 << 18
+"""Scores of one model that each thread holds at a time."""
+BLOCK: Final = 512
+"""Candidates whose hidden units torch holds at a time."""
+KEPT_BYTES: Final = 128 << 20
+"""Min-max scores that are kept from one step to the next; more are read again."""
+
+
+class Weights(NamedTuple):
+    """The network multiplied out; T candidates side by side, H hidden units, K models.
+
+    ``taps`` (T, H, K) lead from scores to hidden units, ``out`` (H,) from those to the logit, and
+    ``linear`` (K,) past them. ``edge`` (T, H) is what the bias of a tap adds, and loses where the
+    tap reaches beyond the gallery; ``bias`` (H,) is the rest.
+    """
+
+    taps: Any
+    edge: Any
+    bias: Any
+    out: Any
+    linear: Any
+
+    @classmethod
+    def of(cls, network: PaperNetwork) -> Weights:
+        """Return the weights as tensors that know where they come from."""
+        light, weigh = network.light, network.weigh.weight[0, :, 0]
+        up, down = light.up.weight[:, :, 0], light.down.weight[:, :, 0]
+        local = light.local.weight[:, 0].T  # (T, H)
+        bias = light.up.bias
+        assert bias is not None
+        return cls(
+            taps=local[:, :, None] * up,
+            edge=local * bias,
+            bias=light.local.bias,
+            out=weigh @ down,  # what the last bias adds is the same for every candidate
+            linear=weigh,
+        )
+
+    def zeros(self) -> Weights:
+        """Return zeros of the same shapes, as arrays."""
+        return Weights(*(np.zeros(tuple(part.shape), np.float32) for part in self))
+
+    def arrays(self) -> Weights:
+        """Return the tensors' values."""
+        return Weights(*(np.ascontiguousarray(part.detach().numpy()) for part in self))
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """A few examples: min-max scores (R, K, N), which candidates are no rivals (R, N), where the
+    target stands (R,), and what each counts for (R,).
+    """
+
+    scores: NDArray[np.float32]
+    removed: NDArray[np.bool_]
+    target: NDArray[np.int64]
+    share: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class ExactExamples:
+    """One example per query and target of a stack, read when it is needed.
+
+    Parameters
+    ----------
+    stack : SimilarityStack
+    targets : Ragged of n_queries rows
+    """
+
+    stack: SimilarityStack
+    targets: Ragged
+
+    def __len__(self) -> int:
+        return len(self.targets.values)
+
+    @cached_property
+    def _kept(self) -> NDArray[np.float32] | None:
+        """Min-max scores of all queries, (Q, K, N), where they are few."""
+        stack = self.stack
+        shape = (stack.n_queries, stack.n_providers, stack.n_gallery)
+        if 4 * np.prod(shape, dtype=np.int64) > KEPT_BYTES:
+            return None
+        kept = np.empty(shape, np.float32)
+        for rows, tile in stack.tiles():
+            kept[rows] = _minmax(tile)
+        return kept
+
+    def group(self, examples: NDArray[np.int64], order: NDArray[np.int64] | None) -> Group:
+        """Return some examples, their candidates in another order where one is given."""
+        queries, target = self.targets.rows[examples], self.targets.values[examples]
+        kept, excluded = self._kept, self.stack.dataset.excluded
+        scores = _minmax(self.stack.read(queries)) if kept is None else kept[queries]
+        removed = np.zeros((len(queries), self.stack.n_gallery), bool)
+        for row, query in enumerate(queries):
+            removed[row, excluded[query]] = True
+            removed[row, self.targets[query]] = True  # other targets are no rivals
+            removed[row, target[row]] = False
+        if order is not None:
+            scores, removed = scores[:, :, order], removed[:, order]
+            target = np.argsort(order)[target]
+        share = (1 / self.targets.counts[queries]).astype(np.float32)
+        return Group(np.ascontiguousarray(scores), removed, target, share)
+
+
+def _minmax(tile: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.where(np.isfinite(tile), minmax_rows(tile), np.float32(0))
+
+
+def train_exactly(
+    network: PaperNetwork,
+    examples: ExactExamples,
+    options: TrainingOptions,
+    *,
+    n_steps: int | None,
+    shuffled: bool,
+    seed: int,
+    progress: Progress | None = None,
+) -> History:
+    """Train a network in place on all candidates, and return loss and temperature of each step.
+
+    Parameters
+    ----------
+    n_steps : int, optional
+        Steps after which it ends, within an epoch or not.
+    shuffled : bool
+        Whether the candidates of each step stand in a random order.
+    """
+    generator = Generator().manual_seed(seed)
+    temperature = DynamicTemperature(
+        options.temperature_rule, options.temperature, scale=options.temperature_scale
+    )
+    learned = [*network.parameters(), *(p for p in temperature.parameters() if p.requires_grad)]
+    optimizer = torch.optim.AdamW(
+        learned, lr=options.learning_rate, weight_decay=options.weight_decay, foreach=True
+    )
+    history: History = []
+    n_gallery = examples.stack.n_gallery
+    for epoch in range(1, options.n_epochs + 1):
+        dealt = torch.randperm(len(examples), generator=generator)
+        batches = torch.split(dealt, options.batch_size)
+        left = None if n_steps is None else max(0, n_steps - len(history))
+        for batch in batches[:left]:
+            order = torch.randperm(n_gallery, generator=generator).numpy() if shuffled else None
+            tau = temperature()
+            optimizer.zero_grad()
+            loss = step_loss(network, examples, batch.numpy(), tau, order)
+            optimizer.step()
+            temperature.update(loss)
+            history.append({"epoch": epoch, "loss": loss, "temperature": tau.item()})
+        if progress is not None:
+            progress("network", epoch, options.n_epochs)
+    return history
+
+
+def step_loss(
+    network: PaperNetwork,
+    examples: ExactExamples,
+    batch: NDArray[np.int64],
+    tau: Tensor,
+    order: NDArray[np.int64] | None = None,
+) -> float:
+    """Return the mean InfoNCE of a batch, and leave its gradient in the network's parameters.
+
+    Groups are added up in their order, so that the number of threads changes no bit.
+    """
+    batch, weights = np.sort(batch), Weights.of(network)
+    values, scale = weights.arrays(), float(tau.detach())
+    kernel = compiled() or exact_rows_in_blocks
+
+    def measure(part: NDArray[np.int64]) -> tuple[float, Weights]:
+        group = examples.group(part, order)
+        losses, gradient = np.zeros(len(part)), weights.zeros()
+        share = group.share / np.float32(len(batch))
+        kernel(
+            *(group.scores, group.removed, group.target, share, np.float32(scale)),
+            *(*values, losses, *gradient),
+        )
+        return float(losses.sum()), gradient
+
+    total, gradient = 0.0, weights.zeros()
+    size = max(1, GROUP_CELLS // examples.stack.n_gallery)
+    parts = [batch[start : start + size] for start in range(0, len(batch), size)]
+    for loss, part in _in_threads(measure, parts):
+        total += loss
+        for whole, share in zip(gradient, part, strict=True):
+            whole += share
+    given = [torch.from_numpy(part) for part in gradient]
+    torch.autograd.backward(list(weights), given)
+    if tau.requires_grad:  # logits are over tau, and so is every gradient of theirs
+        at_weights = sum(
+            float((w.detach() * g).sum()) for w, g in zip(weights[3:], given[3:], strict=True)
+        )
+        torch.autograd.backward([tau], [torch.tensor(-at_weights / scale)])
+    return total
+
+
+def _in_threads(
+    function: Callable[[NDArray[np.int64]], tuple[float, Weights]],
+    parts: list[NDArray[np.int64]],
+) -> Iterator[tuple[float, Weights]]:
+    """Yield the results in order, made by as many threads as torch may use."""
+    n_threads = min(torch.get_num_threads(), len(parts))
+    if n_threads < 2 or compiled() is None:  # torch has threads of its own
+        yield from map(function, parts)
+        return
+    with ThreadPoolExecutor(n_threads) as pool:
+        yield from pool.map(function, parts)
+
+
+@torch.no_grad()
+def exact_rows_in_blocks(
+    x: Any,
+    removed: Any,
+    target: Any,
+    share: Any,
+    tau: Any,
+    taps: Any,
+    edge: Any,
+    bias: Any,
+    out: Any,
+    linear: Any,
+    losses: Any,
+    grad_taps: Any,
+    grad_edge: Any,
+    grad_bias: Any,
+    grad_out: Any,
+    grad_linear: Any,
+) -> None:
+    """Do what :func:`dafm_core.fusion.light.compiled.exact_rows` does, by torch, in blocks."""
+    n_rows, n_models, n_gallery = x.shape
+    n_taps, n_hidden = edge.shape
+    reach = n_taps // 2
+    padded = torch.nn.functional.pad(torch.from_numpy(x), (reach, reach))
+    inside = torch.nn.functional.pad(torch.ones(1, n_gallery), (reach, reach))
+    matrix = torch.from_numpy(np.concatenate([*taps.transpose(0, 2, 1), edge]).T.copy())  # (H, C)
+    vector, direct = torch.from_numpy(out), torch.from_numpy(linear)
+    rest = torch.from_numpy(bias)[:, None]
+    logits = torch.empty(n_rows, n_gallery)
+
+    def seen(start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return taps (R, C, n), hidden units before GELU (R, H, n), and GELU's slope there."""
+        shifts = [slice(start + j, stop + j) for j in range(n_taps)]
+        ones = torch.cat([inside[:, shift] for shift in shifts]).expand(n_rows, -1, -1)
+        columns = torch.cat([*(padded[:, :, shift] for shift in shifts), ones], dim=1)
+        pre = matrix @ columns + rest
+        return columns, pre, torch.special.ndtr(pre)
+
+    blocks = [(start, min(start + BLOCK, n_gallery)) for start in range(0, n_gallery, BLOCK)]
+    for start, stop in blocks:
+        columns, pre, below = seen(start, stop)
+        own = columns[:, reach * n_models : (reach + 1) * n_models]
+        logits[:, start:stop] = vector @ (pre * below) + direct @ own
+    logits /= float(tau)
+    at_target = logits.gather(1, torch.from_numpy(target)[:, None])
+    logits.masked_fill_(torch.from_numpy(removed), -torch.inf)
+    partition = logits.logsumexp(dim=1, keepdim=True)
+    counts = torch.from_numpy(share)[:, None]
+    losses += (counts * (partition - at_target))[:, 0].numpy()
+    chance = (logits - partition).exp_() * counts
+    chance[torch.arange(n_rows), torch.from_numpy(target)] -= counts[:, 0]
+    chance /= float(tau)
+    grad_matrix = torch.zeros_like(matrix)
+    for start, stop in blocks:
+        columns, pre, below = seen(start, stop)
+        pull = chance[:, start:stop]
+        own = columns[:, reach * n_models : (reach + 1) * n_models]
+        grad_linear += torch.einsum("bn,bkn->k", pull, own).numpy()
+        grad_out += torch.einsum("bn,bhn->h", pull, pre * below).numpy()
+        slope = below + pre * torch.exp(-pre * pre / 2) / (2 * torch.pi) ** 0.5
+        slope *= pull[:, None] * vector[:, None]
+        grad_bias += slope.sum(dim=(0, 2)).numpy()
+        grad_matrix += torch.einsum("bhn,bcn->hc", slope, columns)
+    by_tap = grad_matrix[:, : n_taps * n_models].reshape(n_hidden, n_taps, n_models)
+    grad_taps += by_tap.permute(1, 0, 2).numpy()
+    grad_edge += grad_matrix[:, n_taps * n_models :].T.numpy()

@@ -1,0 +1,121 @@
+"""How long a live query takes, and how much of the exhaustive fused ranking it finds.
+
+    python tests/benchmarks/search/latency.py FOLDER [--images 20000] [--nearest 500]
+
+LightFusion is trained on a planted gallery of 2,000 images and answers on another one. Made once:
+FOLDER/light and FOLDER/index-N.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from planted import Planted, planted_dataset
+
+import dafm_core as dafm
+from dafm_core.fusion.saving import load_fuser, save_fuser
+from dafm_core.search.building import build_index
+from dafm_core.search.requests import Request
+from dafm_core.search.search import Search
+
+N_TRAINED = 2000
+
+
+def providers(n_images: int) -> dict[str, Planted]:
+    made = {f"planted-{k}": Planted(k, n_images) for k in range(4)}
+    for provider in made.values():
+        provider.references = "any"  # type: ignore[attr-defined]
+    return made
+
+
+def trained(folder: Path) -> dafm.Fuser:
+    if not (folder / "light" / "fuser.json").exists():
+        dataset = planted_dataset(N_TRAINED, 600)
+        stack = dafm.score(dataset, providers(N_TRAINED), store=folder / "store")
+        save_fuser(dafm.LightFusion(seed=0).fit(stack), folder / "light")
+    return load_fuser(folder / "light")
+
+
+def opened(folder: Path, n_images: int, n_bank: int) -> dafm.GalleryIndex:
+    path = folder / f"index-{n_images}"
+    if not (path / "index.json").exists():
+        bank = planted_dataset(n_images, n_bank, first=10_000)
+        started = time.perf_counter()
+        build_index(path, planted_dataset(n_images, 1), providers(n_images), bank=bank)
+        print(f"built in {time.perf_counter() - started:.0f} s")
+    started = time.perf_counter()
+    index = dafm.GalleryIndex.open(path)
+    print(f"opened in {time.perf_counter() - started:.2f} s")
+    return index
+
+
+def timed(search: Search, requests: list[Request]) -> tuple[list[float], list[tuple[str, ...]]]:
+    times, hits = [], []
+    for request in requests:
+        started = time.perf_counter()
+        hits.append(search.batch([request])[0].image_ids)
+        times.append(1000 * (time.perf_counter() - started))
+    return times, hits
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--nearest", type=int, default=500)
+    parser.add_argument("--bank", type=int, default=500)
+    args = parser.parse_args()
+    fuser = trained(args.folder)
+    index = opened(args.folder, args.images, args.bank)
+    models = providers(args.images)
+    window = Search(index, fuser, providers=models, nearest=args.nearest)
+    whole = Search(index, fuser, providers=models, nearest=args.images)
+    asked = planted_dataset(args.images, args.queries, first=50_000)
+    requests = [Request(text=text, k=50) for text in asked.queries["text"]]
+    timed(window, requests[:5])
+    timed(whole, requests[:2])
+    fast, found = timed(window, requests)
+    slow, expected = timed(whole, requests)
+    shared = [len(set(a) & set(b)) / len(b) for a, b in zip(found, expected, strict=True)]
+    targets = asked.queries["targets"].list.first().to_list()
+    right = [t in hits[:10] for t, hits in zip(targets, expected, strict=True)]
+    print(f"{args.images} images, 4 models of 256 dimensions, {args.queries} queries, top 50")
+    for name, times in (("window", fast), ("whole rows", slow)):
+        print(f"{name}: median {median(times):.1f} ms, p95 {np.percentile(times, 95):.1f} ms")
+    print(f"shared with whole rows: {np.mean(shared):.4f}; recall@10 {np.mean(right):.3f}")
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+    row_latency(fuser, index, models, requests)
+
+
+def row_latency(
+    fuser: dafm.Fuser,
+    index: dafm.GalleryIndex,
+    models: dict[str, Planted],
+    requests: list[Request],
+) -> None:
+    """One row of each model given, as a team whose models are services has them."""
+    from dafm_core.search.search import _with_bank
+
+    score = _with_bank(fuser, index).scorer(index.gallery)
+    query = requests[0].query(index)
+    whole = {name: index.features(name).whole() for name in models}
+    rows = [models[n].similarity(models[n].encode_queries([query]), whole[n]) for n in models]
+    tile = np.stack([row[0] for row in rows])[None]
+    times = []
+    for _ in range(50):
+        started = time.perf_counter()
+        score(tile)
+        times.append(1000 * (time.perf_counter() - started))
+    print(
+        f"one row of each given: median {median(times):.1f} ms, p95 {np.percentile(times, 95):.1f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

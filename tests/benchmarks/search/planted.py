@@ -1,0 +1,87 @@
+"""A synthetic gallery of any size with planted targets: what timings of live search are of.
+
+Nothing in it is real. Each model sees a target through noise of its own and of all models
+together, and some images are scored high whatever is asked (hubs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.contract.items import ImageRef, Query
+from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.ground.ids import Ids
+
+NOISE = (1.2, 1.3, 1.4, 1.5)
+"""How far each model's idea of the target is off, relative to the target itself."""
+SHARED = 0.6
+"""Part of that error which all models make together."""
+HUB = 0.1
+"""Spread of what a candidate is scored whatever is asked, relative to that of its score."""
+
+
+class Planted:
+    """A model of inner products; its features follow from a seed, an id's number and a query's."""
+
+    geometry = "dot"
+
+    def __init__(self, number: int, n_images: int, *, width: int = 256, seed: int = 0) -> None:
+        self.number, self.width, self.seed = number, width, seed
+        self.fingerprint = {"planted": f"{seed}/{number}/{width}"}
+        rng = np.random.default_rng([seed, number])
+        self._turn = np.linalg.qr(rng.standard_normal((width, width)))[0].astype(np.float32)
+        self._n_images = n_images
+
+    def encode_gallery(self, images: Sequence[ImageRef]) -> NDArray[np.float32]:
+        """Return the latent vectors of images, turned, their last number being what a hub has."""
+        latent = np.stack([self._latent(int(image.id[1:])) for image in images])
+        rng = np.random.default_rng([self.seed, self.number, int(images[0].id[1:])])
+        latent[:, -1] = HUB * rng.standard_normal(len(latent))
+        return latent @ self._turn
+
+    def encode_queries(self, queries: Sequence[Query]) -> NDArray[np.float32]:
+        """Return the target's latent vector with errors; the text names it."""
+        rows = []
+        for query in queries:
+            target = int(query.text.split()[-1])
+            common = np.random.default_rng([self.seed, 7, target]).standard_normal(self.width)
+            own = np.random.default_rng([self.seed, 8, self.number, target])
+            error = SHARED * common + np.sqrt(1 - SHARED**2) * own.standard_normal(self.width)
+            row = self._latent(target) + 2.5 * NOISE[self.number] * error / np.sqrt(self.width)
+            row[-1] = 1
+            rows.append(row)
+        return np.asarray(rows, np.float32) @ self._turn
+
+    def similarity(
+        self, queries: NDArray[np.float32], gallery: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return inner products."""
+        return queries @ gallery.T
+
+    def _latent(self, image: int) -> NDArray[np.float32]:
+        rng = np.random.default_rng([self.seed, 9, image])
+        vector = rng.standard_normal(self.width, np.float32)
+        return vector / np.float32(np.sqrt(self.width))
+
+
+def planted_dataset(n_images: int, n_queries: int, *, first: int = 0, seed: int = 0) -> Dataset:
+    """Return queries of targets drawn at random."""
+    rng = np.random.default_rng([seed, first])
+    targets = rng.integers(0, n_images, n_queries)
+    rows = [
+        {
+            "query_id": f"q{first + q}",
+            "references": [],
+            "text": f"find {target}",
+            "targets": [f"i{target:07d}"],
+        }
+        for q, target in enumerate(targets.tolist())
+    ]
+    return Dataset(
+        protocol=f"planted-{n_images}",
+        gallery_ids=Ids(f"i{i:07d}" for i in range(n_images)),
+        queries=query_frame(rows, where="planted"),
+    )
