@@ -96,6 +96,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _drop_output()
         return 0
+    except MemoryError as error:  # NumPy says how much it asked for
+        asked = f" ({error})" if str(error) else ""
+        advice = (
+            "Use fewer processes (--workers 1), queries (--queries) or candidates to learn from"
+        )
+        return _say(f"memory: not enough for this step{asked}. {advice}.", code=2)
     except OSError as error:
         if error.errno is None:
             raise  # not from the system

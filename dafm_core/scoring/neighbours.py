@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from dafm_core.contract.provider import Features
 
 N_NEIGHBOURS = 16
+BLOCK_BYTES = 64 << 20
+"""Memory of the cosines held at a time, whatever the size of the gallery."""
 
 
 def nearest_neighbours(
-    features: Features, *, n_neighbours: int = N_NEIGHBOURS, block_rows: int = 1024
+    features: Features, *, n_neighbours: int = N_NEIGHBOURS, block_rows: int | None = None
 ) -> NDArray[np.int32] | None:
     """Return the candidates of highest cosine to each candidate, nearest first, itself left out.
 
@@ -22,8 +24,8 @@ def nearest_neighbours(
     features : ndarray of shape (N, ..., D)
         Several vectors per candidate are averaged before the cosine is taken.
     n_neighbours : int
-    block_rows : int
-        Rows of the N x N cosines held at a time.
+    block_rows : int, optional
+        Rows of the N x N cosines held at a time; by default as many as take ``BLOCK_BYTES``.
 
     Returns
     -------
@@ -38,6 +40,7 @@ def nearest_neighbours(
     vectors = vectors.reshape(n_gallery, -1, vectors.shape[-1]).mean(1)  # (N, ..., D) -> (N, D)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     nearest = np.empty((n_gallery, width), np.int32)
+    block_rows = block_rows or max(1, BLOCK_BYTES // (4 * n_gallery))
     for start in range(0, n_gallery, block_rows):
         cosines = vectors[start : start + block_rows] @ vectors.T  # (b, N)
         here = np.arange(len(cosines))

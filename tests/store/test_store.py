@@ -9,6 +9,7 @@ import pytest
 
 from dafm_core.errors import SimilarityError, StoreError
 from dafm_core.store.store import SimilarityStore
+from dafm_core.store.writer import count_tied
 
 
 @pytest.fixture
@@ -218,3 +219,14 @@ def test_pickled_arrays_are_not_read(store, scores):
     np.save(store.path / "a" / "scores.npy", np.array([{}], dtype=object))
     with pytest.raises(StoreError, match="cannot be read"):
         store.scores("a")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("many", [1, 4096])
+def test_tied_cells_are_those_whose_score_stands_twice_in_their_row(monkeypatch, rng, dtype, many):
+    monkeypatch.setattr("dafm_core.store.writer.MANY", many)
+    rows = np.round(rng.normal(size=(9, 40)), 1).astype(dtype)
+    rows[0, :4] = [0.0, -0.0, -np.inf, -np.inf]
+    expected = sum(int((row == score).sum() > 1) for row in rows for score in row)
+    assert count_tied(rows) == expected
+    assert count_tied(rows[:, :1]) == 0

@@ -1,0 +1,198 @@
+"""How fast things are, beside what one would write first; every number a ratio of one run.
+
+    python tests/benchmarks/speed/synthetic.py STORE --queries 5000 --gallery 5000
+    python tests/benchmarks/speed STORE [--repeat 5] [--only rules]
+
+Product and yardstick take turns, one thread each (``--threads`` changes that for both); medians of
+``--repeat`` turns. The yardstick is ``obvious.py``, in float32, in batches of 64 queries. Not
+collected by pytest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+if "--threads" not in sys.argv:
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import numpy as np
+import obvious
+import torch
+
+from dafm_core.fusion.channels.bank import QueryBank
+from dafm_core.fusion.channels.examples import make_examples
+from dafm_core.fusion.light import compiled as compiled_module
+from dafm_core.fusion.light import exact
+from dafm_core.fusion.light.exact import ExactExamples, step_loss
+from dafm_core.fusion.light.fuser import LightFusion
+from dafm_core.fusion.light.network import PaperNetwork
+from dafm_core.fusion.static import MeanFusion, VotingFusion
+from dafm_core.ground.ordering import best_ranked, tie_places
+from dafm_core.metrics.ranking import rank_targets
+from dafm_core.store.stack import SimilarityStack
+from dafm_core.store.store import SimilarityStore
+from dafm_core.store.writer import count_tied
+
+TILE = 64
+"""Queries a turn."""
+FAMILIES = ("rows", "restandardized", "ranks", "reverse", "topics", "neighbours")
+
+
+def alternate(turns: dict[str, Callable[[], Any]], n_repeat: int) -> dict[str, float]:
+    """Return median CPU seconds of each; they take turns, after one that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in turns}
+    for turn in range(n_repeat + 1):
+        for name, function in turns.items():
+            start = time.process_time()
+            function()
+            if turn:
+                seconds[name].append(time.process_time() - start)
+    return {name: median(values) for name, values in seconds.items()}
+
+
+def show(what: str, found: dict[str, float], yardstick: str) -> None:
+    """Print milliseconds a query, and each as a ratio to the yardstick."""
+    for name, seconds in found.items():
+        ratio = found[yardstick] / seconds if seconds else float("nan")
+        print(f"{what:10}{name:26}{1e3 * seconds / TILE:10.3f} ms a query {ratio:8.1f} x")
+
+
+def paper_step(stack: SimilarityStack, n_repeat: int) -> None:
+    """Measure one step of the paper's network over all candidates."""
+    targets = stack.dataset.targets.values
+    network = PaperNetwork(stack.n_providers, generator=torch.Generator().manual_seed(0))
+    examples = ExactExamples(stack.take_queries(stack.query_ids[:TILE]), stack.dataset.targets)
+    examples = ExactExamples(examples.stack, examples.stack.dataset.targets)
+    batch, tau = np.arange(TILE), torch.tensor(obvious.TEMPERATURE)
+    plain = obvious.steps(list(stack.matrices), targets, n_epochs=10**6)
+
+    def in_blocks() -> None:
+        kernel, exact.compiled = exact.compiled, lambda: None
+        try:
+            step_loss(network, examples, batch, tau)
+        finally:
+            exact.compiled = kernel
+
+    turns: dict[str, Callable[[], Any]] = {"obvious": lambda: next(plain), "in blocks": in_blocks}
+    if compiled_module.compiled() is not None:
+        turns["compiled"] = lambda: step_loss(network, examples, batch, tau)
+    show("paper step", alternate(turns, n_repeat), "obvious")
+
+
+def sampled(stack: SimilarityStack, n_repeat: int) -> None:
+    """Measure bank and examples of sampled training against a step of the obvious one."""
+    some = stack.take_queries(stack.query_ids[: 5 * TILE])
+    few = some.take_queries(some.query_ids[:TILE])
+    bank = QueryBank.of(some)
+    plain = obvious.steps(list(stack.matrices), stack.dataset.targets.values, n_epochs=10**6)
+    settings = {"n_hard": 30, "n_uniform": 64, "seed": 0}
+    turns: dict[str, Callable[[], Any]] = {
+        "obvious, one epoch": lambda: next(plain),
+        "bank": lambda: QueryBank.of(few),
+        "examples": lambda: make_examples(few, FAMILIES, bank=bank, **settings),
+    }
+    show("sampled", alternate(turns, n_repeat), "obvious, one epoch")
+
+
+def fuse(stack: SimilarityStack, n_repeat: int) -> None:
+    """Measure fusing with the best 50 of each query."""
+    light = LightFusion(n_epochs=2).fit(stack.take_queries(stack.query_ids[TILE:][:600]))
+    few = stack.take_queries(stack.query_ids[:TILE])
+    score, places = light.scorer(few), tie_places(stack.gallery_ids)
+    network, rows = obvious.ObviousNetwork(stack.n_providers), np.arange(TILE)
+
+    def product() -> None:
+        for _, tile in few.tiles():
+            for fused in score(tile):
+                best_ranked(fused, places, 50)
+
+    turns: dict[str, Callable[[], Any]] = {
+        "obvious": lambda: obvious.fuse(list(stack.matrices), rows, network),
+        "light": product,
+    }
+    show("fuse", alternate(turns, n_repeat), "obvious")
+    one = few.take_queries(few.query_ids[:1])
+    found = alternate({"light": lambda: light.fuse(one)}, n_repeat)
+    print(f"{'one query':10}{'light':26}{1e3 * found['light']:10.3f} ms, warm")
+
+
+def rules(stack: SimilarityStack, n_repeat: int) -> None:
+    """Measure static rules against their definition by argsort."""
+    tile = stack.tile(0, TILE)
+
+    def by_argsort() -> None:
+        for row in tile:
+            ranks = np.argsort(np.argsort(-row, axis=1), axis=1)
+            (1 / (61.0 + ranks)).sum(axis=0)
+
+    def z_scores() -> None:
+        for row in tile:
+            kept = np.where(np.isfinite(row), row, np.nan)
+            mean, std = np.nanmean(kept, 1, keepdims=True), np.nanstd(kept, 1, keepdims=True)
+            ((row - mean) / std).mean(axis=0)
+
+    scorers = {
+        "mean": MeanFusion(normalize="zscore").scorer(stack),
+        "rrf": VotingFusion("rrf").scorer(stack),
+        "borda": VotingFusion("borda").scorer(stack),
+    }
+    turns: dict[str, Callable[[], Any]] = {"ranks by argsort": by_argsort, "z-scores": z_scores}
+    turns |= {name: lambda score=score: score(tile) for name, score in scorers.items()}
+    found = alternate(turns, n_repeat)
+    show("rules", {k: found[k] for k in ("z-scores", "mean")}, "z-scores")
+    show("rules", {k: found[k] for k in ("ranks by argsort", "rrf", "borda")}, "ranks by argsort")
+
+
+def counts(stack: SimilarityStack, n_repeat: int) -> None:
+    """Measure what is counted: places of targets, and ties of a block that is written."""
+    tile = stack.tile(0, TILE)
+    targets = stack.dataset.targets.part(slice(0, TILE))
+    block = np.asarray(stack.matrices[0][:TILE])
+    turns: dict[str, Callable[[], Any]] = {
+        "ranking by argsort": lambda: np.argsort(-tile[:, 0], axis=1),
+        "places of targets": lambda: rank_targets(tile[:, 0], targets),
+        "ties by sorting floats": lambda: np.sort(block, axis=1),
+        "ties": lambda: count_tied(block),
+    }
+    found = alternate(turns, n_repeat)
+    show("counts", {k: found[k] for k in list(turns)[:2]}, "ranking by argsort")
+    show("counts", {k: found[k] for k in list(turns)[2:]}, "ties by sorting floats")
+
+
+MEASURES = {
+    "paper": paper_step,
+    "sampled": sampled,
+    "fuse": fuse,
+    "rules": rules,
+    "counts": counts,
+}
+
+
+def main() -> None:
+    """Measure what is asked for, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("store")
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--only", choices=MEASURES, action="append")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    stack = SimilarityStore.open(arguments.store).stack(verify=False)
+    dtypes = sorted({str(matrix.dtype) for matrix in stack.matrices})
+    print(
+        f"{stack.protocol}: {stack.n_queries} x {stack.n_gallery} x {stack.n_providers}, "
+        f"{', '.join(dtypes)}; {TILE} queries a turn, {arguments.threads} thread"
+    )
+    for name in arguments.only or MEASURES:
+        MEASURES[name](stack, arguments.repeat)
+
+
+if __name__ == "__main__":
+    main()
