@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from dafm_core.fusion.base import Fuser
     from dafm_core.search.answers import Answer, Opinion
     from dafm_core.search.search import Search
     from dafm_core.tables.cells import Cell, Table
@@ -54,7 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_index(parser: argparse.ArgumentParser) -> None:
     """Add INDEX, --model, --set and --budget."""
     parser.add_argument("index", metavar="INDEX", type=Path, help="folder of the gallery index")
-    parser.add_argument("--model", required=True, type=Path, help="a fuser that dafm train saved")
+    parser.add_argument(
+        "--model",
+        required=True,
+        type=Path,
+        help="a fuser that dafm train saved, or the name of one that needs no fit, e.g. mean",
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -73,7 +79,6 @@ def add_index(parser: argparse.ArgumentParser) -> None:
 def open_search(args: argparse.Namespace) -> Search:
     """Return the search that the arguments of :func:`add_index` describe."""
     from dafm_core.cli.index import read_provider_settings
-    from dafm_core.fusion.saving import load_fuser
     from dafm_core.search.index import GalleryIndex
     from dafm_core.search.search import Search
 
@@ -81,10 +86,22 @@ def open_search(args: argparse.Namespace) -> Search:
         raise OptionError(f"--budget: expected 0 or more, got {args.budget}.")
     return Search(
         GalleryIndex.open(args.index),
-        load_fuser(args.model),
+        _fuser(args.model),
         settings=read_provider_settings(args.set),
         budget=args.budget,
     )
+
+
+def _fuser(model: Path) -> Fuser:
+    """Return a saved fuser, or the named one, which needs no fit."""
+    from dafm_core.catalog import PluginCatalog
+    from dafm_core.fusion.saving import load_fuser
+
+    if not model.exists():
+        catalog = PluginCatalog.discover()
+        if str(model) in catalog.fusers:
+            return catalog.load_fuser(str(model))
+    return load_fuser(model)
 
 
 def run(args: argparse.Namespace) -> None:

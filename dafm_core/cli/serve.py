@@ -72,6 +72,8 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.serve.judging import Judgements
     from dafm_core.serve.limits import Limits
 
+    if args.waiting < 1:
+        raise OptionError(f"--waiting: expected 1 or more, got {args.waiting}.")
     listening = _listen(args.host, args.port)
     with listening:
         search = open_search(args)

@@ -69,7 +69,7 @@ def export_numpy(fuser: Fuser, folder: str | Path) -> Path:
     weights, names = exported(fuser)
     folder = Path(folder)
     with replacing(folder / "weights.npz") as temporary:
-        np.savez(temporary, **weights)
+        np.savez(temporary, **weights)  # type: ignore[arg-type]  # none is called allow_pickle
     write_text(folder / "channels.txt", "\n".join(names) + "\n")
     write_text(folder / "score.py", SCORE)
     write_text(folder / "README.md", _readme(names, "hidden" in weights))

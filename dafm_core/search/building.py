@@ -58,6 +58,8 @@ from dafm_core.store.store import PROVIDER_NAME
 logger = logging.getLogger(__name__)
 
 DTYPES = ("float32", "float16")
+LOCK = "index"
+"""Its file shows that a folder is that of an index, perhaps of one that is not finished."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -222,6 +224,7 @@ def add_images(
     """
     path = Path(path)
     images = Images.of_dataset(images) if isinstance(images, Dataset) else images
+    Manifest.read(path)  # no index, no folder made
     with writing_index(path):
         index = GalleryIndex.open(path)
         images = images.without(frozenset(index.ids.place))
@@ -259,6 +262,7 @@ def remove_images(
         If an id is unknown, or none would be left.
     """
     path = Path(path)
+    Manifest.read(path)
     with writing_index(path):
         index = GalleryIndex.open(path)
         index.ids.positions(ids, where=str(path), what="image", error=DatasetError)
@@ -311,8 +315,13 @@ def training_queries(images: Images, fuser: Fuser) -> Dataset | None:
 @contextmanager
 def writing_index(path: Path) -> Iterator[None]:
     """Hold the lock of an index, so that only one process writes it."""
-    path.mkdir(parents=True, exist_ok=True)
-    with writing(path, "index"):
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be written ({error.strerror}). Choose another folder."
+        ) from None
+    with writing(path, LOCK):
         yield
 
 
@@ -325,7 +334,7 @@ def _check_target(path: Path, dtype: str) -> None:
         )
     if path.exists() and not path.is_dir():
         raise StoreError(f"{path}: expected a folder, got a file. Choose another name.")
-    if (path / "store.json").exists() or (path / "fuser.json").exists():
+    if path.exists() and any(path.iterdir()) and not (path / f".{LOCK}.lock").exists():
         raise StoreError(f"{path}: holds something else. Choose another folder.")
 
 

@@ -84,8 +84,10 @@ class Search:
         budget: int = BUDGET,
         nearest: int = NEAREST,
     ) -> None:
-        if nearest < 1:
-            raise OptionError(f"search: expected nearest >= 1, got {nearest}.")
+        if nearest < 1 or budget < 0:
+            raise OptionError(
+                f"search: expected nearest >= 1 and budget >= 0, got {nearest} and {budget}."
+            )
         self.index = index
         self.budget = budget
         self.nearest = nearest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,7 +19,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dafm_core.errors import DafmError, ImageError, ProviderError
+from dafm_core.errors import AlignmentError, DafmError, ImageError, ProviderError
 from dafm_core.search.requests import Request, filter_columns
 from dafm_core.search.search import Search
 from dafm_core.serve.batching import Batcher
@@ -28,6 +29,8 @@ from dafm_core.serve.known import KnownQueries
 from dafm_core.serve.limits import Limits, Refused
 from dafm_core.serve.openapi import described
 from dafm_core.serve.pictures import LARGEST, THUMBNAIL, save_upload, shown
+
+logger = logging.getLogger(__name__)
 
 PAGE: Final = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -219,10 +222,14 @@ class Service:
                 return JSONResponse(
                     {"error": refused.reason}, status_code=refused.status, headers=headers
                 )
-            except ProviderError as error:
+            except (AlignmentError, ProviderError) as error:
                 return JSONResponse({"error": str(error)}, status_code=422)
             except DafmError as error:
                 return JSONResponse({"error": str(error)}, status_code=400)
+            except Exception:
+                logger.exception("an answer failed; this is a bug")
+                reason = "internal error: the terminal of dafm serve has the reason."
+                return JSONResponse({"error": reason}, status_code=500)
 
         return answered
 

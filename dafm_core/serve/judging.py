@@ -45,7 +45,10 @@ class Judgements:
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             lines = []
-            self._append({"format": 1, "index": str(index.path.resolve())})
+            try:
+                self._append({"format": 1, "index": str(index.path.resolve())})
+            except Refused as refused:
+                raise DatasetError(f"{path}: {refused.reason}") from None
         self._latest = latest(lines)
 
     @property
@@ -82,17 +85,20 @@ class Judgements:
 
     def _append(self, value: object) -> None:
         data = (json.dumps(value, ensure_ascii=False) + "\n").encode()
-        with self.path.open("ab", buffering=0) as file:
-            size = file.seek(0, os.SEEK_END)
-            try:
-                while data:
-                    data = data[file.write(data) :]
-                os.fsync(file.fileno())
-            except OSError as error:
-                os.ftruncate(file.fileno(), size)
-                raise Refused(
-                    507, f"judgement: could not be written ({error.strerror}). Nothing was lost."
-                ) from None
+        try:
+            with self.path.open("ab", buffering=0) as file:
+                size = file.seek(0, os.SEEK_END)
+                try:
+                    while data:
+                        data = data[file.write(data) :]
+                    os.fsync(file.fileno())
+                except OSError:
+                    os.ftruncate(file.fileno(), size)
+                    raise
+        except OSError as error:
+            raise Refused(
+                507, f"judgement: could not be written ({error.strerror}). Nothing was lost."
+            ) from None
 
     def _cut_torn_line(self) -> None:
         """Remove a last line that a crash cut short: the next one would continue it."""

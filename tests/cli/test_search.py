@@ -39,6 +39,16 @@ def test_search_prints_hits_and_json(folder, capsys):
     assert set(answer["hits"][0]["opinions"]) == {"scenes-color", "scenes-words"}
 
 
+def test_a_fuser_that_needs_no_fit_is_called_by_name(folder, capsys):
+    image = ["--image", dafm.load_dataset("scenes", families="7").gallery_ids[1]]
+    assert main(["search", str(folder / "index"), "--model", "mean", *image]) == 0
+    assert "scenes-words" in capsys.readouterr().out
+    assert main(["search", str(folder / "index"), "--model", "light", *image]) == 2
+    assert "not fitted" in capsys.readouterr().err
+    assert main(["search", str(folder / "index"), "--model", "nowhere", *image]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
 def test_add_and_remove(folder, capsys):
     out = ["--out", str(folder / "index")]
     assert main(["index", "scenes", "--dataset-set", "families=8", "--add", *out]) == 0
@@ -87,3 +97,14 @@ def test_what_index_refuses(folder, tmp_path, capsys):
     for words, message in cases.items():
         assert main(["index", *words]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_the_demo_ends_in_an_index(folder, tmp_path):
+    from dafm_core.cli.demo import build_demo_index
+
+    dataset = dafm.load_dataset("scenes", families="8")
+    fuser = dafm.load_fuser(folder / "light")
+    for _ in range(2):  # a demo is repeated into the same folder
+        build_demo_index(tmp_path / "i", dataset, ("scenes-color", "scenes-words"), fuser)
+    index = dafm.GalleryIndex.open(tmp_path / "i")
+    assert index.manifest.bank["queries"] == dataset.n_queries

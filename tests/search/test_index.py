@@ -139,6 +139,16 @@ def test_damage_is_named(path):
 def test_what_cannot_be_built(tmp_path, gallery, path):
     with pytest.raises(StoreError, match="holds an index already"):
         build_index(path, gallery, models())
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("mine")
+    with pytest.raises(StoreError, match="holds something else"):
+        build_index(tmp_path / "full", gallery, models())
+    with pytest.raises(StoreError, match="not a gallery index"):
+        add_images(tmp_path / "nowhere", gallery, providers=models())
+    assert not (tmp_path / "nowhere").exists()
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(StoreError, match="expected a folder"):
+        build_index(tmp_path / "file", gallery, models())
     with pytest.raises(OptionError, match="expected at least one provider"):
         build_index(tmp_path / "new", gallery, {})
     with pytest.raises(OptionError, match="expected dtype"):

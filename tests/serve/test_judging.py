@@ -60,6 +60,12 @@ def test_a_full_disk_loses_nothing(client, service, world, monkeypatch):
     assert service.judgements.marks([], "red") == {index.ids[0]: "meant"}
 
 
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path, world):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises((DatasetError, OSError), match="taken"):
+        Judgements(tmp_path / "taken" / "judged.jsonl", world[1])
+
+
 def test_a_line_that_a_crash_cut_short_is_passed_over(tmp_path, world):
     _, index, _ = world
     kept = Judgements(tmp_path / "judged.jsonl", index)

@@ -103,6 +103,18 @@ def test_images_are_shown_upright_and_ids_stay_text(client, world, tmp_path):
     assert "gone or broken" in answered.json["error"]
 
 
+def test_a_bug_is_said_without_its_insides(client, service, monkeypatch, caplog):
+    def broken(requests, *, explain):
+        raise KeyError("secret")
+
+    for batcher in service._batchers.values():
+        monkeypatch.setattr(batcher, "_answer", lambda requests: broken(requests, explain=True))
+    answered = client.search(("text", "red"))
+    assert answered.status == 500
+    assert "secret" not in answered.body.decode()
+    assert "this is a bug" in caplog.text
+
+
 def test_health_and_description(client):
     health = client.get("/health").json
     assert health["status"] == "ok"

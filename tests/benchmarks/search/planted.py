@@ -50,7 +50,7 @@ class Planted:
             common = np.random.default_rng([self.seed, 7, target]).standard_normal(self.width)
             own = np.random.default_rng([self.seed, 8, self.number, target])
             error = SHARED * common + np.sqrt(1 - SHARED**2) * own.standard_normal(self.width)
-            row = self._latent(target) + 2.5 * NOISE[self.number] * error / np.sqrt(self.width)
+            row = self._latent(target) + 5 * NOISE[self.number] * error / np.sqrt(self.width)
             row[-1] = 1
             rows.append(row)
         return np.asarray(rows, np.float32) @ self._turn
