@@ -17,7 +17,7 @@ SLOW := benchmarks cli contracts examples faults reporting test_scaffold.py \
 CORE_TESTS := dafm_core tests $(addprefix --ignore=tests/,$(SLOW))
 OLDEST := .venv-oldest
 
-.PHONY: demo serve test test-fast test-oldest lint types layers tests wheels format clean
+.PHONY: demo serve test test-fast test-oldest lint types layers tests docs wheels format clean
 
 ## Run the whole pipeline on the embedded dataset; ends in out/demo/report.html
 demo: $(VENV)/.installed
@@ -29,7 +29,7 @@ serve: $(VENV)/.installed-serve
 	$(BIN)/dafm serve out/demo/index --model out/demo/light --queries out/demo/store \
 	  --judgements out/demo/judged.jsonl
 
-## What CI runs: style, types, layers, all tests of core, plugins and examples, built packages
+## What CI runs: style, types, layers, all tests of core, plugins and examples, site, built packages
 test: lint types layers tests wheels
 
 ## Core alone, without what takes long (SLOW): under a minute on an idle machine
@@ -57,6 +57,10 @@ layers: $(INSTALLED)
 
 tests: $(INSTALLED)
 	$(BIN)/pytest -q -n 2
+
+## Build the documentation site into out/site; a warning or a dead link fails
+docs: $(INSTALLED)
+	$(BIN)/python docs/site/build.py
 
 ## Build sdists and wheels, look into them, use them in an environment of their own
 wheels: $(INSTALLED)

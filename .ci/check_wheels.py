@@ -41,6 +41,8 @@ LEFT_BEHIND = shutil.ignore_patterns(
 BUILD = "import sys; from setuptools import build_meta as b; print(b.{}(sys.argv[1]))"
 CAPTIONS = {"image-0": ["A red car."], "image-1": ["A dog.", "It runs."], "image-2": ["A cat."]}
 FUSERS = "mean,voting-rrf,light"
+NEW = {kind: f"a-new-{kind}" for kind in ("provider", "pair", "fuser", "dataset")}
+"""Plugins that ``dafm new-plugin`` writes, by kind."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,26 @@ def use(program: Path, folder: Path) -> None:
     expect(rows >= {"scenes-color", "scenes-words", *FUSERS.split(",")}, f"compare: {rows}")
 
 
+def use_new_plugins(program: Path, folder: Path) -> None:
+    """Write a plugin of each kind, install it, and expect it listed and without a fault."""
+    here = folder / "new"
+    here.mkdir()
+    dafm = str(program / "dafm")
+    for kind, name in NEW.items():
+        run([dafm, "new-plugin", name, "--kind", kind], cwd=here)
+    projects = sorted(here.iterdir())
+    with ThreadPoolExecutor(2) as pool:
+        wheels = list(pool.map(lambda project: _build("build_wheel", project, folder), projects))
+    pip = [sys.executable, "-m", "pip", "--python", str(program / "python"), "--quiet"]
+    files = [str(folder / wheel) for wheel in wheels]
+    run([*pip, "install", "--no-index", "--no-deps", *files])
+    for name in NEW.values():
+        run([dafm, "check", name], cwd=here)
+    frozen = run([dafm, "plugins", "--freeze"], cwd=here)
+    missing = [name for name in NEW.values() if f"dafm-plugin-{name}" not in frozen]
+    expect(not missing, f"dafm plugins --freeze lacks {missing}")
+
+
 def run(command: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
     """Return what a program printed; end with all of it where the program failed."""
     known = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "DAFM_CACHE")}
@@ -201,8 +223,10 @@ def main() -> None:
         except PackageNotFoundError as error:
             sys.exit(f"check_wheels: {error.name} is required but not installed here.")
         use(program, folder)
+        use_new_plugins(program, folder)
     print(
-        f"{len(wheels)} wheels built, looked into and used, {time.perf_counter() - started:.0f} s"
+        f"{len(wheels)} wheels built, looked into and used, a new plugin of each kind installed, "
+        f"{time.perf_counter() - started:.0f} s"
     )
 
 

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from dafm_core.store.stack import SimilarityStack as SimilarityStack
     from dafm_core.store.store import SimilarityStore as SimilarityStore
 
+    __version__: str
+
 _HOMES = {
     "AsGiven": "evaluation.design",
     "BestSingle": "fusion.static",
@@ -108,6 +110,10 @@ if not TYPE_CHECKING:  # to a type checker any name at all would be there
 
     def __getattr__(name: str) -> Any:
         """Import a public name from its home."""
+        if name == "__version__":
+            from importlib.metadata import version  # slow to import
+
+            return version("dafm-core")
         if name not in _HOMES:
             raise AttributeError(f"module 'dafm_core' has no attribute {name!r}")
         value = getattr(importlib.import_module(f"dafm_core.{_HOMES[name]}"), name)

@@ -80,6 +80,12 @@ class PluginCatalog:
     datasets: dict[str, DatasetInfo] = field(default_factory=dict)
     plugins: list[PluginStatus] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        return (
+            f"<PluginCatalog: {len(self.plugins)} plugins, {len(self.providers)} providers, "
+            f"{len(self.fusers)} fusers, {len(self.datasets)} datasets>"
+        )
+
     @classmethod
     def discover(
         cls, *, disabled: Iterable[str] | None = None, ask_again: bool = False

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dafm_core.cases.breakdown import Breakdown, break_down, scorers_without
 from dafm_core.cases.query_types import query_types
+from dafm_core.comparison.provenance import Provenance
 from dafm_core.errors import OptionError, closest
 from dafm_core.evaluation.design import AsGiven, Design
 from dafm_core.fusion.base import Fuser
@@ -59,6 +60,8 @@ class Cases:
     notes : tuple of str
         What the dataset names in vain, e.g. targets outside the gallery, and which of a fuser's
         two scores is looked at; a line per kind.
+    provenance : Provenance, optional
+        What it takes to look at them again.
     """
 
     protocol: str
@@ -72,6 +75,10 @@ class Cases:
     hits: Mapping[str, NDArray[np.int64]] = field(repr=False)
     breakdowns: Mapping[str, Breakdown] = field(repr=False)
     notes: tuple[str, ...] = ()
+    provenance: Provenance | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        return f"<Cases of {self.protocol}: {len(self)} queries, {', '.join(self.columns)}>"
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -159,6 +166,7 @@ class Cases:
             "depth": self.depth,
             "best_single": self.best_single,
             "notes": list(self.notes),
+            "provenance": None if self.provenance is None else self.provenance.to_json(),
             "cases": [
                 fact | {"columns": {name: self._column(name, i) for name in self.columns}}
                 for i, fact in enumerate(facts)
@@ -259,8 +267,10 @@ def collect_cases(
     notes = tuple(stack.dataset.problems())
     stack = stack.measured()
     pieces: list[_Piece] = []
+    design = design or AsGiven()
+    provenance = Provenance.of(stack, fusers, design=design.key, bank=None, seed=0, n_resamples=0)
     two_headed: dict[str, None] = {}
-    for train, test in (design or AsGiven()).parts(stack):
+    for train, test in design.parts(stack):
         fitted = fusers
         if train is not None:
             fitted = {name: fuser.clone().fit(train) for name, fuser in fusers.items()}
@@ -270,7 +280,7 @@ def collect_cases(
                 fuser.record_.refuse(test.query_ids, who=fuser.name)
         pieces.extend(_look_at(test, fitted, depth, reasons))
     notes += tuple(f"{name}: hits and ranks are those of its gallery head" for name in two_headed)
-    cases = replace(_join(pieces, stack, tuple(fusers), depth), notes=notes)
+    cases = replace(_join(pieces, stack, tuple(fusers), depth), notes=notes, provenance=provenance)
     return cases.take_queries(stack.query_ids)
 
 

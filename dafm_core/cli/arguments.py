@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dafm_core.errors import OptionError, closest
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from dafm_core.comparison.inspection import Cost
     from dafm_core.store.stack import SimilarityStack
     from dafm_core.tables.cells import Table
+
+Export: TypeAlias = Callable[[str, Callable[[Path], Path]], None]
+"""Writes one export, by its option and a function that takes the path, if it was asked for."""
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
@@ -182,7 +187,9 @@ def workers_of(args: argparse.Namespace, stack: SimilarityStack, n_parts: int) -
 def add_exports(parser: argparse.ArgumentParser) -> None:
     """Add the files a comparison can be written to."""
     parser.add_argument("--report", metavar="FILE.html", type=Path, help="a page to look at")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="everything, for machines")
+    parser.add_argument(
+        "--json", metavar="FILE", type=Path, help="everything, for machines; - prints it"
+    )
     parser.add_argument("--csv", metavar="FILE", type=Path, help="a line per row and metric")
     parser.add_argument("--markdown", metavar="FILE", type=Path, help="the table")
     add_latex(parser)
@@ -219,7 +226,52 @@ def latex_text(args: argparse.Namespace, table: Table, *, label: str = "tab:dafm
     )
 
 
+EXPORTS = ("report", "json", "csv", "markdown", "latex", "per_query")
+PRINTED = ("json", "csv", "markdown", "latex")
+"""Exports that are text for programs: ``-`` is standard output."""
+
+
+@contextmanager
+def exporting(args: argparse.Namespace) -> Iterator[Export]:
+    """Give a function that writes one export, if it was asked for, and says where.
+
+    That the places can be written is looked at first, before hours of work. Where an export is
+    ``-`` it is all that standard output gets: whatever else is said in the block goes to standard
+    error.
+    """
+    from dafm_core.reporting.exports import check_place
+    from dafm_core.reporting.terminal import say
+
+    asked = {name: path for name in EXPORTS if (path := getattr(args, name, None)) is not None}
+    printed = [name for name, path in asked.items() if str(path) == "-"]
+    unfit = [f"--{name.replace('_', '-')}" for name in printed if name not in PRINTED]
+    if unfit or len(printed) > 1:
+        wrong = unfit or [f"--{name}" for name in printed]
+        raise OptionError(f"{', '.join(wrong)}: expected a file, got -. Only one text is printed.")
+    for path in asked.values():
+        if str(path) != "-":
+            check_place(path)
+    stdout = sys.stdout
+
+    def export(name: str, write: Callable[[Path], Path]) -> None:
+        if name in printed:
+            with redirect_stdout(stdout):
+                write(Path("-"))
+        elif name in asked:
+            say(str(write(asked[name])))
+
+    with redirect_stdout(sys.stderr) if printed else nullcontext():
+        yield export
+
+
+def json_of(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """Return what --json writes: a comparison, or several under one key."""
+    records = [comparison.to_json() for comparison in comparisons]
+    return records[0] if len(records) == 1 else {"comparisons": records}
+
+
 def write_exports(
+    export: Export,
     args: argparse.Namespace,
     comparisons: Sequence[Comparison],
     table: Table,
@@ -231,24 +283,18 @@ def write_exports(
     import polars as pl
 
     from dafm_core.reporting import exports
-    from dafm_core.reporting.terminal import say
+    from dafm_core.reporting.html import write_comparison_page
 
-    if args.json:
-        records = [comparison.to_json() for comparison in comparisons]
-        one = records[0] if len(records) == 1 else {"comparisons": records}
-        say(str(exports.write_json(args.json, one)))
-    texts: dict[Path | None, Callable[[], str]] = {
-        args.csv: lambda: exports.to_csv(*comparisons),
-        args.markdown: lambda: exports.to_markdown(table),
-        args.latex: lambda: latex_text(args, table),
-    }
-    for path, text in texts.items():
-        if path is not None:
-            say(str(exports.write_text(path, text())))
-    if args.per_query:
+    def per_query() -> pl.DataFrame:
         frames = [c.frame.with_columns(protocol=pl.lit(c.protocol)) for c in comparisons]
-        say(str(exports.write_per_query(args.per_query, pl.concat(frames, how="diagonal"))))
-    if args.report:
-        from dafm_core.reporting.html import write_comparison_page
+        return pl.concat(frames, how="diagonal")
 
-        say(str(write_comparison_page(args.report, comparisons, costs=costs, stores=stores)))
+    export("json", lambda path: exports.write_json(path, json_of(comparisons)))
+    export("csv", lambda path: exports.write_text(path, exports.to_csv(*comparisons)))
+    export("markdown", lambda path: exports.write_text(path, exports.to_markdown(table)))
+    export("latex", lambda path: exports.write_text(path, latex_text(args, table)))
+    export("per_query", lambda path: exports.write_per_query(path, per_query()))
+    export(
+        "report",
+        lambda path: write_comparison_page(path, comparisons, costs=costs, stores=stores),
+    )

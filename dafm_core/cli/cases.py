@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import argparse
+<<<<<<< HEAD
+=======
+import json
+from dataclasses import replace
+>>>>>>> main
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,6 +94,8 @@ def _filtered(args: argparse.Namespace) -> tuple[Cases, str]:
         cases = cases.find(
             fuser, outcome=args.outcome, query_type=args.about, text=args.text, limit=args.limit
         )
+    if cases.provenance is not None:
+        cases = replace(cases, provenance=cases.provenance.typed(args.typed))
     return cases, fuser
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,11 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from dafm_core.cli.arguments import (
+    Export,
     add_exports,
     add_labels,
     add_tune,
     add_verify,
     add_workers,
+    exporting,
+    json_of,
     open_stack,
     read_choices,
     read_labels,
@@ -41,13 +42,22 @@ EXAMPLES = {
     "  dafm compare scores/ --train-queries fit.txt --queries test.txt --fusers light,mean\n"
     "  dafm compare dress/ shirt/ toptee/ --folds 5      # FashionIQ: categories and averages\n"
     "  dafm compare scores/ --fusers light --set light.objective=subset\n"
+    "  dafm compare scores/ --folds 5 --json result.json\n"
+    "  dafm compare --repeat result.json                 # the same numbers?\n"
     "  dafm compare scores/ --tune light.subset_weight=0.1 --tune light.subset_weight=1",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add stores, fusers, how queries are separated, and exports."""
-    parser.add_argument("stores", metavar="STORE", nargs="+", type=Path, help="similarity store")
+    parser.add_argument("stores", metavar="STORE", nargs="*", type=Path, help="similarity store")
+    parser.add_argument(
+        "--repeat",
+        metavar="FILE.json",
+        type=Path,
+        help="do again what made this file (of --json), and say whether the numbers agree; stores "
+        "that have moved are named before it",
+    )
     parser.add_argument("--fusers", help="names separated by commas; all installed by default")
     parser.add_argument("--providers", help="only these providers, separated by commas")
     parser.add_argument(
@@ -80,7 +90,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Compare each store, print, export."""
+    """Compare each store, print, export; with --repeat as a file says, and compare with it."""
+    if args.repeat is None and not args.stores:
+        raise OptionError("dafm compare: expected a STORE, or --repeat FILE.json. See --help.")
+    with exporting(args) as export:
+        if args.repeat is None:
+            _run(args, export)
+        else:
+            from dafm_core.cli.repeating import said_before, say_whether_it_agrees
+
+            again, before = said_before(args)
+            say_whether_it_agrees(args.repeat, before, json_of(_run(again, export)))
+
+
+def _run(args: argparse.Namespace, export: Export) -> list[Comparison]:
     from dafm_core.catalog import PluginCatalog
     from dafm_core.comparison.families import average_families
     from dafm_core.comparison.inspection import read_costs
@@ -94,8 +117,7 @@ def run(args: argparse.Namespace) -> None:
     fusers = load_fusers(args, PluginCatalog.discover())
     with progress_bars() as progress:
         made = [_compare(args, store, fusers, progress) for store in args.stores]
-    command = shlex.join(["dafm", *sys.argv[1:]])
-    comparisons = [replace(c, provenance=c.provenance.typed(command)) for c in made]
+    comparisons = [replace(c, provenance=c.provenance.typed(args.typed)) for c in made]
     costs, stores = read_costs(args.stores[0]), [str(path) for path in args.stores]
     averages = average_families(comparisons) if len(comparisons) > 1 else None
     if averages:
@@ -103,7 +125,8 @@ def run(args: argparse.Namespace) -> None:
     else:
         print_comparison(comparisons[0], costs=costs, stores=stores)
     table = families_table(averages) if averages else comparison_table(comparisons[0], deltas=True)
-    write_exports(args, comparisons, table, costs=costs, stores=stores)
+    write_exports(export, args, comparisons, table, costs=costs, stores=stores)
+    return comparisons
 
 
 def load_fusers(args: argparse.Namespace, catalog: PluginCatalog) -> dict[str, Fuser]:

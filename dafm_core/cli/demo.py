@@ -6,6 +6,7 @@ import argparse
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace) -> None:
         comparison = compare(held_out, fusers, progress=progress)
         rule = catalog.load_fuser("weighted")
         subsets = incremental(held_out, rule, name="weighted", design=Train(fit), progress=progress)
+    comparison = replace(comparison, provenance=comparison.provenance.typed(args.typed))
     costs, stores = read_costs(args.out / "store"), [str(args.out / "store")]
     print_comparison(comparison, costs=costs, stores=stores)
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dafm_core.cli.arguments import (
+    Export,
     add_labels,
     add_latex,
     add_set,
     add_verify,
     add_workers,
+    exporting,
     latex_text,
     open_stack,
     read_names,
@@ -46,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resamples", type=int, default=10_000, help="for intervals (10000)")
     parser.add_argument("--seed", type=int, default=0, help="of folds and resamples")
     parser.add_argument("--report", metavar="FILE.html", type=Path, help="a page to look at")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="everything, for machines")
+    parser.add_argument(
+        "--json", metavar="FILE", type=Path, help="everything, for machines; - prints it"
+    )
     parser.add_argument("--markdown", metavar="FILE", type=Path, help="the table of subsets")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="the same, with intervals")
     add_latex(parser)
@@ -57,6 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Fuse every subset, print, export."""
+    with exporting(args) as export:
+        _run(args, export)
+
+
+def _run(args: argparse.Namespace, export: Export) -> None:
     from dafm_core.comparison.audit import redundancy
     from dafm_core.comparison.inspection import Cost
     from dafm_core.reporting import exports
@@ -74,6 +83,8 @@ def run(args: argparse.Namespace) -> None:
         args.store, providers=args.providers, queries=args.queries, verify=args.verify
     )
     result = _measure(args, stack)
+    if result.provenance is not None:
+        result = replace(result, provenance=result.provenance.typed(args.typed))
     costs = {name: Cost.read(store, name) for name in result.shapley}
     table = subset_table(result, costs)
     print_notes(result.notes)
@@ -83,20 +94,17 @@ def run(args: argparse.Namespace) -> None:
     say()
     for sentence in monotone_words(result):
         say(sentence)
-    if args.json:
-        recorded = {name: store.cost(name) for name in costs}
-        say(str(exports.write_json(args.json, result.to_json() | {"costs": recorded})))
-    texts: dict[Path | None, Callable[[], str]] = {
-        args.markdown: lambda: exports.to_markdown(table),
-        args.latex: lambda: latex_text(args, table, label="tab:subsets"),
-        args.csv: lambda: exports.table_csv(table),
-    }
-    for path, text in texts.items():
-        if path is not None:
-            say(str(exports.write_text(path, text())))
-    if args.report:
-        pairs = redundancy(stack)
-        say(str(write_incremental_page(args.report, result, costs=costs, redundancy=pairs)))
+    recorded = {name: store.cost(name) for name in costs}
+    export("json", lambda path: exports.write_json(path, result.to_json() | {"costs": recorded}))
+    export("markdown", lambda path: exports.write_text(path, exports.to_markdown(table)))
+    label = "tab:subsets"
+    export("latex", lambda path: exports.write_text(path, latex_text(args, table, label=label)))
+    export("csv", lambda path: exports.write_text(path, exports.table_csv(table)))
+    pairs = redundancy(stack) if args.report else None
+    export(
+        "report",
+        lambda path: write_incremental_page(path, result, costs=costs, redundancy=pairs),
+    )
 
 
 def _measure(args: argparse.Namespace, stack: SimilarityStack) -> Incremental:

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print passports and, where there are targets, the audits."""
     from dafm_core.comparison.inspection import inspect_store
+    from dafm_core.comparison.provenance import made_by
     from dafm_core.errors import StoreError
     from dafm_core.reporting.summaries import print_inspection
     from dafm_core.reporting.terminal import print_json
@@ -27,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
 
     inspection = inspect_store(SimilarityStore.open(args.store), verify=args.verify)
     if args.json:
-        print_json(inspection.to_json())
+        print_json(inspection.to_json() | {"provenance": made_by(args.typed)})
     else:
         print_inspection(inspection)
     if inspection.damage:

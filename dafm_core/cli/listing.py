@@ -15,7 +15,9 @@ from dafm_core.contract.descriptions import DatasetInfo, FuserInfo, ProviderInfo
 from dafm_core.errors import OptionError, closest
 
 EXAMPLES = {
-    "plugins": "example:\n  DAFM_DISABLED_PLUGINS=tgcir dafm plugins",
+    "plugins": "examples:\n"
+    "  DAFM_DISABLED_PLUGINS=tgcir dafm plugins\n"
+    "  dafm plugins --freeze > requirements.txt    # pip install -r requirements.txt",
     "providers": "examples:\n  dafm providers\n  dafm providers sprc    # its options and citation",
     "fusers": "examples:\n  dafm fusers\n  dafm fusers light",
     "datasets": "examples:\n  dafm datasets\n  dafm datasets cirr",
@@ -38,11 +40,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "name", nargs="?", metavar="NAME", help="show only this one, with everything"
     )
     add_json(parser)
+    if parser.prog.split()[-1] == "plugins":
+        parser.add_argument(
+            "--freeze",
+            action="store_true",
+            help="print exact versions of plugins and of what can change a number, for pip",
+        )
 
 
 def run(args: argparse.Namespace) -> None:
     """Print one listing."""
+<<<<<<< HEAD
     catalog = PluginCatalog.discover(ask_again=args.command == "plugins")
+=======
+    if getattr(args, "freeze", False):
+        _freeze(args)
+        return
+    catalog = PluginCatalog.discover()
+>>>>>>> main
     records = _records(args.command, catalog)
     if args.name:
         names = [record["name"] for record in records]
@@ -65,6 +80,19 @@ def run(args: argparse.Namespace) -> None:
     if failed:
         say()
         say(f"{', '.join(failed)} did not load; dafm plugins NAME shows the whole reason.")
+
+
+def _freeze(args: argparse.Namespace) -> None:
+    """Print a line for pip about each package that offers a plugin, or can change a number."""
+    if args.name or args.json:
+        raise OptionError(
+            "dafm plugins --freeze: expected nothing else. Leave NAME and --json out."
+        )
+    from dafm_core.comparison.provenance import requirements
+    from dafm_core.reporting.terminal import say
+
+    for line in requirements():
+        say(line)
 
 
 def _records(command: str, catalog: PluginCatalog) -> list[dict[str, Any]]:
@@ -95,12 +123,19 @@ def _describe(info: _Info) -> dict[str, Any]:
     if not isinstance(info, FuserInfo):
         record["licence"] = info.licence
     record["citation"] = info.citation
+    if isinstance(info, ProviderInfo):
+        record["reported"] = {protocol: dict(v) for protocol, v in info.reported.items()}
     record["options"] = [{**asdict(o), "choices": list(o.choices)} for o in info.options]
     return record
 
 
 def _cell(value: Any) -> str:
     """Return a value as a table's cell."""
+    if isinstance(value, dict):
+        parts = {
+            protocol: ", ".join(f"{k} {v:g}" for k, v in d.items()) for protocol, d in value.items()
+        }
+        return "; ".join(f"{protocol}: {text}" for protocol, text in parts.items())
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return "" if value is None or value is False else str(value)

@@ -23,6 +23,8 @@ from dafm_core.cli.outputs import check_outputs
 from dafm_core.errors import DafmError, OptionError, closest
 from dafm_core.ground.printable import printable
 
+logger = logging.getLogger(__name__)
+
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "run the whole pipeline on the embedded dataset, ending in a report"),
     "plugins": ("listing", "show what is installed, and what failed to load and why"),
@@ -48,7 +50,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "merge": ("stores", "write one store of the queries of several"),
     "upgrade": ("stores", "rewrite a store of format 1 as format 2, in place"),
     "new-plugin": ("new_plugin", "write the skeleton of a plugin"),
-    "check": ("check", "run the conformance checks on a provider or fuser"),
+    "check": ("check", "run the conformance checks on a provider, fuser or dataset"),
+    "completion": ("completion", "print what makes a shell complete commands and options"),
 }
 """Command -> (module in this package, one-line help)."""
 
@@ -69,6 +72,14 @@ class Parser(argparse.ArgumentParser):
             if re.fullmatch(r"--[a-z][\w-]*", option) and option not in known:
                 self.error(f"unknown option {option}{closest(option, known)}")
 
+    def without_dashes(self, argv: Sequence[str]) -> list[str]:
+        """Return the words less a ``-`` after a ``--json`` that prints anyhow."""
+        prints = any("--json" in a.option_strings and a.nargs == 0 for a in self._actions)
+        pairs = zip(argv, ("", *argv), strict=False)
+        return [
+            word for word, before in pairs if not (prints and (before, word) == ("--json", "-"))
+        ]
+
 
 class _PrintableFormatter(logging.Formatter):
     """Warnings may name ids of other people's files: nothing hidden in them reaches a terminal."""
@@ -88,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()  # a full disk behind it is said here, not after the end
         return code
     except DafmError as error:
+        logger.debug("where it was noticed:", exc_info=error)
         return _say(str(error), code=2)
     except Terminated:
         return _say("asked to stop; repeat the command to resume.", code=143)
@@ -109,6 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _say(f"{place}{error.strerror}. Nothing that was finished is lost.", code=2)
         _drop_output()
         return code
+    finally:
+        logging.getLogger("dafm_core").setLevel(logging.NOTSET)
 
 
 class Terminated(KeyboardInterrupt):
@@ -153,13 +167,21 @@ def _run(argv: list[str]) -> int:
     if argv[0] in {"-V", "--version"}:
         print(f"dafm-core {version('dafm-core')}")
         return 0
+    if argv[0] in {"-v", "--verbose", "-q", "--quiet"} and len(argv) > 1:
+        argv = [argv[1], argv[0], *argv[2:]]
     name = argv[0]
     if name not in COMMANDS:
         raise OptionError(f"unknown command {name!r}{closest(name, COMMANDS)} See dafm --help.")
     parser = build_parser(name)
     parser.check_options(argv[1:])
+<<<<<<< HEAD
     args = parser.parse_args(argv[1:])
     check_outputs(args)
+=======
+    args = parser.parse_args(parser.without_dashes(argv[1:]))
+    args.typed = argv
+    logging.getLogger("dafm_core").setLevel(args.level)
+>>>>>>> main
     args.run(args)
     return 0
 
@@ -176,8 +198,20 @@ def build_parser(name: str) -> Parser:
         allow_abbrev=False,
     )
     command.add_arguments(parser)
+    _add_level(parser)
     parser.set_defaults(command=name, run=command.run)
     return parser
+
+
+def _add_level(parser: argparse.ArgumentParser) -> None:
+    """Add -v and -q: how much is said on standard error."""
+    level = parser.add_mutually_exclusive_group()
+    parser.set_defaults(level=logging.NOTSET)
+    for flags, value, words in (
+        (("-v", "--verbose"), logging.DEBUG, "say what is done, and where an error was noticed"),
+        (("-q", "--quiet"), logging.ERROR, "no progress and no warnings; results and errors only"),
+    ):
+        level.add_argument(*flags, dest="level", action="store_const", const=value, help=words)
 
 
 def _overview() -> str:
@@ -192,6 +226,7 @@ def _overview() -> str:
             *lines,
             "",
             "dafm COMMAND --help shows options and an example. Start with: dafm demo",
+            "-q says less, -v more; NO_COLOR=1 leaves colours out.",
         ]
     )
 

@@ -94,6 +94,10 @@ class Comparison:
         """Return what tables and sentences call a row."""
         return self.labels.get(name, name)
 
+    def __repr__(self) -> str:
+        rows = ", ".join(row.name for row in self.rows)
+        return f"<Comparison on {self.protocol}, {self.n_queries} queries: {rows}>"
+
     def row(self, name: str) -> Row:
         """Return the row called ``name``."""
         return next(row for row in self.rows if row.name == name)
@@ -161,7 +165,7 @@ class Comparison:
             "notes": list(self.notes),
             "by_tag": by_tag(self.evaluations, self.metrics),
             "labels": dict(self.labels),
-            "provenance": asdict(self.provenance),
+            "provenance": self.provenance.to_json(),
         }
 
     def _repr_html_(self) -> str:

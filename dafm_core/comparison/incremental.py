@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from dafm_core.comparison.provenance import Provenance
 from dafm_core.comparison.rows import MEAN, Interval, intervals, with_mean
 from dafm_core.errors import OptionError, closest
 from dafm_core.evaluation.crossfit import fit_and_evaluate, tune_and_evaluate
@@ -66,6 +67,8 @@ class Incremental:
         What the dataset names in vain, e.g. targets outside the gallery; a line per kind.
     heads : tuple of str
         Scores of the fuser that were measured: with two, subsets are ranked by one of their own.
+    provenance : Provenance, optional
+        What it takes to do it again.
     """
 
     protocol: str
@@ -80,6 +83,11 @@ class Incremental:
     chance: Mapping[str, float]
     notes: tuple[str, ...] = ()
     heads: tuple[Head, ...] = ("gallery",)
+    provenance: Provenance | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.shapley)
+        return f"<Incremental of {self.fuser} on {self.protocol}, every subset of {names}>"
 
     @property
     def head_words(self) -> list[str]:
@@ -146,6 +154,7 @@ class Incremental:
             "shapley": {name: _percent(cells) for name, cells in self.shapley.items()},
             "chance": {metric: 100 * value for metric, value in self.chance.items()},
             "notes": list(self.notes),
+            "provenance": None if self.provenance is None else self.provenance.to_json(),
             "heads": list(self.heads),
         }
 
@@ -193,7 +202,8 @@ def incremental(
         raise OptionError(f"incremental: no provider {base!r}{closest(base, stack.names)}")
     notes = tuple(stack.notes())
     stack = stack.measured()
-    parts = (design or Folds()).parts(stack)
+    design = design or Folds()
+    parts = design.parts(stack)
     subsets = [s for n in range(stack.n_providers + 1) for s in combinations(stack.names, n)]
     work = partial(_evaluate_subset, fuser=fuser, stack=stack, parts=parts, metrics=metrics)
     evaluations: dict[Names, Evaluation] = {}
@@ -220,6 +230,14 @@ def incremental(
         shapley=_intervals(_shapley(gains, stack.names), columns, resampler),
         chance=dict(zip(columns, values[()].mean(axis=0).tolist(), strict=True)),
         notes=notes,
+        provenance=Provenance.of(
+            stack,
+            {name or fuser.name: fuser},
+            design=design.key,
+            bank=None,
+            seed=seed,
+            n_resamples=n_resamples,
+        ),
         heads=max((e.heads for e in evaluations.values()), key=len),
     )
 

@@ -8,7 +8,7 @@ descriptions' factories return is defined in ``provider.py``, ``fusion/base.py``
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -99,6 +99,9 @@ class ProviderInfo:
     references : {"one", "any", "none"}
         How many reference images a query may have: exactly one, any number, or any number because
         the model reads the text alone. Core refuses other queries before it scores the first.
+    reported : mapping of protocol to mapping of metric to float
+        What its authors report, in percent, e.g. ``{"cirr-val": {"recall@10": 84.8}}``; ``dafm
+        check NAME --on DATASET`` measures it.
     """
 
     name: str
@@ -108,6 +111,7 @@ class ProviderInfo:
     citation: str = ""
     licence: str = ""
     options: tuple[Option, ...] = ()
+    reported: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def parse_options(

@@ -84,6 +84,13 @@ class Dataset:
     metrics: tuple[str, ...] = ("recall@1", "recall@5", "recall@10", "recall@50")
     options: Mapping[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        n_targets = int(self.targets.counts.sum())
+        return (
+            f"<Dataset {self.protocol}: {self.n_queries} queries, {self.n_gallery} images, "
+            f"{n_targets} targets>"
+        )
+
     def __post_init__(self) -> None:
         if self.queries.schema != pl.Schema(QUERY_SCHEMA):
             raise DatasetError(

@@ -172,7 +172,7 @@ def tune_and_evaluate(
     same, at the cost of one pass over the scores.
     """
     dataset = stack.dataset
-    chosen = parse_metrics(metrics or dataset.metrics)
+    chosen = parse_metrics(metrics or dataset.metrics, of=dataset.metrics)
     goals = {name: tuning_metrics(dataset, rule.objective) for name, rule in rules.items()}
     every = {m.name: m for m in (*chosen, *(m for goal in goals.values() for m in goal))}
     measured = measure_settings(rules, stack, list(every.values()))

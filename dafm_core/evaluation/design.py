@@ -105,6 +105,9 @@ class Train:
 
     stack: SimilarityStack = field(repr=False)
 
+    def __repr__(self) -> str:
+        return f"Train({self.stack!r})"
+
     @property
     def words(self) -> str:
         """The design in words."""

@@ -21,7 +21,15 @@ from dafm_core.errors import AlignmentError, OptionError, closest
 from dafm_core.fusion.base import Fuser
 from dafm_core.fusion.record import refuse_fitted
 from dafm_core.ground.ids import Ids
-from dafm_core.metrics.spec import HEADS, Head, Metric, each_once, measure, parse_metrics
+from dafm_core.metrics.spec import (
+    HEADS,
+    Head,
+    Metric,
+    each_once,
+    measure,
+    metric_label,
+    parse_metrics,
+)
 from dafm_core.metrics.truth import Truth, require_truth
 from dafm_core.store.run import Run
 from dafm_core.store.stack import SimilarityStack
@@ -50,6 +58,10 @@ class Evaluation:
     metrics: tuple[str, ...]
     frame: pl.DataFrame
     heads: tuple[Head, ...] = ("gallery",)
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{metric_label(m)} {100 * v:.2f}" for m, v in self.values.items())
+        return f"<Evaluation of {self.name!r} on {self.protocol}: {values}>"
 
     @classmethod
     def of(
@@ -163,7 +175,7 @@ def evaluate(
         )[fuser]
     if not allow_fitted:
         refuse_fitted(fuser.fitted_ids(stack), stack.query_ids, who=fuser.name)
-    chosen = parse_metrics(metrics or stack.dataset.metrics)
+    chosen = parse_metrics(metrics or stack.dataset.metrics, of=stack.dataset.metrics)
     require_truth(stack.dataset, stack.truth, chosen)
     heads = _measured_heads(chosen, fuser.heads)
     score = fuser.head_scorer(stack, heads)
@@ -193,7 +205,7 @@ def evaluate_providers(
     for name in () if allow_fitted else stack.names:
         fitted = stack.gallery.select([name]).fitted_query_ids
         refuse_fitted(fitted, stack.query_ids, who=f"provider {name!r}")
-    chosen = parse_metrics(metrics or stack.dataset.metrics)
+    chosen = parse_metrics(metrics or stack.dataset.metrics, of=stack.dataset.metrics)
     require_truth(stack.dataset, stack.truth, chosen)
     names = [metric.name for metric in chosen]
     return {
@@ -221,7 +233,7 @@ def evaluate_run(
             f"run {run.name!r}: expected scores of {dataset.protocol}'s {dataset.n_gallery} "
             f"candidates, got {len(run.gallery_ids)}. Fuse this dataset."
         )
-    chosen = parse_metrics(metrics or dataset.metrics)
+    chosen = parse_metrics(metrics or dataset.metrics, of=dataset.metrics)
     truth = Truth.of(dataset)
     require_truth(dataset, truth, chosen)
     cells = np.ix_(rows, columns)

@@ -136,8 +136,8 @@ class Metric:
 def parse_metric(name: str) -> Metric:
     """Return the metric called ``name``, written in full or as tables print it.
 
-    ``Rmean`` is CIRR's; FashionIQ's has to be written ``rmean-fashioniq``, because tables of both
-    benchmarks print ``Rmean``.
+    ``Rmean`` is CIRR's: tables of both benchmarks print it so, and without a dataset
+    (:func:`parse_metrics`) FashionIQ's has to be written ``rmean-fashioniq``.
 
     Raises
     ------
@@ -245,17 +245,33 @@ def undecided_words(shares: Mapping[str, float]) -> str:
     return "undecided: " + ", ".join([*(f"{part})" for part in parts[:-1]), last])
 
 
-def parse_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
+def parse_metrics(names: Sequence[str], *, of: Sequence[str] = ()) -> tuple[Metric, ...]:
     """Return the metrics in the order named, each once.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Written in full or as tables print them. ``Mean`` is passed over: every table has it, over
+        the metrics that are named.
+    of : sequence of str
+        The dataset's own metrics: what its tables print as ``Rmean`` is its own, CIRR's or
+        FashionIQ's.
 
     Raises
     ------
     OptionError
         If a name is unknown, or there is none.
+
+    Examples
+    --------
+    >>> [m.name for m in parse_metrics(["R@10", "Rmean", "Mean"], of=["rmean-fashioniq"])]
+    ['recall@10', 'rmean-fashioniq']
     """
-    if not names:
+    own = {metric_label(name).lower(): name for name in of}
+    printed = [own.get(name.strip().lower(), name) for name in names if name != _LABELS["mean"]]
+    if not printed:
         raise OptionError("metrics: expected at least one, got none. Try recall@10.")
-    return tuple({metric.name: metric for metric in map(parse_metric, names)}.values())
+    return tuple({metric.name: metric for metric in map(parse_metric, printed)}.values())
 
 
 def each_once(names: Sequence[str]) -> tuple[str, ...]:

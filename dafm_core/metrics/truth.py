@@ -45,6 +45,9 @@ class Truth:
     negatives: Ragged | None = None
     n_negatives: NDArray[np.int64] | None = None
 
+    def __repr__(self) -> str:
+        return f"<Truth of {len(self.n_targets)} queries, {int(self.n_targets.sum())} targets>"
+
     @classmethod
     def of(cls, dataset: Dataset) -> Truth:
         """Return what a dataset says is right, in the columns of its gallery."""

@@ -6,6 +6,8 @@ LaTeX is written in ``latex.py``. Runs for other retrieval tools are written in 
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ import polars as pl
 from dafm_core.comparison.rows import MEAN
 from dafm_core.errors import OptionError
 from dafm_core.ground import files
+from dafm_core.ground.printable import printable_json
 from dafm_core.ground.undecided import WORD
 from dafm_core.metrics.spec import parse_metric
 
@@ -105,19 +108,35 @@ def write_per_query(path: str | Path, frame: pl.DataFrame) -> Path:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write a text file as UTF-8, whole or not at all; errors as :func:`write_per_query`."""
+    """Write a text file as UTF-8, whole or not at all, or print it where the path is ``-``; errors
+    as :func:`write_per_query`.
+    """
+    if str(path) == "-":
+        print(text, end="")  # noqa: T201  # asked for
+        return Path(path)
     with _one_line(path):
         return files.write_text(path, text)
 
 
 def write_json(path: str | Path, value: Any) -> Path:
-    """Write readable JSON, whole or not at all; errors as :func:`write_per_query`.
+    """Write readable JSON as :func:`write_text` does; errors as :func:`write_per_query`.
 
     A NaN or an infinity is a ValueError, not a file that other programs cannot read.
     """
-    with _one_line(path):
-        files.write_json(path, value)
-    return Path(path)
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    return write_text(path, (printable_json(text) if str(path) == "-" else text) + "\n")
+
+
+def check_place(path: str | Path) -> None:
+    """Raise OptionError where a file cannot be written, before the work whose result it is for."""
+    path = Path(path)
+    if not path.name or path.is_dir():
+        raise OptionError(f"{path}: expected the name of a file, got a folder. Add a name.")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise OptionError(
+            f"{path}: cannot be written (in {folder}, no file can be made). Choose another file."
+        )
 
 
 @contextmanager

@@ -73,9 +73,8 @@ def write_incremental_page(
     from dafm_core.reporting.incremental_section import incremental_section
 
     title = f"What each model is worth on {result.protocol}"
-    return write_page(
-        path, title, [incremental_section(result, costs=costs, redundancy=redundancy)]
-    )
+    section = incremental_section(result, costs=costs, redundancy=redundancy)
+    return write_page(path, title, [section], provenance=result.provenance)
 
 
 def write_cases_page(
@@ -105,7 +104,8 @@ def write_cases_page(
     section = cases_section(
         cases, images=images, captions=captions, thumbnail_budget=thumbnail_budget
     )
-    return write_page(path, f"Cases of {cases.protocol}", [section])
+    title = f"Cases of {cases.protocol}"
+    return write_page(path, title, [section], provenance=cases.provenance)
 
 
 def write_report(

@@ -26,6 +26,8 @@ from dafm_core.tables.markup import LOOKS, table_html
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from dafm_core.comparison.provenance import Provenance
+
 _TEMPLATES = files("dafm_core.reporting") / "templates"
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
@@ -54,13 +56,21 @@ class Section:
     scripts: tuple[str, ...] = ("tables.js",)
 
 
-def write_page(path: str | Path, title: str, sections: Sequence[Section]) -> Path:
+def write_page(
+    path: str | Path,
+    title: str,
+    sections: Sequence[Section],
+    *,
+    provenance: Provenance | None = None,
+) -> Path:
     """Write a page, whole or not at all; return its path."""
-    return write_text(path, render_page(title, sections))
+    return write_text(path, render_page(title, sections, provenance=provenance))
 
 
-def render_page(title: str, sections: Sequence[Section]) -> str:
-    """Return the page as one string."""
+def render_page(
+    title: str, sections: Sequence[Section], *, provenance: Provenance | None = None
+) -> str:
+    """Return the page as one string; at its end, what it takes to make it again."""
     names = dict.fromkeys(name for section in sections for name in section.scripts)
     scripts = [_read(name) for name in names]
     hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
@@ -69,6 +79,7 @@ def render_page(title: str, sections: Sequence[Section]) -> str:
     return page.render(
         title=title,
         sections=sections,
+        provenance=provenance,
         policy=policy,
         style=Markup(_read("style.css")),  # noqa: S704  # our own files
         scripts=[Markup(script) for script in scripts],  # noqa: S704

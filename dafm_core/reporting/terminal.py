@@ -9,6 +9,8 @@ Every text goes through ``printable`` and is taken as it is, never as rich's mar
 from __future__ import annotations
 
 import json
+import logging
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -19,10 +21,13 @@ from rich.text import Text
 
 from dafm_core.ground.printable import printable, printable_json
 from dafm_core.reporting.layout import GAP, fold, lay_out
+from dafm_core.reporting.progress import ProgressLines
 from dafm_core.tables import cells
 
 if TYPE_CHECKING:
     from dafm_core.scoring.score import Progress
+
+logger = logging.getLogger(__name__)
 
 _STYLES: Final[dict[cells.Mark, str]] = {
     "best": "bold",
@@ -149,7 +154,15 @@ def print_facts(facts: Mapping[str, Sequence[str]]) -> None:
 
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """Show one bar per stage, with rate and time left, on standard error."""
+    """Show one bar per stage, with rate and time left, on standard error; a line a minute where
+    that is a file, nothing where warnings are not wanted either.
+    """
+    if not logger.isEnabledFor(logging.WARNING):
+        yield lambda stage, done, total: None
+        return
+    if not sys.stderr.isatty():
+        yield ProgressLines()
+        return
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 

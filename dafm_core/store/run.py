@@ -40,6 +40,11 @@ class Run:
     subset_scores: NDArray[np.float32] | None = field(default=None, repr=False)
     anywhere: bool = False
 
+    def __repr__(self) -> str:
+        return (
+            f"<Run {self.name!r}: {len(self.query_ids)} queries x {len(self.gallery_ids)} images>"
+        )
+
     def __post_init__(self) -> None:
         for name in ("query_ids", "gallery_ids"):
             ids = getattr(self, name)

@@ -58,6 +58,12 @@ class SimilarityStack:
     subset_lists: Mapping[str, Shortlist] = field(default_factory=dict, repr=False)
     made: dict[Any, Any] | None = field(default=None, repr=False)
 
+    def __repr__(self) -> str:
+        return (
+            f"<SimilarityStack {self.protocol}: {self.n_queries} queries x {self.n_gallery} images "
+            f"of {', '.join(self.names)}>"
+        )
+
     @classmethod
     def from_matrices(
         cls,

@@ -99,6 +99,10 @@ class SimilarityStore:
             )
         self._facts = read_manifest(path / "store.json", required=REQUIRED)
 
+    def __repr__(self) -> str:
+        names = ", ".join(self.providers) or "no provider yet"
+        return f"<SimilarityStore {str(self.path)!r} of {self.protocol}: {names}>"
+
     @classmethod
     def open(cls, path: str | Path) -> SimilarityStore:
         """Open an existing store."""

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from dafm_core.catalog import resolve
 from dafm_core.contract.descriptions import DatasetInfo, FuserInfo, ProviderInfo
 from dafm_core.contract.options import Options
+from dafm_core.metrics.spec import parse_metric
 from dafm_core.testing.results import Battery, Check, CheckFailed, CheckResult, NotApplicable
 
 Info: TypeAlias = ProviderInfo | FuserInfo | DatasetInfo
@@ -71,6 +72,19 @@ def _one_line(info: Info) -> None:
     for what, text in texts.items():
         if not text.strip() or "\n" in text:
             raise CheckFailed(f"expected one line as the {what}, got {text!r}")
+
+
+@_battery.add("What is reported is in percent, of metrics that are known by these names.")
+def _reported_can_be_measured(info: Info) -> None:
+    reported = getattr(info, "reported", {})
+    if not reported:
+        raise NotApplicable("nothing is reported")
+    for protocol, values in reported.items():
+        for metric, value in values.items():
+            if parse_metric(metric).name != metric:
+                raise CheckFailed(f"{protocol}: {metric!r} is written {parse_metric(metric).name}")
+            if not 0 <= value <= 100:
+                raise CheckFailed(f"{protocol}: {metric} of {value} is no percentage")
 
 
 @_battery.add("Every option is a keyword of the factory.")

@@ -14,6 +14,7 @@ import numpy as np
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import PairProvider
 from dafm_core.errors import DafmError
+from dafm_core.testing.images import LAW, check_broken_images
 from dafm_core.testing.results import Battery, Check, CheckFailed, CheckResult, NotApplicable
 from dafm_core.testing.samples import ProviderSample
 
@@ -156,6 +157,15 @@ def _unusual_texts(provider: PairProvider, sample: ProviderSample) -> None:
             raise CheckFailed(f"text {text[:20]!r} raised {error!r}") from error
         if scores.shape != (len(sample.gallery),) or not np.isfinite(scores).all():
             raise CheckFailed(f"text {text[:20]!r} has scores that are not finite, or too few")
+
+
+@_battery.add(LAW)
+def _broken_images(provider: PairProvider, sample: ProviderSample) -> None:
+    def score(images: Sequence[ImageRef]) -> np.ndarray:
+        lists = [images] * len(sample.queries)
+        return np.concatenate(_score(provider, sample.queries, lists))
+
+    check_broken_images(score, sample.gallery)
 
 
 @_battery.add("The fingerprint is a mapping of strings that scoring does not change.")

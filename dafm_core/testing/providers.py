@@ -27,6 +27,7 @@ from dafm_core.contract.provider import (
     is_pair,
 )
 from dafm_core.errors import DafmError
+from dafm_core.testing.images import LAW, check_broken_images
 from dafm_core.testing.pairs import run_pair_checks
 from dafm_core.testing.results import Battery, Check, CheckFailed, CheckResult, NotApplicable
 from dafm_core.testing.samples import ProviderSample
@@ -199,6 +200,11 @@ def _unusual_texts(provider: Provider, sample: ProviderSample) -> None:
             raise CheckFailed(
                 f"text {query.text[:20]!r} has scores that are not finite, or too few"
             )
+
+
+@_battery.add(LAW)
+def _broken_images(provider: Provider, sample: ProviderSample) -> None:
+    check_broken_images(lambda images: _score(provider, sample.queries, images), sample.gallery)
 
 
 @_battery.add("Features are finite float32 arrays with one row per item.")

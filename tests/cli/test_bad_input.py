@@ -116,7 +116,7 @@ CASES = [
     ("train DIR/store --fuser mean --gate --out DIR/model", "the gate judges learned ones"),
     ("fuse DIR/store --model DIR/nothing --out DIR/run.npy", "DIR/nothing"),
     ("submit cirr DIR/store --model DIR/nothing --out DIR/out", "DIR/nothing"),
-    ("check nothing-like-it", "no provider or fuser 'nothing-like-it'"),
+    ("check nothing-like-it", "no provider, fuser or dataset 'nothing-like-it'"),
 ]
 
 

@@ -13,7 +13,7 @@ from dafm_core.cli.main import main
 from dafm_core.contract.descriptions import Option, ProviderInfo
 from dafm_core.formats.importing import import_scores
 from dafm_core.store.store import SimilarityStore
-from dafm_core.testing import ProviderSample, check_fuser, check_provider
+from dafm_core.testing import ProviderSample, check_dataset, check_fuser, check_provider
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -67,6 +67,7 @@ def test_every_page_with_python_is_run_here():
         "docs/how-to/rerank-a-shortlist.md",
         "docs/how-to/score-on-several-machines.md",
         "docs/how-to/search-a-gallery.md",
+        "docs/how-to/write-a-dataset.md",
         "docs/how-to/write-a-fuser.md",
         "docs/how-to/write-a-plugin.md",
     }
@@ -137,6 +138,13 @@ def test_write_a_plugin():
     (described,) = names["dafm_similarity_providers"]()
     assert [option.name for option in described.options] == ["checkpoint"]
     assert {"encode_gallery", "encode_queries", "similarity"} <= vars(names["Mine"]).keys()
+
+
+def test_write_a_dataset():
+    names = run(ROOT / "docs/how-to/write-a-dataset.md", {"__name__": "page"})
+    (described,) = names["dafm_datasets"]()
+    results = check_dataset(lambda: names["load"]("data", split=described.splits[0]))
+    assert not [result for result in results if result.outcome == "failed"]
 
 
 def test_write_a_fuser():

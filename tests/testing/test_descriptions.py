@@ -23,7 +23,8 @@ OPTIONS = (
     Option(name="half", summary="use float16", kind="bool", default=False),
     Option(name="device", summary="where to compute"),
 )
-SOUND = ProviderInfo(name="sound", summary="fine", factory=load, options=OPTIONS)
+REPORTED = {"cirr-val": {"recall@10": 84.8, "rmean": 80.5}}
+SOUND = ProviderInfo(name="sound", summary="fine", factory=load, options=OPTIONS, reported=REPORTED)
 
 
 def with_option(**changes):
@@ -43,6 +44,18 @@ CAUGHT = {
     "not required": (
         replace(SOUND, options=(replace(OPTIONS[0], required=False), *OPTIONS[1:])),
         "defaults_agree",
+    ),
+    "reported metric that is not known": (
+        replace(SOUND, reported={"p": {"recal@10": 1.0}}),
+        "reported_can_be_measured",
+    ),
+    "reported metric as tables print it": (
+        replace(SOUND, reported={"p": {"R@10": 1.0}}),
+        "reported_can_be_measured",
+    ),
+    "reported share": (
+        replace(SOUND, reported={"p": {"recall@10": 848.0}}),
+        "reported_can_be_measured",
     ),
     "default of another kind": (with_option(kind="int"), "defaults_can_be_set"),
     "default that is no choice": (with_option(choices=("2.0",)), "defaults_can_be_set"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dafm_core.datasets.base import Dataset, query_frame
-from dafm_core.errors import ProviderError
+from dafm_core.errors import ImageError, ProviderError
 from dafm_core.testing import (
     CheckFailed,
     NotApplicable,
@@ -158,6 +158,14 @@ class BlockShapedFeatures(MeanColour):
         return queries[:, :3] @ gallery[:, :3].T
 
 
+class ScoresBrokenPictures(MeanColour):
+    def encode_gallery(self, images):
+        try:
+            return super().encode_gallery(images)
+        except ImageError:
+            return np.zeros((len(images), 3), np.float32)
+
+
 class NoInnerProduct(MeanColour):
     def similarity(self, queries, gallery):
         return -np.abs(queries[:, None] - gallery).sum(2)
@@ -195,6 +203,7 @@ CAUGHT = {
     WideFeatures: {"feature_rows"},
     WritesFeatures: {"cached_features"},
     BlockShapedFeatures: {"cached_features"},
+    ScoresBrokenPictures: {"broken_images"},
     NoInnerProduct: {"dot_geometry"},
     NumericFingerprint: {"fingerprint"},
     MovingFingerprint: {"fingerprint"},

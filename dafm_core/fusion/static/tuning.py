@@ -149,4 +149,6 @@ def measure_settings(
 
 def tuning_metrics(dataset: Dataset, objective: str | None) -> tuple[Metric, ...]:
     """Return the metrics whose mean a rule is tuned for: those of a table's mean."""
-    return parse_metrics([objective] if objective else each_once(dataset.metrics))
+    return parse_metrics(
+        [objective] if objective else each_once(dataset.metrics), of=dataset.metrics
+    )
