@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import argparse
-<<<<<<< HEAD
-=======
-import json
 from dataclasses import replace
->>>>>>> main
 from pathlib import Path
 from typing import TYPE_CHECKING
 

@@ -50,14 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print one listing."""
-<<<<<<< HEAD
-    catalog = PluginCatalog.discover(ask_again=args.command == "plugins")
-=======
     if getattr(args, "freeze", False):
         _freeze(args)
         return
-    catalog = PluginCatalog.discover()
->>>>>>> main
+    catalog = PluginCatalog.discover(ask_again=args.command == "plugins")
     records = _records(args.command, catalog)
     if args.name:
         names = [record["name"] for record in records]

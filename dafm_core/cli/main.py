@@ -174,14 +174,10 @@ def _run(argv: list[str]) -> int:
         raise OptionError(f"unknown command {name!r}{closest(name, COMMANDS)} See dafm --help.")
     parser = build_parser(name)
     parser.check_options(argv[1:])
-<<<<<<< HEAD
-    args = parser.parse_args(argv[1:])
-    check_outputs(args)
-=======
     args = parser.parse_args(parser.without_dashes(argv[1:]))
     args.typed = argv
     logging.getLogger("dafm_core").setLevel(args.level)
->>>>>>> main
+    check_outputs(args)
     args.run(args)
     return 0
 

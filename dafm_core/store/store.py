@@ -17,6 +17,7 @@ folder is written, ``writer.py``; stores of format 1, ``format1.py``.
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,7 +55,9 @@ from dafm_core.store.shortlist import (
 )
 from dafm_core.store.stack import SimilarityStack
 from dafm_core.store.subset_file import read_subset, write_subset
-from dafm_core.store.writer import ScoreWriter, check_same, shortlist_passport
+from dafm_core.store.writer import ScoreWriter, check_same, reopen, shortlist_passport
+
+logger = logging.getLogger(__name__)
 
 DENSE_FILES = (
     "scores.npy",
@@ -365,7 +368,7 @@ class SimilarityStore:
         damage = self.verify(name)
         if damage:
             more = f" {len(damage) - 1} more parts are damaged." if len(damage) > 1 else ""
-            raise StoreError(f"{damage[0]}{more} Score it again with --overwrite.")
+            raise StoreError(f"{damage[0]}{more} Score it again: only what is damaged is computed.")
         checked.remember(folder, seen)
 
     def verify(self, name: str) -> list[str]:
@@ -435,6 +438,8 @@ class SimilarityStore:
             raise StoreError(f"{name}: dtype {dtype!r}{closest(dtype, SCORE_DTYPES)}")
         with writing(self.path, name):
             self._clear_damaged(name, overwrite)
+            if not overwrite:
+                block_rows = self._reopen_damaged(name) or block_rows
             writer = ScoreWriter(
                 self.path / name,
                 shape=(self._facts["n_queries"], self._facts["n_gallery"]),
@@ -497,6 +502,27 @@ class SimilarityStore:
                 self.passport(name)
             except StoreError:
                 (self.path / name / "passport.json").unlink()
+
+    def _reopen_damaged(self, name: str) -> int | None:
+        """Let the damaged blocks of a finished matrix be written again, and only they.
+
+        Returns
+        -------
+        int or None
+            Rows of a block, where there is damage.
+        """
+        if name not in self.providers:
+            return None
+        passport = self.passport(name)
+        if passport.get("format") != FORMAT_VERSION or passport.get("kind") == "shortlist":
+            return None
+        try:
+            self.check(name)
+        except StoreError as error:
+            logger.warning("%s", str(error).partition(" Score it again")[0])
+            reopen(self.path / name, passport)
+            return int(passport["block_rows"])
+        return None
 
     def _folder(self, name: str) -> Path:
         if name not in self.providers:
