@@ -30,7 +30,7 @@ serve: $(VENV)/.installed-serve
 	  --judgements out/demo/judged.jsonl
 
 ## What CI runs: style, types, layers, all tests of core, plugins and examples, site, built packages
-test: lint types layers tests wheels
+test: lint types layers docs tests wheels
 
 ## Core alone, without what takes long (SLOW): under a minute on an idle machine
 test-fast: $(INSTALLED)
@@ -40,8 +40,8 @@ test-fast: $(INSTALLED)
 test-oldest: $(INSTALLED)
 	$(PYTHON) -m venv $(OLDEST)
 	$(BIN)/python .ci/oldest.py > $(OLDEST)/oldest.txt
-	PIP_CONSTRAINT=$(OLDEST)/oldest.txt $(OLDEST)/bin/python $(INSTALL) -e . \
-	  pytest hypothesis ir-measures ranx ftfy regex tokenizers transformers
+	PIP_CONSTRAINT=$(OLDEST)/oldest.txt $(OLDEST)/bin/python $(INSTALL) -e ".[onnx,serve]" \
+	  onnxruntime pytest hypothesis ir-measures ranx ftfy regex tokenizers transformers
 	$(OLDEST)/bin/pytest -q -W ignore::DeprecationWarning $(CORE_TESTS)
 
 lint: $(INSTALLED)

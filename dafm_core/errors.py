@@ -65,8 +65,13 @@ class SubmissionError(DafmError, ValueError):
     """A test-server file that the server would reject."""
 
 
+MANY = 40
+"""Names beyond which not all known ones are listed."""
+
+
 def closest(name: str, names: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the nearest known name, else the known names.
+    """Return ``"; did you mean 'x'?"`` for the nearest known name, else the known names; of many
+    the five closest.
 
     Examples
     --------
@@ -83,4 +88,8 @@ def closest(name: str, names: Iterable[str]) -> str:
         # Of names that are equally near, the one that starts alike: cir is cirr rather than icir.
         best = max(matches, key=lambda m: (likeness[m], m[:1] == name[:1]))
         return f"; did you mean {best!r}?"
+    if len(known) > MANY:
+        return (
+            f"; the closest are {', '.join(difflib.get_close_matches(name, known, n=5, cutoff=0))}"
+        )
     return f"; known: {', '.join(known)}" if known else "; none are known"

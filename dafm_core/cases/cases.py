@@ -14,10 +14,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dafm_core.cases.breakdown import Breakdown, break_down, scorers_without
-from dafm_core.cases.query_types import query_types
 from dafm_core.comparison.provenance import Provenance
 from dafm_core.errors import OptionError, closest
 from dafm_core.evaluation.design import AsGiven, Design
+from dafm_core.evaluation.query_types import query_types
 from dafm_core.fusion.base import Fuser
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.ordering import best_first, tie_places
@@ -153,7 +153,17 @@ class Cases:
         if text is not None:
             keep &= [text.lower() in written.lower() for written in frame["text"]]
         order = np.argsort(-np.abs(frame["change"].to_numpy()), kind="stable")
-        return self.take(order[keep[order]][:limit])
+        found = self.take(order[keep[order]][:limit])
+        n_fit = int(keep.sum())
+        if len(found) == n_fit:
+            return found
+        counts = frame.filter(pl.Series(keep))["outcome"].value_counts().sort("outcome").rows()
+        words = ", ".join(f"{count} {name}" for name, count in counts)
+        note = (
+            f"these are the {len(found)} queries whose rank changes most under {fuser}, of {n_fit} "
+            f"({words}): what it can do to a query, not how often"
+        )
+        return replace(found, notes=(*found.notes, note))
 
     def __len__(self) -> int:
         return self.queries.height

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.cases.query_types import query_types
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import OptionError
+from dafm_core.evaluation.query_types import query_types
 from dafm_core.fusion.base import Fuser, Tile, TileScorer
 from dafm_core.fusion.completing import complete
 from dafm_core.ground.normalize import zscore_rows

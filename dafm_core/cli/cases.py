@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print_json(cases.to_json(), indent=None)
     elif not (args.csv or args.report):
-        _print(cases, fuser)
+        _print(cases, fuser, _read_captions(args.captions) if args.captions else {})
 
 
 def _filtered(args: argparse.Namespace) -> tuple[Cases, str]:
@@ -135,8 +136,13 @@ def _read_captions(path: Path) -> dict[str, str]:
     return {image_id: str(caption) for image_id, caption in first.items()}
 
 
-def _print(cases: Cases, fuser: str) -> None:
-    from dafm_core.reporting.cases_section import hits_table, list_table, reasons_table
+def _print(cases: Cases, fuser: str, captions: Mapping[str, str]) -> None:
+    from dafm_core.reporting.cases_section import (
+        captions_table,
+        hits_table,
+        list_table,
+        reasons_table,
+    )
     from dafm_core.reporting.terminal import print_notes, print_table, say
 
     print_notes(cases.notes)
@@ -145,5 +151,7 @@ def _print(cases: Cases, fuser: str) -> None:
         return
     for row in range(len(cases)):
         print_table(hits_table(cases, row))
+        if found := captions_table(cases, row, captions):
+            print_table(found)
         print_table(reasons_table(cases, fuser, row))
         say()

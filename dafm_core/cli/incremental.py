@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dafm_core.cli.arguments import (
     Export,
@@ -17,6 +18,7 @@ from dafm_core.cli.arguments import (
     exporting,
     latex_text,
     open_stack,
+    read_labels,
     read_names,
     read_settings,
     workers_of,
@@ -25,6 +27,7 @@ from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
     from dafm_core.comparison.incremental import Incremental
+    from dafm_core.comparison.inspection import Cost
     from dafm_core.store.stack import SimilarityStack
 
 EXAMPLES = {
@@ -68,14 +71,10 @@ def run(args: argparse.Namespace) -> None:
 def _run(args: argparse.Namespace, export: Export) -> None:
     from dafm_core.comparison.audit import redundancy
     from dafm_core.comparison.inspection import Cost
+    from dafm_core.comparison.subset_tables import subset_table
     from dafm_core.reporting import exports
     from dafm_core.reporting.html import write_incremental_page
-    from dafm_core.reporting.incremental_section import (
-        monotone_words,
-        shapley_table,
-        subset_table,
-    )
-    from dafm_core.reporting.terminal import print_notes, print_table, say
+    from dafm_core.reporting.summaries import print_incremental
     from dafm_core.store.store import SimilarityStore
 
     store = SimilarityStore.open(args.store)
@@ -87,15 +86,10 @@ def _run(args: argparse.Namespace, export: Export) -> None:
         result = replace(result, provenance=result.provenance.typed(args.typed))
     costs = {name: Cost.read(store, name) for name in result.shapley}
     table = subset_table(result, costs)
-    print_notes(result.notes)
-    print_table(table)
-    say()
-    print_table(shapley_table(result))
-    say()
-    for sentence in monotone_words(result):
-        say(sentence)
+    print_incremental(result, costs)
     recorded = {name: store.cost(name) for name in costs}
-    export("json", lambda path: exports.write_json(path, result.to_json() | {"costs": recorded}))
+    record = _record(result, costs) | {"costs": recorded}
+    export("json", lambda path: exports.write_json(path, record))
     export("markdown", lambda path: exports.write_text(path, exports.to_markdown(table)))
     label = "tab:subsets"
     export("latex", lambda path: exports.write_text(path, latex_text(args, table, label=label)))
@@ -105,6 +99,14 @@ def _run(args: argparse.Namespace, export: Export) -> None:
         "report",
         lambda path: write_incremental_page(path, result, costs=costs, redundancy=pairs),
     )
+
+
+def _record(result: Incremental, costs: Mapping[str, Cost]) -> dict[str, Any]:
+    from dafm_core.comparison.conclusion import conclude
+    from dafm_core.comparison.subset_tables import known_milliseconds
+
+    found = conclude(result, costs=known_milliseconds(result, costs))
+    return result.to_json() | {"conclusion": found and found.to_json()}
 
 
 def _measure(args: argparse.Namespace, stack: SimilarityStack) -> Incremental:
@@ -132,6 +134,7 @@ def _measure(args: argparse.Namespace, stack: SimilarityStack) -> Incremental:
             metrics=read_names(args.metrics),
             n_resamples=args.resamples,
             seed=args.seed,
+            labels=read_labels(args, args.store),
             progress=progress,
             n_workers=workers_of(args, stack, 2**stack.n_providers),
         )

@@ -7,7 +7,7 @@ every order is known, and the Shapley value of each provider with its interval. 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations, permutations
 from math import comb
@@ -17,7 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.comparison.provenance import Provenance
-from dafm_core.comparison.rows import MEAN, Interval, intervals, with_mean
+from dafm_core.comparison.rows import (
+    MEAN,
+    Difference,
+    Interval,
+    in_percent,
+    intervals,
+    measure_differences,
+    with_mean,
+)
 from dafm_core.errors import OptionError, closest
 from dafm_core.evaluation.crossfit import fit_and_evaluate, tune_and_evaluate
 from dafm_core.evaluation.design import Folds, Part, Train
@@ -36,16 +44,14 @@ Names: TypeAlias = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Step:
-    """One provider joining others: their names, and the change by metric with its interval."""
+    """One provider joining others: their names, and the change by metric.
+
+    P-values are adjusted over all steps (Holm).
+    """
 
     added: str
     to: Names
-    change: Mapping[str, Interval]
-
-    def falls(self, metric: str) -> bool:
-        """Whether the metric falls by more than the half-width of its interval."""
-        change = self.change[metric]
-        return change.value < -(change.high - change.low) / 2
+    change: Mapping[str, Difference]
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,13 @@ class Incremental:
         providers and ``chance`` sum to the value of the full set.
     chance : mapping of str to float
         What a constant scorer gets.
+    vs_best : mapping of tuple of str to mapping
+        Every set's difference to the best set of each metric but that set's own, adjusted over all
+        sets (Holm).
     notes : tuple of str
         What the dataset names in vain, e.g. targets outside the gallery; a line per kind.
+    labels : mapping of str to str
+        What tables call a provider; its name where left out.
     heads : tuple of str
         Scores of the fuser that were measured: with two, subsets are ranked by one of their own.
     provenance : Provenance, optional
@@ -81,13 +92,34 @@ class Incremental:
     steps: Mapping[tuple[Names, str], Step] = field(repr=False)
     shapley: Mapping[str, Mapping[str, Interval]]
     chance: Mapping[str, float]
+    vs_best: Mapping[Names, Mapping[str, Difference]] = field(repr=False, default_factory=dict)
     notes: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
     heads: tuple[Head, ...] = ("gallery",)
     provenance: Provenance | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         names = ", ".join(self.shapley)
         return f"<Incremental of {self.fuser} on {self.protocol}, every subset of {names}>"
+
+    def label(self, name: str) -> str:
+        """Return what tables and sentences call a provider."""
+        return self.labels.get(name, name)
+
+    def joined(self, names: Sequence[str]) -> str:
+        """Return what tables call a set of providers."""
+        return " + ".join(map(self.label, names))
+
+    @property
+    def everyone(self) -> Names:
+        """All providers."""
+        return max(self.subsets, key=len)
+
+    @property
+    def added_last(self) -> dict[str, Step]:
+        """What each provider adds to all the others; empty for one provider."""
+        steps = [s for s in self.steps.values() if len(s.to) == len(self.shapley) - 1]
+        return {step.added: step for step in steps}
 
     @property
     def head_words(self) -> list[str]:
@@ -120,17 +152,14 @@ class Incremental:
             return f"{label}: undecided, because shortlists leave candidates without a score."
         worst = min(steps, key=lambda step: step.change[metric].value)
         change = worst.change[metric]
-        where = f"{worst.added} joining {' + '.join(worst.to)}: {100 * change.value:+.2f}"
+        where = f"{self.label(worst.added)} joining {self.joined(worst.to)}: "
         if change.value >= 0:
             says = "rises at every" if change.value > 0 else "does not fall at any"
-            return f"{label} {says} step of any order (least: {where})."
-        if not any(step.falls(metric) for step in steps):
-            return (
-                f"{label} never falls by more than the half-width of its interval (worst: {where} "
-                f"[{100 * change.low:+.2f}, {100 * change.high:+.2f}])."
-            )
-        falling = {(step.added, step.to) for step in steps if step.falls(metric)}
-        return f"{label} falls clearly at {len(falling)} steps (worst: {where})."
+            return f"{label} {says} step of any order (least: {where}{change.numbers})."
+        falling = {(s.added, s.to) for s in steps if s.change[metric].loses}
+        if not falling:
+            return f"{label} never falls clearly (worst: {where}{change.numbers})."
+        return f"{label} falls clearly at {len(falling)} steps (worst: {where}{change.numbers})."
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, metrics in percent."""
@@ -153,6 +182,11 @@ class Incremental:
             "monotone": {metric: self.monotone(metric) for metric in (*self.metrics, MEAN)},
             "shapley": {name: _percent(cells) for name, cells in self.shapley.items()},
             "chance": {metric: 100 * value for metric, value in self.chance.items()},
+            "vs_best": [
+                {"providers": list(names), "difference": _percent(cells)}
+                for names, cells in self.vs_best.items()
+            ],
+            "labels": dict(self.labels),
             "notes": list(self.notes),
             "provenance": None if self.provenance is None else self.provenance.to_json(),
             "heads": list(self.heads),
@@ -169,6 +203,7 @@ def incremental(
     metrics: Sequence[str] | None = None,
     n_resamples: int = 10_000,
     seed: int = 0,
+    labels: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     n_workers: int = 1,
 ) -> Incremental:
@@ -183,7 +218,7 @@ def incremental(
         Provider that every order starts with; all orders where left out.
     n_workers : int, default=1
         Processes among which the subsets are shared, as for ``compare``.
-    stack, metrics, n_resamples, seed, progress
+    stack, metrics, n_resamples, seed, labels, progress
         As ``compare``.
 
     Raises
@@ -217,7 +252,10 @@ def incremental(
     resampler = Resampler(stack.dataset.groups, n_resamples=n_resamples, seed=seed)
     pairs = [(names, name) for names in subsets for name in stack.names if name not in names]
     gains = {pair: values[_joined(*pair)] - values[pair[0]] for pair in pairs}
-    steps = _intervals({pair: gain for pair, gain in gains.items() if pair[0]}, columns, resampler)
+    joined = {pair: gain for pair, gain in gains.items() if pair[0]}
+    names_of = {pair: " + ".join(pair[0]) for pair in joined}
+    steps = _differences(joined, names_of, columns, resampler)
+    fused = {names: table for names, table in values.items() if names}
     return Incremental(
         protocol=stack.protocol,
         fuser=name or fuser.name,
@@ -229,7 +267,9 @@ def incremental(
         steps={(to, added): Step(added, to, cells) for (to, added), cells in steps.items()},
         shapley=_intervals(_shapley(gains, stack.names), columns, resampler),
         chance=dict(zip(columns, values[()].mean(axis=0).tolist(), strict=True)),
+        vs_best=_behind_best(fused, columns, resampler),
         notes=notes,
+        labels=dict(labels or {}),
         provenance=Provenance.of(
             stack,
             {name or fuser.name: fuser},
@@ -313,13 +353,47 @@ def _intervals(
     return {key: {column: Interval(*next(cells)) for column in columns} for key in values}
 
 
+def _differences(
+    paired: Mapping[Any, NDArray[np.float64]],
+    references: Mapping[Any, str],
+    columns: Sequence[str],
+    resampler: Resampler,
+) -> dict[Any, dict[str, Difference]]:
+    """Return what each (n_queries, n_columns) array of differences amounts to, by column; p-values
+    are adjusted over all arrays.
+    """
+    if not paired:
+        return {}
+    flat = np.concatenate(list(paired.values()), axis=1)
+    repeated = [references[key] for key in paired for _ in columns]
+    cells = iter(measure_differences(flat, repeated, resampler, asked=[*columns] * len(paired)))
+    return {key: {column: next(cells) for column in columns} for key in paired}
+
+
+def _behind_best(
+    values: Mapping[Names, NDArray[np.float64]], columns: Sequence[str], resampler: Resampler
+) -> dict[Names, dict[str, Difference]]:
+    """Return every set's difference to the best set of each column that another set leads."""
+    found: dict[Names, dict[str, Difference]] = {names: {} for names in values}
+    for c, column in enumerate(columns):
+        means = {names: float(table[:, c].mean()) for names, table in values.items()}
+        decided = {names: mean for names, mean in means.items() if not np.isnan(mean)}
+        if len(decided) < 2:
+            continue
+        best = max(decided, key=lambda names: (decided[names], -len(names)))
+        others = {n: values[n][:, [c]] - values[best][:, [c]] for n in decided if n != best}
+        references = dict.fromkeys(others, " + ".join(best))
+        for names, cells in _differences(others, references, [column], resampler).items():
+            found[names] |= cells
+    return found
+
+
 def _joined(names: Names, name: str) -> Names:
     return tuple(sorted((*names, name)))
 
 
-def _percent(cells: Mapping[str, Interval]) -> dict[str, dict[str, float] | None]:
+def _percent(
+    cells: Mapping[str, Interval] | Mapping[str, Difference],
+) -> dict[str, dict[str, Any] | None]:
     """Return values in percent, None where undecided."""
-    return {
-        metric: {key: 100 * value for key, value in asdict(cell).items()} if cell.decided else None
-        for metric, cell in cells.items()
-    }
+    return {metric: in_percent(cell) for metric, cell in cells.items()}

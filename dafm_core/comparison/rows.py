@@ -6,7 +6,7 @@ Which rows there are, and on which queries, is ``comparison.py``'s.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
@@ -68,6 +68,11 @@ class Difference:
     ties: int
     losses: int
     detectable: float
+
+    @property
+    def decided(self) -> bool:
+        """Whether there is a number: no query depends on candidates that nobody has scored."""
+        return not math.isnan(self.value)
 
     @property
     def clear(self) -> bool:
@@ -147,10 +152,7 @@ class Row:
             "heads": list(self.heads),
         }
         return facts | {
-            table: {
-                metric: None if math.isnan(cell.value) else _percent(asdict(cell))
-                for metric, cell in cells.items()
-            }
+            table: {metric: in_percent(cell) for metric, cell in cells.items()}
             for table, cells in tables.items()
         }
 
@@ -210,9 +212,11 @@ def summarise(
     )
 
 
-def _percent(values: dict[str, Any]) -> dict[str, Any]:
+def in_percent(cell: Interval | Difference) -> dict[str, Any] | None:
+    """Return JSON values, shares in percent, p-values and counts as they are; None if undecided."""
     shares = ("value", "low", "high", "detectable")
-    return {key: 100 * value if key in shares else value for key, value in values.items()}
+    values = {key: 100 * v if key in shares else v for key, v in asdict(cell).items()}
+    return values if cell.decided else None
 
 
 def _differences(
@@ -237,29 +241,63 @@ def _differences(
     if not cells:
         return table
     paired = np.stack([values[:, r, m] - values[:, best[m], m] for r, m in cells], axis=1)
-    paired[np.abs(paired) < 1e-12] = 0.0
+    found = measure_differences(
+        paired, [names[best[m]] for _, m in cells], resampler, asked=[m for _, m in cells]
+    )
+    for (r, m), difference in zip(cells, found, strict=True):
+        table[names[r]][metrics[m]] = difference
+    return table
+
+
+def measure_differences(
+    paired: NDArray[np.float64],
+    references: Sequence[str],
+    resampler: Resampler,
+    *,
+    asked: Sequence[Hashable],
+) -> list[Difference]:
+    """Return the difference that each column of paired differences amounts to.
+
+    Parameters
+    ----------
+    paired : ndarray of shape (n_queries, n_columns)
+        In [-1, 1]; a column with a NaN is undecided.
+    references : sequence of str
+        What was subtracted, by column.
+    asked : sequence
+        Which question each column answers: p-values of one are adjusted together (Holm).
+    """
+    undecided = np.isnan(paired).any(axis=0)
+    paired = np.where(undecided | (np.abs(paired) < 1e-12), 0.0, paired)
     low, high, error = resampler.summary(paired)
     p_values = resampler.sign_flip(paired)
-    adjusted = np.empty_like(p_values)
-    for m in best:
-        same = [c for c, cell in enumerate(cells) if cell[1] == m]
-        adjusted[same] = holm(p_values[same])
-    for c, (r, m) in enumerate(cells):
-        column = paired[:, c]
-        wins, losses = int((column > 0).sum()), int((column < 0).sum())
-        table[names[r]][metrics[m]] = Difference(
-            reference=names[best[m]],
-            value=float(column.mean()),
-            low=float(low[c]),
-            high=float(high[c]),
-            p_value=float(p_values[c]),
-            p_holm=float(adjusted[c]),
-            wins=wins,
-            ties=len(column) - wins - losses,
-            losses=losses,
-            detectable=detectable(float(error[c])),
+    adjusted = np.ones_like(p_values)
+    columns_of: dict[Hashable, list[int]] = {}
+    for column in np.flatnonzero(~undecided).tolist():
+        columns_of.setdefault(asked[column], []).append(column)
+    for columns in columns_of.values():
+        adjusted[columns] = holm(p_values[columns])
+    found, nan = [], math.nan
+    for c, reference in enumerate(references):
+        if undecided[c]:
+            found.append(Difference(reference, nan, nan, nan, nan, nan, 0, 0, 0, nan))
+            continue
+        wins, losses = int((paired[:, c] > 0).sum()), int((paired[:, c] < 0).sum())
+        found.append(
+            Difference(
+                reference=reference,
+                value=float(paired[:, c].mean()),
+                low=float(low[c]),
+                high=float(high[c]),
+                p_value=float(p_values[c]),
+                p_holm=float(adjusted[c]),
+                wins=wins,
+                ties=len(paired) - wins - losses,
+                losses=losses,
+                detectable=detectable(float(error[c])),
+            )
         )
-    return table
+    return found
 
 
 def with_mean(evaluation: Evaluation, averaged: Sequence[str]) -> NDArray[np.float64]:

@@ -72,7 +72,8 @@ def export_numpy(fuser: Fuser, folder: str | Path) -> Path:
         np.savez(temporary, **weights)  # type: ignore[arg-type]  # none is called allow_pickle
     write_text(folder / "channels.txt", "\n".join(names) + "\n")
     write_text(folder / "score.py", SCORE)
-    write_text(folder / "README.md", _readme(names, "hidden" in weights))
+    what = "`score.py` turns channels into fused scores, with `weights.npz` and NumPy alone."
+    write_readme(folder, names, what, weights)
     return folder
 
 
@@ -110,7 +111,14 @@ def layout_of(fuser: ChannelFusion[Any]) -> Layout:
     return Layout(fuser.families_, fuser.record_.providers)
 
 
-def _readme(names: list[str], has_networks: bool) -> str:
+def write_readme(
+    folder: Path, names: list[str], what: str, weights: dict[str, NDArray[Any]]
+) -> None:
+    """Write what has to be computed outside; ``what`` says what the files beside it do."""
+    write_text(folder / "README.md", _readme(names, what, "hidden" in weights))
+
+
+def _readme(names: list[str], what: str, has_networks: bool) -> str:
     families = list(dict.fromkeys(name.partition(":")[0] for name in names))
     made = "\n".join(f"* `{family}`: {FAMILIES[family]}" for family in families)
     context = (
@@ -122,8 +130,7 @@ def _readme(names: list[str], has_networks: bool) -> str:
     )
     return (
         "# A fusion trained by dafm\n\n"
-        "`score.py` turns channels into fused scores, with `weights.npz` and NumPy alone. "
-        "`channels.txt` lists the channels in order: family, then provider.\n\n"
+        f"{what} `channels.txt` lists the channels in order: family, then provider.\n\n"
         "## What has to be computed outside\n"
         "For each query and provider, over the *whole* row of candidates:\n\n"
         f"{made}\n\n"

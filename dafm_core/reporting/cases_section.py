@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.cases.cases import OUTCOMES, Cases
-from dafm_core.cases.query_types import query_types
+from dafm_core.evaluation.query_types import query_types
 from dafm_core.reporting.page import Section
 from dafm_core.reporting.thumbnails import Thumbnails, embed_thumbnails
 from dafm_core.tables.cells import (
@@ -117,6 +117,16 @@ def hits_table(cases: Cases, row: int) -> Table:
         kinds=["ranks", *("hit" for _ in hits)],
         essential=cases.fusers,
     )
+
+
+def captions_table(cases: Cases, row: int, captions: Mapping[str, str]) -> Table | None:
+    """Return the captions of the images of one case; None where none is known."""
+    images = dict.fromkeys(_shown_ids(cases.take(np.array([row]))))
+    known = [image for image in images if image in captions]
+    if not known:
+        return None
+    lines = [(text_cell(image), text_cell(captions[image])) for image in known]
+    return table("Captions of these images", ("Image", "Caption"), lines)
 
 
 def reasons_table(cases: Cases, fuser: str, row: int) -> Table:

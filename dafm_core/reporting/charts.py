@@ -217,7 +217,10 @@ def scatter_chart(
     x_label: str,
     y_label: str,
 ) -> Chart:
-    """Return named points (name, x, y, on the front); the front is joined, numbered and named."""
+    """Return named points (name, x, y, on the front); the front is joined, numbered and named.
+
+    Costs differ by orders of magnitude, so the x axis is logarithmic unless one is nothing.
+    """
 
     def draw(axes: Axes) -> None:
         front = sorted((x, y, name) for name, x, y, ahead in points if ahead)
@@ -238,6 +241,9 @@ def scatter_chart(
             )  # fmt: skip
             axes.annotate(str(number), (x, y), (0, 7), textcoords="offset points", ha="center")
         axes.set(xlabel=x_label, ylabel=y_label)
+        if all(x > 0 for _, x, _, _ in points):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
         axes.margins(x=0.12, y=0.15)
         axes.grid(visible=True)
         axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.18))

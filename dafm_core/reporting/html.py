@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dafm_core.cases.explain import Learned
     from dafm_core.comparison.compare import Comparison
     from dafm_core.comparison.incremental import Incremental
-    from dafm_core.reporting.incremental_section import Costs
+    from dafm_core.comparison.subset_tables import Costs
 
 THUMBNAIL_BUDGET = 6_000_000
 """Bytes of thumbnails on a page, by default."""

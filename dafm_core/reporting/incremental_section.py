@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
-from dafm_core.comparison.incremental import Incremental, Names, pareto
-from dafm_core.comparison.inspection import Cost
+from dafm_core.comparison.conclusion import Conclusion, conclude
+from dafm_core.comparison.incremental import Incremental, pareto
 from dafm_core.comparison.rows import MEAN
+from dafm_core.comparison.subset_tables import (
+    Costs,
+    falls_table,
+    known_milliseconds,
+    monotone_words,
+    shapley_table,
+    subset_table,
+    worth_table,
+)
 from dafm_core.metrics.spec import metric_label
 from dafm_core.reporting.charts import (
     Chart,
@@ -20,19 +28,7 @@ from dafm_core.reporting.charts import (
     scatter_chart,
 )
 from dafm_core.reporting.page import Section
-from dafm_core.tables.cells import (
-    Cell,
-    Table,
-    count_cell,
-    in_percent,
-    interval_cell,
-    number_cell,
-    table,
-    text_cell,
-)
-
-Costs: TypeAlias = Mapping[str, Cost]
-"""What scoring took, by provider."""
+from dafm_core.tables.cells import Table, in_percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +38,11 @@ class View:
     result: Incremental
     base: str
     paths: list[Chart]
+    conclusion: Conclusion | None
     words: list[str]
-    all_words: list[str]
-    shapley: Chart | None
+    falls: Table | None
+    worth: Table
+    added: Chart | None
     shapley_table: Table
     subsets: Table
     redundancy: Chart | None
@@ -68,74 +66,22 @@ def incremental_section(
         Mean rank correlations, as ``audit.redundancy`` has them.
     """
     shown = _shown_metrics(result)
-    milliseconds = _milliseconds(result, costs or {})
+    milliseconds = known_milliseconds(result, costs or {})
     view = View(
         result=result,
-        base=_base(result, shown[0]),
+        base=result.label(_base(result, shown[0])),
         paths=[_paths(result, metric) for metric in shown],
-        words=[result.monotone(metric) for metric in shown],
-        all_words=monotone_words(result),
-        shapley=_shapley_chart(result, shown),
+        conclusion=conclude(result, costs=milliseconds),
+        words=monotone_words(result),
+        falls=falls_table(result),
+        worth=worth_table(result, costs or {}),
+        added=_added_chart(result, shown),
         shapley_table=shapley_table(result),
         subsets=subset_table(result, costs or {}),
-        redundancy=redundancy_map(redundancy or {}, result.protocol),
+        redundancy=redundancy_map(redundancy or {}, result.protocol, label=result.label),
         front=_front(result, milliseconds, shown[0]) if milliseconds else None,
     )
     return Section(id="incremental", title="What each model is worth", view=view)
-
-
-def monotone_words(result: Incremental) -> list[str]:
-    """Return which score each metric is of, where there are two, and a sentence for each metric:
-    whether adding models ever lowers it.
-    """
-    sentences = [result.monotone(metric) for metric in (*result.metrics, MEAN)]
-    return [*result.head_words, *sentences]
-
-
-def subset_table(result: Incremental, costs: Costs) -> Table:
-    """Return every subset of providers with its values, and its cost where all are known."""
-    metrics = (*result.metrics, MEAN)
-    milliseconds = _milliseconds(result, costs)
-
-    def line(names: Names) -> list[Cell]:
-        cells = [text_cell(" + ".join(names)), count_cell(len(names))]
-        cells += [interval_cell(result.subsets[names][metric]) for metric in metrics]
-        if milliseconds:
-            cells.append(number_cell(sum(milliseconds[name] for name in names)))
-            cells.append(number_cell(sum(costs[name].peak_memory_gb or 0.0 for name in names)))
-        return cells
-
-    return table(
-        f"{result.protocol}: every subset of models, fused with {result.fuser}; "
-        f"{result.n_queries} queries in {result.n_groups} groups, 95 % intervals.",
-        ("Models", "Number", *map(metric_label, metrics))
-        + (("ms per query", "GB") if milliseconds else ()),
-        map(line, result.subsets),
-        essential=(metric_label(MEAN),),
-    )
-
-
-def shapley_table(result: Incremental) -> Table:
-    """Return what each provider adds, averaged over all orders."""
-    metrics = (*result.metrics, MEAN)
-    return table(
-        "Shapley values in points: what a model adds, averaged over all orders, starting "
-        "at chance; with 95 % intervals.",
-        ("Model", *map(metric_label, metrics)),
-        [
-            (text_cell(name), *(interval_cell(cells[metric]) for metric in metrics))
-            for name, cells in result.shapley.items()
-        ],
-        essential=(metric_label(MEAN),),
-    )
-
-
-def _milliseconds(result: Incremental, costs: Costs) -> dict[str, float]:
-    """Return each provider's time per query; nothing unless it is known for every one."""
-    known = {
-        name: cost.ms_per_query for name, cost in costs.items() if cost.ms_per_query is not None
-    }
-    return known if known.keys() >= result.shapley.keys() else {}
 
 
 def _shown_metrics(result: Incremental) -> tuple[str, str]:
@@ -168,7 +114,7 @@ def _paths(result: Incremental, metric: str) -> Chart:
         steps = [i for i, cell in enumerate(cells) if cell.decided]
         lines.append(
             Line(
-                name=" → ".join(order[1:]) or base,
+                name=" → ".join(map(result.label, order[1:])) or result.label(base),
                 x=steps,
                 y=[in_percent(cells[i].value) for i in steps],
             )
@@ -176,36 +122,39 @@ def _paths(result: Incremental, metric: str) -> Chart:
     label = metric_label(metric)
     return line_chart(
         lines,
-        title=f"{label} as models are added to {base}, one line per order",
+        title=f"{label} as models are added to {result.label(base)}, one line per order",
         x_label="models fused",
         y_label=f"{label}, %",
         x_ticks=[str(i + 1) for i in range(len(orders[0]))],
     )
 
 
-def _shapley_chart(result: Incremental, metrics: Sequence[str]) -> Chart | None:
+def _added_chart(result: Incremental, metrics: Sequence[str]) -> Chart | None:
+    """Return what each model adds to all the others; None for one model, or where undecided."""
     spans = [
         Span(
-            label=name,
+            label=result.label(name),
             group=metric_label(metric),
-            value=in_percent(cells[metric].value),
-            low=in_percent(cells[metric].low),
-            high=in_percent(cells[metric].high),
+            value=in_percent(change.value),
+            low=in_percent(change.low),
+            high=in_percent(change.high),
+            clear=change.clear,
         )
         for metric in metrics
-        for name, cells in result.shapley.items()
-        if cells[metric].decided
+        for name, step in result.added_last.items()
+        if (change := step.change[metric]).decided
     ]
     if not spans:
         return None
-    return interval_chart(spans, title="Shapley value of each model", x_label="points (95 %)")
+    title = "What each model adds to all the others"
+    return interval_chart(spans, title=title, x_label="points (95 % interval)")
 
 
 def _front(result: Incremental, milliseconds: Mapping[str, float], metric: str) -> Chart:
     front = {names for names, _, _ in pareto(result, milliseconds, metric=metric)}
     points = [
         (
-            " + ".join(names),
+            result.joined(names),
             sum(milliseconds[name] for name in names),
             in_percent(cells[metric].value),
             names in front,
@@ -216,6 +165,6 @@ def _front(result: Incremental, milliseconds: Mapping[str, float], metric: str) 
     return scatter_chart(
         points,
         title="Quality against cost of every subset of models",
-        x_label="milliseconds per query, summed over models",
+        x_label="milliseconds per query, summed over models, as measured in one run",
         y_label=f"{metric_label(metric)}, %",
     )

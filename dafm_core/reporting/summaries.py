@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dafm_core.comparison.compare import Comparison
+from dafm_core.comparison.conclusion import conclude
 from dafm_core.comparison.decision import Decision, decide
 from dafm_core.comparison.families import FamilyAverages
+from dafm_core.comparison.incremental import Incremental
 from dafm_core.comparison.inspection import Cost, Inspection, StoredProvider
 from dafm_core.comparison.rows import MEAN
+from dafm_core.comparison.subset_tables import (
+    Costs,
+    falls_table,
+    known_milliseconds,
+    monotone_words,
+    subset_table,
+    worth_table,
+)
 from dafm_core.comparison.tables import (
     best_first,
     comparison_table,
@@ -74,6 +84,23 @@ def print_families(
         say()
         print_notes(comparison.notes)
         _print_results(comparison)
+
+
+def print_incremental(result: Incremental, costs: Costs) -> None:
+    """Print which models to run, every set of them, clear losses, and what each is worth."""
+    print_notes(result.notes)
+    if found := conclude(result, costs=known_milliseconds(result, costs)):
+        say_all(found.words[:1], style="bold")
+        say_all(found.words[1:])
+        say()
+    print_table(subset_table(result, costs))
+    if falls := falls_table(result):
+        say()
+        print_table(falls)
+    say()
+    say_all(monotone_words(result))
+    say()
+    print_table(worth_table(result, costs))
 
 
 def print_decision(decision: Decision) -> None:

@@ -56,6 +56,8 @@ class ComposedEncoder:
     cosine : bool, default=True
         Whether vectors are scaled to length 1, before they are added and after; else the model's
         similarity is the inner product of its vectors as they are.
+    raw_parts : bool, default=False
+        Whether ``sum`` adds the vectors as the model gives them, and scales only their sum.
     fingerprint : mapping of str
         What decides the embeddings; how they are composed is added here.
     where : str
@@ -80,6 +82,7 @@ class ComposedEncoder:
         fingerprint: Mapping[str, str],
         where: str,
         cosine: bool = True,
+        raw_parts: bool = False,
     ) -> None:
         if compose not in COMPOSITIONS:
             known = ", ".join(COMPOSITIONS)
@@ -87,10 +90,13 @@ class ComposedEncoder:
         if not math.isfinite(weight):
             raise OptionError(f"{where}: option 'weight': expected a finite number, got {weight}.")
         self.embedder, self.compose, self.weight, self.cosine = embedder, compose, weight, cosine
+        self._raw_parts = raw_parts
+        raw = "raw " if raw_parts else ""
+        added = f"{raw}text + {weight:g} {raw}references"
         self.references: References = "none" if compose == "text" else "any"
         self.fingerprint = {
             **fingerprint,
-            "compose": f"text + {weight:g} references" if compose == "sum" else compose,
+            "compose": added if compose == "sum" else compose,
             "similarity": "cosine" if cosine else "dot",
         }
         self._where = where
@@ -114,11 +120,13 @@ class ComposedEncoder:
             return self._scaled(self.embedder.joint(queries))
         if self.compose == "image":
             return self._scaled(self._of_references(queries))
-        texts = self._scaled(self.embedder.texts([query.text for query in queries]))
+        texts = self.embedder.texts([query.text for query in queries])
         if self.compose == "text":
-            return texts
+            return self._scaled(texts)
         means = ReferenceMeans.of(queries)
-        vectors = self._scaled(self.embedder.images(means.images))
+        vectors = self.embedder.images(means.images)
+        if not self._raw_parts:
+            texts, vectors = self._scaled(texts), self._scaled(vectors)
         return self._scaled(texts + np.float32(self.weight) * means.mean(vectors, len(queries)))
 
     def similarity(self, queries: Features, gallery: Features) -> Similarity:

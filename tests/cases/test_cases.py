@@ -171,3 +171,14 @@ def test_folds_look_at_every_query_with_a_fusion_that_has_not_seen_it(problem):
     recall = values.evaluations["weighted"].frame["recall@3"].to_numpy()
     assert_array_equal(cases.ranks["weighted"] <= 3, recall == 1)
     assert not hasattr(fuser, "weights_")
+
+
+def test_the_biggest_changes_say_that_they_are(make_problem):
+    _, stack = make_problem(n_queries=60, noise=(1.6, 1.7, 1.8))
+    cases = collect_cases(stack, {"mean": MeanFusion()}, reasons=False)
+    (note,) = cases.find("mean", limit=5).notes
+    assert "the 5 queries whose rank changes most under mean, of 60 (" in note
+    assert cases.find("mean", limit=60).notes == ()
+    with pytest.raises(OptionError, match="the closest are") as caught:
+        cases.take_queries(["zzzzzz"])
+    assert str(caught.value).count(",") == 4

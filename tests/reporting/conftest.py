@@ -73,7 +73,7 @@ class Browser:
         return answer["result"].get("value")
 
     def press(self, key):
-        text = {"Enter": "\r", " ": " "}.get(key, "")
+        text = {"Enter": "\r", "Tab": ""}.get(key, key)
         for kind in ("keyDown", "keyUp"):
             code = {"Tab": 9, "Enter": 13}.get(key, 0)
             self.call(

@@ -110,11 +110,41 @@ def test_cases_filter_open_and_stay_text(browser, tmp_path, problem):
     ranks = browser.run(
         "[...document.querySelectorAll('#case-cards .hits p')].map(p => p.textContent)"
     )
-    expected = [f"target at rank {cases.ranks[name][row]:g}" for name in cases.columns]
+    order = dict.fromkeys([cases.best_single, "mean", *cases.columns])  # before, after, others
+    expected = [f"target at rank {cases.ranks[name][row]:g}" for name in order]
     assert ranks == expected
     marked = browser.run("document.querySelectorAll('#case-cards .hit.target').length")
     assert marked == sum(cases.ranks[name][row] <= 3 for name in cases.columns)
     assert_quiet(browser, path)
+
+
+def test_a_case_has_an_address_neighbours_by_key_and_filters_that_count(browser, tmp_path, problem):
+    _, stack, fusers = problem
+    cases = collect_cases(stack, fusers, depth=3, design=Folds(3), reasons=False)
+    path = write_cases_page(tmp_path / "page.html", cases)
+    browser.open(path)
+    title = "document.querySelector('#case-cards small').textContent"
+    first = browser.run(title)
+    browser.press("n")
+    second = browser.run(title)
+    asked = browser.run("new URLSearchParams(location.hash.slice(1)).get('case')")
+    assert f"query {asked}," in second != first
+    assert browser.run("document.querySelectorAll('tr[aria-current]').length") == 1
+    browser.press("p")
+    assert browser.run(title) == first
+    choices = (
+        "[...document.querySelectorAll('select[name=outcome] option')].map(o => o.textContent)"
+    )
+    outcomes = cases.outcomes("mean").tolist()
+    assert f"solved ({outcomes.count('solved')})" in browser.run(choices)
+    wanted = cases.queries["query_id"][outcomes.index("failed")]
+    browser.run(f"location.hash = '#case={wanted}&outcome=failed'")
+    browser.run("window.dispatchEvent(new HashChangeEvent('hashchange'))")
+    assert f"query {wanted}, failed under mean" in browser.run(title)
+    assert browser.run("document.querySelector('select[name=outcome]').value") == "failed"
+    browser.run("location.hash = '#case=nobody'")
+    browser.run("window.dispatchEvent(new HashChangeEvent('hashchange'))")
+    assert "no query nobody" in browser.run("document.querySelector('#unknown-case').textContent")
 
 
 def test_reasons_on_the_page_are_those_of_the_cases(browser, tmp_path, problem):

@@ -1,4 +1,5 @@
 // Browses cases: a filtered, sorted list, PAGE rows of which exist at a time, and cards of the chosen.
+// What is chosen stands in the address, so that a case can be linked to, reloaded and gone back to.
 // Every text becomes a text node; nothing from the data is ever parsed as HTML.
 "use strict";
 const PAGE = 20, ALL_AS_CARDS = 12;
@@ -9,7 +10,8 @@ const typed = Object.fromEntries(Object.entries(cases.types).map(([t, rows]) => 
 const lowered = cases.texts.map((text, i) => `${text}\n${cases.ids[i]}`.toLowerCase());
 const browser = document.getElementById("browser"), form = browser.querySelector("form");
 const list = document.getElementById("case-list"), cards = document.getElementById("case-cards");
-const state = { order: "change", ascending: false, page: 0, rows: [] };
+const state = { order: "change", ascending: false, page: 0, rows: [], open: null };
+const FILTERS = ["fuser", "outcome", "type", "text"];
 
 function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
@@ -44,8 +46,61 @@ function select() {
     state.rows = keyed.map(([, i]) => i);
   }
   state.page = 0;
+  drawCounts();
+  if (nCases <= ALL_AS_CARDS) {
+    drawList();
+    showCards(state.rows.slice(0, ALL_AS_CARDS));
+  } else {
+    open(state.rows.includes(state.open) ? state.open : state.rows[0], false);
+  }
+}
+// How many queries each choice would leave, the other filters as they are.
+function drawCounts() {
+  const { outcome: wanted, type, text } = form.elements;
+  const words = text.value.toLowerCase();
+  const fits = (i, name, kind) =>
+    (!name || outcome(i) === name) && (!kind || typed[kind].has(i)) && lowered[i].includes(words);
+  const count = (name, kind) => lowered.filter((_, i) => fits(i, name, kind)).length;
+  for (const option of wanted.options) option.textContent = `${option.value || "any"} (${count(option.value, type.value)})`;
+  for (const option of type.options) option.textContent = `${option.value || "anything"} (${count(wanted.value, option.value)})`;
+}
+// Opens a case: its card, its row in the list, and the address.
+function open(i, remember = true) {
+  state.open = i ?? null;
+  if (i !== undefined) state.page = Math.floor(state.rows.indexOf(i) / PAGE);
   drawList();
-  showCards(state.rows.slice(0, nCases <= ALL_AS_CARDS ? ALL_AS_CARDS : 1));
+  showCards(i === undefined ? [] : [i]);
+  if (remember) writeAddress();
+}
+function step(by) {
+  const to = state.rows.indexOf(state.open) + by;
+  if (to < 0 || to >= state.rows.length) return;
+  open(state.rows[to]);
+  cards.scrollIntoView({ block: "nearest" });
+}
+function writeAddress() {
+  const known = new URLSearchParams();
+  if (state.open !== null) known.set("case", cases.ids[state.open]);
+  for (const name of FILTERS) {
+    const field = form.elements[name];
+    if (field.value && field.value !== field.dataset.given) known.set(name, field.value);
+  }
+  history.replaceState(null, "", `#${known}`);
+}
+// An address of another section, e.g. #comparison, says nothing of cases.
+function readAddress() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  if (![...given.keys()].some((key) => key === "case" || FILTERS.includes(key))) return false;
+  for (const name of FILTERS) {
+    const field = form.elements[name], value = given.get(name);
+    const known = field.tagName !== "SELECT" || [...field.options].some((option) => option.value === value);
+    field.value = value !== null && known ? value : field.dataset.given;
+  }
+  const asked = cases.ids.indexOf(given.get("case"));
+  state.open = asked < 0 ? null : asked;
+  const unknown = given.has("case") && asked < 0;
+  browser.querySelector("#unknown-case").textContent = unknown ? `There is no query ${given.get("case")} on this page.` : "";
+  return true;
 }
 function drawList() {
   const names = Object.keys(keys());
@@ -73,12 +128,14 @@ function drawList() {
   }
 }
 function drawRow(i) {
-  const open = make("button", { type: "button", className: "open", dir: "auto", textContent: cases.texts[i] || "(no text)" });
-  open.addEventListener("click", () => {
-    showCards([i]);
-    cards.firstChild.focus();
+  const button = make("button", { type: "button", className: "open", dir: "auto", textContent: cases.texts[i].trim() || "(no text)" });
+  button.addEventListener("click", () => {
+    open(i);
+    cards.firstChild.focus({ preventScroll: true });
+    cards.scrollIntoView({ block: "nearest" });
   });
-  const row = make("tr", {}, make("th", { scope: "row" }, open));
+  const row = make("tr", {}, make("th", { scope: "row" }, button));
+  if (i === state.open) row.setAttribute("aria-current", "true");
   if (fuser()) row.append(make("td", { textContent: outcome(i) }), make("td", { className: "number", textContent: signed(change(i)) }));
   for (const name of columns) {
     const rank = cases.ranks[name][i];
@@ -90,7 +147,7 @@ function drawRow(i) {
 
 function picture(image) {
   const uri = cases.thumbnails[image];
-  if (uri) return make("img", { src: uri, alt: cases.images[image], title: cases.images[image] });
+  if (uri) return make("img", { src: uri, alt: cases.images[image], title: cases.images[image], loading: "lazy" });
   const caption = cases.captions[image];
   const box = make("span", { className: "stand-in", dir: "auto" });
   if (caption) box.append(caption, make("small", { textContent: cases.images[image] }));
@@ -104,7 +161,7 @@ function card(i) {
   const article = make("article", { tabIndex: -1 });
   const targets = new Set(cases.targets[i]);
   article.append(
-    make("h3", { dir: "auto", textContent: cases.texts[i] || "(no text)" }),
+    make("h3", { dir: "auto", textContent: cases.texts[i].trim() || "(no text)" }),
     make("p", {}, make("small", { textContent: `query ${cases.ids[i]}${fuser() ? `, ${outcome(i)} under ${fuser()}` : ""}` })),
     make("div", { className: "pair" },
       ...cases.references[i].map((r) => make("figure", {}, picture(r), make("figcaption", { textContent: "reference" }))),
@@ -112,7 +169,7 @@ function card(i) {
   const why = make("div", { className: "scroll why" });
   const grid = make("div", { className: "hits scroll", tabIndex: 0, role: "group", ariaLabel: "First candidates by column" });
   const picked = { column: null };
-  for (const name of columns) {
+  for (const name of beforeAfter()) {
     const fused = cases.fusers.includes(name), explained = Object.hasOwn(cases.parts, name);
     const ordered = make("ol");
     for (let d = 0; d < depth; d++) {
@@ -130,12 +187,17 @@ function card(i) {
       ordered.append(make("li", {}, face));
     }
     grid.append(make("div", { className: fused ? "fused" : "" },
-      make("h4", { textContent: name }),
+      make("h4", { textContent: name === cases.bestSingle && fuser() ? `before: ${name}` : name === fuser() ? `after: ${name}` : name }),
       make("p", {}, make("small", { textContent: `target at rank ${rankText(cases.ranks[name][i])}` })), ordered));
   }
   article.append(grid, why);
   if (picked.column) explain(i, picked.column, picked.d, why, picked.face, article);
   return article;
+}
+// The best single model, then the chosen fusion beside it, then everybody else.
+function beforeAfter() {
+  const first = [cases.bestSingle, fuser()].filter((name) => columns.includes(name));
+  return [...first, ...columns.filter((name) => !first.includes(name))];
 }
 function explain(i, name, d, why, face, article) {
   for (const other of article.querySelectorAll("[aria-pressed]")) other.setAttribute("aria-pressed", String(other === face));
@@ -166,11 +228,25 @@ form.addEventListener("input", () => {
   browser.querySelector("#outcome-words small").textContent =
     meaning ? `${meaning[0]}: ${meaning[1]} (among the first ${depth}; best single model: ${cases.bestSingle})` : "";
   select();
+  writeAddress();
 });
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input, select, textarea");
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || nCases <= ALL_AS_CARDS) return;
+  const by = { n: 1, p: -1 }[event.key];
+  if (by) step(by);
+});
+for (const button of document.querySelectorAll(".stepper button")) {
+  button.addEventListener("click", () => step(Number(button.dataset.step)));
+}
+addEventListener("hashchange", () => { if (readAddress()) select(); });
+for (const name of FILTERS) form.elements[name].dataset.given = form.elements[name].value;
 form.addEventListener("submit", (event) => event.preventDefault());
 for (const button of browser.querySelectorAll(".pager button")) {
   button.addEventListener("click", () => { state.page += Number(button.dataset.step); drawList(); });
 }
 if (!cases.fusers.length) state.order = "";
 browser.hidden = nCases <= 1;
+document.querySelector(".stepper").hidden = nCases <= ALL_AS_CARDS;
+readAddress();
 select();

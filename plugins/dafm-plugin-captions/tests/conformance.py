@@ -40,7 +40,9 @@ def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[st
     path = folder / "captions.json"
     path.write_text(json.dumps(CAPTIONS))
     edits = folder / "edits.json"
-    edits.write_text(json.dumps({"query-0": ["A blue car.", "A red van."], "query-2": "A field."}))
+    first = ["A blue car.", "A red van."]  # the suite asks the first query again under this name
+    texts = {"query-0": first, "again": first, "query-2": "A field."}
+    edits.write_text(json.dumps(texts))
     edited = {"edits": str(edits)}
     lexical = {"captions": str(path)}
     sentence = lexical | {"device": "cpu"}

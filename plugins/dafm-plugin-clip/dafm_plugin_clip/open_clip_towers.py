@@ -1,0 +1,114 @@
+"""Checkpoints of open_clip, through the library itself: the extra ``[open-clip]``."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dafm_core.errors import OptionError, ProviderError
+from dafm_core.wrapping.inference import Settings
+from dafm_core.wrapping.target_pad import as_rgb
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class TensorTransform:
+    """Pillow image -> what the library's own preprocessing makes of it, float32."""
+
+    def __init__(self, preprocess: Any) -> None:
+        self.preprocess = preprocess
+
+    def __call__(self, image: Image) -> NDArray[np.float32]:
+        """Return the pixels of one image."""
+        pixels: NDArray[np.float32] = np.asarray(self.preprocess(as_rgb(image)), np.float32)
+        return pixels
+
+
+class OpenClipTowers:
+    """A model of open_clip; its tokeniser cuts texts that are longer than its context."""
+
+    def __init__(self, model: Any, preprocess: Any, tokenizer: Any, settings: Settings) -> None:
+        self.model = model.to(device=settings.device, dtype=settings.dtype).eval()
+        self.settings, self._tokenizer = settings, tokenizer
+        self.transform = TensorTransform(preprocess)
+        with torch.inference_mode():
+            self.n_dims = int(self.text_features(["a"]).shape[-1])
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """Return raw features (B, D)."""
+        features: Tensor = self.model.encode_text(
+            self._tokenizer(list(texts)).to(self.settings.device)
+        )
+        return features
+
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """Return raw features (B, D) of what ``transform`` made."""
+        features: Tensor = self.model.encode_image(pixels.to(self.settings.dtype))
+        return features
+
+
+def load(
+    model: str, revision: str | None, settings: Settings, where: str
+) -> tuple[OpenClipTowers, dict[str, str]]:
+    """Return the towers of a folder, a name of the hub, or ``ARCH:FILE``; and their passport.
+
+    Raises
+    ------
+    OptionError
+        If the library is not installed, or a revision is given.
+    ProviderError
+        If the model cannot be had.
+    """
+    try:
+        library = importlib.import_module("open_clip")
+    except ImportError:
+        raise OptionError(
+            f"{where}: library=open_clip needs a package that is not installed. "
+            "Run pip install 'dafm-plugin-clip[open-clip]'."
+        ) from None
+    if revision is not None:
+        raise OptionError(f"{where}: option 'revision': open_clip takes none, got {revision!r}.")
+    name, file = _named(model)
+    try:
+        network, preprocess = library.create_model_from_pretrained(
+            name, **({"pretrained": file} if file else {})
+        )
+        tokenizer = library.get_tokenizer(name)
+    except Exception as error:  # no network, no such name, a damaged file: all is bad input
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise ProviderError(
+            f"{where}: {model!r} cannot be loaded by open_clip ({reason[:160]}). Give a folder, a "
+            "name of the hub, or ARCH:FILE."
+        ) from error
+    passport = {
+        "parameters_sha256": _hash(network),
+        "preprocessing": f"open_clip {getattr(library, '__version__', '')} {name}",
+    }
+    return OpenClipTowers(network, preprocess, tokenizer, settings), passport
+
+
+def _named(model: str) -> tuple[str, str | None]:
+    """Return what the library calls the model, and the file of its weights if there is one."""
+    if Path(model).expanduser().is_dir():
+        return f"local-dir:{Path(model).expanduser()}", None
+    name, _, file = model.partition(":")
+    if file and Path(file).expanduser().is_file():
+        return name, str(Path(file).expanduser())
+    return (model, None) if ":" in model or "/" not in model else (f"hf-hub:{model}", None)
+
+
+def _hash(network: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for key, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
