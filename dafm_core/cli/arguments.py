@@ -105,7 +105,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bank",
         type=Path,
-        help="store of training queries against this gallery, for column statistics",
+        help="other queries against this gallery, for the query bank: a store, or ids of this "
+        "store, one a line",
     )
     add_verify(parser)
 
@@ -133,6 +134,19 @@ def open_stack(
 
     stack = SimilarityStore.open(store).stack(read_names(providers), verify=verify)
     return stack.take_queries(read_ids(queries)) if queries else stack
+
+
+def open_bank(
+    bank: Path | None, store: Path, *, providers: str | None = None, verify: bool = True
+) -> SimilarityStack | None:
+    """Return the stack of a query bank: another store's, or the queries of the same store that a
+    file lists; None where none was given.
+    """
+    if bank is None:
+        return None
+    if bank.is_dir() or not bank.exists():
+        return open_stack(bank, providers=providers, verify=verify)
+    return open_stack(store, providers=providers, queries=bank, verify=verify)
 
 
 def add_labels(parser: argparse.ArgumentParser) -> None:

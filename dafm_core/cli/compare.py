@@ -18,6 +18,7 @@ from dafm_core.cli.arguments import (
     add_workers,
     exporting,
     json_of,
+    open_bank,
     open_stack,
     read_choices,
     read_labels,
@@ -77,7 +78,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train-queries", type=Path, help="fit on these: ids, one a line")
     parser.add_argument("--train-store", type=Path, help="fit on another store's queries")
     parser.add_argument(
-        "--bank", type=Path, help="store of unlabelled queries for column statistics, of one store"
+        "--bank",
+        type=Path,
+        help="unlabelled queries for the query bank: a store, or ids of this store, one a line; "
+        "groups that are held out are left out",
     )
     parser.add_argument("--queries", type=Path, help="compare on these: ids, one a line")
     parser.add_argument("--metrics", help="e.g. recall@1,recall@10; the protocol's by default")
@@ -169,9 +173,7 @@ def _compare(
     from dafm_core.comparison.compare import compare
     from dafm_core.evaluation.trials import TrialLog
 
-    bank = (
-        open_stack(args.bank, providers=args.providers, verify=args.verify) if args.bank else None
-    )
+    bank = open_bank(args.bank, path, providers=args.providers, verify=args.verify)
     stack = open_stack(path, providers=args.providers, queries=args.queries, verify=args.verify)
     return compare(
         stack,

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dafm_core.cli.arguments import open_bank
+
 if TYPE_CHECKING:
     from dafm_core.fusion.base import Fuser
     from dafm_core.store.stack import SimilarityStack
@@ -22,9 +24,8 @@ def open_model(
     opened = SimilarityStore.open(store)
     names = [name for name in fuser.record_.providers if name in opened.providers]
     stack = opened.stack(names or None, verify=verify)
-    if bank is not None:
-        fuser = fuser.with_bank(SimilarityStore.open(bank).stack(names, verify=verify))
-    return fuser, stack
+    other = open_bank(bank, store, providers=",".join(names) or None, verify=verify)
+    return (fuser if other is None else fuser.with_bank(other)), stack
 
 
 def in_sample(fitted: frozenset[str], query_ids: Sequence[str]) -> str:

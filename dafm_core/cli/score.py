@@ -48,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a matrix of that name")
     parser.add_argument(
+        "--neighbours",
+        action=argparse.BooleanOptionalAction,
+        help="each candidate's nearest others (by default up to 50,000 candidates)",
+    )
+    parser.add_argument(
         "--executor", choices=["local", "ray"], default="local", help="where blocks are scored"
     )
 
@@ -86,6 +91,7 @@ def run(args: argparse.Namespace) -> None:
             block_rows=args.block,
             on_missing=args.on_missing,
             overwrite=args.overwrite,
+            neighbours=args.neighbours,
             executor=load_executor(args.executor),
             progress=progress,
         )

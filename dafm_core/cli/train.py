@@ -12,6 +12,7 @@ from dafm_core.cli.arguments import (
     add_set,
     add_tune,
     add_verify,
+    open_bank,
     open_stack,
     read_choices,
     read_settings,
@@ -29,6 +30,7 @@ EXAMPLES = {
     "  dafm train scores/ --fuser light --test-size 0.2 --out light/   # evaluate on the rest\n"
     "  dafm train scores/ --fuser light --gate --out deploy/    # the fallback, if no better\n"
     "  dafm train scores/ --fuser debiased --out debiased/    # needs no targets\n"
+    "  dafm train scores/ --queries labelled.txt --bank all.txt --out light/    # few labels\n"
     "  dafm train scores/ --tune subset_weight=0.3 --tune subset_weight=1 --out light/",
 }
 
@@ -42,7 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=Path, help="folder for the fitted fuser")
     add_set(parser, "fuser")
     add_tune(parser, "KEY=VALUE")
-    parser.add_argument("--bank", type=Path, help="store of unlabelled queries for the query bank")
+    parser.add_argument(
+        "--bank",
+        type=Path,
+        help="unlabelled queries for the query bank: a store, or ids of this store, one a line",
+    )
     parser.add_argument("--providers", help="only these providers, separated by commas")
     parser.add_argument("--queries", type=Path, help="fit on these only: ids, one a line")
     parser.add_argument(
@@ -67,9 +73,7 @@ def run(args: argparse.Namespace) -> None:
         args.store, providers=args.providers, queries=args.queries, verify=args.verify
     )
     print_notes(stack.dataset.problems())
-    bank = (
-        open_stack(args.bank, providers=args.providers, verify=args.verify) if args.bank else None
-    )
+    bank = open_bank(args.bank, args.store, providers=args.providers, verify=args.verify)
     held_out = None
     if args.test_size is not None:
         stack, held_out = stack.split(test_size=args.test_size, seed=args.seed)

@@ -13,6 +13,7 @@ from dafm_core.evaluation.design import Part
 from dafm_core.evaluation.evaluate import Evaluation, combine, evaluate
 from dafm_core.evaluation.workers import in_workers
 from dafm_core.fusion.base import Fuser, Progress
+from dafm_core.fusion.channels.bank import without_groups
 from dafm_core.fusion.static.tuning import TunedRule, measure_settings, tuning_metrics
 from dafm_core.metrics.spec import parse_metrics
 from dafm_core.store.stack import SimilarityStack
@@ -45,7 +46,7 @@ def fit_and_evaluate(
     orders : sequence of sequences of str or None
         Orders of the gallery to evaluate in; None is the order it has.
     bank : SimilarityStack, optional
-        Unlabelled queries for the query bank.
+        Unlabelled queries for the query bank; those of groups that are held out are left out.
     name : str, optional
         Of the evaluations, and what ``progress`` is told; the fuser's class by default.
 
@@ -59,7 +60,8 @@ def fit_and_evaluate(
     for done, (train, test) in enumerate(parts):
         if progress:
             progress(name, done, len(parts))
-        fitted = fuser if train is None else fuser.clone().fit(train, bank=bank)
+        allowed = None if bank is None else without_groups(bank, test)
+        fitted = fuser if train is None else fuser.clone().fit(train, bank=allowed)
         for i, order in enumerate(orders):
             ordered = test if order is None else test.take_gallery(order)
             evaluations[i].append(evaluate(fitted, ordered, metrics=metrics))
@@ -81,9 +83,10 @@ class _PartWork:
         """Return each fuser's evaluation in the gallery's order, and in the shuffled one."""
         train, test = part
         train = train and train.remembering()
+        bank = None if self.bank is None else without_groups(self.bank, test)
         found = {}
         for name, fuser in self.fusers.items():
-            fitted = fuser if train is None else fuser.clone().fit(train, bank=self.bank)
+            fitted = fuser if train is None else fuser.clone().fit(train, bank=bank)
             given = other = evaluate(fitted, test, metrics=self.metrics)
             if fuser.kind == "learned" and sees_order(fitted, test, self.shuffled):
                 other = evaluate(fitted, test.take_gallery(self.shuffled), metrics=self.metrics)
@@ -149,7 +152,10 @@ def sees_order(fuser: Fuser, stack: SimilarityStack, shuffled: Sequence[str]) ->
     given = fuser.fuse(few)
     other = fuser.fuse(few.take_gallery(shuffled))
     columns = other.gallery_ids.positions(given.gallery_ids)
-    return not _alike(given.scores, other.scores[:, columns])
+    heads = [(given.scores, other.scores)]
+    if given.subset_scores is not None and other.subset_scores is not None:
+        heads.append((given.subset_scores, other.subset_scores))
+    return not all(_alike(one, two[:, columns]) for one, two in heads)
 
 
 def _alike(one: NDArray[np.float32], two: NDArray[np.float32]) -> bool:

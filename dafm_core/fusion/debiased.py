@@ -6,18 +6,20 @@ How each channel is made is ``channels/view.py``'s; what the bank holds, ``chann
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dafm_core.fusion.base import Progress, Scores, TileScorer
+from dafm_core.fusion.base import HeadScorer, Progress, Scores, TileScorer
 from dafm_core.fusion.channels.bank import training_bank
-from dafm_core.fusion.channels.banked import BankedFusion, tile_scorer
+from dafm_core.fusion.channels.banked import BankedFusion, ViewScorer, view_scorer
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.options import DebiasedOptions
+from dafm_core.fusion.channels.shared import of_head
 from dafm_core.fusion.channels.view import ChannelReader, TileView, usable_families
+from dafm_core.metrics.spec import HEADS, Head
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 
@@ -32,10 +34,11 @@ class DebiasedFusion(BankedFusion):
 
     A score says two things: how well a candidate fits this query, and how high the model scores
     that candidate whatever is asked. The second is a bias, and it differs from model to model. A
-    bank of queries shows it without a single target. The views with a weight by default are the
-    log rank of the score once the bias is removed (``ranks``), how few queries of the bank score
-    the candidate higher (``reverse``), what the query has in common with others (``topics``), and
-    the scores of the candidate's nearest images (``neighbours``).
+    bank of queries shows it without a single target. Three views count alike by default: the log
+    rank of the score once the bias is removed (``ranks``), how few queries of the bank score the
+    candidate higher (``reverse``), and what the query has in common with others (``topics``). What
+    the candidate's nearest images score (``neighbours``) counts half where a gallery is ranked, and
+    not at all where a subset is: its members are neighbours.
 
     ``fit`` uses no target: it makes the bank, of the queries it is given or of those in ``bank``.
     A fusion whose bank holds its own queries remembers them, so that it is not evaluated on them.
@@ -62,12 +65,8 @@ class DebiasedFusion(BankedFusion):
 
     Notes
     -----
-    Where the default weights (0.7, 0.5, 0.5, 0.33) come from: linear weights shared by all
-    providers were fitted on one half of CIRR val (four captions models; ranks 0.68, reverse 0.46,
-    topics 0.45, neighbours 0.33) and on ``scenes`` (four toy models), and rounded. The rounded
-    numbers were then looked at on both. So results on that half of CIRR val and on ``scenes`` are
-    no held-out results, though many weights nearby give the same. On any other data, nothing of
-    it has been used.
+    How the default weights were found, and what weights reach on data that had no part in choosing
+    them, is told in docs/how-to/fuse-without-labels.md.
 
     References
     ----------
@@ -96,7 +95,17 @@ class DebiasedFusion(BankedFusion):
         if bank is None:  # a query in its own bank pushes up the very candidates it asks for
             self.record_ = replace(self.record_, query_ids=frozenset(stack.query_ids))
 
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """Two where neighbours are among the views, which rank galleries only."""
+        known = self.is_fitted and self._uses_neighbours and bool(self._families_without_neighbours)
+        return HEADS if known else ("gallery",)
+
     def _scorer(self, gallery: Gallery) -> TileScorer:
+        score = self._head_scorer(gallery, ("gallery",))
+        return lambda tile: score(tile)["gallery"]
+
+    def _head_scorer(self, gallery: Gallery, heads: Sequence[Head]) -> HeadScorer:
         if self.is_fitted:
             lacks_neighbours = self._lacks_neighbours(gallery, instead="without them")
             families = self._families_without_neighbours if lacks_neighbours else self.families_
@@ -109,13 +118,7 @@ class DebiasedFusion(BankedFusion):
             )
             layout = Layout(self._families_for(gallery), gallery.names)
             reader = ChannelReader.of(gallery, layout, None)
-        weights = self._weights(reader)
-
-        def score(view: TileView) -> Scores:
-            fused: Scores = weights @ view.channels()  # (B, C, N) -> (B, N)
-            return fused
-
-        return tile_scorer(reader, score)
+        return view_scorer(reader, {head: self._weighted(reader, head) for head in heads})
 
     def _families_for(self, gallery: Gallery) -> tuple[str, ...]:
         """Return the families that have a weight and can be made of a gallery, and the evidence."""
@@ -123,8 +126,16 @@ class DebiasedFusion(BankedFusion):
         wanted = tuple(name for name in by_family if by_family[name] or name == EVIDENCE)
         return usable_families(gallery, wanted)
 
-    def _weights(self, reader: ChannelReader) -> NDArray[np.float32]:
-        """Return the weight of each channel, (C,): a mean over the providers that are there."""
-        by_family = [self.options.flat()[name] for name in reader.layout.families]
-        weights = np.repeat(by_family, len(reader.layout.providers)) / len(reader.present)
-        return weights.astype(np.float32)
+    def _weighted(self, reader: ChannelReader, head: Head) -> ViewScorer:
+        """Return the weighted sum of channels: a mean over the providers that are there."""
+        by_family = of_head(self.options.flat(), head)
+        weights = np.repeat(
+            [by_family[name] for name in reader.layout.families], len(reader.layout.providers)
+        )
+        weights = (weights / len(reader.present)).astype(np.float32)
+
+        def score(view: TileView) -> Scores:
+            fused: Scores = weights @ view.channels()  # (B, C, N) -> (B, N)
+            return fused
+
+        return score

@@ -40,6 +40,11 @@ class LogisticFusion(ChannelFusion[LogisticOptions]):
     complexity = 1
 
     @property
+    def learns_heads(self) -> bool:
+        """Always: what tells a target from its subset is not what tells it from the gallery."""
+        return True
+
+    @property
     def weights_(self) -> NDArray[np.float64]:
         """Log odds per unit of each channel, (C,)."""
         return self.learned_.arrays["weights"]

@@ -4,6 +4,8 @@ scores.
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +14,23 @@ from dafm_core.contract.provider import Features
 N_NEIGHBOURS = 16
 BLOCK_BYTES = 64 << 20
 """Memory of the cosines held at a time, whatever the size of the gallery."""
+
+MAX_GALLERY = 50_000
+"""Candidates up to which neighbours are found unasked: the work grows with their square."""
+
+logger = logging.getLogger(__name__)
+
+
+def neighbours_wanted(n_gallery: int, *, asked: bool | None) -> bool:
+    """Say whether to find neighbours: as asked, or in a gallery that is not too large; say so."""
+    if asked is None and n_gallery > MAX_GALLERY:
+        logger.warning(
+            "neighbours: left out of a gallery of %d images, more than %d. Ask for them with "
+            "--neighbours.",
+            *(n_gallery, MAX_GALLERY),
+        )
+        return False
+    return asked is not False
 
 
 def nearest_neighbours(

@@ -37,7 +37,7 @@ from dafm_core.datasets.base import Dataset
 from dafm_core.errors import DafmError, DatasetError, ImageError, ProviderError, SimilarityError
 from dafm_core.ground.platform import peak_memory_bytes
 from dafm_core.scoring.feature_cache import cached_features
-from dafm_core.scoring.neighbours import nearest_neighbours
+from dafm_core.scoring.neighbours import nearest_neighbours, neighbours_wanted
 from dafm_core.store.stack import SimilarityStack
 from dafm_core.store.store import SimilarityStore
 from dafm_core.store.writer import ScoreWriter
@@ -134,6 +134,7 @@ def score_provider(
     block_rows: int = 256,
     on_missing: MissingPolicy = "error",
     overwrite: bool = False,
+    neighbours: bool | None = None,
     executor: Executor = run_local,
     progress: Progress = silent,
 ) -> SimilarityStore:
@@ -160,6 +161,9 @@ def score_provider(
         counts both.
     overwrite : bool
         Replace a matrix of that name; the old one stays until the new one is complete.
+    neighbours : bool, optional
+        Whether to find each candidate's nearest others, where the provider encodes images; by
+        default in a gallery of up to 50,000, since the work grows with its square.
     executor : Executor
         Where blocks of queries run.
     progress : Progress
@@ -190,7 +194,8 @@ def score_provider(
         ) as writer,
     ):
         if not writer.complete:
-            _fill(writer, job, executor, progress)
+            wanted = neighbours_wanted(dataset.n_gallery, asked=neighbours)
+            _fill(writer, job, executor, progress, neighbours=wanted)
     return opened
 
 
@@ -217,7 +222,14 @@ def check_references(dataset: Dataset, name: str, references: References) -> Non
     )
 
 
-def _fill(writer: ScoreWriter, job: _Job, executor: Executor, progress: Progress) -> None:
+def _fill(
+    writer: ScoreWriter,
+    job: _Job,
+    executor: Executor,
+    progress: Progress,
+    *,
+    neighbours: bool,
+) -> None:
     """Score every block that is not on disk, and keep what it took."""
     pending = writer.pending()
     n_queries = job.dataset.n_queries
@@ -235,7 +247,7 @@ def _fill(writer: ScoreWriter, job: _Job, executor: Executor, progress: Progress
         ms_per_query=round(1000 * (time.perf_counter() - started) / max(1, n_pending), 4),
         peak_memory_gb=round(peak_memory_bytes() / 2**30, 3),
     )
-    if job.features is not None and not job.broken:
+    if neighbours and job.features is not None and not job.broken:
         writer.add_neighbours(nearest_neighbours(job.features))
 
 

@@ -71,12 +71,24 @@ class PlainMean(Smoother):
         return lambda tile: tile.mean(1)
 
 
+class SubsetSmoother(PlainMean):
+    """Ranks the gallery candidate by candidate, and the subset along the file."""
+
+    heads = ("gallery", "subset")
+
+    def _head_scorer(self, gallery, heads):
+        scorers = {"gallery": PlainMean(), "subset": Smoother()}
+        ready = {head: scorers[head]._scorer(gallery) for head in heads}
+        return lambda tile: {head: score(tile) for head, score in ready.items()}
+
+
 def test_whatever_a_fuser_declares_its_scores_show_whether_it_sees_the_order(make_problem):
     _, stack = make_problem()
     shuffled = [stack.gallery_ids[j] for j in np.random.default_rng(0).permutation(40)]
     assert not Smoother.gallery_order_matters
     assert sees_order(Smoother().fit(stack), stack, shuffled)
     assert not sees_order(PlainMean().fit(stack), stack, shuffled)
+    assert sees_order(SubsetSmoother().fit(stack), stack, shuffled)
 
 
 def test_what_is_made_of_a_stack_is_made_once_only_where_it_remembers(make_problem):

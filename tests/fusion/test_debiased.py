@@ -18,7 +18,7 @@ from dafm_core.fusion.light.fuser import LightFusion
 from dafm_core.fusion.static import MeanFusion, VotingFusion
 from dafm_core.store.stack import SimilarityStack
 
-WEIGHTS = {"ranks": 0.7, "reverse": 0.5, "topics": 0.5, "neighbours": 0.33}
+WEIGHTS = {"ranks": 1.0, "reverse": 1.0, "topics": 1.0, "neighbours": 0.5}
 KEPT_RANKS = (1, 2, 3, 5)
 """Of a bank of five queries: where reverse ranks are exact."""
 EXCLUDED = -100.0

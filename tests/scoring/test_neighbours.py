@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dafm_core.scoring.neighbours import nearest_neighbours
+from dafm_core.scoring.neighbours import nearest_neighbours, neighbours_wanted
 
 
 @pytest.mark.parametrize("block_rows", [3, 100])
@@ -24,3 +24,12 @@ def test_several_vectors_per_candidate_are_averaged(rng):
 @pytest.mark.parametrize("shape", [(1, 4), (5, 0), (5,)])
 def test_nothing_to_compare_gives_none(shape):
     assert nearest_neighbours(np.ones(shape, np.float32)) is None
+
+
+@pytest.mark.parametrize(
+    ("n_gallery", "asked", "wanted"),
+    [(50_000, None, True), (50_001, None, False), (10**6, True, True), (10, False, False)],
+)
+def test_a_large_gallery_gets_them_only_when_asked(caplog, n_gallery, asked, wanted):
+    assert neighbours_wanted(n_gallery, asked=asked) == wanted
+    assert ("--neighbours" in caplog.text) == (asked is None and not wanted)

@@ -125,6 +125,8 @@ def test_neighbours_and_cost_stand_beside_the_matrix(tmp_path, dataset, make_pro
     store = score_provider(dataset, "dot", make_provider(), store=tmp_path / "s")
     assert store.neighbours("dot").shape == (9, 8)
     assert store.cost("dot")["ms_per_query"] >= 0
+    other = score_provider(dataset, "dot", make_provider(), store=tmp_path / "t", neighbours=False)
+    assert other.neighbours("dot") is None
 
 
 def test_progress_reaches_the_end_of_every_stage(tmp_path, dataset, make_provider):

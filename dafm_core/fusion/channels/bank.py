@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.errors import AlignmentError, LeakageError
+from dafm_core.errors import AlignmentError, OptionError
 from dafm_core.fusion.channels.families import BANK_FAMILIES
 from dafm_core.fusion.channels.reverse_ranks import ReverseRanks
 from dafm_core.fusion.channels.topics import Topics
@@ -138,12 +138,10 @@ def training_bank(
     stack : SimilarityStack
         Training queries; the bank is made of them where ``bank`` is None.
     bank : SimilarityStack, optional
-        Other, unlabelled queries.
+        Any queries, without labels; training queries may be among them.
 
     Raises
     ------
-    LeakageError
-        If the bank's queries are among the training queries.
     AlignmentError
         If they were not scored by every provider against the whole gallery.
     """
@@ -151,30 +149,60 @@ def training_bank(
         return None
     if bank is None:
         return stack.remember("bank", lambda: QueryBank.of(stack))
-    shared = set(bank.query_ids) & set(stack.query_ids)
-    if shared:
-        raise LeakageError(
-            f"bank: expected other queries than those trained on, got {len(shared)} of them, e.g. "
-            f"{min(shared)!r}. Leave the bank out: training makes one of its own queries."
-        )
     return stack.remember(("bank", bank), lambda: QueryBank.of(bank).aligned(stack.gallery))
 
 
 def crossfitted_banks(
-    stack: SimilarityStack, *, n_folds: int, seed: int
+    stack: SimilarityStack, bank: SimilarityStack | None = None, *, n_folds: int, seed: int
 ) -> Iterator[tuple[NDArray[np.int64], QueryBank]]:
-    """Yield (rows, bank): folds of the stack's queries, each with the bank of all the others.
+    """Yield (rows, bank): folds of the stack's queries, each with the bank less their groups.
 
     A query of the bank pushes up the very columns it asks for, which a new query never finds: a
     fusion that trains on a bank of its own queries meets another distribution when it is used. No
-    group is in two folds; with a single group the bank holds the queries themselves.
+    group is in two folds; with a single group the bank holds the queries themselves. A bank of
+    other groups, or of another protocol, is the same for all.
+
+    Parameters
+    ----------
+    stack : SimilarityStack
+        Training queries.
+    bank : SimilarityStack, optional
+        What the bank is made of; the training queries by default.
     """
-    fold = deal_groups(stack.dataset.groups, n_folds, seed=seed)
-    used, scores = np.arange(stack.n_queries)[:: _stride(stack)], _standardised(stack)
+    source = stack if bank is None else bank
+    groups, of_source = stack.dataset.groups, source.dataset.groups
+    if source.protocol != stack.protocol or not np.isin(groups, of_source).any():
+        yield np.arange(stack.n_queries), QueryBank.of(source).aligned(stack.gallery)
+        return
+    deal = deal_groups(np.concatenate([groups, of_source]), n_folds, seed=seed)
+    fold, fold_of_source = deal[: len(groups)], deal[len(groups) :]
+    used, scores = np.arange(source.n_queries)[:: _stride(source)], _standardised(source)
     for f in np.unique(fold):
-        others = fold[used] != f
+        others = fold_of_source[used] != f
         rest = scores[others] if others.any() else scores
-        yield np.flatnonzero(fold == f), QueryBank._of_scores(stack.gallery, rest)
+        made = QueryBank._of_scores(source.gallery, rest)
+        yield np.flatnonzero(fold == f), made.aligned(stack.gallery)
+
+
+def without_groups(bank: SimilarityStack, held_out: SimilarityStack) -> SimilarityStack:
+    """Return a bank without the held-out queries and their groups, where protocols are the same.
+
+    Raises
+    ------
+    OptionError
+        If no query is left.
+    """
+    if bank.protocol != held_out.protocol:
+        return bank
+    kept = ~np.isin(bank.dataset.groups, held_out.dataset.groups)
+    kept &= ~np.isin(np.array(bank.query_ids), np.array(held_out.query_ids))
+    if kept.all():
+        return bank
+    if not kept.any():
+        raise OptionError(
+            "bank: every query is of a group that is held out. Give queries of other groups."
+        )
+    return bank.take_queries([bank.query_ids[row] for row in np.flatnonzero(kept)])
 
 
 def _stride(stack: SimilarityStack) -> int:

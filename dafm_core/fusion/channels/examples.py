@@ -153,7 +153,7 @@ def make_examples(
     n_uniform: int,
     seed: int,
     n_bank_folds: int = N_BANK_FOLDS,
-    bank: QueryBank | None = None,
+    bank: SimilarityStack | None = None,
     in_file_order: bool = False,
 ) -> Examples:
     """Return examples of every target in the gallery, their banks cross-fitted.
@@ -170,8 +170,9 @@ def make_examples(
         At least so many more, drawn uniformly; the gallery's size, or more, takes all candidates.
     n_bank_folds : int, default=5
         One puts each query into its own bank.
-    bank : QueryBank, optional
-        Of other queries, for all examples; by default one of the stack's for each fold.
+    bank : SimilarityStack, optional
+        What the banks are made of; by default the training queries. Each example's is made without
+        the groups of its fold.
     in_file_order : bool
         Where all candidates are taken, whether they stand as in the gallery, for a network that
         looks at its order; by default in the order of their ids, so that no sum depends on it.
@@ -187,7 +188,7 @@ def _make_examples(
     n_uniform: int,
     seed: int,
     n_bank_folds: int,
-    bank: QueryBank | None,
+    bank: SimilarityStack | None,
     in_file_order: bool,
 ) -> Examples:
     layout = Layout(families, stack.names)
@@ -222,20 +223,20 @@ def _make_examples(
 def _banks(
     stack: SimilarityStack,
     families: tuple[str, ...],
-    bank: QueryBank | None,
+    bank: SimilarityStack | None,
     *,
     n_folds: int,
     seed: int,
 ) -> Iterator[tuple[NDArray[np.int64], QueryBank | None]]:
     """Yield rows of training queries, and the bank that they are seen with."""
-    if bank is not None or BANK_FAMILIES.isdisjoint(families):
-        yield np.arange(stack.n_queries), bank
+    if BANK_FAMILIES.isdisjoint(families):
+        yield np.arange(stack.n_queries), None
     else:
-        banks = crossfitted_banks(stack, n_folds=n_folds, seed=seed)
+        banks = crossfitted_banks(stack, bank, n_folds=n_folds, seed=seed)
         if stack.made is None:
             yield from banks  # one at a time
         else:
-            yield from stack.remember(("banks", n_folds, seed), lambda: list(banks))
+            yield from stack.remember(("banks", bank, n_folds, seed), lambda: list(banks))
 
 
 def _examples(

@@ -5,6 +5,8 @@ How each is computed stands in ``view.py``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from dafm_core.errors import OptionError, closest
@@ -30,6 +32,10 @@ BANK_ONLY_FAMILIES: Final = frozenset({"reverse", "topics"})
 NEIGHBOUR_FAMILIES: Final = frozenset({"neighbours", "neighbour-rows"})
 EVIDENCE: Final = ("restandardized", "columns", "rows", "minmax", "ranks")
 """The first of these among the inputs is what a fusion that has learned nothing would average."""
+SHARED: Final[Mapping[str, float]] = MappingProxyType(
+    {"ranks": 1.0, "reverse": 1.0, "topics": 1.0, "neighbours": 0.5}
+)
+"""The three views of a candidate count alike, and what its neighbours say half."""
 CONTEXT_PER_PROVIDER: Final = 5
 """Statistics of a provider's row that say something about the query."""
 

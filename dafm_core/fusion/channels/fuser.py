@@ -8,12 +8,14 @@ subset; bank and channels are made once for both.
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import AlignmentError, FuserError
@@ -125,6 +127,38 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
         """Return what to use where there are no neighbours; by default the same, without them."""
         return self._learn(examples, None)
 
+    def with_labels(self, groups: Collection[str]) -> Self:
+        """Return what this fit would have learned had only some groups of queries been labelled.
+
+        Bank and channels are those that are there: of all training queries, labelled or not. So
+        that what labels buy can be measured without making everything again for each number of
+        them.
+
+        Parameters
+        ----------
+        groups : collection of str
+            Of training queries.
+
+        Raises
+        ------
+        FuserError
+            If the fuser was loaded, which leaves examples behind, or no example is of the groups.
+        """
+        chosen: dict[Head, Examples] = {}
+        for head, examples in self._examples.items():
+            rows = np.flatnonzero(np.isin(examples.groups, np.array(list(groups))))
+            if len(rows):
+                chosen[head] = examples.take(rows)
+        if "gallery" not in chosen:
+            raise FuserError(
+                f"{self.name}.with_labels: no example of these groups is kept. Call fit(stack) "
+                "first, and give groups of its queries."
+            )
+        other = copy.copy(self)
+        other.by_head_ = {head: self._learn(some, None) for head, some in chosen.items()}
+        other._without_neighbours, other._examples = {}, chosen
+        return other
+
     def params(self) -> dict[str, Any]:
         """Return every option by name."""
         return self.options.flat()
@@ -163,7 +197,7 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
             n_hard=self.options.n_hard,
             n_uniform=self.options.n_others(stack.n_gallery),
             seed=self.options.seed,
-            bank=self.bank_ if bank is not None else None,
+            bank=bank,
         )
         by_head: dict[Head, Examples] = {"gallery": examples}
         if self.learns_heads and len(subsets := examples.within_subsets()):
@@ -173,7 +207,7 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
             for head, some in by_head.items()
         }
         self._without_neighbours = {}
-        self._examples = by_head if self._uses_neighbours else {}
+        self._examples = by_head
 
     def _scorer(self, gallery: Gallery) -> TileScorer:
         score = self._head_scorer(gallery, ("gallery",))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dafm_core.contract.options import Options, option
 from dafm_core.errors import OptionError
-from dafm_core.fusion.channels.families import DEFAULT_INPUTS, FAMILIES, parse_families
+from dafm_core.fusion.channels.families import DEFAULT_INPUTS, FAMILIES, SHARED, parse_families
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,17 +49,19 @@ class LogisticOptions(ChannelOptions):
 class DebiasedOptions(Options):
     """Weights of the label-free fusion: one per channel family, the same for every provider.
 
-    Where the defaults come from stands in :class:`~dafm_core.fusion.debiased.DebiasedFusion`.
+    The defaults are ``families.SHARED``.
     """
 
     owner = "DebiasedFusion"
 
     rows: float = option(0.0, "weight of the standardised scores")
     restandardized: float = option(0.0, "weight of the evidence")
-    ranks: float = option(0.7, "weight of the log ranks of the evidence")
-    reverse: float = option(0.5, "weight of how few queries of the bank score it higher")
-    topics: float = option(0.5, "weight of what the query has in common with the bank")
-    neighbours: float = option(0.33, "weight of the evidence of a candidate's neighbours")
+    ranks: float = option(SHARED["ranks"], "weight of the log ranks of the evidence")
+    reverse: float = option(SHARED["reverse"], "weight of how few queries of the bank beat it")
+    topics: float = option(SHARED["topics"], "weight of what the query has in common with the bank")
+    neighbours: float = option(
+        SHARED["neighbours"], "weight of the evidence of a candidate's neighbours in the gallery"
+    )
 
     def check(self, owner: str) -> None:
         """Check that every weight is a finite number, and that one of them is not zero."""

@@ -12,8 +12,15 @@ from dafm_core.fusion.base import Progress, Scores
 from dafm_core.fusion.channels.examples import Examples
 from dafm_core.fusion.channels.families import CONTEXT_PER_PROVIDER
 from dafm_core.fusion.channels.fuser import ChannelFusion, Learned, ViewScorer
+from dafm_core.fusion.channels.shared import shared_weights
 from dafm_core.fusion.channels.view import ChannelReader, TileView
-from dafm_core.fusion.light.linear import fit_linear, provider_sets, smallest_holding
+from dafm_core.fusion.light.linear import (
+    choose_strength,
+    fit_linear,
+    provider_sets,
+    scaled,
+    smallest_holding,
+)
 from dafm_core.fusion.light.options import LightOptions
 from dafm_core.fusion.light.scoring import mean_score, to_arrays
 from dafm_core.ground.normalize import ColumnStatistics
@@ -88,28 +95,38 @@ class LightFusion(ChannelFusion[LightOptions]):
             "context.mean": context.mean,
             "context.std": context.std,
         }
-        notes = {"history": history, "partly_known": partly_known}
+        notes = linear.notes | {"history": history, "partly_known": partly_known}
         return Learned(linear.arrays | arrays | to_arrays(networks), notes)
 
     def _learn_spare(self, examples: Examples) -> Learned:
         """Return the linear part alone."""
         sets = provider_sets(len(examples.layout.providers))
-        weights = np.stack([self._fit_linear(examples, providers) for providers in sets])
-        return Learned({"weights": weights, "provider_sets": sets}, {"history": []})
+        every, prior = examples.known_to_all(), shared_weights(examples.layout, examples.head)
+        strength = self.options.prior or choose_strength(
+            every, self.options.loss_weights, prior, seed=self.options.seed
+        )
+        weights = np.stack([self._fit_linear(examples, providers, strength) for providers in sets])
+        notes = {"history": [], "prior": strength}
+        return Learned({"weights": weights, "provider_sets": sets}, notes)
 
-    def _fit_linear(self, examples: Examples, providers: NDArray[np.bool_]) -> NDArray[np.float64]:
+    def _fit_linear(
+        self, examples: Examples, providers: NDArray[np.bool_], strength: float
+    ) -> NDArray[np.float64]:
         """Return the best weights of the channels of some providers, zeros elsewhere.
 
         They are those of the candidates that all these providers know.
         """
         examples = examples.known_to(providers)
         used = examples.layout.of_providers(providers)
-        weights = np.zeros(len(used))
-        weights[used] = fit_linear(
-            replace(examples, channels=examples.channels[:, used]),
-            self.options.loss_weights,
-            prior=examples.layout.plain_mean()[used],
+        names = np.array(examples.layout.providers)[providers].tolist()
+        own = replace(
+            examples,
+            layout=replace(examples.layout, providers=tuple(names)),
+            channels=examples.channels[:, used],
         )
+        prior = scaled(own, self.options.loss_weights, shared_weights(own.layout, own.head))
+        weights = np.zeros(len(used))
+        weights[used] = fit_linear(own, self.options.loss_weights, prior=prior, strength=strength)
         return weights
 
     def _ready(self, learned: Learned, reader: ChannelReader) -> ViewScorer:

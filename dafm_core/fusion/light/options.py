@@ -53,6 +53,11 @@ class LightOptions(ChannelOptions):
     subset_weight: float = option(
         0.3, "of the subset's loss in one score for both (weighted)", at_least=0
     )
+    prior: float = option(
+        0.0,
+        "examples that the shared weights count for; 0: chosen by nested selection",
+        at_least=0,
+    )
     candidates: Literal["sampled", "exact"] = option(
         "sampled", "train on a sample of the candidates or on all"
     )

@@ -1,11 +1,20 @@
 """Query banks: statistics by hand, alignment by id, and folds that leave a query's group out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from dafm_core.errors import AlignmentError, LeakageError
-from dafm_core.fusion.channels.bank import QueryBank, crossfitted_banks, training_bank
+from dafm_core.errors import AlignmentError, OptionError
+from dafm_core.fusion.channels.bank import (
+    QueryBank,
+    crossfitted_banks,
+    training_bank,
+    without_groups,
+)
+from dafm_core.fusion.channels.examples import make_examples
 from dafm_core.ground.normalize import zscore_rows
+from dafm_core.store.stack import SimilarityStack
 
 
 def test_statistics_are_those_of_the_standardised_columns(make_problem):
@@ -101,10 +110,47 @@ def test_a_fuser_keeps_a_bank_of_its_training_queries_or_of_those_given(make_pro
     fit, other = stack.split(seed=0)
     families = ("rows", "restandardized")
     assert training_bank(fit, ("rows", "ranks"), None) is None
-    for bank, queries in ((None, fit), (other, other)):
+    for bank, queries in ((None, fit), (other, other), (stack, stack)):
         kept = training_bank(fit, families, bank)
         expected = QueryBank.of(queries).statistics.mean
         np.testing.assert_array_equal(kept.statistics.mean, expected)
-    shared = f"expected other queries than those trained on, got {fit.n_queries} of them"
-    with pytest.raises(LeakageError, match=shared):
-        training_bank(fit, families, stack)
+
+
+def test_examples_see_nothing_of_their_own_group_in_a_bank_of_the_same_store(make_problem):
+    dataset, stack = make_problem()
+    fit = stack.take_queries(stack.query_ids[:24])
+    group = fit.dataset.groups[0]
+    scores = [np.array(matrix) for matrix in stack.matrices]
+    for matrix in scores:
+        matrix[dataset.groups == group] *= -1
+    turned = SimilarityStack.from_matrices(dict(zip(stack.names, scores, strict=True)), dataset)
+    before, after = (
+        make_examples(fit, ("columns",), n_hard=5, n_uniform=99, seed=0, bank=bank).channels
+        for bank in (stack, turned)
+    )
+    own = fit.dataset.groups == group
+    np.testing.assert_array_equal(before[own], after[own])
+    assert not np.allclose(before[~own], after[~own])
+
+
+def test_a_bank_of_the_training_queries_is_what_training_makes_itself(make_problem):
+    _, stack = make_problem()
+    own, given = (
+        make_examples(stack, ("reverse",), n_hard=5, n_uniform=99, seed=0, bank=bank).channels
+        for bank in (None, stack)
+    )
+    np.testing.assert_array_equal(own, given)
+
+
+def test_a_bank_without_held_out_groups_keeps_all_others(make_problem):
+    dataset, stack = make_problem()
+    held_out = stack.take_queries(stack.query_ids[:1])
+    rest = without_groups(stack, held_out)
+    kept = dataset.groups != dataset.groups[0]
+    assert list(rest.query_ids) == np.array(stack.query_ids)[kept].tolist()
+    other = SimilarityStack.from_matrices(
+        dict(zip(stack.names, stack.matrices, strict=True)), replace(dataset, protocol="other")
+    )
+    assert without_groups(other, held_out) is other
+    with pytest.raises(OptionError, match="every query is of a group that is held out"):
+        without_groups(held_out, stack)

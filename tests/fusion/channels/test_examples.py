@@ -109,7 +109,7 @@ def test_a_bank_that_is_given_is_used_for_all(make_problem):
     fit, other = stack.split(seed=0)
     bank = QueryBank.of(other)
     families = ("rows", "restandardized", "reverse")
-    made = examples(fit, families, n_uniform=99, bank=bank, in_file_order=True)
+    made = examples(fit, families, n_uniform=99, bank=other, in_file_order=True)
     np.testing.assert_allclose(made.channels, channels_of(fit, families, bank), atol=1e-5)
     others = examples(fit, families, n_uniform=99, in_file_order=True)
     assert not np.allclose(made.channels, others.channels, atol=0.01)

@@ -294,15 +294,13 @@ def test_folds_are_fitted_with_the_bank_that_is_given(linear, parts):
         assert with_bank.frame.filter(rows).equals(expected)
 
 
-def test_queries_of_a_bank_are_neither_trained_on_nor_fused(linear, parts, tmp_path):
+def test_queries_of_a_bank_are_not_fused(linear, parts, tmp_path):
     fit, _, other = parts
     bank = other.take_queries(other.query_ids[1:])
     fitted = linear.clone().fit(fit, bank=bank)
     for fuser in (fitted, saved(fitted, tmp_path)):
         with pytest.raises(LeakageError, match="bank holds 1 of the queries"):
             evaluate(fuser, other.take_queries(other.query_ids[:2]))
-    with pytest.raises(LeakageError, match="expected other queries than those trained on, got 240"):
-        linear.clone().fit(fit, bank=fit)
 
 
 def test_a_bank_without_a_provider_or_a_candidate_cannot_be_trained_with(linear, parts):

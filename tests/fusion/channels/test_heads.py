@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from dafm_core.errors import FuserError
 from dafm_core.evaluation.evaluate import evaluate, evaluate_run
 from dafm_core.evaluation.tuning import SelectedFusion
 from dafm_core.fusion.channels.examples import make_examples
@@ -50,11 +51,12 @@ def without_subsets(stack):
 def test_each_head_is_what_its_objective_alone_would_learn(split, fitted):
     fit, _ = split
     assert fitted.heads == ("gallery", "subset")
-    for head in fitted.heads:
-        alone = LightFusion(objective=head, **LINEAR).fit(fit)
+    both = LightFusion(prior=1e-3, **LINEAR).fit(fit)
+    for head in both.heads:
+        alone = LightFusion(objective=head, prior=1e-3, **LINEAR).fit(fit)
         assert alone.heads == ("gallery",)
-        weights = fitted.by_head_[head].arrays["weights"]
-        np.testing.assert_allclose(weights, alone.weights_, atol=2e-3)
+        weights = both.by_head_[head].arrays["weights"]
+        np.testing.assert_allclose(weights, alone.weights_, atol=0.01)
     assert fitted.learned_ is fitted.by_head_["gallery"]
 
 
@@ -160,3 +162,17 @@ def test_a_subset_ranked_by_other_scores_leaves_the_gallery_alone(split, rng):
     both = truth.measure(one, metrics, subset_scores=other)
     np.testing.assert_array_equal(both[:, 0], truth.measure(one, metrics)[:, 0])
     np.testing.assert_array_equal(both[:, 1], truth.measure(other, metrics)[:, 1])
+
+
+def test_fewer_labels_on_the_same_bank_are_learned_from_without_a_new_fit(split, tmp_path):
+    fit, held_out = split
+    options = {"network": "linear", "inputs": "restandardized,ranks"}
+    light = LightFusion(**options).fit(fit)
+    everything = light.with_labels(set(fit.dataset.groups))
+    np.testing.assert_array_equal(everything.fuse(held_out).scores, light.fuse(held_out).scores)
+    few = light.with_labels(fit.dataset.groups[:40])
+    assert few.heads == light.heads
+    assert not np.allclose(few.weights_, light.weights_)
+    np.testing.assert_array_equal(few.bank_.statistics.mean, light.bank_.statistics.mean)
+    with pytest.raises(FuserError, match="no example of these groups"):
+        load_fuser(save_fuser(light, tmp_path / "m")).with_labels(fit.dataset.groups[:40])

@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 
 from dafm_core.fusion.channels.examples import make_examples
-from dafm_core.fusion.light.linear import N_PRIOR, fit_linear, provider_sets, smallest_holding
+from dafm_core.fusion.light.linear import (
+    STRENGTHS,
+    choose_strength,
+    fit_linear,
+    provider_sets,
+    scaled,
+    smallest_holding,
+)
 from dafm_core.fusion.light.options import LossWeights
+
+STRENGTH = 40.0
 
 
 @pytest.fixture
@@ -21,12 +30,12 @@ def loss(examples, weights, *, subset):
     own = scores[np.arange(len(scores)), examples.target]
     everyone = np.log(np.exp(scores + examples.log_weight).sum(axis=1)) - own
     near = np.log(np.where(examples.in_subset, np.exp(scores), 0).sum(axis=1)) - own
-    return everyone.mean() + subset * near.mean() + N_PRIOR * weights @ weights / 2 / len(scores)
+    return everyone.mean() + subset * near.mean() + STRENGTH * weights @ weights / 2 / len(scores)
 
 
 @pytest.mark.parametrize("subset", [0.0, 0.5])
 def test_no_weights_nearby_are_better(examples, subset):
-    weights = fit_linear(examples, LossWeights(1.0, subset), prior=np.zeros(6))
+    weights = fit_linear(examples, LossWeights(1.0, subset), prior=np.zeros(6), strength=STRENGTH)
     lowest = loss(examples, weights, subset=subset)
     for direction in np.eye(6) * 0.05:
         for sign in (1, -1):
@@ -36,7 +45,10 @@ def test_no_weights_nearby_are_better(examples, subset):
 def test_a_twin_channel_shares_its_weight(examples):
     twins = np.concatenate([examples.channels[:, :1]] * 2, axis=1)
     weights = fit_linear(
-        replace(examples, channels=twins), LossWeights(1.0, 0.0), prior=np.zeros(2)
+        replace(examples, channels=twins),
+        LossWeights(1.0, 0.0),
+        prior=np.zeros(2),
+        strength=STRENGTH,
     )
     assert weights[0] == pytest.approx(weights[1], rel=1e-4)
 
@@ -44,7 +56,7 @@ def test_a_twin_channel_shares_its_weight(examples):
 def test_a_handful_of_examples_leaves_the_prior_nearly_in_place(examples):
     few = examples.take(np.arange(1))
     prior = np.full(6, 0.5)
-    weights = fit_linear(few, LossWeights(1.0, 0.0), prior=prior)
+    weights = fit_linear(few, LossWeights(1.0, 0.0), prior=prior, strength=STRENGTH)
     assert np.abs(weights - prior).max() < 0.1
 
 
@@ -63,8 +75,34 @@ def test_few_labels_do_no_harm(make_problem):
         return ((scores > own[:, None]).sum(axis=1) < 5).mean()
 
     fewest = [examples.take(np.arange(start, start + 40)) for start in (0, 40, 80, 120)]
-    learned = [fit_linear(few, LossWeights(1.0, 0.3), prior=prior) for few in fewest]
+    loss_weights = LossWeights(1.0, 0.3)
+    learned = [
+        fit_linear(
+            few,
+            loss_weights,
+            prior=scaled(few, loss_weights, prior),
+            strength=choose_strength(few, loss_weights, prior, seed=0),
+        )
+        for few in fewest
+    ]
     assert np.mean([recall(weights) for weights in learned]) > recall(prior) - 0.015
+
+
+def test_a_prior_that_is_right_is_held_strongly_and_one_that_is_wrong_is_not(examples):
+    loss_weights = LossWeights(1.0, 0.0)
+    best = fit_linear(examples, loss_weights, prior=np.zeros(6), strength=1.0)
+    few = examples.take(np.arange(60))
+    right = choose_strength(few, loss_weights, best, seed=0)
+    wrong = choose_strength(examples, loss_weights, np.array([1.0, 0, 0, 0, 0, -1.0]), seed=0)
+    assert right > wrong == min(STRENGTHS)
+    assert choose_strength(few, loss_weights, best, seed=0) == right
+
+
+def test_a_prior_is_scaled_to_the_data_before_anything_pulls_away_from_it(examples):
+    loss_weights = LossWeights(1.0, 0.0)
+    best = fit_linear(examples, loss_weights, prior=np.zeros(6), strength=1e-6)
+    for factor in (0.1, 0.5, 10.0):
+        np.testing.assert_allclose(scaled(examples, loss_weights, factor * best), best, rtol=0.2)
 
 
 def test_a_set_of_providers_for_every_one_that_may_be_missing():

@@ -1,0 +1,47 @@
+"""What a channel family is worth whoever's scores it is made of: one weight, the same for all.
+
+Alone these weights are the label-free fusion (``debiased.py``); with a few labels they are what
+LightFusion starts from. Where they come from, and what they reach on data that had no part in
+choosing them, stands in docs/how-to/fuse-without-labels.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.fusion.channels.families import EVIDENCE, NEIGHBOUR_FAMILIES, SHARED
+from dafm_core.fusion.channels.layout import Layout
+from dafm_core.metrics.spec import Head
+
+EVIDENCE_SHARE: Final[Mapping[Head, float]] = MappingProxyType({"gallery": 4.0, "subset": 0.5})
+"""Weight of the evidence in what labels start from, beside the shared weights."""
+
+
+def of_head(weights: Mapping[str, float], head: Head) -> dict[str, float]:
+    """Return the weights by family that rank one thing.
+
+    Among the few members of a subset a candidate's neighbours say nothing: they are look-alikes of
+    all of them. So that family ranks galleries only, unless there is no other.
+    """
+    if head == "gallery":
+        return dict(weights)
+    kept = {name: 0.0 if name in NEIGHBOUR_FAMILIES else w for name, w in weights.items()}
+    return kept if any(kept.values()) else dict(weights)
+
+
+def shared_weights(layout: Layout, head: Head) -> NDArray[np.float64]:
+    """Return the weights that labels start from, by channel, (C,): a mean over the providers.
+
+    The evidence itself is among them. It adds little to its own ranks, but labels move the two
+    apart: where a provider is worth more or less than the others, it shows in the evidence.
+    """
+    by_family = of_head(SHARED, head)
+    evidence = next((name for name in EVIDENCE if name in layout.families), layout.families[0])
+    by_family[evidence] = by_family.get(evidence, 0.0) + EVIDENCE_SHARE[head]
+    weights = [by_family.get(name, 0.0) for name in layout.families]
+    return np.repeat(weights, len(layout.providers)) / len(layout.providers)
