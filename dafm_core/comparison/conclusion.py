@@ -81,7 +81,8 @@ def conclude(
         first += f", not clearly behind the highest, {_and(result, best)} ({behind.numbers})"
     words = [first + _cost(use, costs) + "."]
     words += [
-        f"Adding {result.label(name)} {_verb(change)} ({change.numbers}){_cost((name,), costs, 'and costs')}."
+        f"Adding {result.label(name)} {_verb(change)} ({change.numbers})"
+        f"{_cost((name,), costs, 'and costs')}."
         for name, change in adding.items()
     ]
     everyone = result.everyone
