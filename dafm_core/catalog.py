@@ -1,8 +1,9 @@
 """Discovery: every installed plugin, its descriptions, and what failed to load and why.
 
-Entry points of group ``dafm`` are loaded one by one, so that a broken plugin is a row with its
-error and never a crash. Descriptions are light; ``load_*`` imports the factory they name. There is
-no global catalog: one is made where it is needed, and tests make their own.
+Entry points of group ``dafm`` are asked one by one, in processes of their own, so that a broken
+plugin is a row with its error and never a crash. ``load_*`` imports the factory that a description
+names, and no other plugin. There is no global catalog: one is made where it is needed, and tests
+make their own.
 """
 
 from __future__ import annotations
@@ -10,28 +11,23 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-import re
-import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import pluggy
-
-from dafm_core.contract import hookspecs
 from dafm_core.contract.contained import contained
 from dafm_core.contract.descriptions import (
-    API_VERSION,
     CHANGES,
-    PARSERS,
     DatasetInfo,
     FuserInfo,
     Option,
     ProviderInfo,
     parse_options,
 )
+from dafm_core.discovery.describing import describe
+from dafm_core.discovery.offers import KINDS, Offers
 from dafm_core.errors import DafmError, OptionError, ProviderError, closest
 
 if TYPE_CHECKING:
@@ -44,7 +40,6 @@ DISABLED_VARIABLE = "DAFM_DISABLED_PLUGINS"
 CORE = EntryPoint("dafm-core", "dafm_core.core_plugin", ENTRY_POINT_GROUP)
 """Core's own offers: a plugin like any other, loaded first, so that its names are taken."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _Info = TypeVar("_Info", ProviderInfo, FuserInfo, DatasetInfo)
 
 
@@ -92,27 +87,35 @@ class PluginCatalog:
         )
 
     @classmethod
-    def discover(cls, *, disabled: Iterable[str] | None = None) -> PluginCatalog:
+    def discover(
+        cls, *, disabled: Iterable[str] | None = None, ask_again: bool = False
+    ) -> PluginCatalog:
         """Return core's own descriptions and those of every installed plugin.
+
+        No plugin is imported here: see ``discovery/describing.py``.
 
         Parameters
         ----------
         disabled : iterable of str, optional
             Entry points not to load; by default the comma-separated ``DAFM_DISABLED_PLUGINS``.
+        ask_again : bool
+            Ask a plugin too that is remembered for having crashed or not returned.
         """
         if disabled is None:
             disabled = os.environ.get(DISABLED_VARIABLE, "").split(",")
         off = {name.strip() for name in disabled if name.strip()}
         catalog = cls()
         installed = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
+        answers = iter(describe([e for e in installed if e.name not in off], ask_again=ask_again))
         for entry in (CORE, *installed):
+            origin = _origin(entry)
             if entry.name in off:
-                status = PluginStatus(
-                    name=entry.name, distribution=_origin(entry), error="disabled"
-                )
+                status = PluginStatus(name=entry.name, distribution=origin, error="disabled")
                 catalog.plugins.append(status)
+            elif entry is CORE:
+                catalog.register(CORE.load(), name=CORE.name, distribution=origin)
             else:
-                catalog._load(entry)
+                catalog._add_answer(next(answers), name=entry.name, distribution=origin)
         return catalog
 
     def register(self, plugin: object, *, name: str, distribution: str = "") -> None:
@@ -124,28 +127,28 @@ class PluginCatalog:
             If it implements an unknown hook, was written for another API version, describes
             something malformed, or takes a name that is taken; nothing of it is added then.
         """
-        version = getattr(plugin, "dafm_api_version", API_VERSION)
-        if version != API_VERSION:
-            raise ProviderError(
-                f"plugin {name!r}: written for API version {version!r}, this dafm-core has "
-                f"{API_VERSION}. {CHANGES.get(version, 'Install a matching release of either')}."
-            )
-        manager = pluggy.PluginManager(hookspecs.PROJECT)
-        manager.add_hookspecs(hookspecs)
-        manager.register(plugin, name=name)
+        self._add(Offers.of(plugin, name=name), name=name, distribution=distribution)
+
+    def _add_answer(self, answer: Offers | ProviderError, *, name: str, distribution: str) -> None:
+        """Add what a plugin offers; keep the reason where it offers nothing."""
         try:
-            manager.check_pending()
-        except pluggy.PluginValidationError as error:
-            raise ProviderError(f"plugin {name!r}: {_first_line(error)}") from error
-        hook = manager.hook
-        providers = _by_name(hook.dafm_similarity_providers(), ProviderInfo, self.providers, name)
-        fusers = _by_name(hook.dafm_fusers(), FuserInfo, self.fusers, name)
-        datasets = _by_name(hook.dafm_datasets(), DatasetInfo, self.datasets, name)
-        self.providers |= providers
-        self.fusers |= fusers
-        self.datasets |= datasets
-        kinds = (("provider", providers), ("fuser", fusers), ("dataset", datasets))
-        added = tuple(f"{kind} {key}" for kind, infos in kinds for key in infos)
+            if isinstance(answer, ProviderError):
+                raise answer
+            self._add(answer, name=name, distribution=distribution)
+        except ProviderError as error:
+            reason = _first_line(error)
+            self.plugins.append(PluginStatus(name=name, distribution=distribution, error=reason))
+
+    def _add(self, offers: Offers, *, name: str, distribution: str) -> None:
+        for kind in KINDS:
+            taken = getattr(self, kind).keys() & getattr(offers, kind).keys()
+            if taken:
+                raise ProviderError(
+                    f"plugin {name!r}: the name {min(taken)!r} is taken. Rename it."
+                )
+        for kind in KINDS:
+            getattr(self, kind).update(getattr(offers, kind))
+        added = tuple(f"{kind[:-1]} {key}" for kind in KINDS for key in getattr(offers, kind))
         self.plugins.append(PluginStatus(name=name, distribution=distribution, provides=added))
 
     def load_provider(self, name: str, options: Mapping[str, str] | None = None) -> Provider:
@@ -158,7 +161,7 @@ class PluginCatalog:
         ProviderError
             If the factory cannot be imported or fails; names the provider and the cause.
         """
-        info = find(self.providers, name, what="provider")
+        info = self._find(self.providers, name, what="provider")
         provider = _build(info.factory, info.options, options or {}, where=f"provider {name!r}")
         if not hasattr(provider, "similarity") and not hasattr(provider, "score_pairs"):
             raise ProviderError(
@@ -170,9 +173,20 @@ class PluginCatalog:
 
     def load_fuser(self, name: str, options: Mapping[str, str] | None = None) -> Fuser:
         """Import a fuser's factory and call it with ``--set`` options; errors as load_provider."""
-        info = find(self.fusers, name, what="fuser")
+        info = self._find(self.fusers, name, what="fuser")
         fuser: Fuser = _build(info.factory, info.options, options or {}, where=f"fuser {name!r}")
         return fuser
+
+    def _find(self, infos: Mapping[str, _Info], name: str, *, what: str) -> _Info:
+        """As :func:`find`; an error names the plugins that are missing, for one may have it."""
+        try:
+            return find(infos, name, what=what)
+        except OptionError as error:
+            failed = [s for s in self.plugins if s.error and s.error != "disabled"]
+            if not failed:
+                raise
+            reasons = "; ".join(f"plugin {s.name!r} did not load: {s.error}" for s in failed)
+            raise OptionError(f"{error} ({reasons})") from None
 
     def load_dataset(
         self, spec: str, *, split: str | None = None, options: Mapping[str, str] | None = None
@@ -201,16 +215,6 @@ class PluginCatalog:
         where = f"dataset {name!r}"
         dataset: Dataset = _build(info.factory, info.options, options or {}, where=where, **extra)
         return dataset
-
-    def _load(self, entry: EntryPoint) -> None:
-        """Load one entry point; keep its error where that fails, whatever it raises."""
-        try:
-            with contained():
-                self.register(entry.load(), name=entry.name, distribution=_origin(entry))
-        except Exception as error:
-            message = f"{type(error).__name__}: {_first_line(error)}"
-            status = PluginStatus(name=entry.name, distribution=_origin(entry), error=message)
-            self.plugins.append(status)
 
 
 def load_dataset(
@@ -308,45 +312,6 @@ def _check_signature(provider: Any, *, where: str) -> None:
         raise ProviderError(f"{where}: as in API version 1. {CHANGES[1]}.") from None
     except ValueError:
         return  # written in C: nothing can be told
-
-
-def _by_name(
-    results: list[list[_Info]], kind: type[_Info], taken: Mapping[str, _Info], plugin: str
-) -> dict[str, _Info]:
-    """Return the descriptions of one hook by name, checked."""
-    infos: dict[str, _Info] = {}
-    for info in (info for result in results for info in result):
-        if not isinstance(info, kind):
-            raise ProviderError(f"plugin {plugin!r}: expected {kind.__name__}, got {info!r}.")
-        _check_fields(info, plugin)
-        if not _NAME.fullmatch(info.name):
-            raise ProviderError(f"plugin {plugin!r}: name {info.name!r} is not [a-z0-9][a-z0-9-]*.")
-        if info.name in taken or info.name in infos:
-            raise ProviderError(f"plugin {plugin!r}: the name {info.name!r} is taken. Rename it.")
-        infos[info.name] = info
-    return infos
-
-
-def _check_fields(info: ProviderInfo | FuserInfo | DatasetInfo, plugin: str) -> None:
-    """Raise ProviderError for a field of another type, which would fail when it is used."""
-    texts = {"name": info.name, "summary": info.summary, "citation": info.citation}
-    wrong: tuple[str, object] | None = next(
-        ((key, text) for key, text in texts.items() if not isinstance(text, str)), None
-    )
-    expected = "a text"
-    if wrong is None and not (isinstance(info.factory, str) or callable(info.factory)):
-        wrong, expected = ("factory", info.factory), "'module:attr' or a callable"
-    if wrong is None and not (
-        isinstance(info.options, tuple | list)
-        and all(isinstance(o, Option) and o.kind in PARSERS for o in info.options)
-    ):
-        wrong, expected = ("options", info.options), "a tuple of Option"
-    if wrong is not None:
-        field_name, value = wrong
-        raise ProviderError(
-            f"plugin {plugin!r}: expected {field_name} of {info.name!r} to be {expected}, "
-            f"got {reprlib.repr(value)}."
-        )
 
 
 def _origin(entry: EntryPoint) -> str:

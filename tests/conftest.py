@@ -30,10 +30,18 @@ def shared():
     return folder
 
 
+@pytest.fixture(scope="session")
+def described_plugins(tmp_path_factory):
+    """What installed plugins describe, learned once for all tests: a process per plugin."""
+    return tmp_path_factory.mktemp("described")
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
+def own_cache(tmp_path_factory, monkeypatch, described_plugins):
     """Keep features of tests out of the user's cache, and apart from each other."""
-    monkeypatch.setenv("DAFM_CACHE", str(tmp_path_factory.mktemp("cache")))
+    cache = tmp_path_factory.mktemp("cache")
+    (cache / "plugins").symlink_to(described_plugins)
+    monkeypatch.setenv("DAFM_CACHE", str(cache))
 
 
 @pytest.fixture

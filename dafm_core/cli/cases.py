@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dafm_core.cli.arguments import add_verify, open_stack, read_names
 from dafm_core.errors import DatasetError, OptionError
+from dafm_core.ground.sources import source_json
 
 if TYPE_CHECKING:
     from dafm_core.cases.cases import Cases
@@ -127,7 +127,7 @@ def _write_page(args: argparse.Namespace, cases: Cases) -> Path:
 def _read_captions(path: Path) -> dict[str, str]:
     """Return one caption per image; of several, the first."""
     try:
-        given = json.loads(path.read_text(encoding="utf-8"))
+        given = source_json(path)
         first = {i: c if isinstance(c, str) else next(iter(c), "") for i, c in given.items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise DatasetError(

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     if getattr(args, "freeze", False):
         _freeze(args)
         return
-    catalog = PluginCatalog.discover()
+    catalog = PluginCatalog.discover(ask_again=args.command == "plugins")
     records = _records(args.command, catalog)
     if args.name:
         names = [record["name"] for record in records]

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import NoReturn
 
+from dafm_core.cli.outputs import check_outputs
 from dafm_core.errors import DafmError, OptionError, closest
 from dafm_core.ground.printable import printable
 
@@ -176,6 +177,7 @@ def _run(argv: list[str]) -> int:
     args = parser.parse_args(parser.without_dashes(argv[1:]))
     args.typed = argv
     logging.getLogger("dafm_core").setLevel(args.level)
+    check_outputs(args)
     args.run(args)
     return 0
 

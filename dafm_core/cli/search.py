@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dafm_core.cli.arguments import add_json, read_settings
 from dafm_core.errors import OptionError
+from dafm_core.ground.sources import source_array
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,7 +127,7 @@ def _vectors(pairs: list[str]) -> dict[str, NDArray[np.generic]]:
     vectors = {}
     for name, file in read_settings(pairs, flag="--vector").items():
         try:
-            vectors[name] = np.load(file, allow_pickle=False)
+            vectors[name] = np.array(source_array(file))
         except (OSError, ValueError) as error:
             raise OptionError(f"--vector: {file}: expected a .npy array ({error}).") from None
     return vectors

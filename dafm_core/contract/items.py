@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """What is read, whatever a file is called: for some other formats Pillow starts other programs."""
+
+
+LARGEST_PIXELS = 2**27
+"""Pixels that are decoded at most: 384 MiB of RGB. What declares more is refused before."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,10 @@ class ImageRef:
         """
         from PIL import Image, UnidentifiedImageError
 
+        bombs = (
+            Image.DecompressionBombError,
+            Image.DecompressionBombWarning,
+        )
         if self.path is None:
             raise ImageError(
                 f"image {self.id!r}: no image folder is known. Give the dataset its images."
@@ -46,6 +55,11 @@ class ImageRef:
                     f"image {self.id!r}: {self.path} is no file. Replace or remove it."
                 )
             with Image.open(self.path, formats=FORMATS) as image:
+                if math.prod(image.size) > LARGEST_PIXELS:
+                    raise ImageError(
+                        f"image {self.id!r}: {self.path} has {image.width} x {image.height} "
+                        f"pixels, more than the {LARGEST_PIXELS:,} that are decoded."
+                    )
                 image.load()
                 return image
         except ImageError:
@@ -58,7 +72,7 @@ class ImageRef:
             raise ImageError(
                 f"image {self.id!r}: {self.path} is not an image. Replace or remove it."
             ) from None
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except (OSError, ValueError, SyntaxError, *bombs) as error:
             raise ImageError(
                 f"image {self.id!r}: {self.path} cannot be decoded ({error})."
             ) from None

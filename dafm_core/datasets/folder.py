@@ -18,7 +18,7 @@ elsewhere can be evaluated without them.
 from __future__ import annotations
 
 import csv
-import json
+import io
 import os
 import re
 from collections import Counter
@@ -32,6 +32,7 @@ from dafm_core.datasets.base import LISTS, QUERY_SCHEMA, Dataset, query_frame
 from dafm_core.errors import DatasetError, closest
 from dafm_core.ground.files import read_ids
 from dafm_core.ground.ids import Ids
+from dafm_core.ground.sources import parsed_json, source_table, source_text
 
 IMAGE_SUFFIXES: Final = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -79,7 +80,7 @@ def load(path: str | Path, *, split: str | None = None) -> Dataset:
 
 
 def _table(folder: Path) -> Path:
-    found = [folder / name for name in TABLES if (folder / name).exists()]
+    found = [folder / name for name in TABLES if os.path.lexists(folder / name)]
     if len(found) != 1:
         there = " and ".join(path.name for path in found) or "none"
         raise DatasetError(f"{folder}: expected one of {', '.join(TABLES)}, got {there}.")
@@ -104,7 +105,7 @@ def image_ids(folder: Path) -> dict[str, str]:
 
 def _gallery(folder: Path, names: Mapping[str, str]) -> Ids:
     listed = folder / "gallery.txt"
-    if not listed.exists():
+    if not os.path.lexists(listed):  # a link that leads nowhere is an error, not no list
         if not (folder / "images").is_dir():
             raise DatasetError(f"{folder}: expected images/ or gallery.txt, got neither.")
         return Ids(sorted(names.values()))
@@ -136,16 +137,16 @@ def _check_columns(names: Iterable[str], *, where: str) -> None:
 
 def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = source_text(path).split("\n")
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                row = json.loads(line)
+                row = parsed_json(line)
                 if not isinstance(row, dict):
                     raise DatasetError(
                         f"{path}: line {number}: expected a JSON object, got {row!r}."
                     )
                 yield row
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         if isinstance(error, DatasetError):
             raise
         raise DatasetError(f"{path}: expected one JSON object a line ({error}).") from None
@@ -153,18 +154,17 @@ def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 
 def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file, strict=True):
-                if None in row or None in row.values():
-                    raise DatasetError(
-                        f"{path}: query {row.get('query_id')!r}: expected as many cells as columns."
-                    )
-                lists: dict[str, Any] = {name: _split(row[name]) for name in LISTS if name in row}
-                if not lists.get("candidates"):
-                    lists["candidates"] = None  # an empty cell is the whole gallery
-                grades = _split(row.get("grades") or "")
-                lists["grades"] = [float(grade) for grade in grades] or None
-                yield {**row, **lists, "group": row.get("group") or None}
+        for row in csv.DictReader(io.StringIO(source_text(path), newline=""), strict=True):
+            if None in row or None in row.values():
+                raise DatasetError(
+                    f"{path}: query {row.get('query_id')!r}: expected as many cells as columns."
+                )
+            lists: dict[str, Any] = {name: _split(row[name]) for name in LISTS if name in row}
+            if not lists.get("candidates"):
+                lists["candidates"] = None  # an empty cell is the whole gallery
+            grades = _split(row.get("grades") or "")
+            lists["grades"] = [float(grade) for grade in grades] or None
+            yield {**row, **lists, "group": row.get("group") or None}
     except (OSError, csv.Error, ValueError) as error:
         if isinstance(error, DatasetError):
             raise
@@ -177,9 +177,10 @@ def _split(cell: str) -> list[str]:
 
 def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        yield from pl.read_parquet(path, glob=False).iter_rows(named=True)
-    except (OSError, pl.exceptions.PolarsError) as error:
+        table = source_table(path)
+    except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: expected a parquet table ({error}).") from None
+    yield from table.iter_rows(named=True)
 
 
 _READERS: Final = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}

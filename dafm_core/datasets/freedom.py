@@ -20,6 +20,7 @@ from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.datasets.reading import choose, image_folder, inside
 from dafm_core.errors import DatasetError, OptionError, closest
 from dafm_core.ground.ids import Ids
+from dafm_core.ground.sources import source_text
 
 SETS: Final = {
     "imagenet-r": "imagenet_r",
@@ -159,7 +160,7 @@ def _coded(path: Path) -> list[Image]:
 
 def _cells(path: Path, n_cells: int, what: str) -> list[list[str]]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = source_text(path).split("\n")
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file. Check the dataset's path and set.") from None
     except (OSError, ValueError) as error:

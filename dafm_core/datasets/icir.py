@@ -19,6 +19,7 @@ from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.datasets.reading import image_folder, inside
 from dafm_core.errors import DatasetError, OptionError, closest
 from dafm_core.ground.ids import Ids
+from dafm_core.ground.sources import source_text
 
 METRICS: Final = ("map-trapezoid", "recall@1", "recall@10", "recall@100")
 NOTHING: Final = "no image of the database"
@@ -102,7 +103,7 @@ def load(
 
 def _rows(path: Path) -> list[tuple[str, str, str]]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = source_text(path).split("\n")
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file. Check the dataset's path.") from None
     except (OSError, ValueError) as error:

@@ -20,6 +20,7 @@ import polars as pl
 from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.errors import DatasetError
 from dafm_core.ground.ids import Ids
+from dafm_core.ground.sources import source_bytes, source_json, source_table
 
 MARKS: Final = ("meant", "not", "none")
 
@@ -82,7 +83,7 @@ def read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         If it cannot be read, or a line other than the last is damaged.
     """
     try:
-        content = path.read_bytes()
+        content = source_bytes(path)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}).") from None
     whole = content[: content.rfind(b"\n") + 1]
@@ -124,8 +125,8 @@ def gallery_table(index: Path) -> pl.DataFrame:
         If the folder is no index.
     """
     try:
-        state = json.loads((index / "index.json").read_text(encoding="utf-8"))["state"]
-        return pl.read_parquet(index / f"state-{int(state)}" / "gallery.parquet", glob=False)
+        state = source_json(index / "index.json")["state"]
+        return source_table(index / f"state-{int(state)}" / "gallery.parquet")
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
         raise DatasetError(
             f"{index}: expected the gallery index that was judged. Say where it is: "

@@ -17,14 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import polars as pl
-
 from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.datasets.reading import checked, checked_list, choose, image_folder
 from dafm_core.errors import DatasetError
 from dafm_core.ground.files import read_ids
 from dafm_core.ground.groups import connected_groups
 from dafm_core.ground.ids import Ids
+from dafm_core.ground.sources import source_table
 
 NO_IMAGE: Final = "None"
 """What stands for a missing second reference: these letters, not null."""
@@ -98,10 +97,10 @@ def load(
 
 def _records(table: Path) -> list[dict[str, Any]]:
     try:
-        return pl.read_parquet(table, glob=False).to_dicts()
+        return source_table(table).to_dicts()
     except FileNotFoundError:
         raise DatasetError(f"{table}: no such file. Check the dataset's path.") from None
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, ValueError) as error:
         raise DatasetError(f"{table}: expected a parquet table ({error}).") from None
 
 

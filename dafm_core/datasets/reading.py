@@ -5,13 +5,13 @@ What the fields mean is known by the module of each dataset; nothing here opens 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from dafm_core.errors import DatasetError, OptionError, closest
 from dafm_core.ground.ids import Ids
+from dafm_core.ground.sources import source_json
 
 T = TypeVar("T")
 
@@ -26,13 +26,12 @@ def read_json(path: Path, kind: type[T]) -> T:
         object stands twice in it.
     """
     try:
-        with path.open(encoding="utf-8") as file:
-            content = json.load(file, object_pairs_hook=lambda pairs: _distinct(pairs, path))
+        content = source_json(path, lambda pairs: _distinct(pairs, path))
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file. Check the dataset's path and split.") from None
     except DatasetError:
         raise
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise DatasetError(
             f"{path}: expected JSON, got a file that fails to parse ({error})."
         ) from None

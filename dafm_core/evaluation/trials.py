@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from dafm_core.errors import StoreError
 from dafm_core.ground.files import write_json
+from dafm_core.ground.sources import source_json
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
@@ -105,12 +106,12 @@ class TrialLog:
         if not self.path.exists():
             return {"format_version": FORMAT_VERSION, "queries": {}}
         try:
-            record: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
+            record: dict[str, Any] = source_json(self.path)
             if record["format_version"] == FORMAT_VERSION and isinstance(
                 record["queries"], Mapping
             ):
                 return record
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"{self.path}: expected a record of trials, got a damaged file ({error}). "
                 "Remove it to start counting again."

@@ -9,6 +9,7 @@ from typing import Any
 from dafm_core.formats.content import Axis, Label, Matrix, Request
 from dafm_core.formats.id_files import read_id_file
 from dafm_core.formats.members import Member, matrix_of, members_in
+from dafm_core.ground.sources import check_archive
 from dafm_core.wrapping.inert import numpy_header, object_shape, read_numpy, read_numpy_member
 
 SIDECARS: dict[Axis, str] = {"rows": ".queries.txt", "columns": ".gallery.txt"}
@@ -34,6 +35,7 @@ def read_npy(path: Path, request: Request) -> Matrix:
 def read_npz(path: Path, request: Request) -> Matrix:
     """Return the array of an npz file that is meant; members that nobody asks for stay unread."""
     with zipfile.ZipFile(path) as archive:
+        check_archive(archive, path.stat().st_size)
         members = [_npz_member(path, archive, name) for name in archive.namelist()]
     return matrix_of(path, members, request)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import re
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ import polars as pl
 from dafm_core.errors import OptionError, SimilarityError, closest
 from dafm_core.formats.content import Content, Label, Matrix, RankedLists, Request
 from dafm_core.formats.ranks import ranked_lists
+from dafm_core.ground.sources import source_table, source_text
 
 QUERY_NAMES: Final = ("queryid", "qid", "query", "topic", "topicid", "pairid")
 IMAGE_NAMES: Final = (
@@ -30,7 +30,7 @@ INDEX_NAMES: Final = ("__index_level_0__", "Unnamed: 0", "index", "")
 
 def read_parquet(path: Path, request: Request) -> Content:
     """Return a wide or a long table."""
-    return table_content(path, pl.read_parquet(path, glob=False), request)
+    return table_content(path, source_table(path), request)
 
 
 def read_csv(path: Path, request: Request) -> Content:
@@ -59,10 +59,7 @@ def read_text(path: Path) -> str:
     ValueError, OSError, EOFError
         If it is no text, or is damaged.
     """
-    data = path.read_bytes()
-    if path.suffix.lower() == ".gz":
-        data = gzip.decompress(data)
-    return data.decode("utf-8-sig")
+    return source_text(path)
 
 
 def table_content(path: Path, frame: pl.DataFrame, request: Request) -> Content:

@@ -6,7 +6,6 @@ Without them a run on training queries would be measured as if it were held out.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from dafm_core.errors import DatasetError
 from dafm_core.ground.files import write_json
+from dafm_core.ground.sources import source_json
 
 ScoreBlock: TypeAlias = tuple[Sequence[str], NDArray[np.float32]]
 """Query ids and their scores, (B, N); -inf where a candidate is excluded."""
@@ -83,7 +83,7 @@ def read_fitted(path: str | Path) -> frozenset[str]:
     if not beside.exists():
         return frozenset()
     try:
-        ids = json.loads(beside.read_text(encoding="utf-8"))["fitted_query_ids"]
+        ids = source_json(beside)["fitted_query_ids"]
         if not all(isinstance(name, str) for name in ids):
             raise TypeError("an id is no text")
     except (OSError, ValueError, KeyError, TypeError) as error:

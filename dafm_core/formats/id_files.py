@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from dafm_core.errors import DatasetError
 from dafm_core.formats.content import as_text, first_line
 from dafm_core.ground.files import read_ids
+from dafm_core.ground.sources import source_json
 
 
 def read_id_file(path: str | Path) -> tuple[str, ...]:
@@ -35,12 +35,12 @@ def read_id_file(path: str | Path) -> tuple[str, ...]:
         return read_ids(path)
     try:
         if suffix == ".json":
-            value: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+            value: Any = source_json(path)
         else:
             from dafm_core.wrapping.inert import read_numpy
 
             value = read_numpy(path)
-    except (OSError, ValueError, EOFError, RecursionError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise DatasetError(f"{path}: expected a list of ids ({first_line(error)}).") from None
     ids = ids_in(value)
     if ids is None and isinstance(value, Mapping):

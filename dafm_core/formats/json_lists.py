@@ -7,8 +7,6 @@ checked in ``lint.py``.
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +20,7 @@ from dafm_core.errors import OptionError, SimilarityError, SubmissionError, clos
 from dafm_core.formats.columns import table_content
 from dafm_core.formats.content import Content, RankedLists, Request
 from dafm_core.formats.ranks import ranked_lists
+from dafm_core.ground.sources import source_json
 
 HEADER: Final = frozenset().union(*(BENCHMARKS[name].header_keys for name in SERVERS))
 """Keys of any benchmark's files that are not queries."""
@@ -220,11 +219,9 @@ def load_json(path: Path) -> tuple[Any, list[str]]:
         return content
 
     try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix.lower() == ".gz" else data
-        content = json.loads(data, object_pairs_hook=collect)
+        content = source_json(path, collect)
     except FileNotFoundError:
         raise SubmissionError(f"{path}: no such file. Check the path.") from None
-    except (OSError, EOFError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise SubmissionError(f"{path}: expected JSON ({error}).") from None
     return content, repeated

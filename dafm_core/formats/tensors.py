@@ -5,7 +5,6 @@ torch is imported inside the functions: only a .pt file, or an 8-bit float, need
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from dafm_core.formats.content import Matrix, Request, first_line
 from dafm_core.formats.members import Member, matrix_of, members_in
+from dafm_core.ground.sources import ordinary, parsed_json
 from dafm_core.wrapping.checkpoints import read_checkpoint
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def read_safetensors(path: Path, request: Request) -> Matrix:
     """
     from safetensors import SafetensorError, safe_open
 
-    with path.open("rb") as stream:
+    with ordinary(path).open("rb") as stream:
         if stream.read(4) == b"PK\x03\x04":
             raise ValueError("it is a .pt or .npz archive by its content; rename it")
     try:
@@ -118,7 +118,7 @@ def read_safetensors(path: Path, request: Request) -> Matrix:
         raise ValueError(first_line(error)) from None
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(length))
+        header = parsed_json(stream.read(length))
     members = [
         _stored_member(path, name, entry, 8 + length)
         for name, entry in header.items()
@@ -164,8 +164,8 @@ def _metadata_members(metadata: dict[str, str]) -> Iterator[Member]:
     """Yield the lists in a file's metadata, which holds texts: JSON, or ids with commas."""
     for name, text in metadata.items():
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
+            value = parsed_json(text)
+        except ValueError:
             value = [
                 word.strip() for word in re.split(r"[\n,|;]" if "," not in text else ",", text)
             ]

@@ -19,6 +19,7 @@ from dafm_core.contract.descriptions import Kind
 from dafm_core.errors import FuserError, OptionError, closest
 from dafm_core.fusion.completing import complete, completed, unknown_to_all
 from dafm_core.fusion.record import FitRecord
+from dafm_core.ground.threads import one_blas_thread
 from dafm_core.metrics.ranking import below_all
 from dafm_core.metrics.spec import Head
 from dafm_core.store.gallery import Gallery
@@ -120,7 +121,8 @@ class Fuser(ABC):
         whole = completed(stack, lists_only=self.reads_unknown)
         self.record_ = record
         try:
-            self._fit(whole, bank=whole_bank, progress=progress)
+            with one_blas_thread():
+                self._fit(whole, bank=whole_bank, progress=progress)
         except BaseException:
             del self.record_  # what was learned may be half of it: better unfitted than wrong
             raise

@@ -7,7 +7,6 @@ checkpoints) is checked when it is used.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +20,7 @@ from dafm_core.errors import FuserError, closest
 from dafm_core.fusion.base import Fuser
 from dafm_core.fusion.record import FitRecord
 from dafm_core.ground.files import replacing, sha256_of, write_json
+from dafm_core.ground.sources import source_json
 
 FORMAT_VERSION: Final = 3
 READABLE: Final = (2, 3)
@@ -154,7 +154,7 @@ def _class_of(info: FuserInfo) -> type[Fuser]:
 
 def _read_facts(folder: Path) -> dict[str, Any]:
     try:
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        facts = source_json(folder / FACTS)
         version = facts["format_version"]
         missing = {"fuser", "class", "params", "weights_sha256"} - facts.keys()
     except FileNotFoundError:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from dafm_core.errors import StoreError
 from dafm_core.ground.files import reserve
+from dafm_core.ground.sources import source_array, source_bytes
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class BlockFile:
 
         Were it kept, the next record would continue that line, and neither could be read.
         """
-        content = self._log.read_bytes()
+        content = source_bytes(self._log)
         whole = content[: content.rfind(b"\n") + 1]
         records = [json.loads(line) for line in whole.decode("utf-8").splitlines()]
         if whole != content:
@@ -168,7 +169,7 @@ class BlockFile:
             begun, blocks = records[0]["identity"], [Block(**record) for record in records[1:]]
             if not self._partial.exists():
                 self.path.replace(self._partial)  # killed between commit() and forget()
-            array = np.lib.format.open_memmap(self._partial, mode="r")
+            array = source_array(self._partial)
             offset = self._partial.stat().st_size - array.nbytes
         except (OSError, ValueError, KeyError, TypeError, IndexError):
             self.discard()  # killed before anything was recorded

@@ -6,17 +6,19 @@ a killed writer left under its temporary name is removed by the next one of the 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from dafm_core.errors import DatasetError
+from dafm_core.ground.goals import goal_of, is_stream
+from dafm_core.ground.sources import ordinary, source_text
 
 
 @contextmanager
@@ -29,29 +31,56 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Parameters
     ----------
     path : path
-        The goal; missing folders are made. Its suffix is kept, for writers that go by it.
+        The goal; missing folders are made. Its suffix is kept, for writers that go by it. A link
+        is followed; a device or a named pipe gets the content and stays what it is.
 
     Raises
     ------
     OSError
         If the file cannot be written; the temporary file is removed.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = goal_of(path)
+    if is_stream(path):
+        with _passing_on(path) as temporary:
+            yield temporary
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
     temporary = _temporary(path, os.getpid())
     _remove_abandoned(path)
     try:
         try:
             yield temporary
         except Exception as error:
-            _raise_system_error(error, path)
+            _raise_system_error(error, temporary, path)
             raise
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        if path.is_dir():
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         temporary.replace(path)
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _passing_on(stream: Path) -> Iterator[Path]:
+    """Give a temporary path to write to; what was written goes into a device or a named pipe."""
+    import shutil
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / f"content{stream.suffix}"
+        yield temporary
+        # a pipe that nobody reads refuses at once instead of waiting for ever
+        handle = os.open(stream, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
+        if hasattr(os, "set_blocking"):
+            os.set_blocking(handle, True)
+        with temporary.open("rb") as source, os.fdopen(handle, "wb") as target:
+            shutil.copyfileobj(source, target)
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -74,7 +103,7 @@ def cache_folder() -> Path:
 
 def sha256_of(path: str | Path) -> str:
     """Return the sha256 of a file as 64 hexadecimal digits."""
-    with Path(path).open("rb") as file:
+    with ordinary(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -88,7 +117,7 @@ def read_ids(path: str | Path) -> tuple[str, ...]:
         If the file cannot be read as text, or lists nothing.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
+        lines = source_text(path).split("\n")
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: expected a text file of ids, one a line ({error}).") from None
     ids = tuple(line.strip() for line in lines if line.strip())
@@ -107,11 +136,14 @@ def reserve(file: BinaryIO, size: int) -> None:
         os.ftruncate(file.fileno(), size)
 
 
-def _raise_system_error(error: Exception, path: Path) -> None:
-    """Raise OSError where a library hides in another type that the system refused to write."""
-    code = re.search(r"\(os error (\d+)\)", str(error))
-    if code and not isinstance(error, OSError):
-        number = int(code[1])
+def _raise_system_error(error: Exception, temporary: Path, path: Path) -> None:
+    """Raise OSError for the goal where the system refused to write it, in whatever type it came."""
+    if isinstance(error, OSError) and error.errno is not None:
+        number = error.errno if error.filename in (None, str(temporary), temporary) else None
+    else:
+        code = re.search(r"\(os error (\d+)\)", str(error))  # as libraries in Rust say it
+        number = int(code[1]) if code else None
+    if number is not None:
         raise OSError(number, os.strerror(number), str(path)) from error
 
 
@@ -120,6 +152,8 @@ def _temporary(path: Path, process: int | str) -> Path:
 
     The name is short whatever the goal's is, so that a goal of 255 bytes can be written too.
     """
+    import socket
+
     goal = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     machine = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())[:64]
     return path.with_name(f".dafm-{goal}-{machine}-{process}{path.suffix[:32]}")

@@ -11,15 +11,14 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.contract.provider import Features
 from dafm_core.ground.blocks import BlockFile, forget, is_recorded
 from dafm_core.ground.files import cache_folder
+from dafm_core.ground.sources import source_array
 
 BLOCK_IMAGES = 256
 """Images per block: what a kill can lose."""
@@ -60,8 +59,7 @@ def cached_features(
     if not path.exists() or is_recorded(path):
         _encode_to(path, images, encode, fingerprint, on_block)
     on_block(len(images))
-    features: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return features
+    return source_array(path)
 
 
 def find_cached(images: Sequence[ImageRef], *, fingerprint: Mapping[str, str]) -> Features | None:
@@ -69,8 +67,7 @@ def find_cached(images: Sequence[ImageRef], *, fingerprint: Mapping[str, str]) -
     path = cache_folder() / "features" / f"{_key(images, fingerprint)}.npy"
     if not fingerprint or not path.exists() or is_recorded(path):
         return None
-    features: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return features
+    return source_array(path)
 
 
 def _encode_to(

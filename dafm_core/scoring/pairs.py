@@ -21,6 +21,7 @@ from dafm_core.contract.provider import PairProvider
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import OptionError, SimilarityError, StoreError
 from dafm_core.ground.platform import peak_memory_bytes
+from dafm_core.ground.sources import source_text
 from dafm_core.scoring.score import (
     MissingPolicy,
     Progress,
@@ -214,7 +215,7 @@ class _Log:
         if not self.path.exists():
             return []
         lines: list[dict[str, Any]] = []
-        for text in self.path.read_text(encoding="utf-8").splitlines():
+        for text in source_text(self.path, encoding="utf-8").splitlines():
             try:
                 lines.append(json.loads(text))
             except ValueError:

@@ -20,6 +20,7 @@ from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.ground.blocks import checksum
 from dafm_core.ground.files import sha256_of
 from dafm_core.ground.ids import Ids, hash_strings
+from dafm_core.ground.sources import source_array, source_table
 from dafm_core.scoring.feature_cache import BLOCK_IMAGES
 from dafm_core.search.features import GalleryFeatures
 from dafm_core.search.manifest import Entry, Manifest
@@ -48,8 +49,8 @@ class GalleryIndex:
             if not (self.state / name).exists():
                 raise StoreError(f"{self.state / name}: is missing. Build the index again.")
         try:
-            self.images = pl.read_parquet(self.state / "gallery.parquet", glob=False)
-        except (OSError, pl.exceptions.PolarsError) as error:
+            self.images = source_table(self.state / "gallery.parquet")
+        except (OSError, ValueError) as error:
             raise StoreError(
                 f"{self.state}/gallery.parquet: cannot be read ({error}). Build the index again."
             ) from None
@@ -104,7 +105,7 @@ class GalleryIndex:
         """Each image's nearest others, by provider, where they are known; memory-mapped."""
         files = {name: self.state / f"{name}.neighbours.npy" for name in self.names}
         return {
-            name: np.load(file, mmap_mode="r", allow_pickle=False)
+            name: stored_array(file)
             for name, file in files.items()
             if file.name in self.manifest.files
         }
@@ -115,10 +116,7 @@ class GalleryIndex:
         if not self.manifest.bank:
             return None
         arrays = {
-            f"bank.{name}": np.load(
-                self.state / f"bank.{name}.npy", mmap_mode="r", allow_pickle=False
-            )
-            for name in BANK_ARRAYS
+            f"bank.{name}": stored_array(self.state / f"bank.{name}.npy") for name in BANK_ARRAYS
         }
         return QueryBank.from_state(
             arrays, {"names": self.manifest.bank["providers"], "gallery": self.ids}
@@ -134,10 +132,7 @@ class GalleryIndex:
     def features(self, name: str) -> GalleryFeatures:
         """Return a provider's features of every image, memory-mapped."""
         entry = self.entries[name]
-        parts = [
-            np.load(self.path / name / f"part-{p}.npy", mmap_mode="r", allow_pickle=False)
-            for p in range(len(entry.parts))
-        ]
+        parts = [stored_array(self.path / name / f"part-{p}.npy") for p in range(len(entry.parts))]
         for p, (array, part) in enumerate(zip(parts, entry.parts, strict=True)):
             if array.shape != (part.rows, *entry.width) or str(array.dtype) != entry.dtype:
                 raise StoreError(
@@ -179,9 +174,17 @@ class GalleryIndex:
         for name, entry in self.entries.items():
             for p, part in enumerate(entry.parts):
                 file = self.path / name / f"part-{p}.npy"
-                array = np.load(file, mmap_mode="r", allow_pickle=False)
+                array = stored_array(file)
                 if part_sha256(array) != part.sha256:
                     raise StoreError(f"{file}: does not match its checksum. Build it again.")
+
+
+def stored_array(path: Path) -> NDArray[Any]:
+    """Return an array of an index, memory-mapped; raise StoreError where it cannot be read."""
+    try:
+        return source_array(path)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read ({error}). Build the index again.") from None
 
 
 def part_sha256(array: NDArray[Any]) -> str:

@@ -15,6 +15,7 @@ from dafm_core.datasets.base import Dataset
 from dafm_core.datasets.folder import TABLES, image_ids
 from dafm_core.errors import DatasetError
 from dafm_core.ground.ids import Ids
+from dafm_core.ground.sources import ordinary, source_table
 
 RESERVED = ("image_id", "path", "part", "row")
 """Columns of an index that nobody else's columns may replace."""
@@ -151,11 +152,11 @@ def read_columns(path: str | Path) -> pl.DataFrame:
     try:
         match path.suffix.lower():
             case ".csv":
-                return pl.read_csv(path, glob=False)
+                return pl.read_csv(ordinary(path), glob=False)
             case ".jsonl":
-                return pl.read_ndjson(path)
+                return pl.read_ndjson(ordinary(path))
             case ".parquet":
-                return pl.read_parquet(path, glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
+                return source_table(path)
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise DatasetError(f"{path}: cannot be read as a table ({error}).") from None
     raise DatasetError(f"{path}: expected a table .csv, .jsonl or .parquet.")

@@ -8,7 +8,6 @@ ones is read again. Whether content is right is not decided here but in ``store.
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from dafm_core.ground.files import cache_folder, write_json
+from dafm_core.ground.sources import source_json
 
 Signature: TypeAlias = dict[str, list[int]]
 
@@ -36,8 +36,8 @@ def signature(folder: Path, names: Iterable[str]) -> Signature:
 def is_remembered(folder: Path, seen: Signature) -> bool:
     """Whether a part was checked when its files were these."""
     try:
-        known = json.loads(_memory(folder).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        known = source_json(_memory(folder))
+    except (OSError, ValueError):
         return False  # nothing, or nothing readable, is remembered
     return isinstance(known, dict) and known.get("files") == seen
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import StoreError
+from dafm_core.ground.sources import source_json
 
 FORMAT_VERSION = 2
 SEAL = "sha256"
@@ -57,8 +58,8 @@ def read_manifest(path: Path, *, required: Mapping[str, type]) -> dict[str, Any]
 def read_object(path: Path) -> dict[str, Any]:
     """Return the JSON object a file holds; raise StoreError where there is none."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        values = source_json(path)
+    except (OSError, ValueError) as error:
         raise StoreError(
             f"{path}: cannot be read ({str(error)[:120]}). Score again into a new store."
         ) from None

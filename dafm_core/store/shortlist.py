@@ -20,6 +20,7 @@ from dafm_core.errors import AlignmentError, SimilarityError, StoreError
 from dafm_core.ground.files import replacing
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.ragged import Ragged
+from dafm_core.ground.sources import source_table
 
 Unknown: TypeAlias = Literal["below", "not-asked"]
 """What an unlisted candidate is: below the last listed score (a list of the best), or simply not
@@ -169,8 +170,8 @@ def write_shortlist(path: Path, shortlist: Shortlist, dataset: Dataset) -> None:
 def read_shortlist(path: Path, dataset: Dataset) -> Shortlist:
     """Return what :func:`write_shortlist` wrote; raise StoreError where it is damaged."""
     try:
-        frame = pl.read_parquet(path, glob=False).select(list(SCHEMA))
-    except (OSError, pl.exceptions.PolarsError) as error:
+        frame = source_table(path).select(list(SCHEMA))
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise StoreError(f"{path}: cannot be read ({error}). Score it again.") from None
     try:
         return Shortlist.align(frame, dataset, where=str(path))

@@ -17,6 +17,7 @@ folder is written, ``writer.py``; stores of format 1, ``format1.py``.
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ from dafm_core.errors import AlignmentError, StoreError, closest
 from dafm_core.ground.blocks import checksum
 from dafm_core.ground.files import replacing, sha256_of, write_json
 from dafm_core.ground.ids import Ids
+from dafm_core.ground.sources import source_array, source_table
 from dafm_core.store import checked, format1
 from dafm_core.store.locks import Visit, writing
 from dafm_core.store.manifest import (
@@ -53,7 +55,9 @@ from dafm_core.store.shortlist import (
 )
 from dafm_core.store.stack import SimilarityStack
 from dafm_core.store.subset_file import read_subset, write_subset
-from dafm_core.store.writer import ScoreWriter, check_same, shortlist_passport
+from dafm_core.store.writer import ScoreWriter, check_same, reopen, shortlist_passport
+
+logger = logging.getLogger(__name__)
 
 DENSE_FILES = (
     "scores.npy",
@@ -179,18 +183,14 @@ class SimilarityStore:
     def dataset(self) -> Dataset:
         """The queries, gallery and truth; without image paths."""
         try:
-            queries = pl.read_parquet(self.path / "queries.parquet", glob=False)
+            queries = source_table(self.path / "queries.parquet")
             if self._facts["format"] == 1:
                 queries = format1.queries_of(queries)
             queries = with_later_columns(queries).select(list(QUERY_SCHEMA))
-            listed = pl.read_parquet(self.path / "gallery.parquet", glob=False)
+            listed = source_table(self.path / "gallery.parquet")
             gallery = listed["image_id"].to_list()
-        except (OSError, pl.exceptions.PolarsError) as error:
+        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
             raise StoreError(f"{self.path}: queries or gallery cannot be read ({error}).") from None
-        except BaseException as error:  # polars raises its PanicException on damaged parquet
-            if type(error).__name__ != "PanicException":
-                raise
-            raise StoreError(f"{self.path}: queries or gallery cannot be read.") from None
         dataset = Dataset(
             protocol=self.protocol,
             gallery_ids=Ids(gallery),
@@ -212,10 +212,12 @@ class SimilarityStore:
 
     @property
     def providers(self) -> tuple[str, ...]:
-        """Names of the providers whose matrices are complete, sorted."""
-        found = (p.parent for p in self.path.glob("*/passport.json"))
-        data = ("scores.npy", "shortlist.parquet")
-        return tuple(sorted(p.name for p in found if any((p / name).exists() for name in data)))
+        """Names of the providers whose matrices are complete, sorted.
+
+        A passport is written last and removed first: where it is and its rows are not, somebody
+        has removed them, which reading says.
+        """
+        return tuple(sorted(p.parent.name for p in self.path.glob("*/passport.json")))
 
     @property
     def unfinished(self) -> tuple[str, ...]:
@@ -366,7 +368,7 @@ class SimilarityStore:
         damage = self.verify(name)
         if damage:
             more = f" {len(damage) - 1} more parts are damaged." if len(damage) > 1 else ""
-            raise StoreError(f"{damage[0]}{more} Score it again with --overwrite.")
+            raise StoreError(f"{damage[0]}{more} Score it again: only what is damaged is computed.")
         checked.remember(folder, seen)
 
     def verify(self, name: str) -> list[str]:
@@ -436,6 +438,8 @@ class SimilarityStore:
             raise StoreError(f"{name}: dtype {dtype!r}{closest(dtype, SCORE_DTYPES)}")
         with writing(self.path, name):
             self._clear_damaged(name, overwrite)
+            if not overwrite:
+                block_rows = self._reopen_damaged(name) or block_rows
             writer = ScoreWriter(
                 self.path / name,
                 shape=(self._facts["n_queries"], self._facts["n_gallery"]),
@@ -499,6 +503,27 @@ class SimilarityStore:
             except StoreError:
                 (self.path / name / "passport.json").unlink()
 
+    def _reopen_damaged(self, name: str) -> int | None:
+        """Let the damaged blocks of a finished matrix be written again, and only they.
+
+        Returns
+        -------
+        int or None
+            Rows of a block, where there is damage.
+        """
+        if name not in self.providers:
+            return None
+        passport = self.passport(name)
+        if passport.get("format") != FORMAT_VERSION or passport.get("kind") == "shortlist":
+            return None
+        try:
+            self.check(name)
+        except StoreError as error:
+            logger.warning("%s", str(error).partition(" Score it again")[0])
+            reopen(self.path / name, passport)
+            return int(passport["block_rows"])
+        return None
+
     def _folder(self, name: str) -> Path:
         if name not in self.providers:
             raise StoreError(f"{self.path}: no provider {name!r}{closest(name, self.providers)}")
@@ -506,12 +531,11 @@ class SimilarityStore:
 
     def _load(self, path: Path) -> NDArray[Any]:
         try:
-            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            return source_array(path)
+        except (OSError, ValueError) as error:
             raise StoreError(
                 f"{path}: cannot be read ({error}). Score it again with --overwrite."
             ) from None
-        return array
 
 
 def _check_folder(path: Path) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import SimilarityError, StoreError
 from dafm_core.ground.blocks import BlockFile, checksum
-from dafm_core.ground.files import replacing, sha256_of, write_json
+from dafm_core.ground.files import replacing, sha256_of, write_json, write_text
 from dafm_core.ground.ragged import Ragged
 from dafm_core.store.manifest import FORMAT_VERSION, sealed, shared_facts
 from dafm_core.store.shortlist import Shortlist, Unknown
@@ -179,6 +179,28 @@ class ScoreWriter:
         """Remove a folder in which nothing was recorded; leave any other as it is."""
         if not self._file.blocks and self._folder.exists() and not any(self._folder.iterdir()):
             self._folder.rmdir()
+
+
+def reopen(folder: Path, passport: Mapping[str, Any]) -> None:
+    """Make a finished matrix an interrupted one again, of which only damaged blocks are missing.
+
+    The next writer checks each block against its checksum, and writes those that do not match.
+    Killed in between, the folder is the finished matrix or the interrupted one.
+    """
+    counted = ("tied_share", "files", "blocks", "sha256")
+    identity = {key: value for key, value in passport.items() if key not in counted}
+    blocks = [
+        {
+            "start": block["start"],
+            "stop": block["stop"],
+            "sha256": block["sha256"],
+            "facts": {"tied_cells": block["tied_cells"]},
+        }
+        for block in passport["blocks"]
+    ]
+    lines = [json.dumps(line, ensure_ascii=False) for line in ({"identity": identity}, *blocks)]
+    write_text(folder / "scores.progress.jsonl", "\n".join(lines) + "\n")
+    (folder / "passport.json").unlink()
 
 
 def check_same(

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from dafm_core.errors import ProviderError
 from dafm_core.ground.platform import page_out
+from dafm_core.ground.sources import check_archive
 from dafm_core.wrapping.inert import Inert, safe_globals
 
 if TYPE_CHECKING:
@@ -105,8 +106,11 @@ def _check_file(path: Path, where: str) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            check_archive(archive, path.stat().st_size)
     except zipfile.BadZipFile:
         return True  # torch's reader says why
+    except ValueError as error:
+        raise ProviderError(f"{where}: {path}: {error}. Is this the right file?") from None
     if any(name.endswith("/constants.pkl") for name in names):
         raise ProviderError(
             f"{where}: expected a state dict, got {path}, a TorchScript archive, which is a "

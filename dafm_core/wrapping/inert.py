@@ -23,6 +23,8 @@ from typing import IO, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dafm_core.ground.sources import ordinary, source_array
+
 _SIMPLE_KINDS: Final = "biufcSU"
 """Kinds of numbers and texts whose bytes mean nothing but their value."""
 
@@ -189,18 +191,22 @@ def read_numpy(path: Path, *, mmap: bool = False) -> Any:
     ValueError
         If it is damaged, or reading it would execute something.
     """
-    with path.open("rb") as file:
+    with ordinary(path).open("rb") as file:
         if numpy_header(file) is None:  # of objects
             return _read_objects(file)
-    return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    array = source_array(path)
+    return array if mmap else np.array(array)
 
 
 def read_numpy_member(archive: zipfile.ZipFile, name: str) -> Any:
     """Return one array of an ``.npz`` file, as :func:`read_numpy` does."""
     with archive.open(name) as file:
         data = io.BytesIO(file.read())
-    if numpy_header(data) is None:
+    header = numpy_header(data)
+    if header is None:
         return _read_objects(data)
+    if math.prod(header[0]) * header[1].itemsize > len(data.getbuffer()) - data.tell():
+        raise ValueError("it is shorter than its header says")
     data.seek(0)
     return np.lib.format.read_array(data, allow_pickle=False)
 

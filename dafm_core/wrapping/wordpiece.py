@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 from dafm_core.errors import ProviderError
+from dafm_core.ground.sources import source_text
 
 SIZE = 30_522
 """Entries of the bert-base-uncased vocabulary."""
@@ -40,7 +41,7 @@ def read_wordpiece(vocabulary: str, where: str) -> dict[str, int]:
     where = f"{where}: vocabulary"
     path = _find(vocabulary, where)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = source_text(path, encoding="utf-8")
         tokens = _from_json(text) if path.suffix == ".json" else _from_lines(text)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ProviderError(f"{where}: {path} is not a WordPiece vocabulary. {_NEXT}") from None

@@ -8,8 +8,10 @@ import pytest
 
 from dafm_core.cli.main import main
 from dafm_core.errors import StoreError
+from dafm_core.scoring.score import score_provider
 from dafm_core.store import checked
 from dafm_core.store.store import SimilarityStore
+from tests.faults.killing import files_below
 
 
 @pytest.fixture
@@ -215,3 +217,28 @@ def test_inspect_names_every_damaged_block(store, capsys):
         True,
     ]
     assert len(damage) == 3
+
+
+def test_scoring_again_computes_only_the_damaged_block(store, dataset, make_provider, tmp_path):
+    whole = files_below(store.path)
+    counted = []
+
+    class Counting(make_provider):
+        def encode_queries(self, queries):
+            counted.append(len(queries))
+            return super().encode_queries(queries)
+
+    def again(**settings):
+        counted.clear()
+        score_provider(dataset, "dot", Counting(0), store=store.path, **settings)
+        return list(counted)
+
+    assert again(block_rows=5) == []
+    places = {"scores.npy": [5], "neighbours.npy": []}
+    for name, expected in places.items():
+        flip(store.path / "dot" / name, 128 + 4)
+        assert again(block_rows=7) == expected  # as it was scored, whatever is said now
+        assert files_below(store.path) == whole
+    (store.path / "dot" / "scores.npy").unlink()
+    assert again(block_rows=5) == [5, 5, 2]
+    assert files_below(store.path) == whole

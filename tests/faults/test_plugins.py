@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from dafm_core.catalog import PluginCatalog
 from dafm_core.cli.main import main
 from dafm_core.contract.contained import contained
 from dafm_core.contract.descriptions import FuserInfo, Option, ProviderInfo
-from dafm_core.errors import DafmError, ProviderError, SimilarityError
+from dafm_core.discovery import memory
+from dafm_core.errors import DafmError, OptionError, ProviderError, SimilarityError
 from dafm_core.scoring.score import score_provider
 from dafm_core.store.store import SimilarityStore
 
@@ -73,46 +75,123 @@ BAD = {
 }  # fmt: skip
 
 
+ENDING = {
+    "crashes at import": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+    "aborts in its hook": hook("os.abort()"),
+    "ends without a word": "import os; os._exit(0)",
+    "ends with another code": "import os; os._exit(7)",
+    "hangs at import": "import time\nwhile True: time.sleep(1)",
+    "hangs in its hook": hook("import time; time.sleep(3600)"),
+    "answers in our place": "import os; os.write(1, b'{}'); os._exit(0)",
+    "starts a process that stays": "import subprocess, sys, time\n"
+    "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(3600)'])\ntime.sleep(3600)",
+}
+"""What no process can catch in itself."""
+
+
+def write_plugin(folder, name, source):
+    """Put a module with this source, and an entry point that names it, into a folder."""
+    module = f"faulty_{name}"
+    (folder / f"{module}.py").write_text(source)
+    facts = folder / f"{module}-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text(f"[dafm]\n{name} = {module}\n")
+    return module
+
+
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Return a function that installs a plugin: an entry point, and a module with this source."""
+    """Return a function that installs a plugin."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def add(name, source):
-        module = f"faulty_{name}"
-        (tmp_path / f"{module}.py").write_text(source)
-        facts = tmp_path / f"{module}-1.0.dist-info"
-        facts.mkdir()
-        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
-        (facts / "entry_points.txt").write_text(f"[dafm]\n{name} = {module}\n")
+        module = write_plugin(tmp_path, name, source)
         monkeypatch.delitem(sys.modules, module, raising=False)
         return module
 
     return add
 
 
-@pytest.mark.parametrize("kind", BAD)
-def test_a_bad_plugin_is_a_row_and_takes_nothing_away(install, kind):
-    install("bad", BAD[kind])
-    install("good", GOOD)
-    catalog = PluginCatalog.discover()
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory):
+    """A catalog with every bad plugin installed at once, and a good one."""
+    folder = tmp_path_factory.mktemp("crowd")
+    kinds = [*BAD, *ENDING]
+    for number, kind in enumerate(kinds):
+        write_plugin(folder, f"bad{number}", (BAD | ENDING)[kind])
+    write_plugin(folder, "good", GOOD)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.setenv("DAFM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("DAFM_PLUGIN_SECONDS", "8")
+        yield kinds, PluginCatalog.discover()
+
+
+@pytest.mark.parametrize("kind", [*BAD, *ENDING])
+def test_a_bad_plugin_is_a_row_and_takes_nothing_away(crowd, kind):
+    kinds, catalog = crowd
     rows = {status.name: status for status in catalog.plugins}
-    assert rows["bad"].error
-    assert "\n" not in rows["bad"].error
-    assert not rows["bad"].provides
+    row = rows[f"bad{kinds.index(kind)}"]
+    assert row.error
+    assert "\n" not in row.error
+    assert not row.provides
     assert rows["good"].provides == ("provider good",)
-    assert "scenes-color" in catalog.providers
+    assert {"scenes-color", "good"} <= set(catalog.providers)
     assert "bad" not in catalog.providers
+    if kind in ENDING:
+        assert "after 8 s" in row.error or "the interpreter" in row.error
+    assert not [name for name in sys.modules if name.startswith("faulty_")]
 
 
-def test_what_a_plugin_prints_does_not_spoil_json(install, capsys):
-    install("loud", "print('hello from plugin')\n" + GOOD.replace("'good'", "'loud'"))
+def test_who_misses_a_provider_hears_what_did_not_load(crowd):
+    with pytest.raises(OptionError, match=r"unknown provider 'bad'.*plugin 'bad0' did not load"):
+        crowd[1].load_provider("bad")
+
+
+def test_a_plugin_is_asked_once_until_it_changes(install, tmp_path, monkeypatch):
+    count = f"open({str(tmp_path / 'asked')!r}, 'a').write('x')\n"
+    module = install("good", count + GOOD)
+    install("dies", count + ENDING["ends with another code"])
+    asked = tmp_path / "asked"
+    for _ in range(3):
+        catalog = PluginCatalog.discover()
+        assert "good" in catalog.providers
+    assert len(asked.read_text()) == 2
+    PluginCatalog.discover(ask_again=True)
+    assert len(asked.read_text()) == 3  # the one that ended
+    (tmp_path / f"{module}.py").write_text(count + GOOD.replace("'good'", "'better'"))
+    assert "better" in PluginCatalog.discover().providers
+    assert len(asked.read_text()) == 4
+
+
+def test_a_factory_that_is_no_attribute_is_asked_for_when_it_is_used(install):
+    made = "return [ProviderInfo(name='made', summary='s', factory=lambda: Build())]"
+    install("made", hook(made))
+    catalog = PluginCatalog.discover()
+    assert "faulty_made" not in sys.modules
+    assert catalog.load_provider("made").similarity([1], [2]) == [[0.0]]
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"key": 1}', b"[" * 100_000])
+def test_a_damaged_memory_is_no_memory(content):
+    entry = EntryPoint("good", "faulty_good", "dafm")
+    memory.remember(entry, "key", {"offers": 1})
+    assert memory.recall(entry, "key") == {"offers": 1}
+    assert memory.recall(entry, "another") is None
+    memory._file(entry).write_bytes(content)
+    assert memory.recall(entry, "key") is None
+
+
+def test_what_a_plugin_prints_does_not_spoil_json(install, capfd):
+    printing = "print('hello from plugin'); import os; os.write(1, b'hello from plugin')\n"
+    install("loud", printing + GOOD.replace("'good'", "'loud'"))
     install("quits", BAD["exits at import"])
-    for command in ("plugins", "providers"):
-        assert main([command, "--json"]) == 0
-        streams = capsys.readouterr()
-        json.loads(streams.out)
-        assert "hello from plugin" not in streams.out
+    assert main(["plugins", "--json"]) == 0
+    streams = capfd.readouterr()
+    rows = {row["name"]: row for row in json.loads(streams.out)}
+    assert rows["loud"]["provides"] == ["provider loud"]
+    assert "hello from plugin" not in streams.out
 
 
 def build_and_exit(**options):

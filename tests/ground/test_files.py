@@ -106,3 +106,35 @@ def test_files_without_ids_are_named(tmp_path, content, message):
         path.write_bytes(content)
     with pytest.raises(DatasetError, match=rf"ids\.txt: .*{message}"):
         read_ids(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_pipe_gets_the_content_and_stays_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="No such device"):
+        write_text(pipe, "for nobody")  # refused at once, not waited for
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_text(pipe, "content")
+    assert os.read(reader, 100) == b"content"
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert names(tmp_path) == ["pipe"]
+
+
+def test_a_link_is_followed_and_stays_a_link(tmp_path):
+    link, goal = tmp_path / "link", tmp_path / "goal"
+    link.symlink_to(goal)
+    for content in ("new", "newer"):  # dangling, then not
+        write_text(link, content)
+        assert link.is_symlink()
+        assert goal.read_text() == content
+
+
+def test_an_error_names_the_goal(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file/x") as caught:
+        write_text(tmp_path / "file" / "x", "content")
+    assert ".dafm" not in str(caught.value)
+    with pytest.raises(OSError, match="other"), replacing(tmp_path / "x"):
+        (tmp_path / "other").read_text()

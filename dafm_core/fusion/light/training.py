@@ -17,6 +17,7 @@ from dafm_core.fusion.base import Progress
 from dafm_core.fusion.channels.examples import Examples
 from dafm_core.fusion.light.options import LossWeights, TrainingOptions
 from dafm_core.fusion.light.temperature import DynamicTemperature
+from dafm_core.ground.threads import one_torch_thread
 
 Change: TypeAlias = "Callable[[Batch, Generator], Batch]"
 """What a batch becomes before a training step."""
@@ -75,6 +76,7 @@ class Batch:
         )
 
 
+@one_torch_thread()
 def train(
     network: nn.Module,
     examples: Examples,

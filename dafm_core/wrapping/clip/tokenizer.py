@@ -25,6 +25,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
 from dafm_core.errors import ProviderError
+from dafm_core.ground.sources import source_bytes
 
 N_TOKENS = 49_408
 """Entries of the vocabulary: 512 byte symbols, 48,894 merges and two special tokens."""
@@ -62,7 +63,7 @@ def read_merges(vocabulary: str, where: str) -> list[tuple[str, str]]:
     where = f"{where}: vocabulary"
     path = _find(vocabulary, where)
     try:
-        content = path.read_bytes()
+        content = source_bytes(path)
         text = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
         lines = text.decode("utf-8").split("\n")[1:]
     except (OSError, EOFError, ValueError) as error:

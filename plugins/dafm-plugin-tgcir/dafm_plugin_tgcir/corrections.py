@@ -5,12 +5,12 @@ The dictionaries are part of the original's repository (GPL) and not shipped: th
 
 from __future__ import annotations
 
-import json
 import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dafm_core.errors import OptionError
+from dafm_core.ground.sources import source_json
 from dafm_core.wrapping.encoding import Tokenizer, Tokens
 
 _PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))  # ASCII only, as the original
@@ -40,7 +40,7 @@ def read_corrections(path: Path, where: str) -> dict[str, str]:
     """
     where = f"{where}: corrections"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = source_json(path)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise OptionError(f"{where}: {path} cannot be read ({reason}).") from None
