@@ -81,7 +81,8 @@ def conclude(
         first += f", not clearly behind the highest, {_and(result, best)} ({behind.numbers})"
     words = [first + _cost(use, costs) + "."]
     words += [
-        f"Adding {result.label(name)} {_verb(change)} ({change.numbers}){_cost((name,), costs)}."
+        f"Adding {result.label(name)} {_verb(change)} ({change.numbers})"
+        f"{_cost((name,), costs, 'and costs')}."
         for name, change in adding.items()
     ]
     everyone = result.everyone
@@ -112,7 +113,7 @@ def _and(result: Incremental, names: Names) -> str:
     return f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
-def _cost(names: Names, costs: Mapping[str, float] | None) -> str:
+def _cost(names: Names, costs: Mapping[str, float] | None, verb: str = "at") -> str:
     if not costs or not costs.keys() >= {*names}:
         return ""
-    return f", at {sum(costs[name] for name in names):.1f} ms a query"
+    return f", {verb} {sum(costs[name] for name in names):.1f} ms a query"

@@ -175,7 +175,7 @@ def test_the_fewest_models_that_nothing_clearly_beats_are_used(result):
     assert clear.words[0].startswith("Use b and c: Mean 46.00 [46.00, 46.00], the highest of every")
     assert clear.words[0].endswith("at 12.0 ms a query.")
     assert "Adding a gains nothing that is clear (-0.50" in clear.words[1]
-    assert clear.words[1].endswith("at 150.0 ms a query.")
+    assert clear.words[1].endswith("and costs 150.0 ms a query.")
     assert clear.words[2].startswith("All 3 reach 45.50")
     tied = conclude(values_of(result, PERCENTS, clear=False))
     assert tied.use == ("b",)
