@@ -267,7 +267,7 @@ def measure_differences(
     asked : sequence
         Which question each column answers: p-values of one are adjusted together (Holm).
     """
-    undecided: NDArray[np.bool_] = np.isnan(paired).any(axis=0)
+    undecided: NDArray[np.bool_] = np.any(np.isnan(paired), axis=0)
     paired = np.where(undecided | (np.abs(paired) < 1e-12), 0.0, paired)
     low, high, error = resampler.summary(paired)
     p_values = resampler.sign_flip(paired)

@@ -150,5 +150,6 @@ def _configs(folder: Path, where: str) -> tuple[CLIPTextConfig, CLIPVisionConfig
     text, vision = config.text_config, config.vision_config
     assert isinstance(text, CLIPTextConfig), "made of facts above"
     assert isinstance(vision, CLIPVisionConfig), "made of facts above"
+    assert config.projection_dim is not None, "has a default"
     text.projection_dim = vision.projection_dim = config.projection_dim
     return text, vision

@@ -126,7 +126,7 @@ def load(
                 source.folder, config=config, dtype=settings.dtype, output_loading_info=True
             )
             tokenizer = transformers.AutoTokenizer.from_pretrained(source.folder)
-            processor = transformers.AutoImageProcessor.from_pretrained(
+            processor = transformers.AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
                 source.folder, backend="pil"
             )
     except ProviderError:
