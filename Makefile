@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PLUGINS := $(wildcard plugins/dafm-plugin-*)
 INSTALLED := $(VENV)/.installed-dev
-INSTALL := -m pip install --quiet --disable-pip-version-check
+# What nobody imports need not be compiled; what is imported compiles itself.
+INSTALL := -m pip install --quiet --no-compile --disable-pip-version-check
 # As a variable of the environment, the constraints also hold for what builds a package.
 PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/python $(INSTALL)
 

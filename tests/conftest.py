@@ -14,7 +14,9 @@ from dafm_core.store.stack import SimilarityStack
 
 ROOT = Path(__file__).parent.parent
 
-settings.register_profile("dafm", deadline=None)  # how long a law takes says nothing about it
+# How long a law takes says nothing about it. Before a release: --hypothesis-profile=thorough.
+settings.register_profile("dafm", deadline=None, max_examples=30)
+settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.register_profile(  # benchmarks/mutation.py: whether a law breaks, not by how little
     "mutants", deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate)
 )
