@@ -87,7 +87,7 @@ def test_their_own_tests_pass_as_generated(written):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_they_are_listed_and_pass_dafm_check(kind, catalog, monkeypatch, capsys):
-    monkeypatch.setattr(PluginCatalog, "discover", lambda: catalog)
+    monkeypatch.setattr(PluginCatalog, "discover", lambda **_: catalog)
     listing = {"pair": "providers"}.get(kind, f"{kind}s")
     assert main([listing]) == 0
     assert f"my-{kind}2" in capsys.readouterr().out
@@ -96,7 +96,7 @@ def test_they_are_listed_and_pass_dafm_check(kind, catalog, monkeypatch, capsys)
 
 
 def test_a_reported_number_that_is_not_reached_fails(catalog, monkeypatch, capsys):
-    monkeypatch.setattr(PluginCatalog, "discover", lambda: catalog)
+    monkeypatch.setattr(PluginCatalog, "discover", lambda **_: catalog)
     on_scenes = ["--on", "scenes", "--dataset-set", "families=24"]
     assert main(["check", "my-provider2", *on_scenes]) == 0
     assert "declared_recall" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Final
 
 import numpy as np
@@ -50,6 +51,7 @@ class LogisticFusion(ChannelFusion[LogisticOptions]):
         return self.learned_.arrays["weights"]
 
     def _learn(self, examples: Examples, progress: Progress | None) -> Learned:
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
         cells, is_target, weight = _cells(examples.known_to_all())
@@ -60,7 +62,11 @@ class LogisticFusion(ChannelFusion[LogisticOptions]):
         regression = LogisticRegression(
             C=self.options.regularization, solver="newton-cholesky", tol=TOLERANCE, max_iter=N_STEPS
         )
-        regression.fit(cells.astype(np.float64), is_target, sample_weight=weight)
+        with warnings.catch_warnings():
+            # Where constant channels leave the loss flat to the last digit no step is shorter;
+            # scikit-learn goes on with L-BFGS from there and says so.
+            warnings.filterwarnings("ignore", "Line search", ConvergenceWarning)
+            regression.fit(cells.astype(np.float64), is_target, sample_weight=weight)
         return Learned({"weights": regression.coef_[0].astype(np.float64)})
 
     def _ready(self, learned: Learned, reader: ChannelReader) -> ViewScorer:

@@ -160,14 +160,15 @@ def source_array(path: str | Path) -> NDArray[Any]:
     import numpy as np
 
     path = ordinary(path)
+    with path.open("rb") as file:  # NumPy leaves an archive that is none open
+        if file.read(2) == b"PK":
+            raise ValueError("it is an archive of arrays by its content")
     try:
         array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError:
         raise
     except Exception as error:  # a damaged header may raise whatever its parser raises
         raise ValueError(str(error).split("\n")[0] or type(error).__name__) from None
-    if not isinstance(array, np.ndarray):
-        raise ValueError("it is an archive of arrays by its content")
     return array
 
 

@@ -86,9 +86,13 @@ def test_a_dash_after_a_json_that_prints_anyhow_says_the_same(argv, store, capsy
 def test_other_texts_may_be_printed_too_but_only_one_and_no_page(store, capsys):
     assert main(f"compare {store} {COMPARE} --csv -".split()) == 0
     assert capsys.readouterr().out.startswith("protocol,row,")
-    for wrong in ("--report -", "--json - --csv -"):
+    refused = {
+        "--report -": "expected a file",
+        "--json - --csv -": "expected two files, got - twice",
+    }
+    for wrong, reason in refused.items():
         assert main(f"compare {store} {COMPARE} {wrong}".split()) == 2
-        assert "expected a file" in capsys.readouterr().err
+        assert reason in capsys.readouterr().err
 
 
 def test_where_results_go_is_looked_at_before_the_work(store, tmp_path, capsys):

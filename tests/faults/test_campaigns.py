@@ -11,7 +11,7 @@ import pytest
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills need fork")
 def test_no_fault_loses_anything_or_changes_a_number():
-    share = ["--every", "300", "--random", "0", "--flips", "40", "--inputs", "92"]
+    share = ["--every", "900", "--random", "0", "--flips", "8", "--inputs", "23"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.campaigns", *share],
         cwd=Path(__file__).parents[2],
@@ -22,4 +22,4 @@ def test_no_fault_loses_anything_or_changes_a_number():
     rows = re.findall(r"^\| (.*) \| (.*) \| (\d+) \| (\d+) \| 0 \| 0 \| 0 \|$", done.stdout, re.M)
     assert len(rows) == done.stdout.count("\n| "), done.stdout
     assert all(injected == survived for _, _, injected, survived in rows)
-    assert int(rows[-1][2]) > 150
+    assert int(rows[-1][2]) > 40

@@ -125,7 +125,7 @@ def test_splitting_and_merging(tmp_path, score, survive, dataset):
     for number, ids in enumerate(halves):
         split(tmp_path / f"half-{number}", ids)
     whole = tmp_path / "split" / "store"
-    found = states(lambda: split(whole), whole)
+    found = states(lambda: split(whole), whole)[::4]  # the campaigns kill at every line
     allowed = {name: [value] for name, value in content(whole).items()}
     survive(found, split, allowed=allowed, expected=files_below(whole))
 
@@ -134,7 +134,7 @@ def test_splitting_and_merging(tmp_path, score, survive, dataset):
         merge_stores(parts, folder)
 
     whole = tmp_path / "merge" / "store"
-    found = states(lambda: merge(whole), whole)
+    found = states(lambda: merge(whole), whole)[::4]
     assert content(whole) == content(source)
     allowed = {name: [value] for name, value in content(whole).items()}
     survive(found, merge, allowed=allowed, expected=files_below(whole))

@@ -73,7 +73,7 @@ def test_a_missing_folder_says_what_was_expected(tmp_path):
     ("facts", "message"),
     [
         ({"format_version": FORMAT_VERSION + 1}, "Upgrade dafm-core"),
-        ({"format_version": FORMAT_VERSION - 1}, "expected format 2, got 1. Train it again"),
+        ({"format_version": 1}, "expected format 3, got 1. Train it again"),
         ({"fuser": "wieghted"}, "did you mean 'weighted'"),
         ({"fuser": "os:system"}, "not registered"),
         ({"class": "Popen"}, "expected a WeightedFusion"),

@@ -1,6 +1,6 @@
 """How long a live query takes, and how much of the exhaustive fused ranking it finds.
 
-    python tests/benchmarks/search/latency.py FOLDER [--images 20000] [--nearest 500]
+    python -m tests.benchmarks.search.latency FOLDER [--images 20000] [--nearest 500]
 
 LightFusion is trained on a planted gallery of 2,000 images and answers on another one. Made once:
 FOLDER/light and FOLDER/index-N.
@@ -15,13 +15,13 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from planted import Planted, planted_dataset
 
 import dafm_core as dafm
 from dafm_core.fusion.saving import load_fuser, save_fuser
 from dafm_core.search.building import build_index
 from dafm_core.search.requests import Request
 from dafm_core.search.search import Search
+from tests.benchmarks.search.planted import Planted, planted_dataset
 
 N_TRAINED = 2000
 
