@@ -52,7 +52,12 @@ def check(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     (folder / "script.py").write_text(script)
     (folder / "mypy.ini").write_text(CONFIG)
     cache = ROOT / ".mypy_cache" / "user-scripts"  # the second run takes a second
-    command = ["--strict", "--config-file=mypy.ini", "--follow-imports=silent", f"--cache-dir={cache}"]
+    command = [
+        "--strict",
+        "--config-file=mypy.ini",
+        "--follow-imports=silent",
+        f"--cache-dir={cache}",
+    ]
     return subprocess.run(
         [sys.executable, "-m", "mypy", *command, "script.py"],
         cwd=folder,
