@@ -31,7 +31,8 @@ serve: $(VENV)/.installed-serve
 	  --judgements out/demo/judged.jsonl
 
 ## What CI runs: style, types, layers, all tests of core, plugins and examples, site, built packages
-test: lint types layers docs tests wheels
+test: $(INSTALLED)
+	$(MAKE) --no-print-directory -j 2 --output-sync=line lint types layers docs wheels tests
 
 ## Core alone, without what takes long (SLOW): under a minute on an idle machine
 test-fast: $(INSTALLED)

@@ -40,7 +40,7 @@ MENU = {
     ],
     "Plugins": ["plugins/*"],
     "Why it is so": ["explanation/*"],
-    "About": ["contributing", "changelog"],
+    "About": ["contributing", "changelog", "SECURITY"],
 }
 """Captions of the menu, and the pages under each; what is under none is an error."""
 
