@@ -57,8 +57,9 @@ types: $(INSTALLED)
 layers: $(INSTALLED)
 	$(BIN)/lint-imports
 
+# Two processes of one thread each: torch's own threads would only get in each other's way.
 tests: $(INSTALLED)
-	$(BIN)/pytest -q -n 2
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -q -n 2
 
 ## Build the documentation site into out/site; a warning or a dead link fails
 docs: $(INSTALLED)
