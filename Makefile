@@ -6,8 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PLUGINS := $(wildcard plugins/dafm-plugin-*)
 INSTALLED := $(VENV)/.installed-dev
-# What nobody imports need not be compiled; what is imported compiles itself.
-INSTALL := -m pip install --quiet --no-compile --disable-pip-version-check
+INSTALL := -m pip install --quiet --disable-pip-version-check
 # As a variable of the environment, the constraints also hold for what builds a package.
 PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/python $(INSTALL)
 
