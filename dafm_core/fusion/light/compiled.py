@@ -34,17 +34,66 @@ def compiled() -> Callable[..., None] | None:
     """Return :func:`exact_rows` as machine code, or None where Numba is missing or turned off."""
     try:
         import numba
+        from numba.extending import register_jitable
     except ImportError:
         return None
     if numba.config.DISABLE_JIT:
         return None
     options: Any = {"nogil": True, "fastmath": True, "error_model": "numpy"}
+    for part in (bell, normal_cdf, hidden_unit):
+        register_jitable(fastmath=True, error_model="numpy")(part)
     try:
         made: Any = numba.njit(cache=True, **options)(exact_rows)
     except RuntimeError:  # nowhere to keep it: compiled anew in every process
         made = numba.njit(**options)(exact_rows)
     loop: Callable[..., None] = made
     return loop
+
+
+def bell(z: Any) -> Any:
+    """Return exp(-z^2 / 2): its Taylor series at a 32nd of the exponent, squared five times."""
+    u = -min(z * z, FLAT) * HALF * SCALE
+    e = ONE + u * (ONE + u * (C2 + u * (C3 + u * (C4 + u * (C5 + u * C6)))))
+    e = e * e
+    e = e * e
+    e = e * e
+    e = e * e
+    return e * e
+
+
+def normal_cdf(z: Any, e: Any) -> Any:
+    """Return the normal distribution function at z, of which ``e`` is :func:`bell`.
+
+    The error function is that of Abramowitz and Stegun, 7.1.26, to 1e-7.
+    """
+    t = ONE / (ONE + P * abs(z) * ROOT)
+    tail = HALF * e * t * (A1 + t * (A2 + t * (A3 + t * (A4 + t * A5))))
+    return tail if z < 0 else ONE - tail
+
+
+def hidden_unit(pre: Any, x: Any, start: int, taps: Any, edge: Any, bias: Any) -> None:
+    """Write one hidden unit of some candidates, before GELU, into ``pre`` of shape (n,).
+
+    ``x`` is (K, N), ``taps`` (T, K), ``edge`` (T,); the candidates are those from ``start`` on.
+    """
+    n, (n_models, n_gallery), n_taps = len(pre), x.shape, len(edge)
+    constant = bias
+    for j in range(n_taps):
+        constant += edge[j]
+    for i in range(n):
+        pre[i] = constant
+    for j in range(n_taps):
+        first = start + j - n_taps // 2
+        low, high = max(0, -first), min(n, n_gallery - first)
+        for i in range(low):
+            pre[i] -= edge[j]
+        for i in range(high, n):
+            pre[i] -= edge[j]
+        units = pre[low:high]
+        for k in range(n_models):
+            weight, values = taps[j, k], x[k, first + low : first + high]
+            for i in range(len(units)):
+                units[i] += weight * values[i]
 
 
 def exact_rows(
@@ -90,7 +139,7 @@ def exact_rows(
     Notes
     -----
     Two passes: logits and their log-sum-exp, chunk by chunk; then the gradient, for which hidden
-    units are made again. GELU's error function is that of Abramowitz and Stegun, 7.1.26, to 1e-7.
+    units are made again.
     """
     n_rows, n_models, n_gallery = x.shape
     n_taps, n_hidden = edge.shape
@@ -114,37 +163,12 @@ def exact_rows(
                 for i in range(n):
                     score[i] += weight * values[i]
             for h in range(n_hidden):
-                constant = bias[h]
-                for j in range(n_taps):
-                    constant += edge[j, h]
-                for i in range(n):
-                    pre[i] = constant
-                for j in range(n_taps):
-                    first = start + j - reach
-                    low, high = max(0, -first), min(n, n_gallery - first)
-                    for i in range(low):
-                        pre[i] -= edge[j, h]
-                    for i in range(high, n):
-                        pre[i] -= edge[j, h]
-                    units = pre[low:high]
-                    for k in range(n_models):
-                        weight, values = taps[j, h, k], x[row, k, first + low : first + high]
-                        for i in range(len(units)):
-                            units[i] += weight * values[i]
+                hidden_unit(pre[:n], x[row], start, taps[:, h], edge[:, h], bias[h])
                 weight = out[h]
                 for i in range(n):
                     z = pre[i]
-                    square = min(z * z, FLAT)
-                    u = -square * HALF * SCALE
-                    e = ONE + u * (ONE + u * (C2 + u * (C3 + u * (C4 + u * (C5 + u * C6)))))
-                    e = e * e
-                    e = e * e
-                    e = e * e
-                    e = e * e
-                    e = e * e
-                    t = ONE / (ONE + P * abs(z) * ROOT)
-                    tail = HALF * e * t * (A1 + t * (A2 + t * (A3 + t * (A4 + t * A5))))
-                    below = tail if z < 0 else ONE - tail
+                    e = bell(z)
+                    below = normal_cdf(z, e)
                     score[i] += weight * z * below
             best, gone = np.float32(-np.inf), removed[row, start : start + n]
             if start <= target[row] < start + n:
@@ -184,37 +208,12 @@ def exact_rows(
                     part_linear += score[i] * values[i]
                 grad_linear[k] += part_linear
             for h in range(n_hidden):
-                constant = bias[h]
-                for j in range(n_taps):
-                    constant += edge[j, h]
-                for i in range(n):
-                    pre[i] = constant
-                for j in range(n_taps):
-                    first = start + j - reach
-                    low, high = max(0, -first), min(n, n_gallery - first)
-                    for i in range(low):
-                        pre[i] -= edge[j, h]
-                    for i in range(high, n):
-                        pre[i] -= edge[j, h]
-                    units = pre[low:high]
-                    for k in range(n_models):
-                        weight, values = taps[j, h, k], x[row, k, first + low : first + high]
-                        for i in range(len(units)):
-                            units[i] += weight * values[i]
+                hidden_unit(pre[:n], x[row], start, taps[:, h], edge[:, h], bias[h])
                 weight, part_out, part_bias = out[h], np.float32(0), np.float32(0)
                 for i in range(n):
                     z = pre[i]
-                    square = min(z * z, FLAT)
-                    u = -square * HALF * SCALE
-                    e = ONE + u * (ONE + u * (C2 + u * (C3 + u * (C4 + u * (C5 + u * C6)))))
-                    e = e * e
-                    e = e * e
-                    e = e * e
-                    e = e * e
-                    e = e * e
-                    t = ONE / (ONE + P * abs(z) * ROOT)
-                    tail = HALF * e * t * (A1 + t * (A2 + t * (A3 + t * (A4 + t * A5))))
-                    below = tail if z < 0 else ONE - tail
+                    e = bell(z)
+                    below = normal_cdf(z, e)
                     part_out += score[i] * z * below
                     slope = score[i] * weight * (below + z * DENSITY * e)
                     part_bias += slope

@@ -6,7 +6,7 @@ import torch
 
 from dafm_core.fusion.channels.examples import make_examples
 from dafm_core.fusion.light import exact
-from dafm_core.fusion.light.compiled import exact_rows
+from dafm_core.fusion.light.compiled import compiled, exact_rows
 from dafm_core.fusion.light.exact import ExactExamples, step_loss, train_exactly
 from dafm_core.fusion.light.network import PaperNetwork
 from dafm_core.fusion.light.options import LossWeights, TrainingOptions
@@ -55,6 +55,29 @@ def test_loss_and_gradient_are_those_of_the_network(stack, monkeypatch, kernel):
             np.testing.assert_allclose(q.grad, p.grad, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+def test_machine_code_gives_the_numbers_of_the_loop(monkeypatch):
+    """Tests turn compiling off (ranx is quicker so); here it is what is tested."""
+    numba = pytest.importorskip("numba", reason="Numba is the extra dafm-core[compiled]")
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 0)
+    machine_code = compiled.__wrapped__()  # not the answer that is remembered
+    rng = np.random.default_rng(0)
+    n_rows, n_models, n_gallery, n_hidden, n_taps = 3, 2, 1030, 4, 3  # a chunk, and six more
+    target = np.array([0, 1023, 1029])
+    removed = rng.random((n_rows, n_gallery)) < 0.1
+    removed[np.arange(n_rows), target] = False
+    shapes = (n_taps, n_hidden, n_models), (n_taps, n_hidden), n_hidden, n_hidden, n_models
+    weights = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+    x = rng.random((n_rows, n_models, n_gallery), np.float32)
+    share = np.full(n_rows, 1 / n_rows, np.float32)
+    made = []
+    for kernel in (machine_code, exact_rows):
+        outputs = [np.zeros(n_rows), *map(np.zeros_like, weights)]
+        kernel(x, removed, target, share, np.float32(0.5), *weights, *outputs)
+        made.append(outputs)
+    for name, got, expected in zip(("loss", *"abcde"), *made, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
 @pytest.mark.parametrize("kept_bytes", [0, 1 << 20])
 def test_training_takes_the_steps_of_the_plain_loop(stack, monkeypatch, kept_bytes):
     monkeypatch.setattr(exact, "KEPT_BYTES", kept_bytes)
@@ -73,7 +96,7 @@ def test_training_takes_the_steps_of_the_plain_loop(stack, monkeypatch, kept_byt
     made = train_exactly(two, examples, options, n_steps=7, shuffled=True, seed=3)
     assert len(made) == len(expected) == 7
     for record, other in zip(made, expected, strict=True):
-        assert record == pytest.approx(other, rel=1e-4)
+        assert record == pytest.approx(other, rel=1e-4, abs=1e-6)  # sums of float32
     for (name, p), q in zip(one.named_parameters(), two.parameters(), strict=True):
         if name != IDLE:
             np.testing.assert_allclose(q.detach(), p.detach(), atol=2e-3, err_msg=name)
