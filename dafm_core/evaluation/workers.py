@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from dafm_core.errors import FuserError
+from dafm_core.ground.threads import one_thread
 from dafm_core.store.stack import SimilarityStack
 
 Item = TypeVar("Item")
@@ -73,23 +73,6 @@ def in_workers(
                 f"a process that fits fusers ended before its work; {n_workers} may need more "
                 "memory than there is. Use fewer: --workers 1."
             ) from None
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep matrix products and torch, where it is loaded, to one thread."""
-    import sys
-
-    torch: Any = sys.modules.get("torch")
-    n_threads = torch.get_num_threads() if torch else 0
-    with threadpool_limits(1):
-        if torch:
-            torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            if torch:
-                torch.set_num_threads(n_threads)
 
 
 class _Alone:

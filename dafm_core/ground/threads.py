@@ -32,3 +32,12 @@ def one_torch_thread() -> Iterator[None]:
     finally:
         if torch:
             torch.set_num_threads(before)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let everything use one thread in here: matrix products, OpenMP, torch if it is loaded."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1), one_torch_thread():
+        yield
