@@ -29,6 +29,7 @@ from dafm_core.contract.descriptions import (
 from dafm_core.discovery.describing import describe
 from dafm_core.discovery.offers import KINDS, Offers
 from dafm_core.errors import DafmError, OptionError, ProviderError, closest
+from dafm_core.ground.printable import first_line
 
 if TYPE_CHECKING:
     from dafm_core.contract.provider import Provider
@@ -136,7 +137,7 @@ class PluginCatalog:
                 raise answer
             self._add(answer, name=name, distribution=distribution)
         except ProviderError as error:
-            reason = _first_line(error)
+            reason = first_line(error)
             self.plugins.append(PluginStatus(name=name, distribution=distribution, error=reason))
 
     def _add(self, offers: Offers, *, name: str, distribution: str) -> None:
@@ -276,7 +277,7 @@ def resolve(factory: str | Callable[..., Any], *, where: str) -> Callable[..., A
         with contained():
             loaded: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
     except Exception as error:
-        cause = f"{type(error).__name__}: {_first_line(error)}"
+        cause = f"{type(error).__name__}: {first_line(error)}"
         raise ProviderError(f"{where}: cannot import {factory} ({cause}).") from error
     return loaded
 
@@ -298,7 +299,7 @@ def _build(
     except DafmError:
         raise
     except Exception as error:
-        cause = f"{type(error).__name__}: {_first_line(error)}"
+        cause = f"{type(error).__name__}: {first_line(error)}"
         raise ProviderError(f"{where}: its factory failed ({cause}).") from error
 
 
@@ -316,7 +317,3 @@ def _check_signature(provider: Any, *, where: str) -> None:
 
 def _origin(entry: EntryPoint) -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else ""
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint
 from typing import Any
 
 from dafm_core.discovery.offers import Offers
+from dafm_core.ground.printable import first_line
 
 GROUP = "dafm"
 
@@ -29,7 +30,7 @@ def described(name: str, value: str) -> dict[str, Any]:
     try:
         return {"offers": Offers.of(load(name, value), name=name).to_json()}
     except BaseException as error:  # SystemExit and the like included: it is said, not done
-        words = (str(error).strip() or type(error).__name__).splitlines()[0]
+        words = first_line(error)
         return {"error": f"{type(error).__name__}: {words}"}
 
 

@@ -26,6 +26,7 @@ from dafm_core.contract.descriptions import (
     ProviderInfo,
 )
 from dafm_core.errors import ProviderError
+from dafm_core.ground.printable import first_line
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _Info = TypeVar("_Info", ProviderInfo, FuserInfo, DatasetInfo)
@@ -70,7 +71,7 @@ class Offers:
         try:
             manager.check_pending()
         except pluggy.PluginValidationError as error:
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            said = first_line(error)
             raise ProviderError(f"plugin {name!r}: {said}") from error
         hook = manager.hook
         return cls(

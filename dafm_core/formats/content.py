@@ -130,11 +130,6 @@ class RankedLists:
 Content: TypeAlias = Matrix | RankedLists
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its type where it has none."""
-    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
-
-
 def as_text(value: Any) -> str | None:
     """Return an id as text, or None where a value cannot be an id.
 

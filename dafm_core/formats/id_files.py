@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from dafm_core.errors import DatasetError
-from dafm_core.formats.content import as_text, first_line
+from dafm_core.formats.content import as_text
 from dafm_core.ground.files import read_ids
+from dafm_core.ground.printable import first_line
 from dafm_core.ground.sources import source_json
 
 

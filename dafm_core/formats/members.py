@@ -16,8 +16,9 @@ from typing import Any, Final
 import numpy as np
 
 from dafm_core.errors import OptionError, SimilarityError, closest
-from dafm_core.formats.content import Axis, Label, Matrix, Request, first_line
+from dafm_core.formats.content import Axis, Label, Matrix, Request
 from dafm_core.formats.id_files import ids_in
+from dafm_core.ground.printable import first_line
 
 ROW_NAMES: Final = frozenset({"queryids", "queryid", "qids", "qid", "rowids", "rownames"})
 COLUMN_NAMES: Final = frozenset(

@@ -17,10 +17,11 @@ import polars as pl
 from dafm_core.errors import DafmError, OptionError, SimilarityError, closest
 from dafm_core.formats.arrays import read_npy, read_npz
 from dafm_core.formats.columns import read_csv, read_parquet
-from dafm_core.formats.content import Content, Matrix, Request, first_line
+from dafm_core.formats.content import Content, Matrix, Request
 from dafm_core.formats.json_lists import read_json
 from dafm_core.formats.tensors import read_pt, read_safetensors
 from dafm_core.formats.trec import read_trec
+from dafm_core.ground.printable import first_line
 
 Reader: TypeAlias = Callable[[Path, Request], Content]
 

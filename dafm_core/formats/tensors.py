@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.formats.content import Matrix, Request, first_line
+from dafm_core.formats.content import Matrix, Request
 from dafm_core.formats.members import Member, matrix_of, members_in
+from dafm_core.ground.printable import first_line
 from dafm_core.ground.sources import ordinary, parsed_json
 from dafm_core.wrapping.checkpoints import read_checkpoint
 

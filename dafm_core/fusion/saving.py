@@ -20,6 +20,7 @@ from dafm_core.errors import FuserError, closest
 from dafm_core.fusion.base import Fuser
 from dafm_core.fusion.record import FitRecord
 from dafm_core.ground.files import replacing, sha256_of, write_json
+from dafm_core.ground.printable import first_line
 from dafm_core.ground.sources import source_json
 
 FORMAT_VERSION: Final = 3
@@ -176,5 +177,5 @@ def _read_facts(folder: Path) -> dict[str, Any]:
 
 
 def _damaged(folder: Path, error: Exception) -> FuserError:
-    cause = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}"
+    cause = f"{type(error).__name__}: {first_line(error)}"
     return FuserError(f"{folder}: the saved fuser cannot be read ({cause}). Train it again.")

@@ -42,3 +42,15 @@ def printable_json(text: str) -> str:
     """
     lines = text.split("\n")  # only between values: inside of one, JSON writes \n
     return "\n".join(_HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", line) for line in lines)
+
+
+def first_line(error: BaseException) -> str:
+    r"""Return what an error says on its first line, without the period; its type if it is silent.
+
+    Examples
+    --------
+    >>> first_line(ValueError("no such file.\nSee the manual.")), first_line(KeyError())
+    ('no such file', 'KeyError')
+    """
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".")

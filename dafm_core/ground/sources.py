@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from dafm_core.ground.printable import first_line
+
 if TYPE_CHECKING:
     import zipfile
 
@@ -140,7 +142,7 @@ def source_table(path: str | Path) -> pl.DataFrame:
     except ValueError:
         raise
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise ValueError(str(error).strip().split("\n")[0]) from None
+        raise ValueError(first_line(error)) from None
     except BaseException as error:  # polars raises its PanicException on damaged parquet
         if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
             raise
@@ -168,7 +170,7 @@ def source_array(path: str | Path) -> NDArray[Any]:
     except OSError:
         raise
     except Exception as error:  # a damaged header may raise whatever its parser raises
-        raise ValueError(str(error).split("\n")[0] or type(error).__name__) from None
+        raise ValueError(first_line(error)) from None
     return array
 
 

@@ -36,6 +36,7 @@ from dafm_core.contract.provider import (
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import DafmError, DatasetError, ImageError, ProviderError, SimilarityError
 from dafm_core.ground.platform import peak_memory_bytes
+from dafm_core.ground.printable import first_line
 from dafm_core.scoring.feature_cache import cached_features
 from dafm_core.scoring.neighbours import nearest_neighbours, neighbours_wanted
 from dafm_core.store.stack import SimilarityStack
@@ -386,7 +387,7 @@ def named_errors(name: str, where: str) -> Iterator[None]:
     except DafmError:
         raise
     except Exception as error:
-        cause = (str(error).strip() or "no message").splitlines()[0]
+        cause = first_line(error)
         raise ProviderError(
             f"provider {name!r}: raised {type(error).__name__}: {cause} at {where}. "
             "Finished blocks are kept: repair it and repeat the command to resume."

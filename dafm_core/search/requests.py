@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.errors import DatasetError, OptionError, closest
+from dafm_core.ground.printable import first_line
 from dafm_core.search.index import GalleryIndex
 
 MAX_TEXT: Final = 10_000
@@ -135,21 +136,17 @@ def _matching(condition: str | pl.Expr, index: GalleryIndex) -> NDArray[np.bool_
         expression = pl.sql_expr(condition) if isinstance(condition, str) else condition
         named = expression.meta.root_names()
     except (pl.exceptions.PolarsError, ValueError, TypeError) as error:
-        raise OptionError(f"filter: cannot be read ({_first_line(error)}).") from None
+        raise OptionError(f"filter: cannot be read ({first_line(error)}).") from None
     for name in named:
         if name not in known:
             raise OptionError(f"filter: no column {name!r}{closest(name, known)}")
     try:
         column = index.images.select(list(known)).select(expression.alias("shown"))["shown"]
     except (pl.exceptions.PolarsError, ValueError, TypeError) as error:
-        raise OptionError(f"filter: cannot be used ({_first_line(error)}).") from None
+        raise OptionError(f"filter: cannot be used ({first_line(error)}).") from None
     if column.dtype != pl.Boolean or len(column) not in (1, index.n_images):
         raise OptionError(
             f"filter: expected a condition, true or false for each image, got {column.dtype}."
         )
     shown = column.fill_null(False).to_numpy()
     return np.broadcast_to(shown, index.n_images).copy()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

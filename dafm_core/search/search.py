@@ -26,6 +26,7 @@ from dafm_core.fusion.base import Fuser, Tile, TileScorer
 from dafm_core.fusion.channels.banked import BankedFusion
 from dafm_core.fusion.channels.chosen import ChosenScorer, chosen_scorer
 from dafm_core.ground.normalize import zscore_rows
+from dafm_core.ground.printable import first_line
 from dafm_core.search.answers import Answer, Hit, Opinion
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.live import LiveProvider, load_providers
@@ -392,7 +393,7 @@ def _scored_apart(
 def _reason(error: BaseException) -> str:
     if isinstance(error, DafmError):
         return str(error)
-    words = (str(error).strip() or "no message").splitlines()[0]
+    words = first_line(error)
     return f"raised {type(error).__name__}: {words}"
 
 

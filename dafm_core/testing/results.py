@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from dafm_core.ground.printable import first_line
+
 _Function: TypeAlias = Callable[..., None]
 Outcome: TypeAlias = Literal["passed", "failed", "not applicable"]
 
@@ -107,8 +109,7 @@ def _run_one(check: Check, subject: tuple[Any, ...]) -> CheckResult:
     except CheckFailed as failure:
         outcome, message = "failed", str(failure)
     except Exception as error:  # a subject may raise anything
-        first_line = (str(error).strip() or "no message").splitlines()[0]
-        outcome, message = "failed", f"raised {type(error).__name__}: {first_line}"
+        outcome, message = "failed", f"raised {type(error).__name__}: {first_line(error)}"
     return CheckResult(name=check.name, law=check.law, outcome=outcome, message=message)
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.errors import OptionError
+from dafm_core.ground.printable import first_line
 from dafm_core.wrapping.options import DTYPES
 from dafm_core.wrapping.target_pad import MEAN, STD
 
@@ -102,7 +103,7 @@ def _device(name: str | None, where: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = first_line(error)
         raise OptionError(
             f"{where}: option 'device': {name!r} cannot be used ({reason}). Try cpu or cuda."
         ) from None

@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 from dafm_core.errors import ProviderError
+from dafm_core.ground.printable import first_line
 from dafm_core.ground.sources import source_text
 
 SIZE = 30_522
@@ -76,7 +77,7 @@ def _from_hub(name: str, where: str) -> Path:
     try:
         return Path(str(cached_file(name, "vocab.txt")))
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise ProviderError(f"{where}: {name!r} cannot be had ({reason}). {_NEXT}") from None
 
 

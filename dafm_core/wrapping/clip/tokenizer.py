@@ -25,6 +25,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
 from dafm_core.errors import ProviderError
+from dafm_core.ground.printable import first_line
 from dafm_core.ground.sources import source_bytes
 
 N_TOKENS = 49_408
@@ -97,7 +98,7 @@ def _find(vocabulary: str, where: str) -> Path:
     try:
         return Path(str(cached_file(vocabulary, "merges.txt")))
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise ProviderError(f"{where}: {vocabulary!r} cannot be had ({reason}). {_NEXT}") from None
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import Features, Similarity
 from dafm_core.errors import OptionError, ProviderError
+from dafm_core.ground.printable import first_line
 from dafm_core.wrapping.caption_file import CaptionFile
 from dafm_core.wrapping.references import ReferenceMeans, unit_rows
 
@@ -50,7 +51,7 @@ class SentenceEncoder:
 
             self._model = SentenceTransformer(name, device=None if device == "auto" else device)
         except Exception as error:  # anything: a missing file, no network, no such device
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            reason = f"{type(error).__name__}: {first_line(error)}"
             raise ProviderError(
                 f"sentence encoder {name!r}: cannot be loaded on device {device!r} ({reason}). "
                 "Give a sentence-transformers folder as --set encoder=PATH."

@@ -22,6 +22,7 @@ from transformers import (
 
 from dafm_core.errors import ProviderError
 from dafm_core.ground.files import sha256_of
+from dafm_core.ground.printable import first_line
 from dafm_core.wrapping.checkpoints import Weights, assign, read_checkpoint
 from dafm_core.wrapping.clip.state_dict import Clip, clip_towers
 from dafm_core.wrapping.clip.towers import TextTower, VisionTransformer
@@ -110,7 +111,7 @@ def _tensors(files: list[Path], where: str) -> dict[str, Tensor]:
             with safe_open(path, framework="pt") as file:
                 tensors |= {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except Exception as error:  # a damaged header may raise anything
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise ProviderError(f"{where}: {path} is damaged ({reason}).") from None
     return tensors
 

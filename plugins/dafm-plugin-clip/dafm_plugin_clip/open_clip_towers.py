@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dafm_core.errors import OptionError, ProviderError
+from dafm_core.ground.printable import first_line
 from dafm_core.wrapping.inference import Settings
 from dafm_core.wrapping.target_pad import as_rgb
 
@@ -84,7 +85,7 @@ def load(
         )
         tokenizer = library.get_tokenizer(name)
     except Exception as error:  # no network, no such name, a damaged file: all is bad input
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = first_line(error)
         raise ProviderError(
             f"{where}: {model!r} cannot be loaded by open_clip ({reason[:160]}). Give a folder, a "
             "name of the hub, or ARCH:FILE."

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from dafm_core.errors import OptionError, ProviderError
 from dafm_core.ground.files import sha256_of
+from dafm_core.ground.printable import first_line
+from dafm_core.wrapping.hub import pin
 
 _SMALL = ("*.json", "*.txt", "*.model", "*.safetensors")
 _OLDER = ("pytorch_model*.bin", "pytorch_model*.bin.index.json", "open_clip_pytorch_model.bin")
@@ -82,16 +84,25 @@ def find(model: str, revision: str | None, where: str) -> Source:
 def _snapshot(model: str, revision: str | None, where: str) -> Source:
     from huggingface_hub import snapshot_download
 
+    pinned = pin(model, revision, where)
+
+    def snapshot(*patterns: str) -> Path:
+        return Path(
+            snapshot_download(
+                model,
+                revision=pinned.commit,
+                local_files_only=pinned.is_cached,
+                allow_patterns=list(patterns),
+            )
+        )
+
     try:
-        folder = Path(snapshot_download(model, revision=revision, allow_patterns=list(_SMALL)))
+        folder = snapshot(*_SMALL)
         if not any(folder.glob("*.safetensors")):
-            patterns = [*_SMALL, *_OLDER]
-            folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
-    except Exception as error:  # no network, no such name or revision, gated: all is bad input
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        at = f" at revision {revision!r}" if revision else ""
+            folder = snapshot(*_SMALL, *_OLDER)
+    except Exception as error:  # the network in the middle of a download, a full disk
         raise ProviderError(
-            f"{where}: model {model!r}{at} cannot be had ({reason[:160]}). Check the name, log in "
-            "where it is gated, or give a folder."
+            f"{where}: model {model!r} cannot be had ({first_line(error)[:160]}). Try again, or "
+            "give a folder."
         ) from None
     return Source(folder, folder.name)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dafm_core.errors import ProviderError
+from dafm_core.ground.printable import first_line
 from dafm_core.wrapping.inference import Settings
 from dafm_core.wrapping.target_pad import as_rgb, refuse_deep
 from dafm_plugin_clip.source import find
@@ -132,7 +133,7 @@ def load(
     except ProviderError:
         raise
     except Exception as error:  # whatever files can be wrong in
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = first_line(error)
         raise ProviderError(
             f"{where}: {model!r} cannot be loaded ({reason[:160]}). Is it complete, with its "
             "tokenizer and preprocessor_config.json?"

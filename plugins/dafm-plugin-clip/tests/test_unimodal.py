@@ -12,6 +12,7 @@ from PIL import Image
 
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.errors import ImageError, OptionError, ProviderError
+from dafm_core.wrapping.hub import Pinned
 
 TEXTS = ["red dress", "more a", "b"]
 
@@ -122,13 +123,21 @@ def test_incomplete_folders_and_unknown_names(models, tmp_path, monkeypatch):
         load(model=str(tmp_path), device="cpu")
     assert "\n" not in str(caught.value)
 
-    def refuse(name, **_):
-        raise OSError(f"401 Client Error. {name} is gated.\nSee the page.")
+    asked = []
 
+    def refuse(name, **options):
+        asked.append((name, options["revision"], options["local_files_only"]))
+        raise OSError("Connection reset.\nSee the page.")
+
+    pinned = Pinned("nobody/none", "c0ffee", is_cached=True)
+    monkeypatch.setattr("dafm_plugin_clip.source.pin", lambda *_: pinned)
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
-    with pytest.raises(ProviderError, match=r"'nobody/none' at revision 'v9'.*gated") as caught:
+    with pytest.raises(
+        ProviderError, match=r"'nobody/none' cannot be had \(Connection reset\)"
+    ) as caught:
         load(model="nobody/none", revision="v9", device="cpu")
     assert "\n" not in str(caught.value)
+    assert asked == [("nobody/none", "c0ffee", True)]
 
 
 def test_a_text_beyond_the_context_and_a_deep_image_are_named(models, tmp_path):

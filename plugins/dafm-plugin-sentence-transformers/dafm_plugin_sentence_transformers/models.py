@@ -17,6 +17,8 @@ from typing import Any
 
 from dafm_core.errors import OptionError, ProviderError
 from dafm_core.ground.files import sha256_of
+from dafm_core.ground.printable import first_line
+from dafm_core.wrapping.hub import pin
 from dafm_core.wrapping.inference import Settings
 from dafm_plugin_sentence_transformers.kinds import check_kind, parsed
 
@@ -73,7 +75,13 @@ def find(model: str, revision: str | None, *, trust_remote_code: bool, where: st
             f"{where}: option 'trust_remote_code': expected revision=COMMIT of 40 digits beside "
             f"it, got {revision!r}. Read the code at that commit first."
         )
-    return _on_hub(model if "/" in model else f"sentence-transformers/{model}", revision, where)
+    pinned = pin(model if "/" in model else f"sentence-transformers/{model}", revision, where)
+    return Source(
+        name=pinned.name,
+        revision=pinned.commit,
+        identity=f"{pinned.name}@{pinned.commit}",
+        is_cached=pinned.is_cached,
+    )
 
 
 def load(kind: str, source: Source, settings: Settings, *, where: str, **arguments: Any) -> Any:
@@ -99,8 +107,8 @@ def load(kind: str, source: Source, settings: Settings, *, where: str, **argumen
             )
     except Exception as error:  # whatever files can be wrong in, and code that comes with them
         raise ProviderError(
-            f"{where}: {source.name!r} cannot be loaded as a {kind} ({first_line(error)}). "
-            "Is it complete, and a model of this kind?"
+            f"{where}: {source.name!r} cannot be loaded as a {kind} ({type(error).__name__}: "
+            f"{first_line(error)}). Is it complete, and a model of this kind?"
         ) from error
 
 
@@ -130,53 +138,6 @@ def library_versions() -> str:
         f"sentence-transformers {sentence_transformers.__version__}, "
         f"transformers {transformers.__version__}"
     )
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error says, on one line."""
-    text = str(error).strip() or "no message"
-    return f"{type(error).__name__}: {text.splitlines()[0].rstrip('.')[:200]}"
-
-
-def _on_hub(name: str, revision: str | None, where: str) -> Source:
-    from huggingface_hub import HfApi, errors
-
-    try:
-        commit = HfApi().model_info(name, revision=revision, timeout=10).sha
-    except errors.GatedRepoError:
-        raise ProviderError(
-            f"{where}: {name!r} is gated. Accept its terms on its page, then hf auth login."
-        ) from None
-    except errors.RevisionNotFoundError:
-        raise ProviderError(
-            f"{where}: option 'revision': {name!r} has no {revision!r}. Give a commit of its page."
-        ) from None
-    except (errors.RepositoryNotFoundError, errors.HFValidationError):
-        raise ProviderError(
-            f"{where}: no model {name!r} on the hub, and no such folder. Check the name, or log in "
-            "where it is private."
-        ) from None
-    except Exception as error:  # no network, a proxy, a server in trouble
-        commit = _cached_commit(name, revision)
-        if commit is None:
-            raise ProviderError(
-                f"{where}: {name!r} is not in the local cache, and the hub cannot be reached "
-                f"({first_line(error)}). Give a folder as --set model=FOLDER."
-            ) from error
-        return Source(name=name, revision=commit, identity=f"{name}@{commit}", is_cached=True)
-    return Source(name=name, revision=commit, identity=f"{name}@{commit}")
-
-
-def _cached_commit(name: str, revision: str | None) -> str | None:
-    """Return the commit of a local copy: the folder that its files lie in is named after it."""
-    from huggingface_hub import try_to_load_from_cache
-
-    for file in ("config.json", "modules.json", "config_sentence_transformers.json"):
-        found = try_to_load_from_cache(name, file, revision=revision)
-        if isinstance(found, str):
-            below = Path(found).parts
-            return below[below.index("snapshots") + 1]
-    return None
 
 
 def _is_commit(revision: str | None) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dafm_core.errors import OptionError
+from dafm_core.ground.printable import first_line
 from dafm_core.ground.sources import source_json
 from dafm_core.wrapping.encoding import Tokenizer, Tokens
 
@@ -42,7 +43,7 @@ def read_corrections(path: Path, where: str) -> dict[str, str]:
     try:
         content = source_json(path)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise OptionError(f"{where}: {path} cannot be read ({reason}).") from None
     if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
         raise OptionError(
