@@ -62,8 +62,9 @@ def run(argv, capsys, folder):
 
 
 def snapshot(folder):
-    files = (p for p in (folder / "store").rglob("*") if p.is_file())
-    return {p.name: p.read_bytes() for p in files}
+    """Return what a store holds; a lock says who came last, and when, and is no part of it."""
+    files = (p for p in (folder / "store").rglob("*") if p.is_file() and p.suffix != ".lock")
+    return {p.relative_to(folder): p.read_bytes() for p in files}
 
 
 IMPORT = "import DIR/{} --provider three --store DIR/store"
