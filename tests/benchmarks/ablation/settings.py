@@ -199,12 +199,12 @@ def networks() -> Iterator[Setting]:
 
 
 def objectives() -> Iterator[Setting]:
-    """The frontier between ranking the gallery and ranking the query's subset."""
-    section = "Objective (linear)"
-    yield Setting(section=section, name="gallery + 0.3 subset (default)", options=LINEAR)
+    """The frontier of one score between ranking the gallery and ranking the query's subset."""
+    section, one_score = "Objective (linear)", LINEAR | {"objective": "weighted"}
+    yield Setting(section=section, name="gallery + 0.3 subset (default)", options=one_score)
     yield Setting(section=section, name="gallery", options=LINEAR | {"objective": "gallery"})
     for weight in (0.1, 1.0, 3.0):
-        options = LINEAR | {"subset_weight": weight}
+        options = one_score | {"subset_weight": weight}
         yield Setting(section=section, name=f"gallery + {weight:g} subset", options=options)
     yield Setting(section=section, name="subset", options=LINEAR | {"objective": "subset"})
 
