@@ -45,7 +45,7 @@ EXAMPLES = {
     "  dafm compare scores/ --fusers light --set light.objective=subset\n"
     "  dafm compare scores/ --folds 5 --json result.json\n"
     "  dafm compare --repeat result.json                 # the same numbers?\n"
-    "  dafm compare scores/ --tune light.subset_weight=0.1 --tune light.subset_weight=1",
+    "  dafm compare scores/ --tune light.network=linear --tune light.network=residual",
 }
 
 

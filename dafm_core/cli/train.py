@@ -31,7 +31,7 @@ EXAMPLES = {
     "  dafm train scores/ --fuser light --gate --out deploy/    # the fallback, if no better\n"
     "  dafm train scores/ --fuser debiased --out debiased/    # needs no targets\n"
     "  dafm train scores/ --queries labelled.txt --bank all.txt --out light/    # few labels\n"
-    "  dafm train scores/ --tune subset_weight=0.3 --tune subset_weight=1 --out light/",
+    "  dafm train scores/ --tune network=linear --tune network=residual --out light/",
 }
 
 

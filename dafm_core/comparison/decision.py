@@ -217,7 +217,7 @@ def _commands(verdict: Verdict, stores: Sequence[str]) -> dict[str, str]:
         return {
             "see what the models have to give each other": f"dafm inspect {store}",
             "try other options": f"dafm compare {all_stores} --fusers light --tune "
-            "light.subset_weight=0.1 --tune light.subset_weight=1",
+            "light.network=linear --tune light.network=residual",
         }
     return {
         "see what it breaks": f"dafm cases {store} --fusers {name} --outcome broke "

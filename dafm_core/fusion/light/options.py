@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, TypeAlias
 
 from dafm_core.contract.options import Options, option
+from dafm_core.errors import OptionError
 from dafm_core.fusion.channels.options import ChannelOptions
 
 TemperatureRule: TypeAlias = Literal["paper", "adaptive", "learned", "fixed"]
@@ -67,6 +68,15 @@ class LightOptions(ChannelOptions):
         0.1, "share of examples that lose one provider in training", at_least=0, at_most=1
     )
     training: TrainingOptions = TrainingOptions()
+
+    def check(self, owner: str) -> None:
+        """Check values as everywhere, and that the weight of a part of the loss has that loss."""
+        super().check(owner)
+        if self.objective != "weighted" and self.subset_weight != type(self).subset_weight:
+            raise OptionError(
+                f"{owner}: subset_weight={self.subset_weight:g} counts in one score for both "
+                f"rankings, got objective={self.objective}. Add objective=weighted, or leave it out."
+            )
 
     @property
     def loss_weights(self) -> LossWeights:

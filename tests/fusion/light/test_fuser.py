@@ -265,6 +265,7 @@ def test_exact_and_sampled_training_agree(split):
         ({"network": "deep"}, "LightFusion: no network 'deep'"),
         ({"inputs": "row"}, "LightFusion: no input 'row'; did you mean 'rows'"),
         ({"n_epochs": -1}, "expected n_epochs >= 0, got -1"),
+        ({"subset_weight": 1.0}, "got objective=separate. Add objective=weighted"),
         ({"temperature": 0.0}, "expected temperature > 0, got 0"),
         ({"temperature_scale": -1.0}, "expected temperature_scale > 0, got -1"),
         ({"temperature_rule": "fixd"}, "no temperature_rule 'fixd'; did you mean 'fixed'"),
