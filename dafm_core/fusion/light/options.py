@@ -75,7 +75,7 @@ class LightOptions(ChannelOptions):
         if self.objective != "weighted" and self.subset_weight != type(self).subset_weight:
             raise OptionError(
                 f"{owner}: subset_weight={self.subset_weight:g} counts in one score for both "
-                f"rankings, got objective={self.objective}. Add objective=weighted, or leave it out."
+                f"rankings, got objective={self.objective}. Add objective=weighted."
             )
 
     @property
