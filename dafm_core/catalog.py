@@ -256,6 +256,11 @@ def _unknown_dataset(datasets: Mapping[str, DatasetInfo], spec: str) -> OptionEr
 
 def find(infos: Mapping[str, _Info], name: str, *, what: str) -> _Info:
     """Return the description called ``name``; raise OptionError with the closest match."""
+    if not isinstance(name, str):  # Python lets anything through: an object, a class, a number
+        raise OptionError(
+            f"expected the name of a {what}, got {name!r}. Give an object of yours under a name of "
+            f"its own: {{'mine': {type(name).__name__}(...)}}."
+        )
     try:
         return infos[name]
     except KeyError:

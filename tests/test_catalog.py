@@ -18,6 +18,7 @@ from dafm_core.contract.descriptions import (
 )
 from dafm_core.contract.hookspecs import hookimpl
 from dafm_core.errors import OptionError, ProviderError
+from dafm_core.fusion.static import MeanFusion
 
 
 class Good:
@@ -257,3 +258,8 @@ def test_a_path_without_a_name_gets_the_name_that_fits(spec, hint):
     with pytest.raises(OptionError, match="unknown dataset") as error:
         PluginCatalog.discover().load_dataset(spec)
     assert hint in str(error.value)
+
+
+def test_an_object_in_the_place_of_a_name_is_one_line():
+    with pytest.raises(OptionError, match="expected the name of a fuser, got MeanFusion"):
+        PluginCatalog.discover().load_fuser(MeanFusion())

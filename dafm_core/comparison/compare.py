@@ -261,6 +261,7 @@ def compare(
     if progress:
         progress("intervals and tests", 0, 1)
     kinds: dict[str, RowKind] = dict.fromkeys(singles, "single")
+    complexity = dict.fromkeys(singles, 0) | {name: f.complexity for name, f in fusers.items()}
     kinds |= {name: fuser.kind for name, fuser in fusers.items()}
     order = sorted(kinds, key=lambda name: ("single", "static", "learned").index(kinds[name]))
     evaluations = {name: replace((singles | fused)[name], name=name) for name in order}
@@ -281,7 +282,7 @@ def compare(
         rows=summary(
             evaluations,
             kinds,
-            complexity={name: fuser.complexity for name, fuser in fusers.items()},
+            complexity=complexity,
         ),
         oracle=summary({"oracle": best_possible}, {"oracle": "oracle"})[0],
         audits=replace(audits, order=replace(audits.order, changes=changes)),

@@ -174,7 +174,7 @@ def _losses_of_others(compared: Compared) -> tuple[str, ...]:
 
 def _cost_words(row: Row, compared: Compared, costs: Mapping[str, Cost]) -> tuple[str, ...]:
     """Return how many models a row runs and what they take, against the best single one."""
-    singles = [r for r in compared.rows if r.kind == "single"]
+    singles = [r for r in compared.rows if r.complexity == 0]  # best-single is one of them
     metric = compared.verdict.metric
     decided = [r for r in singles if r.metrics[metric].decided] or singles
     if not decided:

@@ -122,7 +122,7 @@ class Row:
     vs_best_learned: Mapping[str, Difference] = field(default_factory=dict)
     """Of learned fusers, to the best other one; adjusted over the learned fusers (Holm)."""
     complexity: int = 2
-    """How much a learned fuser is, see ``Fuser.complexity``."""
+    """How much a learned fuser is, see ``Fuser.complexity``; 0 for a model by itself."""
     vs_best: Mapping[str, Difference] = field(default_factory=dict)
     """To the best row of the table of any kind; adjusted over all rows (Holm)."""
     heads: tuple[Head, ...] = ("gallery",)
@@ -172,7 +172,7 @@ def summarise(
     averaged : sequence of str, optional
         Metrics whose mean is taken, by default :func:`shared_metrics`.
     complexity : mapping of row to int, optional
-        Of learned fusers, see ``Fuser.complexity``.
+        Of fusers, see ``Fuser.complexity``; 0 for a model by itself.
     """
     averaged = shared_metrics(evaluations.values()) if averaged is None else averaged
     names = list(evaluations)

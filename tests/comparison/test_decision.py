@@ -9,7 +9,7 @@ from dafm_core.comparison.decision import clear_losses
 from dafm_core.comparison.inspection import Cost
 from dafm_core.comparison.rows import Difference
 from dafm_core.evaluation.design import Folds
-from dafm_core.fusion.static import MeanFusion, VotingFusion
+from dafm_core.fusion.static import BestSingle, MeanFusion, VotingFusion
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,15 @@ def test_what_it_costs_is_said_where_it_is_known(comparison):
     assert "3 of 3 models for every query: 60.0 ms" in words
     (words,) = comparison.decision().facts["Costs"]
     assert "not recorded" in words
+
+
+def test_a_rule_that_picks_a_model_is_no_model_more(make_problem):
+    _, stack = make_problem()
+    compared = compare(
+        stack, {"best": BestSingle(), "mean": MeanFusion()}, design=Folds(3), n_resamples=100
+    )
+    (words,) = compared.decision().facts["Costs"]
+    assert " of 3 models" in words
 
 
 def test_few_groups_are_said_with_what_they_can_show(comparison):
