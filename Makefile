@@ -6,7 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PLUGINS := $(wildcard plugins/dafm-plugin-*)
 INSTALLED := $(VENV)/.installed-dev
-INSTALL := -m pip install --quiet --disable-pip-version-check
+# Python files are compiled when they are imported, and packages of this repository are built by the
+# one setuptools that is installed first, which saves time.
+INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
 # As a variable of the environment, the constraints also hold for what builds a package.
 PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/python $(INSTALL)
 
@@ -74,9 +76,10 @@ format: $(INSTALLED)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
+	$(PIP) setuptools
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) -e .
+	$(PIP) --no-build-isolation -e .
 	touch $@
 
 $(VENV)/.installed-serve: $(VENV)/.installed
@@ -84,7 +87,7 @@ $(VENV)/.installed-serve: $(VENV)/.installed
 	touch $@
 
 $(INSTALLED): $(VENV)/.installed $(addsuffix /pyproject.toml,$(PLUGINS))
-	$(PIP) -e ".[dev]" $(foreach plugin,$(PLUGINS),-e "$(plugin)$(if $(filter %captions,$(plugin)),[offline])")
+	$(PIP) --no-build-isolation -e ".[dev]" $(foreach plugin,$(PLUGINS),-e "$(plugin)$(if $(filter %captions,$(plugin)),[offline])")
 	touch $@
 
 clean:
