@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
     from dafm_core.fusion.base import Fuser
     from dafm_core.ground.ids import Ids
-    from dafm_core.search.building import Offer
+    from dafm_core.search.offers import Offer
     from dafm_core.search.sources import Images
 
 EXAMPLES = {
@@ -178,7 +178,7 @@ def _fuser(args: argparse.Namespace) -> Fuser | None:
 def _offers(
     args: argparse.Namespace, catalog: PluginCatalog, fuser: Fuser | None
 ) -> dict[str, Offer]:
-    from dafm_core.search.building import Offer
+    from dafm_core.search.offers import Offer
 
     offers = _given(args)
     asked = dict(_named(spec) for spec in args.provider)
@@ -204,7 +204,7 @@ def _named(spec: str) -> tuple[str, str]:
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:
     """Return providers whose features were made elsewhere."""
-    from dafm_core.search.building import Offer
+    from dafm_core.search.offers import Offer
 
     return {
         name: Offer(

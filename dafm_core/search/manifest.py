@@ -8,7 +8,8 @@
     INDEX/state-S/NAME.neighbours.npy nearest others; NAME.moments.npz; bank.*.npy
 
 Everything else is written first and under new names, so that a kill at any time leaves the index
-as it was. How the files come about is ``building.py``'s and ``state.py``'s.
+as it was. How the files come about is ``parts.py``'s, ``settling.py``'s and
+``state.py``'s.
 """
 
 from __future__ import annotations
