@@ -149,7 +149,7 @@ def add_images(
             part_rows=(*index.manifest.part_rows, len(images.ids)),
         )
         frame = pl.concat([index.images, images.frame(part)], how="diagonal_relaxed")
-        return settle(path, grown, frame, offers, None, progress)
+        return settle(path, grown, frame, offers, None, progress, before=index)
 
 
 def remove_images(
@@ -177,7 +177,7 @@ def remove_images(
             raise DatasetError(f"{path}: expected an image to be left, got all removed.")
         asked = {name for name, entry in index.entries.items() if _scores_bank(index, entry)}
         offers = offers_again(index, providers or {}, catalog, asked)
-        return settle(path, index.manifest, frame, offers, None, progress)
+        return settle(path, index.manifest, frame, offers, None, progress, before=index)
 
 
 def training_queries(images: Images, fuser: Fuser) -> Dataset | None:
