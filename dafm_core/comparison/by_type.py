@@ -142,8 +142,10 @@ def _adjusted_together(types: Sequence[TypeRows]) -> tuple[TypeRows, ...]:
         ]
         p_values = holm([getattr(rows[r], against)[MEAN].p_value for rows, r in places])
         for (rows, r), p_holm in zip(places, p_values.tolist(), strict=True):
-            difference = replace(getattr(rows[r], against)[MEAN], p_holm=p_holm)
-            rows[r] = replace(rows[r], **{against: {MEAN: difference}})
+            changed: dict[str, Any] = {
+                against: {MEAN: replace(getattr(rows[r], against)[MEAN], p_holm=p_holm)}
+            }
+            rows[r] = replace(rows[r], **changed)
     return tuple(
         replace(of_type, rows=tuple(rows)) for of_type, rows in zip(types, tables, strict=True)
     )

@@ -95,7 +95,8 @@ def _as_far_as(
     before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any], list[str]]:
     """Return what is in both records, and a line for each part that an older dafm did not write."""
-    parts, lacking = [], {}
+    parts: list[Mapping[str, Any]] = []
+    lacking: dict[str, None] = {}
     for old, new in zip(_parts(before), _parts(after), strict=False):
         parts.append({key: value for key, value in new.items() if key in old})
         lacking |= dict.fromkeys(key for key in new if key not in old)
