@@ -207,7 +207,7 @@ def margin_reliability(
     if n_bins < 1:
         raise OptionError(f"reliability: expected n_bins >= 1, got {n_bins}.")
     if not allow_fitted and fuser.is_fitted:
-        fuser.record_.refuse(stack.query_ids, who=fuser.name)
+        fuser.record_.refuse(stack.dataset, who=fuser.name)
     score, metrics = fuser.scorer(stack), [parse_metric("hit@1")]
     require_truth(stack.dataset, stack.truth, metrics)
     margin, right = np.zeros(stack.n_queries), np.zeros(stack.n_queries)

@@ -163,11 +163,13 @@ class Fuser(ABC):
 
     def fitted_ids(self, target: Gallery | SimilarityStack) -> frozenset[str]:
         """Return the queries whose targets a ranking here depends on: by the fit, or by a provider
-        that is itself a fusion.
+        that is itself a fusion; of a stack, those of its own queries that the fit has seen.
         """
-        gallery = target.gallery if isinstance(target, SimilarityStack) else target
         own = self.record_.query_ids if self.is_fitted else frozenset()
-        return own | gallery.fitted_query_ids
+        if isinstance(target, Gallery):
+            return own | target.fitted_query_ids
+        own = self.record_.seen_of(target.dataset) if self.is_fitted else own
+        return own | target.gallery.fitted_query_ids
 
     @property
     def heads(self) -> tuple[Head, ...]:

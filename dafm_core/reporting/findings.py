@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from dafm_core.comparison.audit import Audits, Headroom, Resolution
+from dafm_core.evaluation.design import Leakage
 from dafm_core.metrics.spec import metric_label, undecided_words
 from dafm_core.tables.cells import Cell, Table, percent, percent_cell, table, text_cell
 
@@ -26,13 +27,8 @@ def findings(audits: Audits, *, label: Callable[[str], str] = str) -> list[str]:
         audits.order.words,
         _resolution(audits.resolution),
     ]
-    if leakage := audits.leakage:
-        lines.append(
-            f"Of the held-out queries {percent(leakage.groups, digits=1)} % share their group, "
-            f"{percent(leakage.targets, digits=1)} % a target and "
-            f"{percent(leakage.references, digits=1)} % the reference image with the queries the "
-            "fusion was fitted on."
-        )
+    if audits.leakage:
+        lines.append(_leakage(audits.leakage))
     if audits.trials:
         lines.append(audits.trials.words)
     return lines
@@ -59,6 +55,20 @@ def _shared_errors(headroom: Headroom, label: Callable[[str], str]) -> list[str]
     return [f"Of the queries that either of two models fails ({metric}), both fail {shares}."]
 
 
+def _leakage(leakage: Leakage) -> str:
+    groups = (
+        ""
+        if leakage.groups is None
+        else f"{percent(leakage.groups, digits=1)} % share their group, "
+    )
+    share = "" if groups else "share "
+    return (
+        f"Of the held-out queries {groups}{percent(leakage.targets, digits=1)} % {share}a target "
+        f"and {percent(leakage.references, digits=1)} % the reference image with the queries the "
+        "fusion was fitted on."
+    )
+
+
 def _pair(pair: str, label: Callable[[str], str]) -> str:
     return " & ".join(map(label, pair.split(" & ")))
 
@@ -73,11 +83,19 @@ def _resolution(resolution: Resolution) -> str:
         )
     else:
         bound = resolution.clustered_half_width
-        effect = f"design effect {resolution.design_effect:.2f}"
+        effect = _effect_words(resolution.design_effect)
     return (
         f"A difference below {percent(bound)} points cannot be told from noise if 10 % of the "
         f"queries flip ({counts}, {effect})."
     )
+
+
+def _effect_words(effect: float) -> str:
+    """Say what groups do to the bound; measured by chance below 1, it does not narrow it."""
+    words = f"design effect {effect:.2f}: "
+    if effect <= 1:
+        return words + "queries of one group go no more together than any others; taken as 1"
+    return words + f"groups make the variance {effect:.2f} times that of independent queries"
 
 
 def singles_table(audits: Audits, *, label: Callable[[str], str] = str) -> Table:

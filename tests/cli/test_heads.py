@@ -107,9 +107,13 @@ def test_every_output_of_a_comparison_says_which_head(cirr, capsys):
     for flag, name in (("json", "c.json"), ("csv", "c.csv"), ("markdown", "c.md")):
         argv += [f"--{flag}", str(folder / name)]
     argv += ["--report", str(folder / "c.html")]
+    argv += ["--by-type", "--type-table", str(folder / "types.csv")]
     assert main(argv) == 0
     said = "light: the gallery head gives R@1"
-    assert said in " ".join(capsys.readouterr().out.split())
+    printed = " ".join(capsys.readouterr().out.split())
+    assert said in printed
+    assert "by what the text asks for" in printed
+    assert (folder / "types.csv").read_text().startswith("type,n_queries,n_groups,row,kind,metric")
     for name in ("c.md", "c.html"):
         assert said in (folder / name).read_text()
     rows = {row["name"]: row for row in json.loads((folder / "c.json").read_text())["rows"]}
