@@ -27,6 +27,7 @@ from dafm_core.comparison.tables import (
 )
 from dafm_core.comparison.type_table import type_table
 from dafm_core.reporting.findings import (
+    curve_table,
     findings,
     headroom_table,
     singles_table,
@@ -161,6 +162,11 @@ def print_inspection(inspection: Inspection) -> None:
         print_table(singles_table(inspection.audits))
         say()
         say_all([*undecided_singles(inspection.audits), *findings(inspection.audits)])
+    if inspection.learning_curve is not None:
+        say()
+        curve = curve_table(inspection.learning_curve)
+        print_table(curve)
+        say_all(curve.notes)
 
 
 def _providers_table(providers: Sequence[StoredProvider]) -> Table:
