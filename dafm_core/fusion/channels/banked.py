@@ -22,6 +22,7 @@ from dafm_core.fusion.channels.families import NEIGHBOUR_FAMILIES
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.view import ChannelReader, TileView
 from dafm_core.fusion.completing import completed
+from dafm_core.metrics.families import Head
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 
