@@ -19,6 +19,7 @@ import numpy as np
 import dafm_core as dafm
 from dafm_core.fusion.saving import load_fuser, save_fuser
 from dafm_core.search.building import build_index
+from dafm_core.search.prepared import with_bank
 from dafm_core.search.requests import Request
 from dafm_core.search.search import Search
 from tests.benchmarks.search.planted import Planted, planted_dataset
@@ -100,9 +101,7 @@ def row_latency(
     requests: list[Request],
 ) -> None:
     """One row of each model given, as a team whose models are services has them."""
-    from dafm_core.search.search import _with_bank
-
-    score = _with_bank(fuser, index).scorer(index.gallery)
+    score = with_bank(fuser, index).scorer(index.gallery)
     query = requests[0].query(index)
     whole = {name: index.features(name).whole() for name in models}
     rows = [models[n].similarity(models[n].encode_queries([query]), whole[n]) for n in models]

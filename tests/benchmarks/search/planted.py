@@ -38,7 +38,7 @@ class Planted:
 
     def __init__(self, number: int, n_images: int, *, width: int = 256, seed: int = 0) -> None:
         self.number, self.width, self.seed = number, width, seed
-        self.fingerprint = {"planted": f"{seed}/{number}/{width}"}
+        self.fingerprint = {"planted": f"2/{seed}/{number}/{width}/{n_images}"}
         rng = np.random.default_rng([seed, number])
         self._turn = np.linalg.qr(rng.standard_normal((width, width)))[0].astype(np.float32)
         spectrum = np.arange(1, width + 1) ** -DECAY
