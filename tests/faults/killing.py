@@ -33,6 +33,8 @@ WRITING = (
     "formats/runs.py",
     "formats/submission.py",
     "scoring/",
+    "search/",
+    "serve/judging.py",
 )
 """The code that writes, below ``dafm_core/``."""
 DEAD_PROCESS = 2**22 + 1
