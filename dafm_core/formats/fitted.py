@@ -6,6 +6,7 @@ Without them a run on training queries would be measured as if it were held out.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import DatasetError
-from dafm_core.ground.files import write_json
 from dafm_core.ground.sources import source_json
 
 ScoreBlock: TypeAlias = tuple[Sequence[str], NDArray[np.float32]]
@@ -46,12 +46,10 @@ def fitted_path(path: str | Path) -> Path:
     return path.with_name(f"{path.name}.fitted.json")
 
 
-def write_fitted(
+def fitted_text(
     path: str | Path, blocks: Iterable[ScoreBlock], query_ids: Iterable[str]
-) -> frozenset[str]:
-    """Write which queries of a file its fusion was fitted on; return them.
-
-    Where there are none, no file is written, and one of an earlier run is removed.
+) -> dict[Path, str | None]:
+    """Return what is to stand beside a file of scores, for :func:`ground.files.replacing_with`.
 
     Parameters
     ----------
@@ -61,14 +59,16 @@ def write_fitted(
         What the file is written from; plain blocks are taken for held out.
     query_ids : iterable of str
         Queries in the file.
+
+    Returns
+    -------
+    dict of Path to str or None
+        The ids of those queries that the fusion was fitted on; None, no file, where there are none.
     """
     known = blocks.fitted_query_ids if isinstance(blocks, FusedBlocks) else frozenset()
-    fitted = known.intersection(query_ids)
-    if fitted:
-        write_json(fitted_path(path), {"fitted_query_ids": sorted(fitted)})
-    else:
-        fitted_path(path).unlink(missing_ok=True)
-    return fitted
+    fitted = sorted(known.intersection(query_ids))
+    text = json.dumps({"fitted_query_ids": fitted}, indent=1, ensure_ascii=False) + "\n"
+    return {fitted_path(path): text if fitted else None}
 
 
 def read_fitted(path: str | Path) -> frozenset[str]:

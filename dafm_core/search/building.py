@@ -47,7 +47,7 @@ from dafm_core.scoring.score import (
     silent,
 )
 from dafm_core.search import state
-from dafm_core.search.index import GalleryIndex
+from dafm_core.search.index import GalleryIndex, stored_array, stored_table
 from dafm_core.search.live import LiveProvider, check_same
 from dafm_core.search.manifest import MANIFEST, Entry, Kind, Manifest, Part
 from dafm_core.search.sources import Images
@@ -409,7 +409,7 @@ def _with_part(path: Path, entry: Entry, offer: Offer, images: Images, progress:
     progress(f"gallery {name}", len(refs), len(refs))
     digest = hash_strings(block.sha256 for block in blocks.blocks)
     blocks.commit()
-    shape = np.load(file, mmap_mode="r", allow_pickle=False).shape
+    shape = stored_array(file).shape
     part = Part(rows=len(refs), sha256=digest)
     return replace(entry, width=shape[1:], parts=(*entry.parts, part))
 
@@ -555,7 +555,7 @@ def _write_bank_columns(
     live: Mapping[str, LiveProvider],
     progress: Progress,
 ) -> None:
-    frame = pl.read_parquet(path / "bank.parquet", glob=False)
+    frame = stored_table(path / "bank.parquet")
     references = zip(frame["references"], frame["paths"], strict=True)
     known = {i: Path(p) for ids, ps in references for i, p in zip(ids, ps, strict=True) if p}
     queries = Dataset(
@@ -566,7 +566,7 @@ def _write_bank_columns(
     )
     dataset = state.bank_dataset(queries, state.image_dataset(index.images))
     encoded = {
-        name: np.load(path / name / "bank.npy", allow_pickle=False)
+        name: np.array(stored_array(path / name / "bank.npy"))
         for name, provider in live.items()
         if provider.entry.kind == "encoding"
     }

@@ -48,12 +48,7 @@ class GalleryIndex:
         for name in self.manifest.files:
             if not (self.state / name).exists():
                 raise StoreError(f"{self.state / name}: is missing. Build the index again.")
-        try:
-            self.images = source_table(self.state / "gallery.parquet")
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"{self.state}/gallery.parquet: cannot be read ({error}). Build the index again."
-            ) from None
+        self.images = stored_table(self.state / "gallery.parquet")
         self.ids = Ids(self.images["image_id"].to_list())
 
     @classmethod
@@ -127,7 +122,7 @@ class GalleryIndex:
         """Ids of the bank's queries."""
         if not self.manifest.bank:
             return ()
-        return tuple(pl.read_parquet(self.path / "bank.parquet", glob=False)["query_id"])
+        return tuple(stored_table(self.path / "bank.parquet")["query_id"])
 
     def features(self, name: str) -> GalleryFeatures:
         """Return a provider's features of every image, memory-mapped."""
@@ -183,6 +178,14 @@ def stored_array(path: Path) -> NDArray[Any]:
     """Return an array of an index, memory-mapped; raise StoreError where it cannot be read."""
     try:
         return source_array(path)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read ({error}). Build the index again.") from None
+
+
+def stored_table(path: Path) -> pl.DataFrame:
+    """Return a table of an index; raise StoreError where it cannot be read."""
+    try:
+        return source_table(path)
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: cannot be read ({error}). Build the index again.") from None
 

@@ -140,7 +140,9 @@ def test_what_cannot_be_repeated_is_one_line(store, tmp_path, capsys):
     assert "got --seed" in capsys.readouterr().err
     record = json.loads(result.read_text())
     del record["provenance"]["arguments"]
-    for text in ("[1]", "{}", "no JSON", json.dumps(record)):
+    odd = [record | {"provenance": value} for value in (1, {"arguments": [[1]]})]
+    odd += [{"comparisons": 1}, record]
+    for text in ("[1]", "{}", "no JSON", "[" * 100_000, *map(json.dumps, odd)):
         (tmp_path / "other.json").write_text(text)
         assert main(["compare", "--repeat", str(tmp_path / "other.json")]) == 2
         assert capsys.readouterr().err.count("\n") == 1

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -9,6 +10,7 @@ import pytest
 
 from dafm_core.core_plugin import STATIC_FUSERS
 from dafm_core.errors import StoreError
+from dafm_core.formats.fitted import FusedBlocks
 from dafm_core.formats.importing import import_scores
 from dafm_core.formats.runs import write_run
 from dafm_core.fusion.saving import load_fuser, save_fuser
@@ -241,6 +243,33 @@ def test_a_run_in_place_of_another(tmp_path, matrix, dataset, suffix):
             assert seen[name] in [a[name] for a in allowed], state.where
         write(killed)
         assert files_below(killed) == allowed[1], state.where
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".parquet", ".trec"])
+def test_a_run_never_stands_beside_the_ids_of_another(tmp_path, matrix, dataset, suffix):
+    """Other ids, and other queries that the fusion was fitted on: old, new or nothing."""
+    folder = tmp_path / "whole"
+
+    def write(where, ids, fitted):
+        blocks = FusedBlocks([(ids, matrix)], frozenset(fitted))
+        write_run(
+            where / f"run{suffix}", blocks, query_ids=ids, gallery_ids=dataset.gallery_ids, depth=5
+        )
+
+    last_first = dataset.query_ids[::-1]
+    runs = [(dataset.query_ids, ()), (last_first, last_first[:3]), (last_first, ())]
+    for old, new in pairwise(runs):
+        shutil.rmtree(folder, ignore_errors=True)
+        write(folder, *old)
+        before = files_below(folder)
+        found = states(lambda new=new: write(folder, *new), folder)
+        after = files_below(folder)
+        for state in found:
+            killed = state.restore(tmp_path / "killed")
+            seen = {n: c for n, c in files_below(killed).items() if not n.startswith(".")}
+            assert f"run{suffix}" not in seen or seen in (before, after), state.where
+            write(killed, *new)
+            assert files_below(killed) == after, state.where
 
 
 def test_features_in_the_cache(tmp_path, monkeypatch, dataset, make_provider):
