@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dafm_core.cli.arguments import add_json
+from dafm_core.cli.arguments import add_date, add_json
 
 EXAMPLES = {"inspect": "examples:\n  dafm inspect scores/\n  dafm inspect scores/ --verify --json"}
 
@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", metavar="STORE", type=Path, help="folder of the similarity store")
     parser.add_argument("--verify", action="store_true", help="check every block's checksum too")
     add_json(parser)
+    add_date(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -227,6 +227,7 @@ def add_images(
     Manifest.read(path)  # no index, no folder made
     with writing_index(path):
         index = GalleryIndex.open(path)
+        _tidy(path, index.manifest)
         images = images.without(frozenset(index.ids.place))
         if not images.ids:
             raise DatasetError(f"{images.where}: every image is in {path} already.")
@@ -265,6 +266,7 @@ def remove_images(
     Manifest.read(path)
     with writing_index(path):
         index = GalleryIndex.open(path)
+        _tidy(path, index.manifest)
         index.ids.positions(ids, where=str(path), what="image", error=DatasetError)
         frame = index.images.filter(~pl.col("image_id").is_in(list(ids)))
         if not frame.height:
@@ -329,6 +331,8 @@ def _check_target(path: Path, dtype: str) -> None:
     if dtype not in DTYPES:
         raise OptionError(f"index: expected dtype {' or '.join(DTYPES)}, got {dtype!r}.")
     if (path / MANIFEST).exists():
+        with writing_index(path):
+            _tidy(path, Manifest.read(path))
         raise StoreError(
             f"{path}: holds an index already. Use --add or --remove, or another folder."
         )
@@ -509,13 +513,18 @@ def _settle(
         _write_bank_columns(path, folder, index, live, progress)
     final = replace(draft, files=state.hashes(folder), notes=(note,) if note else ())
     final.write(path)
+    _tidy(path, final)
+    return GalleryIndex.open(path)
+
+
+def _tidy(path: Path, manifest: Manifest) -> None:
+    """Remove what the manifest has replaced, also for a writer that was killed before it could."""
     for old in path.glob("state-*"):
-        if old != folder:
+        if old != path / f"state-{manifest.state}":
             shutil.rmtree(old, ignore_errors=True)
-    for entry in final.entries.values():
+    for entry in manifest.entries.values():
         for p in range(len(entry.parts)):
             forget(path / entry.name / f"part-{p}.npy")
-    return GalleryIndex.open(path)
 
 
 def _write_bank(

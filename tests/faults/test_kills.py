@@ -3,13 +3,14 @@
 import json
 import shutil
 from itertools import pairwise
+from types import MappingProxyType
 
 import numpy as np
 import polars as pl
 import pytest
 
 from dafm_core.core_plugin import STATIC_FUSERS
-from dafm_core.errors import StoreError
+from dafm_core.errors import ProviderError, StoreError
 from dafm_core.formats.fitted import FusedBlocks
 from dafm_core.formats.importing import import_scores
 from dafm_core.formats.runs import write_run
@@ -18,6 +19,8 @@ from dafm_core.fusion.static import WeightedFusion
 from dafm_core.ground.files import write_json
 from dafm_core.ground.ids import hash_strings
 from dafm_core.scoring.feature_cache import cached_features
+from dafm_core.scoring.pairs import score_pairs
+from dafm_core.scoring.shortlists import shortlist_of
 from dafm_core.store.editing import merge_stores, split_store
 from dafm_core.store.shortlist import Shortlist
 from dafm_core.store.store import SimilarityStore
@@ -140,6 +143,41 @@ def test_splitting_and_merging(tmp_path, score, survive, dataset):
     assert content(whole) == content(source)
     allowed = {name: [value] for name, value in content(whole).items()}
     survive(found, merge, allowed=allowed, expected=files_below(whole))
+
+
+class Verifier:
+    """Scores pairs by the lengths of their texts; gives up at its n-th query."""
+
+    fingerprint = MappingProxyType({"seed": "0"})
+
+    def __init__(self, gives_up_at=100):
+        self.left = gives_up_at
+
+    def score_pairs(self, queries, candidates):
+        self.left -= 1
+        if self.left < 0:
+            raise RuntimeError("out of budget")
+        pairs = zip(queries, candidates, strict=True)
+        return [np.array([len(q.text) + ord(i.id[-1]) for i in images]) for q, images in pairs]
+
+
+def test_asking_a_verifier(tmp_path, score, dataset):
+    """What was answered, perhaps for money, is never asked again; nothing is left behind."""
+    store = tmp_path / "whole" / "store"
+
+    def ask(folder, provider):
+        candidates = shortlist_of(SimilarityStore.open(folder), "provider:dot:2", name="v")
+        score_pairs(dataset, "v", provider, store=folder, candidates=candidates)
+
+    score(store)
+    with pytest.raises(ProviderError, match="out of budget"):
+        ask(store, Verifier(5))
+    found = states(lambda: ask(store, Verifier()), store)
+    expected = files_below(store)
+    for state in found[::3]:
+        killed = state.restore(tmp_path / "killed")
+        ask(killed, Verifier(dataset.n_queries - 5))
+        assert files_below(killed) == expected, state.where
 
 
 def as_format_1(folder, dataset):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tests.faults.campaigns.kills import _train, _two
+from tests.faults.campaigns.actions import train, two
 from tests.faults.campaigns.more_inputs import Inputs, more_inputs
 from tests.faults.campaigns.outcome import Outcome
 from tests.faults.real_kills import make_dataset
@@ -43,8 +43,8 @@ def valid_inputs(home: Path) -> Inputs:
     from dafm_core.store.store import SimilarityStore
 
     home.mkdir(parents=True)
-    _two(home)
-    _train(home)
+    two(home)
+    train(home)
     dataset = make_dataset()
     rows = np.random.default_rng(0).standard_normal((7, 5)).astype(np.float32)
     queries, gallery = list(dataset.query_ids), list(dataset.gallery_ids)

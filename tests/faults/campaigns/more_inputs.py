@@ -198,7 +198,7 @@ def kept_inputs(home: Path) -> Inputs:
     from dafm_core.store.labels import keep_labels, kept_labels
     from dafm_core.store.shortlist import Shortlist
     from dafm_core.store.store import SimilarityStore
-    from tests.faults.campaigns.kills import _cli
+    from tests.faults.campaigns.actions import cli
 
     store, dataset = home / "store", make_dataset()
     keep_labels(store, {"dot": "DOT"})
@@ -209,7 +209,7 @@ def kept_inputs(home: Path) -> Inputs:
     lists = Shortlist.of_lists([columns] * 7, [scores] * 7, 5)
     opened.write_shortlist("short", lists, passport={"source": "test"}, unknown="below")
     compared = home / "compared.json"
-    _cli(
+    cli(
         *("compare", store, "--providers", "dot,other", "--fusers", "mean", "--folds", "2"),
         *("--resamples", "50", "--json", compared),
     )
@@ -250,10 +250,10 @@ def index_inputs(home: Path) -> Inputs:
     from dafm_core.serve.judging import Judgements
     from dafm_core.store.store import SimilarityStore
     from tests.conftest import DotProvider
-    from tests.faults.campaigns.kills import _two
+    from tests.faults.campaigns.actions import two
 
     home.mkdir()
-    _two(home)
+    two(home)
     dataset = make_dataset()
     models = {"dot": DotProvider(0), "other": DotProvider(1)}
     fuser = WeightedFusion().fit(SimilarityStore.open(home / "store").stack())
