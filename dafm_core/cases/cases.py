@@ -287,7 +287,7 @@ def collect_cases(
         two_headed.update(dict.fromkeys(n for n, f in fitted.items() if len(f.heads) > 1))
         for fuser in fitted.values():
             if fuser.is_fitted and not allow_fitted:
-                fuser.record_.refuse(test.query_ids, who=fuser.name)
+                fuser.record_.refuse(test.dataset, who=fuser.name)
         pieces.extend(_look_at(test, fitted, depth, reasons))
     notes += tuple(f"{name}: hits and ranks are those of its gallery head" for name in two_headed)
     cases = replace(_join(pieces, stack, tuple(fusers), depth), notes=notes, provenance=provenance)

@@ -27,8 +27,8 @@ from dafm_core.tables.cells import (
 )
 
 if TYPE_CHECKING:
-    from dafm_core.comparison.compare import Comparison
     from dafm_core.comparison.families import FamilyAverages
+    from dafm_core.comparison.result import Comparison
 
 _DIFFERENCE_COLUMNS: Final = (
     "Method",
@@ -61,7 +61,7 @@ def comparison_table(comparison: Comparison, *, deltas: bool = False) -> Table:
     """
     metrics = (*comparison.metrics, MEAN)
     ordered = best_first(comparison.rows, MEAN)
-    lines = _lines(ordered, metrics, comparison.label)
+    lines = marked_lines(ordered, metrics, comparison.label)
     kinds: list[str] = [row.kind for row in ordered]
     if deltas and (chosen := _shown_deltas(ordered, comparison.verdict.name)):
         place = ordered.index(chosen) + 1
@@ -93,7 +93,7 @@ def families_table(averages: FamilyAverages) -> Table:
     shown = (*metrics, *([mean] if mean else []))
     lines = []
     for row in ordered:
-        cells = _lines([row], shown, label)[0][1:]
+        cells = marked_lines([row], shown, label)[0][1:]
         for name in names:
             of_family = averages.families[name].row(row.name)
             cells += [percent_cell(of_family.metrics[metric].value) for metric in metrics]
@@ -193,10 +193,10 @@ def _metric_column(metric: str) -> Column:
     return Column(title, group="Within the subset" if "subset" in parsed.needs else "Whole gallery")
 
 
-def _lines(
+def marked_lines(
     rows: Sequence[Row], metrics: Sequence[str], label: Callable[[str], str]
 ) -> list[list[Cell]]:
-    """Return rows with their marks and signs."""
+    """Return a line of cells for each row, with marks and signs."""
     lines = mark_best([_line(label(row.name), row, metrics) for row in rows])
     return [
         [line[0], *(_marked(c, row, m) for c, m in zip(line[1:], metrics, strict=True))]

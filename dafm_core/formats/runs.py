@@ -15,7 +15,7 @@ import polars as pl
 
 from dafm_core.errors import OptionError, closest
 from dafm_core.formats.arrays import SIDECARS
-from dafm_core.formats.fitted import ScoreBlock, fitted_text
+from dafm_core.formats.fitted import FusedBlocks, ScoreBlock, fitted_text
 from dafm_core.ground.files import replacing_with, reserve
 from dafm_core.ground.ordering import best_ranked, tie_places
 from dafm_core.ground.printable import printable
@@ -42,8 +42,8 @@ def write_run(
         ``.gallery.txt`` beside it for its ids. ``.parquet``: query_id, image_id, rank, score.
         ``.trec``: a TREC run.
     blocks : iterable of (query ids, scores)
-        In the order of ``query_ids``; those of a fusion fitted on any of these queries leave their
-        ids in a file beside, see ``fitted.py``.
+        In the order of ``query_ids``; those of a fusion fitted on any of these queries, or with a
+        score for each ranking, leave ids and head in a file beside, see ``fitted.py``.
     query_ids, gallery_ids : sequence of str
     name : str
         Tag of a TREC run.
@@ -67,7 +67,8 @@ def write_run(
         raise OptionError(f"{path}: expected a depth of at least 1, got {depth}.")
     if path.suffix != ".parquet":
         _check_ids(path, query_ids, gallery_ids)
-    beside = fitted_text(path, blocks, query_ids)
+    head = blocks.head if isinstance(blocks, FusedBlocks) else None
+    beside = fitted_text(path, blocks, query_ids, head=head)
     if path.suffix == ".npy":
         for suffix, ids in zip(SIDECARS.values(), (query_ids, gallery_ids), strict=True):
             beside[path.with_suffix(suffix)] = "".join(f"{i}\n" for i in ids)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from dafm_core.comparison.audit import Audits, Headroom, Resolution
+from dafm_core.evaluation.design import Leakage
+from dafm_core.evaluation.learning_curve import LearningCurve
 from dafm_core.metrics.spec import metric_label, undecided_words
 from dafm_core.tables.cells import Cell, Table, percent, percent_cell, table, text_cell
 
@@ -26,13 +28,8 @@ def findings(audits: Audits, *, label: Callable[[str], str] = str) -> list[str]:
         audits.order.words,
         _resolution(audits.resolution),
     ]
-    if leakage := audits.leakage:
-        lines.append(
-            f"Of the held-out queries {percent(leakage.groups, digits=1)} % share their group, "
-            f"{percent(leakage.targets, digits=1)} % a target and "
-            f"{percent(leakage.references, digits=1)} % the reference image with the queries the "
-            "fusion was fitted on."
-        )
+    if audits.leakage:
+        lines.append(_leakage(audits.leakage))
     if audits.trials:
         lines.append(audits.trials.words)
     return lines
@@ -59,6 +56,20 @@ def _shared_errors(headroom: Headroom, label: Callable[[str], str]) -> list[str]
     return [f"Of the queries that either of two models fails ({metric}), both fail {shares}."]
 
 
+def _leakage(leakage: Leakage) -> str:
+    groups = (
+        ""
+        if leakage.groups is None
+        else f"{percent(leakage.groups, digits=1)} % share their group, "
+    )
+    share = "" if groups else "share "
+    return (
+        f"Of the held-out queries {groups}{percent(leakage.targets, digits=1)} % {share}a target "
+        f"and {percent(leakage.references, digits=1)} % the reference image with the queries the "
+        "fusion was fitted on."
+    )
+
+
 def _pair(pair: str, label: Callable[[str], str]) -> str:
     return " & ".join(map(label, pair.split(" & ")))
 
@@ -73,11 +84,19 @@ def _resolution(resolution: Resolution) -> str:
         )
     else:
         bound = resolution.clustered_half_width
-        effect = f"design effect {resolution.design_effect:.2f}"
+        effect = _effect_words(resolution.design_effect)
     return (
         f"A difference below {percent(bound)} points cannot be told from noise if 10 % of the "
         f"queries flip ({counts}, {effect})."
     )
+
+
+def _effect_words(effect: float) -> str:
+    """Say what groups do to the bound; measured by chance below 1, it does not narrow it."""
+    words = f"design effect {effect:.2f}: "
+    if effect <= 1:
+        return words + "queries of one group go no more together than any others; taken as 1"
+    return words + f"groups make the variance {effect:.2f} times that of independent queries"
 
 
 def singles_table(audits: Audits, *, label: Callable[[str], str] = str) -> Table:
@@ -118,6 +137,27 @@ def tags_table(values: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -
 
 def _tag_cell(value: float | None) -> Cell:
     return percent_cell(float("nan") if value is None else value / 100)
+
+
+def curve_table(curve: LearningCurve) -> Table:
+    """Return what labels buy, a row for each number of them."""
+    n_draws, last = curve.values.shape[1], len(curve.sizes) - 1
+    names = ["no labels", *map(str, curve.sizes[1:-1]), f"{curve.sizes[-1]} (all)"]
+    rows = []
+    for point, (name, mean) in enumerate(zip(names, curve.means, strict=True)):
+        spans: list[tuple[float, float] | None] = [None] * len(mean)
+        if 0 < point < last and n_draws > 1:
+            draws = curve.values[point]
+            spans = list(zip(draws.min(axis=0), draws.max(axis=0), strict=True))
+        rows.append([text_cell(name), *map(percent_cell, mean, spans)])
+    drawn = f"; in brackets lowest and highest of {n_draws} draws of the labels" if last > 1 else ""
+    note = (
+        f"Means over {curve.n_measured} held-out queries of {curve.n_folds} folds{drawn}. The bank "
+        "has all training queries, labelled or not. Without labels: debiased; with labels: the "
+        "linear part of light, to which networks add from 200 labels on."
+    )
+    columns = ("Labels", *map(metric_label, curve.metrics))
+    return table("What labels buy", columns, rows, notes=[note])
 
 
 def headroom_table(audits: Audits) -> Table:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dafm_core.comparison.compare import Comparison
 from dafm_core.comparison.conclusion import conclude
 from dafm_core.comparison.decision import Decision, decide
 from dafm_core.comparison.families import FamilyAverages
 from dafm_core.comparison.incremental import Incremental
 from dafm_core.comparison.inspection import Cost, Inspection, StoredProvider
+from dafm_core.comparison.result import Comparison
 from dafm_core.comparison.rows import MEAN
 from dafm_core.comparison.subset_tables import (
     Costs,
@@ -25,7 +25,9 @@ from dafm_core.comparison.tables import (
     difference_table,
     families_table,
 )
+from dafm_core.comparison.type_table import type_table
 from dafm_core.reporting.findings import (
+    curve_table,
     findings,
     headroom_table,
     singles_table,
@@ -84,6 +86,15 @@ def print_families(
         say()
         print_notes(comparison.notes)
         _print_results(comparison)
+
+
+def print_types(comparisons: Sequence[Comparison]) -> None:
+    """Print the table of query types of each comparison."""
+    for comparison in comparisons:
+        if found := type_table(comparison):
+            say()
+            print_table(found)
+            say_all(found.notes)
 
 
 def print_incremental(result: Incremental, costs: Costs) -> None:
@@ -151,6 +162,11 @@ def print_inspection(inspection: Inspection) -> None:
         print_table(singles_table(inspection.audits))
         say()
         say_all([*undecided_singles(inspection.audits), *findings(inspection.audits)])
+    if inspection.learning_curve is not None:
+        say()
+        curve = curve_table(inspection.learning_curve)
+        print_table(curve)
+        say_all(curve.notes)
 
 
 def _providers_table(providers: Sequence[StoredProvider]) -> Table:

@@ -180,6 +180,24 @@ def test_a_phone_scrolls_tables_not_the_page(browser, tmp_path, problem, dark):
     assert_quiet(browser, path)
 
 
+def test_a_query_type_leads_to_its_cases(browser, tmp_path, problem):
+    _, stack, fusers = problem
+    comparison = compare(stack, fusers, n_resamples=50)
+    cases = collect_cases(stack, fusers, depth=3, reasons=False)
+    path = write_report(tmp_path / "page.html", "All", comparison=comparison, cases=cases)
+    browser.open(path)
+    browser.run("document.querySelector('a[href=\"#type=negation\"]').click()")
+    browser.run("new Promise(done => setTimeout(done, 50))")
+    assert browser.run("document.querySelector('select[name=type]').value") == "negation"
+    shown = browser.run("document.querySelector('#case-list caption').textContent")
+    n = next(t.n_queries for t in comparison.by_type if t.name == "negation")
+    assert shown == f"{n} of 90 queries of toy"
+    assert (
+        browser.run("Math.abs(document.getElementById('browser').getBoundingClientRect().top)") < 99
+    )
+    assert_quiet(browser, path)
+
+
 def test_four_thousand_queries_stay_small_and_quick(browser, tmp_path, make_problem):
     _, stack = make_problem(n_queries=400, n_gallery=300, noise=(1.2, 1.5, 2.0, 2.5))
     fusers = {"mean": MeanFusion(normalize="zscore"), "vote": VotingFusion()}

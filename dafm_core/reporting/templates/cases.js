@@ -239,7 +239,11 @@ document.addEventListener("keydown", (event) => {
 for (const button of document.querySelectorAll(".stepper button")) {
   button.addEventListener("click", () => step(Number(button.dataset.step)));
 }
-addEventListener("hashchange", () => { if (readAddress()) select(); });
+addEventListener("hashchange", () => {
+  if (!readAddress()) return;
+  select();
+  browser.scrollIntoView();
+});
 for (const name of FILTERS) form.elements[name].dataset.given = form.elements[name].value;
 form.addEventListener("submit", (event) => event.preventDefault());
 for (const button of browser.querySelectorAll(".pager button")) {
