@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dafm_core.cli.arguments import add_json
+from dafm_core.cli.arguments import add_json, add_labels, read_labels
 
 EXAMPLES = {"inspect": "examples:\n  dafm inspect scores/\n  dafm inspect scores/ --verify --json"}
 
@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the store."""
     parser.add_argument("store", metavar="STORE", type=Path, help="folder of the similarity store")
     parser.add_argument("--verify", action="store_true", help="check every block's checksum too")
+    add_labels(parser)
     add_json(parser)
 
 
@@ -26,7 +27,8 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.reporting.terminal import print_json
     from dafm_core.store.store import SimilarityStore
 
-    inspection = inspect_store(SimilarityStore.open(args.store), verify=args.verify)
+    store = SimilarityStore.open(args.store)
+    inspection = inspect_store(store, verify=args.verify, labels=read_labels(args, args.store))
     if args.json:
         print_json(inspection.to_json() | {"provenance": made_by(args.typed)})
     else:

@@ -127,6 +127,8 @@ class Inspection:
     damage : tuple of str or None
         One line for each block of rows that does not match its checksum; None where checksums were
         not asked for.
+    labels : mapping of str to str
+        What tables call a provider; its name where left out.
     """
 
     store: str
@@ -141,6 +143,11 @@ class Inspection:
     audits: Audits | None
     by_tag: Mapping[str, Mapping[str, Mapping[str, float | None]]]
     damage: tuple[str, ...] | None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def label(self, name: str) -> str:
+        """Return what tables and sentences call a provider."""
+        return self.labels.get(name, name)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values; the audits' shares and scores in [0, 1]."""
@@ -157,10 +164,13 @@ class Inspection:
             "audits": None if self.audits is None else self.audits.to_json(),
             "by_tag": self.by_tag,
             "damage": None if self.damage is None else list(self.damage),
+            "labels": dict(self.labels),
         }
 
 
-def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection:
+def inspect_store(
+    store: SimilarityStore, *, verify: bool = False, labels: Mapping[str, str] | None = None
+) -> Inspection:
     """Inspect a store, and audit its single models on the queries that name a target.
 
     Parameters
@@ -168,6 +178,8 @@ def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection
     store : SimilarityStore
     verify : bool, default=False
         Whether to compare every block of rows with its checksum, which reads all of them.
+    labels : mapping of str to str, optional
+        What tables call a provider.
 
     Raises
     ------
@@ -202,6 +214,7 @@ def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection
         audits=audits,
         by_tag=tags,
         damage=tuple(line for lines in damage.values() for line in lines) if verify else None,
+        labels={n: label for n, label in (labels or {}).items() if n in store.providers},
     )
 
 

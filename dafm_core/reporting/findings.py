@@ -34,10 +34,11 @@ def findings(audits: Audits, *, label: Callable[[str], str] = str) -> list[str]:
     return lines
 
 
-def undecided_singles(audits: Audits) -> list[str]:
+def undecided_singles(audits: Audits, *, label: Callable[[str], str] = str) -> list[str]:
     """Return which metrics each model's shortlists do not decide, a line each."""
     return [
-        f"{name}: {undecided_words(shares)}" for name, shares in audits.headroom.undecided.items()
+        f"{label(name)}: {undecided_words(shares)}"
+        for name, shares in audits.headroom.undecided.items()
     ]
 
 
@@ -119,7 +120,11 @@ def singles_table(audits: Audits, *, label: Callable[[str], str] = str) -> Table
     )
 
 
-def tags_table(values: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> Table:
+def tags_table(
+    values: Mapping[str, Mapping[str, Mapping[str, float | None]]],
+    *,
+    label: Callable[[str], str] = str,
+) -> Table:
     """Return the singles by tag, on mAP@10 as CIRCO reports it, else on the headline metric."""
     rows = next(iter(values.values()))
     metrics = list(next(iter(rows.values())))
@@ -128,7 +133,7 @@ def tags_table(values: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -
         f"Single models by tag, {metric_label(metric)}",
         ("Model", *values),
         [
-            [text_cell(name), *(_tag_cell(values[tag][name][metric]) for tag in values)]
+            [text_cell(label(name)), *(_tag_cell(values[tag][name][metric]) for tag in values)]
             for name in rows
         ],
     )
@@ -138,7 +143,7 @@ def _tag_cell(value: float | None) -> Cell:
     return percent_cell(float("nan") if value is None else value / 100)
 
 
-def headroom_table(audits: Audits) -> Table:
+def headroom_table(audits: Audits, *, label: Callable[[str], str] = str) -> Table:
     """Return the singles' metrics with the oracle, the best choice of a single model per query."""
     headroom = audits.headroom
     metrics = list(headroom.oracle)
@@ -146,6 +151,9 @@ def headroom_table(audits: Audits) -> Table:
     return table(
         "Single models, and the best of them per query",
         ("Model", *map(metric_label, metrics)),
-        [[text_cell(n), *(percent_cell(row[m]) for m in metrics)] for n, row in values.items()],
+        [
+            [text_cell(label(n)), *(percent_cell(row[m]) for m in metrics)]
+            for n, row in values.items()
+        ],
         kinds=[*("single" for _ in headroom.singles), "oracle"],
     )
