@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from dafm_core.comparison.audit import Audits, Headroom, Resolution
+from dafm_core.comparison.tables import metric_column
 from dafm_core.evaluation.design import Leakage
-from dafm_core.metrics.spec import metric_label, undecided_words
+from dafm_core.evaluation.learning_curve import LearningCurve
+from dafm_core.metrics.spec import HEADS, metric_label, parse_metric, undecided_words
 from dafm_core.tables.cells import Cell, Table, percent, percent_cell, table, text_cell
 
 _SINGLES_COLUMNS: Final = (
@@ -141,6 +143,29 @@ def tags_table(
 
 def _tag_cell(value: float | None) -> Cell:
     return percent_cell(float("nan") if value is None else value / 100)
+
+
+def curve_table(curve: LearningCurve) -> Table:
+    """Return what labels buy, a row for each number of them."""
+    n_draws, last = curve.values.shape[1], len(curve.sizes) - 1
+    names = ["no labels", *map(str, curve.sizes[1:-1]), f"{curve.sizes[-1]} (all)"]
+    rows = []
+    for point, (name, mean) in enumerate(zip(names, curve.means, strict=True)):
+        spans: list[tuple[float, float] | None] = [None] * len(mean)
+        if 0 < point < last and n_draws > 1:
+            draws = curve.values[point]
+            spans = list(zip(draws.min(axis=0), draws.max(axis=0), strict=True))
+        rows.append([text_cell(name), *map(percent_cell, mean, spans)])
+    drawn = f"; in brackets lowest and highest of {n_draws} draws of the labels" if last > 1 else ""
+    note = (
+        f"Means over {curve.n_measured} held-out queries of {curve.n_folds} folds{drawn}. The bank "
+        "has all training queries, labelled or not. Without labels: debiased; with labels: the "
+        "linear part of light, to which networks add from 200 labels on."
+    )
+    in_two = any("subset" in head for m in curve.metrics for head in parse_metric(m).heads)
+    heads = HEADS if in_two else HEADS[:1]  # both fusers have a score for the subset
+    columns = ("Labels", *(metric_column(metric, heads) for metric in curve.metrics))
+    return table("What labels buy", columns, rows, notes=[note])
 
 
 def headroom_table(audits: Audits, *, label: Callable[[str], str] = str) -> Table:

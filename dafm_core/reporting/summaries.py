@@ -27,6 +27,7 @@ from dafm_core.comparison.tables import (
 )
 from dafm_core.comparison.type_table import type_table
 from dafm_core.reporting.findings import (
+    curve_table,
     findings,
     headroom_table,
     singles_table,
@@ -163,6 +164,11 @@ def print_inspection(inspection: Inspection) -> None:
         say()
         undecided = undecided_singles(inspection.audits, label=label)
         say_all([*undecided, *findings(inspection.audits, label=label)])
+    if inspection.learning_curve is not None:
+        say()
+        curve = curve_table(inspection.learning_curve)
+        print_table(curve)
+        say_all(curve.notes)
 
 
 def _providers_table(inspection: Inspection) -> Table:

@@ -1,6 +1,7 @@
 """Both files of CIRR's server from one model, each by its head, scored by hand."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from dafm_core.catalog import PluginCatalog
 from dafm_core.cli.main import main
 from dafm_core.evaluation.evaluate import evaluate
+from dafm_core.formats.fitted import read_head
 from dafm_core.fusion.light.fuser import LightFusion
 from dafm_core.fusion.saving import save_fuser
 from dafm_core.store.store import SimilarityStore
@@ -98,6 +100,24 @@ def test_fuse_writes_the_head_that_is_asked_for(cirr, capsys):
         assert {line[-1] for line in lines} == {f"light-{head}"}
         lengths = {q: sum(line[0] == q for line in lines) for q in {line[0] for line in lines}}
         assert set(lengths.values()) == {longest}
+
+
+@pytest.mark.parametrize("suffix", ["npy", "parquet", "trec"])
+def test_a_file_of_scores_says_its_head_and_so_does_what_it_becomes(cirr, tmp_path, suffix, capsys):
+    rest, light = cirr.folder / "rest", cirr.folder / "light"
+    store = str(shutil.copytree(rest, tmp_path / "store"))
+    for head in ("gallery", "subset"):
+        path = tmp_path / f"{head}.{suffix}"
+        argv = ["fuse", str(rest), "--model", str(light), "--head", head, "--out", str(path)]
+        assert main(argv) == 0
+        assert read_head(path) == head
+        assert main(["import", str(path), "--provider", f"{head}-scores", "--store", store]) == 0
+        assert SimilarityStore.open(store).passport(f"{head}-scores")["head"] == head
+    capsys.readouterr()
+    assert main(["inspect", store]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the scores of subset-scores were made to rank each query's subset" in said
+    assert "gallery-scores were made" not in said
 
 
 def test_every_output_of_a_comparison_says_which_head(cirr, capsys):

@@ -7,25 +7,26 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import FuserError
-from dafm_core.fusion.base import Fuser, HeadScorer, Scores, Tile, TileScorer
+from dafm_core.fusion.base import Fuser, Scores, Tile, TileScorer
 from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.fusion.channels.families import NEIGHBOUR_FAMILIES
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.view import ChannelReader, TileView
 from dafm_core.fusion.completing import completed
-from dafm_core.metrics.spec import Head
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 
 logger = logging.getLogger(__name__)
+
+Key = TypeVar("Key", bound=Hashable)
 
 ViewScorer: TypeAlias = Callable[[TileView], Scores]
 """Scores the candidates of a view, ``(B, N)``; excluded cells are removed by the shell."""
@@ -151,12 +152,20 @@ class BankedFusion(Fuser):
         return None
 
 
-def view_scorer(reader: ChannelReader, scorers: Mapping[Head, ViewScorer]) -> HeadScorer:
-    """Return the function that reads a tile once and scores what is seen; -inf where excluded."""
+def view_scorer(
+    reader: ChannelReader, scorers: Mapping[Key, ViewScorer]
+) -> Callable[[Tile], Mapping[Key, Scores]]:
+    """Return the function that reads a tile once and scores what is seen; -inf where excluded.
 
-    def score(tile: Tile) -> Mapping[Head, Scores]:
+    Parameters
+    ----------
+    scorers : mapping
+        Each ranking's, by head or by whatever tells them apart.
+    """
+
+    def score(tile: Tile) -> Mapping[Key, Scores]:
         view, excluded = reader.read(tile), np.isneginf(tile[:, 0])
-        fused = {head: score_view(view) for head, score_view in scorers.items()}
+        fused = {key: score_view(view) for key, score_view in scorers.items()}
         for scores in fused.values():
             scores[excluded] = -np.inf
         return fused
