@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from dafm_core.comparison.rows import MEAN, Difference, Row
+from dafm_core.metrics.families import Head
 from dafm_core.metrics.spec import (
-    Head,
     definitions,
     each_once,
     head_words,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dafm_core.errors import DatasetError
 from dafm_core.ground.files import write_json
 from dafm_core.ground.sources import source_json
-from dafm_core.metrics.spec import Head
+from dafm_core.metrics.families import Head
 
 ScoreBlock: TypeAlias = tuple[Sequence[str], NDArray[np.float32]]
 """Query ids and their scores, (B, N); -inf where a candidate is excluded."""

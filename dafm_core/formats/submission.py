@@ -32,7 +32,7 @@ from dafm_core.ground.files import write_text
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.ordering import best_ranked, tie_places
 from dafm_core.ground.ragged import Ragged
-from dafm_core.metrics.spec import Head
+from dafm_core.metrics.families import Head
 from dafm_core.store.run import Run
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from dafm_core.errors import FuserError, OptionError, closest
 from dafm_core.fusion.completing import complete, completed, unknown_to_all
 from dafm_core.fusion.record import FitRecord
 from dafm_core.ground.threads import one_blas_thread
+from dafm_core.metrics.families import Head
 from dafm_core.metrics.ranking import below_all
-from dafm_core.metrics.spec import Head
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.run import Run
 from dafm_core.store.stack import SimilarityStack

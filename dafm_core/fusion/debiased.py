@@ -19,7 +19,7 @@ from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.options import DebiasedOptions
 from dafm_core.fusion.channels.shared import of_head
 from dafm_core.fusion.channels.view import ChannelReader, TileView, usable_families
-from dafm_core.metrics.spec import HEADS, Head
+from dafm_core.metrics.families import HEADS, Head
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 

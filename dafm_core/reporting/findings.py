@@ -9,8 +9,9 @@ from dafm_core.comparison.audit import Audits, Headroom, Resolution
 from dafm_core.comparison.tables import metric_column
 from dafm_core.evaluation.design import Leakage
 from dafm_core.evaluation.learning_curve import LearningCurve
-from dafm_core.metrics.spec import HEADS, metric_label, parse_metric, undecided_words
-from dafm_core.tables.cells import Cell, Table, percent, percent_cell, table, text_cell
+from dafm_core.metrics.families import HEADS
+from dafm_core.metrics.spec import metric_label, parse_metric, undecided_words
+from dafm_core.tables.cells import Cell, Column, Table, percent, percent_cell, table, text_cell
 
 _SINGLES_COLUMNS: Final = (
     "Model",
@@ -164,7 +165,8 @@ def curve_table(curve: LearningCurve) -> Table:
     )
     in_two = any("subset" in head for m in curve.metrics for head in parse_metric(m).heads)
     heads = HEADS if in_two else HEADS[:1]  # both fusers have a score for the subset
-    columns = ("Labels", *(metric_column(metric, heads) for metric in curve.metrics))
+    columns: list[Column | str] = ["Labels"]
+    columns += [metric_column(metric, heads) for metric in curve.metrics]
     return table("What labels buy", columns, rows, notes=[note])
 
 
