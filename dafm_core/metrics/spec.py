@@ -150,7 +150,8 @@ def head_words(name: str, heads: Sequence[Head]) -> str:
 
     Examples
     --------
-    >>> [head_words(name, HEADS) for name in ("recall@1", "rsubset@1", "rmean", "mean")]
+    >>> both = ["gallery", "subset"]
+    >>> [head_words(name, both) for name in ("recall@1", "rsubset@1", "rmean", "mean")]
     ['gallery head', 'subset head', 'both heads', 'both heads']
     >>> head_words("recall@1", ["gallery"])
     ''
