@@ -5,7 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+<<<<<<< HEAD
 from dafm_core.cli.arguments import add_date, add_json
+=======
+from dafm_core.cli.arguments import add_json, add_labels, read_labels
+>>>>>>> main
 
 EXAMPLES = {
     "inspect": "examples:\n"
@@ -19,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the store."""
     parser.add_argument("store", metavar="STORE", type=Path, help="folder of the similarity store")
     parser.add_argument("--verify", action="store_true", help="check every block's checksum too")
+    add_labels(parser)
     parser.add_argument(
         "--learning-curve",
         action="store_true",
@@ -42,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
             SimilarityStore.open(args.store),
             verify=args.verify,
             learning_curve=args.learning_curve,
+            labels=read_labels(args, args.store),
             progress=progress,
         )
     if args.json:

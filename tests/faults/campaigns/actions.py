@@ -242,7 +242,7 @@ ACTIONS: Final[Mapping[str, Command]] = {
     "fuse other queries over npy": Command(_fuse_some, (*_fused, fuse)),
     "fuse to TREC": Command(lambda f: fuse(f, ".trec"), _fused),
     "fuse to parquet": Command(lambda f: fuse(f, ".parquet"), _fused),
-    "compare, six files over others": Command(_compare, (two, lambda f: _compare(f, "mean"))),
+    "compare into six files": Command(_compare, (two, lambda f: _compare(f, "mean"))),
     "submit": Command(_submit, (_cirr,)),
     "index": Command(_index),
     "index --add": Command(_add, (_index,)),
