@@ -5,11 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-<<<<<<< HEAD
-from dafm_core.cli.arguments import add_date, add_json
-=======
-from dafm_core.cli.arguments import add_json, add_labels, read_labels
->>>>>>> main
+from dafm_core.cli.arguments import add_date, add_json, add_labels, read_labels
 
 EXAMPLES = {
     "inspect": "examples:\n"
