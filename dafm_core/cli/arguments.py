@@ -111,13 +111,14 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add_verify(parser)
 
 
-def add_verify(parser: argparse.ArgumentParser) -> None:
+def add_verify(parser: argparse.ArgumentParser, what: str = "store") -> None:
     """Add --no-verify."""
     parser.add_argument(
         "--no-verify",
         dest="verify",
         action="store_false",
-        help="do not check the store against its checksums; what matched once is not checked again",
+        help=f"do not check the {what} against its checksums; what matched once is not checked "
+        "again",
     )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dafm_core.contract.provider import Features
 from dafm_core.datasets.base import QUERY_SCHEMA, Dataset
 from dafm_core.errors import OptionError
-from dafm_core.ground.files import replacing
+from dafm_core.ground.files import replacing, sha256_of
 from dafm_core.scoring.score import named_errors
 from dafm_core.search import state
 from dafm_core.search.index import GalleryIndex
@@ -37,7 +37,7 @@ def write_bank_queries(
     thin = state.thinned(bank, n_providers=len(live), n_gallery=index.n_images)
     dataset = state.bank_dataset(thin, state.image_dataset(index.images))
     for name, provider in scoring.items():
-        if provider.entry.kind == "encoding":
+        if _has_rows(provider):
             rows: list[Features] = []
             for start in range(0, dataset.n_queries, state.BLOCK):
                 queries = dataset.iter_queries(start, min(start + state.BLOCK, dataset.n_queries))
@@ -50,7 +50,18 @@ def write_bank_queries(
     frame = dataset.queries.with_columns(paths=pl.Series(paths, dtype=pl.List(pl.String)))
     with replacing(path / "bank.parquet") as temporary:
         frame.write_parquet(temporary)
-    return {"of": bank.protocol, "queries": dataset.n_queries, "providers": sorted(live)}
+    files = ["bank.parquet", *(f"{n}/bank.npy" for n, p in scoring.items() if _has_rows(p))]
+    return {
+        "of": bank.protocol,
+        "queries": dataset.n_queries,
+        "providers": sorted(live),
+        "files": {name: sha256_of(path / name) for name in files},
+    }
+
+
+def _has_rows(provider: LiveProvider) -> bool:
+    """Whether the features of the bank's queries are kept."""
+    return provider.entry.kind == "encoding"
 
 
 def read_bank_queries(

@@ -79,7 +79,7 @@ def settle(
     final = replace(draft, files=state.hashes(folder), notes=tuple(note for note in notes if note))
     final.write(path)
     tidy(path, final)
-    return GalleryIndex.open(path)
+    return GalleryIndex.open(path, verify=False)
 
 
 def tidy(path: Path, manifest: Manifest) -> None:
