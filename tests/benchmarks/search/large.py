@@ -37,7 +37,7 @@ K = 50
 def prepared(folder: Path, n_images: int, n_bank: int, kind: str) -> Path:
     """Build index and engine where they are not there."""
     path = folder / f"large-{n_images}"
-    models = providers(n_images)
+    models = providers()
     if not (path / "index.json").exists():
         bank = planted_dataset(n_images, n_bank, first=10_000)
         started = time.perf_counter()
@@ -56,9 +56,7 @@ def prepared(folder: Path, n_images: int, n_bank: int, kind: str) -> Path:
 def linear(folder: Path) -> dafm.Fuser:
     """Return a weighted sum of z-scores, fitted where LightFusion was."""
     if not (folder / "weighted" / "fuser.json").exists():
-        stack = dafm.score(
-            planted_dataset(N_TRAINED, 600), providers(N_TRAINED), store=folder / "store"
-        )
+        stack = dafm.score(planted_dataset(N_TRAINED, 600), providers(), store=folder / "store")
         fuser = PluginCatalog.discover().load_fuser("weighted", {"normalize": "zscore"})
         save_fuser(fuser.fit(stack), folder / "weighted")
     return load_fuser(folder / "weighted")
@@ -109,7 +107,7 @@ def main() -> None:
     started = time.perf_counter()
     index = dafm.GalleryIndex.open(path)
     print(f"opened in {time.perf_counter() - started:.2f} s")
-    models = providers(args.images)
+    models = providers()
     asked = planted_dataset(args.images, args.queries, first=50_000)
     requests = [Request(text=text, k=K) for text in asked.queries["text"]]
     targets = asked.queries["targets"].list.first().to_list()

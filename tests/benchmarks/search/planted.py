@@ -21,8 +21,8 @@ SHARED = 0.6
 """Part of that error which all models make together."""
 HUB = 0.1
 """Spread of what a candidate is scored whatever is asked, relative to that of its score."""
-PER_KIND = 100
-"""Images of one kind, which look alike."""
+N_KINDS = 10_000
+"""Images of one kind look alike: every so many are of the same."""
 DECAY = 0.5
 """Directions count less and less: the i-th by (i + 1) to minus this, as in features of models."""
 LOOKS = 0.5
@@ -36,14 +36,14 @@ class Planted:
 
     geometry = "dot"
 
-    def __init__(self, number: int, n_images: int, *, width: int = 256, seed: int = 0) -> None:
+    def __init__(self, number: int, *, width: int = 256, seed: int = 0) -> None:
         self.number, self.width, self.seed = number, width, seed
-        self.fingerprint = {"planted": f"2/{seed}/{number}/{width}/{n_images}"}
+        self.fingerprint = {"planted": f"2/{seed}/{number}/{width}"}
         rng = np.random.default_rng([seed, number])
         self._turn = np.linalg.qr(rng.standard_normal((width, width)))[0].astype(np.float32)
         spectrum = np.arange(1, width + 1) ** -DECAY
         self._spectrum = (spectrum / np.linalg.norm(spectrum)).astype(np.float32)
-        self._kinds = self._drawn(10, max(1, n_images // PER_KIND))
+        self._kinds = self._drawn(10, N_KINDS)
         self._block = (-1, self._kinds)
 
     def encode_gallery(self, images: Sequence[ImageRef]) -> NDArray[np.float32]:
@@ -76,7 +76,7 @@ class Planted:
         block, row = divmod(image, BLOCK)
         if self._block[0] != block:
             self._block = (block, self._drawn(9, BLOCK, block))
-        kind = self._kinds[image % len(self._kinds)]
+        kind = self._kinds[image % N_KINDS]
         own = self._block[1][row]
         return np.float32(np.sqrt(LOOKS)) * kind + np.float32(np.sqrt(1 - LOOKS)) * own
 
