@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dafm_core.catalog import PluginCatalog as PluginCatalog
     from dafm_core.catalog import load_dataset as load_dataset
-    from dafm_core.comparison.compare import Comparison as Comparison
     from dafm_core.comparison.compare import compare as compare
     from dafm_core.comparison.incremental import incremental as incremental
+    from dafm_core.comparison.result import Comparison as Comparison
     from dafm_core.contract.descriptions import Option as Option
     from dafm_core.contract.descriptions import ProviderInfo as ProviderInfo
     from dafm_core.contract.items import ImageRef as ImageRef
@@ -60,7 +60,7 @@ _HOMES = {
     "AsGiven": "evaluation.design",
     "BestSingle": "fusion.static",
     "ChannelFusion": "fusion.channels.fuser",
-    "Comparison": "comparison.compare",
+    "Comparison": "comparison.result",
     "DafmError": "errors",
     "Dataset": "datasets.base",
     "DebiasedFusion": "fusion.debiased",

@@ -25,7 +25,8 @@ from dafm_core.fusion.base import Fuser, Tile, TileScorer
 from dafm_core.fusion.completing import complete
 from dafm_core.ground.normalize import zscore_rows
 from dafm_core.ground.statistics import Resampler
-from dafm_core.metrics.spec import Head, parse_metric
+from dafm_core.metrics.families import Head
+from dafm_core.metrics.spec import parse_metric
 from dafm_core.metrics.truth import require_truth
 from dafm_core.store.stack import SimilarityStack
 
@@ -206,7 +207,7 @@ def margin_reliability(
     if n_bins < 1:
         raise OptionError(f"reliability: expected n_bins >= 1, got {n_bins}.")
     if not allow_fitted and fuser.is_fitted:
-        fuser.record_.refuse(stack.query_ids, who=fuser.name)
+        fuser.record_.refuse(stack.dataset, who=fuser.name)
     score, metrics = fuser.scorer(stack), [parse_metric("hit@1")]
     require_truth(stack.dataset, stack.truth, metrics)
     margin, right = np.zeros(stack.n_queries), np.zeros(stack.n_queries)

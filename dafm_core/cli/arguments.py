@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from dafm_core.errors import OptionError, closest
 
 if TYPE_CHECKING:
-    from dafm_core.comparison.compare import Comparison
     from dafm_core.comparison.inspection import Cost
+    from dafm_core.comparison.result import Comparison
     from dafm_core.store.stack import SimilarityStack
     from dafm_core.tables.cells import Table
 
@@ -218,7 +218,16 @@ def add_exports(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--markdown", metavar="FILE", type=Path, help="the table")
     add_latex(parser)
     parser.add_argument(
-        "--per-query", metavar="FILE.parquet", type=Path, help="every query's metrics"
+        "--per-query", metavar="FILE.parquet", type=Path, help="every query's metrics and types"
+    )
+    parser.add_argument(
+        "--by-type", action="store_true", help="print the table of query types, too"
+    )
+    parser.add_argument(
+        "--type-table",
+        metavar="FILE.parquet",
+        type=Path,
+        help="a line per query type, row and metric; as CSV where the name ends in .csv",
     )
 
 
@@ -250,7 +259,7 @@ def latex_text(args: argparse.Namespace, table: Table, *, label: str = "tab:dafm
     )
 
 
-EXPORTS = ("report", "json", "csv", "markdown", "latex", "per_query")
+EXPORTS = ("report", "json", "csv", "markdown", "latex", "per_query", "type_table")
 PRINTED = ("json", "csv", "markdown", "latex")
 """Exports that are text for programs: ``-`` is standard output."""
 
@@ -306,18 +315,22 @@ def write_exports(
     """Write every file that was asked for, and say so."""
     import polars as pl
 
+    from dafm_core.comparison.by_type import long_frame
     from dafm_core.reporting import exports
     from dafm_core.reporting.html import write_comparison_page
 
-    def per_query() -> pl.DataFrame:
-        frames = [c.frame.with_columns(protocol=pl.lit(c.protocol)) for c in comparisons]
-        return pl.concat(frames, how="diagonal")
+    def joined(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        named = [frame.with_columns(protocol=pl.lit(name)) for name, frame in frames.items()]
+        return pl.concat(named, how="diagonal")
 
     export("json", lambda path: exports.write_json(path, json_of(comparisons)))
     export("csv", lambda path: exports.write_text(path, exports.to_csv(*comparisons)))
     export("markdown", lambda path: exports.write_text(path, exports.to_markdown(table)))
     export("latex", lambda path: exports.write_text(path, latex_text(args, table)))
-    export("per_query", lambda path: exports.write_per_query(path, per_query()))
+    frames = {c.protocol: c.frame for c in comparisons}
+    export("per_query", lambda path: exports.write_frame(path, joined(frames)))
+    by_type = {c.protocol: long_frame(c.by_type) for c in comparisons}
+    export("type_table", lambda path: exports.write_frame(path, joined(by_type)))
     export(
         "report",
         lambda path: write_comparison_page(path, comparisons, costs=costs, stores=stores),

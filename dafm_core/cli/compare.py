@@ -31,7 +31,7 @@ from dafm_core.errors import OptionError, closest
 
 if TYPE_CHECKING:
     from dafm_core.catalog import PluginCatalog
-    from dafm_core.comparison.compare import Comparison
+    from dafm_core.comparison.result import Comparison
     from dafm_core.evaluation.design import Design
     from dafm_core.fusion.base import Fuser
 
@@ -112,7 +112,7 @@ def _run(args: argparse.Namespace, export: Export) -> list[Comparison]:
     from dafm_core.comparison.families import average_families
     from dafm_core.comparison.inspection import read_costs
     from dafm_core.comparison.tables import comparison_table, families_table
-    from dafm_core.reporting.summaries import print_comparison, print_families
+    from dafm_core.reporting.summaries import print_comparison, print_families, print_types
     from dafm_core.reporting.terminal import progress_bars
 
     alone = (args.queries, args.train_queries, args.train_store, args.bank)
@@ -128,6 +128,8 @@ def _run(args: argparse.Namespace, export: Export) -> list[Comparison]:
         print_families(averages, costs=costs, stores=stores)
     else:
         print_comparison(comparisons[0], costs=costs, stores=stores)
+    if args.by_type:
+        print_types(comparisons)
     table = families_table(averages) if averages else comparison_table(comparisons[0], deltas=True)
     write_exports(export, args, comparisons, table, costs=costs, stores=stores)
     return comparisons

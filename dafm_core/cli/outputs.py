@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dafm_core.cli.arguments import EXPORTS
 from dafm_core.errors import OptionError
 from dafm_core.ground.goals import goal_of, is_stream, require_writable
 
-FILES = ("report", "json", "csv", "markdown", "latex", "per_query")
-"""Options that name a file to be written, by their name in parsed arguments."""
 MANIFESTS = ("store.json", "passport.json", "fuser.json")
 """A folder with one of these belongs to a store or a model."""
 WRITES_STORE = ("score", "import")
@@ -22,7 +21,7 @@ def check_outputs(args: argparse.Namespace) -> None:
     """Raise OptionError for an output that cannot be written, is part of a store or a model, or is
     asked for twice; nothing is written.
     """
-    named = {name: getattr(args, name, None) for name in FILES}
+    named = {name: getattr(args, name, None) for name in EXPORTS}
     files = {f"--{n.replace('_', '-')}": p for n, p in named.items() if isinstance(p, Path)}
     taken: dict[Path, str] = {}
     for flag, path in files.items():

@@ -31,7 +31,7 @@ def said_before(args: argparse.Namespace) -> tuple[argparse.Namespace, dict[str,
         )
     parser = build_parser("compare")
     defaults = vars(parser.parse_args(["a-store"]))
-    free = {"stores", "repeat", "run", "command", "typed", "level", *EXPORTS}
+    free = {"stores", "repeat", "run", "command", "typed", "level", "by_type", *EXPORTS}
     other = [n for n, value in vars(args).items() if n not in free and value != defaults[n]]
     if other:
         raise OptionError(
@@ -39,7 +39,7 @@ def said_before(args: argparse.Namespace) -> tuple[argparse.Namespace, dict[str,
             "Only stores and files to write go with it."
         )
     again = parser.parse_args(list(words[1:]))
-    for name in EXPORTS:
+    for name in ("by_type", *EXPORTS):
         setattr(again, name, getattr(args, name))
     again.stores = args.stores or again.stores
     again.typed = list(words)

@@ -10,7 +10,7 @@ from dafm_core.cli.arguments import add_exact, add_model
 from dafm_core.datasets.benchmarks import SERVERS
 
 if TYPE_CHECKING:
-    from dafm_core.metrics.spec import Head
+    from dafm_core.metrics.families import Head
 
 EXAMPLES = {
     "submit": "examples:\n"

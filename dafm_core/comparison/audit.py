@@ -136,7 +136,8 @@ class Resolution:
         difference of the two best models on the headline metric; None where it cannot be measured:
         there is one model, or the two answer every query alike.
     clustered_half_width : float or None
-        ``half_width`` with the design effect; None where that is.
+        ``half_width`` with the design effect, which is taken as 1 where it is below; None where it
+        is None.
     """
 
     n_queries: int
@@ -294,12 +295,13 @@ def resolution(singles: Mapping[str, Evaluation], dataset: Dataset) -> Resolutio
     resampler = Resampler(dataset.groups)
     effect = resampler.design_effect(columns[0] - columns[1]) if len(columns) == 2 else None
     half_width = 1.96 * np.sqrt(FLIPPED / dataset.n_queries)
+    clustered = None if effect is None else float(half_width * np.sqrt(max(1.0, effect)))
     return Resolution(
         n_queries=dataset.n_queries,
         n_groups=resampler.n_groups,
         half_width=float(half_width),
         design_effect=effect,
-        clustered_half_width=None if effect is None else float(half_width * np.sqrt(effect)),
+        clustered_half_width=clustered,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dafm_core.comparison.compare import Comparison
+from dafm_core.comparison.result import Comparison
 from dafm_core.comparison.rows import Row, summarise
 from dafm_core.comparison.verdict import Verdict, verdict
 from dafm_core.datasets.benchmarks import Benchmark

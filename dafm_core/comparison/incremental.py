@@ -33,7 +33,8 @@ from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers, shared
 from dafm_core.evaluation.workers import in_workers
 from dafm_core.fusion.base import Fuser, Progress
 from dafm_core.ground.statistics import Resampler
-from dafm_core.metrics.spec import Head, heads_words, metric_label
+from dafm_core.metrics.families import Head
+from dafm_core.metrics.spec import heads_words, metric_label
 from dafm_core.store.stack import SimilarityStack
 
 MAX_PROVIDERS: Final = 6

@@ -8,14 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from dafm_core.comparison.audit import Audits, audit
 from dafm_core.errors import StoreError
 from dafm_core.evaluation.evaluate import by_tag, evaluate_providers
+from dafm_core.evaluation.learning_curve import LearningCurve
+from dafm_core.evaluation.learning_curve import learning_curve as measure_curve
 
 if TYPE_CHECKING:
+    from dafm_core.fusion.base import Progress
     from dafm_core.store.store import SimilarityStore
+
+N_DRAWS: Final = 4
+"""Of the labels, in each fold of a learning curve."""
+N_HELD_OUT: Final = 2
+"""Folds of five that a learning curve is measured on: a minute for two thousand queries."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +135,10 @@ class Inspection:
     damage : tuple of str or None
         One line for each block of rows that does not match its checksum; None where checksums were
         not asked for.
+    labels : mapping of str to str
+        What tables call a provider; its name where left out.
+    learning_curve : LearningCurve or None
+        What labels buy; None where it was not asked for.
     """
 
     store: str
@@ -141,6 +153,12 @@ class Inspection:
     audits: Audits | None
     by_tag: Mapping[str, Mapping[str, Mapping[str, float | None]]]
     damage: tuple[str, ...] | None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    learning_curve: LearningCurve | None = None
+
+    def label(self, name: str) -> str:
+        """Return what tables and sentences call a provider."""
+        return self.labels.get(name, name)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values; the audits' shares and scores in [0, 1]."""
@@ -157,10 +175,19 @@ class Inspection:
             "audits": None if self.audits is None else self.audits.to_json(),
             "by_tag": self.by_tag,
             "damage": None if self.damage is None else list(self.damage),
+            "labels": dict(self.labels),
+            "learning_curve": self.learning_curve and self.learning_curve.to_json(),
         }
 
 
-def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection:
+def inspect_store(
+    store: SimilarityStore,
+    *,
+    verify: bool = False,
+    learning_curve: bool = False,
+    labels: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Inspection:
     """Inspect a store, and audit its single models on the queries that name a target.
 
     Parameters
@@ -168,12 +195,20 @@ def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection
     store : SimilarityStore
     verify : bool, default=False
         Whether to compare every block of rows with its checksum, which reads all of them.
+    learning_curve : bool, default=False
+        Whether to fit fusions on parts of the labels, to see what labels buy.
+    labels : mapping of str to str, optional
+        What tables call a provider.
+    progress : callable, optional
+        Told of the learning curve.
 
     Raises
     ------
     StoreError
         If a file of the store cannot be read, or, where ``verify`` does not ask for a list of what
         is damaged, does not match its checksum.
+    DatasetError
+        If a learning curve is asked for, and no query has a target, or there are too few groups.
 
     Notes
     -----
@@ -189,6 +224,10 @@ def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection
         stack, problems = all_queries.measured(), all_queries.notes()
         audits = audit(stack)
         tags = by_tag(evaluate_providers(stack, allow_fitted=True), dataset.metrics)
+    curve = None
+    if learning_curve:
+        stack = store.stack(whole, verify=not verify)
+        curve = measure_curve(stack, n_draws=N_DRAWS, held_out=N_HELD_OUT, progress=progress)
     return Inspection(
         store=str(store.path),
         protocol=store.protocol,
@@ -202,6 +241,8 @@ def inspect_store(store: SimilarityStore, *, verify: bool = False) -> Inspection
         audits=audits,
         by_tag=tags,
         damage=tuple(line for lines in damage.values() for line in lines) if verify else None,
+        labels={n: label for n, label in (labels or {}).items() if n in store.providers},
+        learning_curve=curve,
     )
 
 

@@ -70,6 +70,7 @@ def repeated(before: Mapping[str, Any], after: Mapping[str, Any]) -> Repeated:
     ['Repeated: all 1 numbers agree as printed, 0 of them to the last bit; the largest difference \
 is 0.001.']
     """
+    after, added = _as_far_as(before, after)
     old, new = dict(_leaves(before)), dict(_leaves(after))
     places = [place for place in dict.fromkeys([*old, *new]) if not _is_apart(place)]
     numbers = [p for p in places if _is_number(old.get(p)) or _is_number(new.get(p))]
@@ -86,8 +87,21 @@ is 0.001.']
         n_exact=len(exact),
         differing=tuple(differing),
         largest=max(gaps.values(), default=0.0),
-        changed=tuple(_changes(before, after)),
+        changed=(*_changes(before, after), *added),
     )
+
+
+def _as_far_as(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], list[str]]:
+    """Return what is in both records, and a line for each part that an older dafm did not write."""
+    parts: list[Mapping[str, Any]] = []
+    lacking: dict[str, None] = {}
+    for old, new in zip(_parts(before), _parts(after), strict=False):
+        parts.append({key: value for key, value in new.items() if key in old})
+        lacking |= dict.fromkeys(key for key in new if key not in old)
+    said = [f"not compared: {key}, which the file does not have" for key in lacking]
+    return ({**after, "comparisons": parts} if "comparisons" in after else parts[0]), said
 
 
 def _is_number(value: Any) -> bool:

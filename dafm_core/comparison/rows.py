@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from dafm_core.evaluation.evaluate import Evaluation, shared_metrics
 from dafm_core.ground.statistics import Resampler, detectable, holm
-from dafm_core.metrics.spec import Head
+from dafm_core.metrics.families import Head
 
 RowKind: TypeAlias = Literal["single", "static", "learned", "oracle"]
 
@@ -164,6 +165,7 @@ def summarise(
     *,
     averaged: Sequence[str] | None = None,
     complexity: Mapping[str, int] | None = None,
+    tested: Sequence[str] | None = None,
 ) -> tuple[Row, ...]:
     """Return rows with intervals, and for fused ones the differences to the best of each kind.
 
@@ -173,6 +175,8 @@ def summarise(
         Metrics whose mean is taken, by default :func:`shared_metrics`.
     complexity : mapping of row to int, optional
         Of fusers, see ``Fuser.complexity``; 0 for a model by itself.
+    tested : sequence of str, optional
+        Metrics whose differences are measured, by default all and their mean.
     """
     averaged = shared_metrics(evaluations.values()) if averaged is None else averaged
     names = list(evaluations)
@@ -184,14 +188,16 @@ def summarise(
     means = values.mean(axis=0)
     lows, highs = (np.clip(bound.reshape(shape), 0, 1) for bound in (low, high))
     fused = [r for r, name in enumerate(names) if kinds[name] in ("static", "learned")]
+    asked = range(len(metrics)) if tested is None else [metrics.index(name) for name in tested]
+    differences = partial(_differences, values, names, metrics, asked, resampler=resampler)
     against: dict[str, dict[str, dict[str, Difference]]] = {}
     for kind in ("single", "static"):
         pool = [r for r, name in enumerate(names) if kinds[name] == kind]
-        against[kind] = _differences(values, names, metrics, fused, pool, resampler)
+        against[kind] = differences(fused, pool)
     learned = [r for r in fused if kinds[names[r]] == "learned"]
-    among = _differences(values, names, metrics, learned, learned, resampler)
+    among = differences(learned, learned)
     every = list(range(len(names)))
-    behind = _differences(values, names, metrics, every, every, resampler)
+    behind = differences(every, every)
     return tuple(
         Row(
             name,
@@ -223,18 +229,22 @@ def _differences(
     values: NDArray[np.float64],
     names: Sequence[str],
     metrics: Sequence[str],
+    asked: Sequence[int],
     fused: Sequence[int],
     pool: Sequence[int],
+    *,
     resampler: Resampler,
 ) -> dict[str, dict[str, Difference]]:
-    """Return, by row and metric, the difference to whichever row of ``pool`` has the best mean."""
+    """Return, by row and metric that is asked about, the difference to whichever row of ``pool``
+    has the best mean.
+    """
     table: dict[str, dict[str, Difference]] = {names[r]: {} for r in fused}
     if not pool or not fused:
         return table
     means = values.mean(axis=0)  # (R, M), NaN where undecided
     best = {
         m: max(decided, key=lambda r, m=m: means[r, m])  # type: ignore[misc]  # m is bound now
-        for m in range(len(metrics))
+        for m in asked
         if (decided := [r for r in pool if not math.isnan(means[r, m])])
     }
     cells = [(r, m) for m in best for r in fused if r != best[m] and not math.isnan(means[r, m])]

@@ -152,9 +152,13 @@ class AsGiven:
 
 @dataclass(frozen=True)
 class Leakage:
-    """What held-out queries still share with the training part, as shares of them in [0, 1]."""
+    """What held-out queries still share with the training part, as shares of them in [0, 1].
 
-    groups: float
+    ``groups`` is None where the training part is of another protocol, whose groups may bear the
+    same names.
+    """
+
+    groups: float | None
     targets: float
     references: float
 
@@ -173,7 +177,9 @@ def leakage(parts: Sequence[Part]) -> Leakage | None:
     if not fitted:
         return None
     shares = counts / max(1, sum(part.test.n_queries for part in fitted))
-    return Leakage(*shares.tolist())
+    groups, targets, references = shares.tolist()
+    alike = all(train and train.protocol == test.protocol for train, test in fitted)
+    return Leakage(groups if alike else None, targets, references)
 
 
 def _named(dataset: Dataset, column: str) -> list[set[str]]:

@@ -1,7 +1,9 @@
-"""What a file of fused scores cannot say itself: which of its queries the fusion was fitted on.
+"""What a file of fused scores cannot say itself: which of its queries the fusion was fitted on, and
+which ranking its scores are for.
 
-The formats are other tools', so the ids stand in a file beside it: ``run.trec.fitted.json``.
-Without them a run on training queries would be measured as if it were held out.
+The formats are other tools', so both stand in a file beside it: ``run.trec.fitted.json``. Without
+the ids a run on training queries would be measured as if it were held out; without the head, scores
+that were learned for subsets would be taken for the gallery's.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from dafm_core.errors import DatasetError
 from dafm_core.ground.files import write_json
 from dafm_core.ground.sources import source_json
+from dafm_core.metrics.families import Head
 
 ScoreBlock: TypeAlias = tuple[Sequence[str], NDArray[np.float32]]
 """Query ids and their scores, (B, N); -inf where a candidate is excluded."""
@@ -31,10 +34,13 @@ class FusedBlocks:
     blocks : iterable of (query ids, scores)
     fitted_query_ids : frozenset of str
         Queries whose targets the fusion has seen.
+    head : {"gallery", "subset"}, optional
+        What the scores rank, of a fusion that has a score for each.
     """
 
     blocks: Iterable[ScoreBlock] = field(repr=False)
     fitted_query_ids: frozenset[str] = field(default=frozenset(), repr=False)
+    head: Head | None = None
 
     def __iter__(self) -> Iterator[ScoreBlock]:
         return iter(self.blocks)
@@ -47,11 +53,15 @@ def fitted_path(path: str | Path) -> Path:
 
 
 def write_fitted(
-    path: str | Path, blocks: Iterable[ScoreBlock], query_ids: Iterable[str]
+    path: str | Path,
+    blocks: Iterable[ScoreBlock],
+    query_ids: Iterable[str],
+    *,
+    head: Head | None = None,
 ) -> frozenset[str]:
-    """Write which queries of a file its fusion was fitted on; return them.
+    """Write which queries of a file its fusion was fitted on, and its head; return the queries.
 
-    Where there are none, no file is written, and one of an earlier run is removed.
+    Where there is neither, no file is written, and one of an earlier run is removed.
 
     Parameters
     ----------
@@ -61,11 +71,16 @@ def write_fitted(
         What the file is written from; plain blocks are taken for held out.
     query_ids : iterable of str
         Queries in the file.
+    head : {"gallery", "subset"}, optional
+        To be written where the file's form does not say it.
     """
     known = blocks.fitted_query_ids if isinstance(blocks, FusedBlocks) else frozenset()
     fitted = known.intersection(query_ids)
-    if fitted:
-        write_json(fitted_path(path), {"fitted_query_ids": sorted(fitted)})
+    said: dict[str, Any] = {"fitted_query_ids": sorted(fitted)} if fitted else {}
+    if head is not None:
+        said["head"] = head
+    if said:
+        write_json(fitted_path(path), said)
     else:
         fitted_path(path).unlink(missing_ok=True)
     return fitted
@@ -79,16 +94,33 @@ def read_fitted(path: str | Path) -> frozenset[str]:
     DatasetError
         If the file beside it is damaged.
     """
+    return _read(path)[0]
+
+
+def read_head(path: str | Path) -> Head | None:
+    """Return which ranking a file's scores are for, where the file beside it says so.
+
+    Errors as :func:`read_fitted`.
+    """
+    return _read(path)[1]
+
+
+def _read(path: str | Path) -> tuple[frozenset[str], Head | None]:
     beside = fitted_path(path)
     if not beside.exists():
-        return frozenset()
+        return frozenset(), None
     try:
-        ids = source_json(beside)["fitted_query_ids"]
-        if not all(isinstance(name, str) for name in ids):
+        said = source_json(beside)
+        ids, head = said.get("fitted_query_ids", []), said.get("head")
+        if not said.keys() & {"fitted_query_ids", "head"}:
+            raise KeyError("fitted_query_ids")
+        if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
             raise TypeError("an id is no text")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if head is not None and head not in get_args(Head):
+            raise ValueError(f"head {head!r} is neither gallery nor subset")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"{beside}: expected the ids that {Path(path).name} was fitted on ({error}). "
             "Fuse again."
         ) from None
-    return frozenset(ids)
+    return frozenset(ids), head

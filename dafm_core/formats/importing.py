@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dafm_core.errors import OptionError, SimilarityError, SubmissionError, closest
 from dafm_core.formats.alignment import ProductRows, align_features, align_matrix, with_ids
 from dafm_core.formats.content import Order, RankedLists, Request
-from dafm_core.formats.fitted import read_fitted
+from dafm_core.formats.fitted import read_fitted, read_head
 from dafm_core.formats.json_lists import read_submission
 from dafm_core.formats.lists import ListedScores
 from dafm_core.formats.matching import parse_rule
@@ -147,6 +147,8 @@ def import_scores(
     }
     if fitted := read_fitted(path):
         passport["fitted_query_ids"] = sorted(fitted)
+    if head := read_head(path):
+        passport["head"] = head
     if listed is not None:
         passport["truncated_at"] = listed.truncated_at
         if listed.truncated_at is not None:

@@ -16,7 +16,7 @@ import polars as pl
 
 from dafm_core.errors import OptionError, closest
 from dafm_core.formats.arrays import SIDECARS
-from dafm_core.formats.fitted import ScoreBlock, write_fitted
+from dafm_core.formats.fitted import FusedBlocks, ScoreBlock, write_fitted
 from dafm_core.ground.files import replacing, reserve
 from dafm_core.ground.ordering import best_ranked, tie_places
 
@@ -42,8 +42,8 @@ def write_run(
         ``.gallery.txt`` beside it for its ids. ``.parquet``: query_id, image_id, rank, score.
         ``.trec``: a TREC run.
     blocks : iterable of (query ids, scores)
-        In the order of ``query_ids``; those of a fusion fitted on any of these queries leave their
-        ids in a file beside, see ``fitted.py``.
+        In the order of ``query_ids``; those of a fusion fitted on any of these queries, or with a
+        score for each ranking, leave ids and head in a file beside, see ``fitted.py``.
     query_ids, gallery_ids : sequence of str
     name : str
         Tag of a TREC run.
@@ -74,7 +74,8 @@ def write_run(
                 beside = files.enter_context(replacing(path.with_suffix(suffix)))
                 beside.write_text("".join(f"{i}\n" for i in ids), encoding="utf-8")
         writers[path.suffix](temporary)
-        write_fitted(path, blocks, query_ids)
+        head = blocks.head if isinstance(blocks, FusedBlocks) else None
+        write_fitted(path, blocks, query_ids, head=head)
     return path
 
 

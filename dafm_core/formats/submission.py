@@ -32,7 +32,7 @@ from dafm_core.ground.files import write_text
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.ordering import best_ranked, tie_places
 from dafm_core.ground.ragged import Ragged
-from dafm_core.metrics.spec import Head
+from dafm_core.metrics.families import Head
 from dafm_core.store.run import Run
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 
 def run_blocks(run: Run, *, head: Head = "gallery") -> FusedBlocks:
     """Return a run's scores as one block: those of the gallery, or what ranks the subset."""
-    scores = run.scores
-    if head == "subset" and run.subset_scores is not None:
-        scores = run.subset_scores
-    return FusedBlocks([(run.query_ids, scores)], run.fitted_query_ids)
+    if run.subset_scores is None:
+        return FusedBlocks([(run.query_ids, run.scores)], run.fitted_query_ids)
+    scores = run.scores if head == "gallery" else run.subset_scores
+    return FusedBlocks([(run.query_ids, scores)], run.fitted_query_ids, head)
 
 
 def fuser_blocks(
@@ -85,7 +85,7 @@ def fuser_blocks(
                 fused = np.where(fuser.unranked(tile, stack.gallery), np.float32(-np.inf), fused)
             yield stack.query_ids[rows], fused
 
-    return FusedBlocks(blocks(), fuser.fitted_ids(stack))
+    return FusedBlocks(blocks(), fuser.fitted_ids(stack), head if len(fuser.heads) > 1 else None)
 
 
 def _best_blocks(

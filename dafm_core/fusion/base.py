@@ -22,8 +22,8 @@ from dafm_core.fusion.completing import complete, completed, unknown_to_all
 from dafm_core.fusion.record import FitRecord
 from dafm_core.ground.ordering import tie_places
 from dafm_core.ground.threads import one_blas_thread
+from dafm_core.metrics.families import Head
 from dafm_core.metrics.ranking import below_all
-from dafm_core.metrics.spec import Head
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.run import Run
 from dafm_core.store.stack import SimilarityStack
@@ -165,11 +165,13 @@ class Fuser(ABC):
 
     def fitted_ids(self, target: Gallery | SimilarityStack) -> frozenset[str]:
         """Return the queries whose targets a ranking here depends on: by the fit, or by a provider
-        that is itself a fusion.
+        that is itself a fusion; of a stack, those of its own queries that the fit has seen.
         """
-        gallery = target.gallery if isinstance(target, SimilarityStack) else target
         own = self.record_.query_ids if self.is_fitted else frozenset()
-        return own | gallery.fitted_query_ids
+        if isinstance(target, Gallery):
+            return own | target.fitted_query_ids
+        own = self.record_.seen_of(target.dataset) if self.is_fitted else own
+        return own | target.gallery.fitted_query_ids
 
     @property
     def heads(self) -> tuple[Head, ...]:
@@ -319,6 +321,13 @@ class Fuser(ABC):
 
     def as_rule(self) -> TunedRule[Any] | None:
         """Return the fuser as a rule with finitely many settings, or None where it is none."""
+        return None
+
+    def row_weights(self, gallery: Gallery) -> NDArray[np.float64] | None:
+        """Return weights (K,) with which row-standardised scores add up to the fused score.
+
+        None where the fusion is anything else than that sum.
+        """
         return None
 
     def with_bank(self, bank: SimilarityStack) -> Self:

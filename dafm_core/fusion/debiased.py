@@ -24,7 +24,7 @@ from dafm_core.fusion.channels.view import (
     ViewScorer,
     usable_families,
 )
-from dafm_core.metrics.spec import HEADS, Head
+from dafm_core.metrics.families import HEADS, Head
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 
@@ -111,11 +111,12 @@ class DebiasedFusion(BankedFusion):
         return lambda tile: score(tile)["gallery"]
 
     def _head_scorer(self, gallery: Gallery, heads: Sequence[Head]) -> HeadScorer:
-        return view_scorer(*self._views(gallery, heads))
+        return view_scorer(*self.readied(gallery, heads))
 
-    def _views(
+    def readied(
         self, gallery: Gallery, heads: Sequence[Head]
     ) -> tuple[ChannelReader, dict[Head, ViewScorer]]:
+        """Return what makes the channels of a gallery, and what weighs them for each head."""
         if self.is_fitted:
             lacks_neighbours = self._lacks_neighbours(gallery, instead="without them")
             families = self._families_without_neighbours if lacks_neighbours else self.families_

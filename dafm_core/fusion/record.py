@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dafm_core.errors import AlignmentError, LeakageError
+from dafm_core.ground.ids import hash_strings
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
+
+if TYPE_CHECKING:
+    from dafm_core.datasets.base import Dataset
 
 PASSPORT_FIELDS = ("fingerprint", "options")
 """What a fuser remembers of a provider's passport."""
@@ -30,6 +34,9 @@ class FitRecord:
         provider which is a fusion itself; empty for rules that learn nothing.
     bank_ids : frozenset of str
         Unlabelled queries of a bank that was given; they are never fused.
+    query_hashes : mapping of str to str
+        Of the references and targets of the queries of the stack: another dataset may use an id
+        anew. An id without one, as in records of older fits, is compared alone.
     """
 
     providers: tuple[str, ...]
@@ -37,6 +44,7 @@ class FitRecord:
     protocol: str
     query_ids: frozenset[str] = field(default=frozenset(), repr=False)
     bank_ids: frozenset[str] = field(default=frozenset(), repr=False)
+    query_hashes: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -53,7 +61,18 @@ class FitRecord:
             query_ids=frozenset(stack.query_ids if labelled else ())
             | stack.gallery.fitted_query_ids,
             bank_ids=frozenset(bank.query_ids if bank is not None else ()),
+            query_hashes=_hashes(stack.dataset) if labelled else {},
         )
+
+    def seen_of(self, dataset: Dataset) -> frozenset[str]:
+        """Return the queries of a dataset whose targets the fit used: the same id, references and
+        targets, whatever the protocol is called.
+        """
+        same = self.query_ids.intersection(dataset.query_ids)
+        if not same or dataset.protocol == self.protocol:
+            return same
+        hashes = _hashes(dataset)
+        return frozenset(n for n in same if self.query_hashes.get(n, hashes[n]) == hashes[n])
 
     def check(
         self,
@@ -111,9 +130,9 @@ class FitRecord:
             )
         return lacking
 
-    def refuse(self, query_ids: Iterable[str], *, who: str) -> None:
-        """Raise LeakageError if the fit used the targets of any of these queries."""
-        refuse_fitted(self.query_ids, query_ids, who=who)
+    def refuse(self, dataset: Dataset, *, who: str) -> None:
+        """Raise LeakageError if the fit used the targets of any query of a dataset."""
+        refuse_fitted(self.seen_of(dataset), dataset.query_ids, who=who)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values; ids sorted."""
@@ -123,6 +142,7 @@ class FitRecord:
             "protocol": self.protocol,
             "query_ids": sorted(self.query_ids),
             "bank_ids": sorted(self.bank_ids),
+            "query_hashes": dict(sorted(self.query_hashes.items())),
         }
 
     @classmethod
@@ -134,7 +154,17 @@ class FitRecord:
             protocol=values["protocol"],
             query_ids=frozenset(values["query_ids"]),
             bank_ids=frozenset(values["bank_ids"]),
+            query_hashes=dict(values.get("query_hashes", {})),
         )
+
+
+def _hashes(dataset: Dataset) -> dict[str, str]:
+    """Return a short hash of each query's references and targets, by id."""
+    columns = [dataset.queries[name].to_list() for name in ("query_id", "references", "targets")]
+    return {
+        name: hash_strings([*(references or ()), "", *(targets or ())])[:16]
+        for name, references, targets in zip(*columns, strict=True)
+    }
 
 
 def refuse_fitted(fitted: frozenset[str], query_ids: Iterable[str], *, who: str) -> None:

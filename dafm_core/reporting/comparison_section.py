@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from dafm_core.comparison.compare import Comparison
 from dafm_core.comparison.decision import Decision, decide
 from dafm_core.comparison.families import FamilyAverages, average_families
 from dafm_core.comparison.inspection import Cost
+from dafm_core.comparison.result import Comparison
 from dafm_core.comparison.rows import MEAN, Row
 from dafm_core.comparison.tables import (
     best_first,
@@ -17,10 +19,15 @@ from dafm_core.comparison.tables import (
     families_table,
     losses_table,
 )
+from dafm_core.comparison.type_table import type_table
+from dafm_core.evaluation.query_types import query_types
 from dafm_core.reporting.charts import Chart, Span, interval_chart, redundancy_map
 from dafm_core.reporting.findings import findings, singles_table
 from dafm_core.reporting.page import Section
 from dafm_core.tables.cells import Table, in_percent
+
+if TYPE_CHECKING:
+    from dafm_core.cases.cases import Cases
 
 _REFERENCES = ("minus best single", "minus best static", "minus best learned")
 
@@ -35,6 +42,7 @@ class Part:
     forest: Chart | None
     differences: Table
     all_differences: Table
+    types: Table | None
     findings: list[str]
     singles: Table
     redundancy: Chart | None
@@ -49,6 +57,8 @@ class View:
     families: Table | None
     families_forest: Chart | None
     families_json: object
+    type_links: Mapping[str, int]
+    type_commands: Mapping[str, str]
 
 
 def comparison_section(
@@ -56,6 +66,7 @@ def comparison_section(
     *,
     costs: Mapping[str, Cost] | None = None,
     stores: Sequence[str] = ("STORE",),
+    cases: Cases | None = None,
 ) -> Section:
     """Return the section of one comparison, or of those of a benchmark's families with averages.
 
@@ -66,6 +77,8 @@ def comparison_section(
         What scoring took.
     stores : sequence of str
         Paths of the stores, for the commands to run next.
+    cases : Cases, optional
+        Those on the same page, which the query types then lead to.
 
     Raises
     ------
@@ -84,6 +97,8 @@ def comparison_section(
         families=families_table(averages) if averages else None,
         families_forest=_forest(averages, averages.protocol) if averages else None,
         families_json=averages.to_json() if averages else None,
+        type_links=_types_of(cases) if cases is not None else {},
+        type_commands={} if cases is not None else _type_commands(comparisons[0], stores[0]),
     )
     names = [c.protocol for c in comparisons] if averages else ["Results"]
     parts = [(f"part-{i}", name) for i, name in enumerate(names, 1)]
@@ -100,10 +115,28 @@ def _part(comparison: Comparison) -> Part:
         forest=_forest(comparison, comparison.protocol),
         differences=difference_table(rows, [MEAN], label=label),
         all_differences=difference_table(rows, [*comparison.metrics, MEAN], label=label),
+        types=type_table(comparison),
         findings=[*comparison.undecided, *findings(audits, label=label)],
         singles=singles_table(audits, label=label),
         redundancy=redundancy_map(audits.redundancy, comparison.protocol, label=label),
     )
+
+
+def _types_of(cases: Cases) -> dict[str, int]:
+    """Return how many of the cases on the page are of each type that occurs."""
+    counts = {n: int(of.sum()) for n, of in query_types(cases.queries["text"].to_list()).items()}
+    return {name: count for name, count in counts.items() if count}
+
+
+def _type_commands(comparison: Comparison, store: str) -> dict[str, str]:
+    """Return the command that shows the cases of each type, under what is to be deployed."""
+    chosen = comparison.row(comparison.verdict.name) if comparison.verdict.name else None
+    fuser = f" --fusers {shlex.quote(chosen.name)}" if chosen and chosen.kind != "single" else ""
+    return {
+        of_type.name: f"dafm cases {shlex.quote(store)}{fuser} --about {of_type.name} "
+        f"--report {of_type.name}.html"
+        for of_type in comparison.by_type
+    }
 
 
 def _forest(compared: Comparison | FamilyAverages, protocol: str) -> Chart | None:

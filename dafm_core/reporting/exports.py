@@ -24,9 +24,9 @@ from dafm_core.ground.undecided import WORD
 from dafm_core.metrics.spec import parse_metric
 
 if TYPE_CHECKING:
-    from dafm_core.comparison.compare import Comparison
+    from dafm_core.comparison.result import Comparison
     from dafm_core.comparison.rows import Row
-    from dafm_core.metrics.spec import Head
+    from dafm_core.metrics.families import Head
     from dafm_core.tables.cells import Cell, Mark, Table
 
 _FORMULA = r"^[=+\-@\t\r]"
@@ -94,14 +94,17 @@ def to_markdown(table: Table) -> str:
     return "\n".join([body[0], f"|{rule}|", *body[1:], "", " ".join(filter(None, words)), ""])
 
 
-def write_per_query(path: str | Path, frame: pl.DataFrame) -> Path:
-    """Write per-query results as parquet, whole or not at all; return the path.
+def write_frame(path: str | Path, frame: pl.DataFrame) -> Path:
+    """Write a frame as parquet, or as CSV where the name ends so, whole or not at all; return the
+    path.
 
     Raises
     ------
     OptionError
         If the file cannot be written.
     """
+    if Path(path).suffix == ".csv":
+        return write_text(path, csv_text(frame))
     with _one_line(path), files.replacing(path) as temporary:
         frame.write_parquet(temporary)
     return Path(path)
@@ -109,7 +112,7 @@ def write_per_query(path: str | Path, frame: pl.DataFrame) -> Path:
 
 def write_text(path: str | Path, text: str) -> Path:
     """Write a text file as UTF-8, whole or not at all, or print it where the path is ``-``; errors
-    as :func:`write_per_query`.
+    as :func:`write_frame`.
     """
     if str(path) == "-":
         print(text, end="")  # noqa: T201  # asked for
@@ -119,7 +122,7 @@ def write_text(path: str | Path, text: str) -> Path:
 
 
 def write_json(path: str | Path, value: Any) -> Path:
-    """Write readable JSON as :func:`write_text` does; errors as :func:`write_per_query`.
+    """Write readable JSON as :func:`write_text` does; errors as :func:`write_frame`.
 
     A NaN or an infinity is a ValueError, not a file that other programs cannot read.
     """

@@ -6,8 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from dafm_core.comparison.audit import Audits, Headroom, Resolution
-from dafm_core.metrics.spec import metric_label, undecided_words
-from dafm_core.tables.cells import Cell, Table, percent, percent_cell, table, text_cell
+from dafm_core.comparison.tables import metric_column
+from dafm_core.evaluation.design import Leakage
+from dafm_core.evaluation.learning_curve import LearningCurve
+from dafm_core.metrics.families import HEADS
+from dafm_core.metrics.spec import metric_label, parse_metric, undecided_words
+from dafm_core.tables.cells import Cell, Column, Table, percent, percent_cell, table, text_cell
 
 _SINGLES_COLUMNS: Final = (
     "Model",
@@ -26,22 +30,18 @@ def findings(audits: Audits, *, label: Callable[[str], str] = str) -> list[str]:
         audits.order.words,
         _resolution(audits.resolution),
     ]
-    if leakage := audits.leakage:
-        lines.append(
-            f"Of the held-out queries {percent(leakage.groups, digits=1)} % share their group, "
-            f"{percent(leakage.targets, digits=1)} % a target and "
-            f"{percent(leakage.references, digits=1)} % the reference image with the queries the "
-            "fusion was fitted on."
-        )
+    if audits.leakage:
+        lines.append(_leakage(audits.leakage))
     if audits.trials:
         lines.append(audits.trials.words)
     return lines
 
 
-def undecided_singles(audits: Audits) -> list[str]:
+def undecided_singles(audits: Audits, *, label: Callable[[str], str] = str) -> list[str]:
     """Return which metrics each model's shortlists do not decide, a line each."""
     return [
-        f"{name}: {undecided_words(shares)}" for name, shares in audits.headroom.undecided.items()
+        f"{label(name)}: {undecided_words(shares)}"
+        for name, shares in audits.headroom.undecided.items()
     ]
 
 
@@ -59,6 +59,20 @@ def _shared_errors(headroom: Headroom, label: Callable[[str], str]) -> list[str]
     return [f"Of the queries that either of two models fails ({metric}), both fail {shares}."]
 
 
+def _leakage(leakage: Leakage) -> str:
+    groups = (
+        ""
+        if leakage.groups is None
+        else f"{percent(leakage.groups, digits=1)} % share their group, "
+    )
+    share = "" if groups else "share "
+    return (
+        f"Of the held-out queries {groups}{percent(leakage.targets, digits=1)} % {share}a target "
+        f"and {percent(leakage.references, digits=1)} % the reference image with the queries the "
+        "fusion was fitted on."
+    )
+
+
 def _pair(pair: str, label: Callable[[str], str]) -> str:
     return " & ".join(map(label, pair.split(" & ")))
 
@@ -73,11 +87,19 @@ def _resolution(resolution: Resolution) -> str:
         )
     else:
         bound = resolution.clustered_half_width
-        effect = f"design effect {resolution.design_effect:.2f}"
+        effect = _effect_words(resolution.design_effect)
     return (
         f"A difference below {percent(bound)} points cannot be told from noise if 10 % of the "
         f"queries flip ({counts}, {effect})."
     )
+
+
+def _effect_words(effect: float) -> str:
+    """Say what groups do to the bound; measured by chance below 1, it does not narrow it."""
+    words = f"design effect {effect:.2f}: "
+    if effect <= 1:
+        return words + "queries of one group go no more together than any others; taken as 1"
+    return words + f"groups make the variance {effect:.2f} times that of independent queries"
 
 
 def singles_table(audits: Audits, *, label: Callable[[str], str] = str) -> Table:
@@ -101,7 +123,11 @@ def singles_table(audits: Audits, *, label: Callable[[str], str] = str) -> Table
     )
 
 
-def tags_table(values: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> Table:
+def tags_table(
+    values: Mapping[str, Mapping[str, Mapping[str, float | None]]],
+    *,
+    label: Callable[[str], str] = str,
+) -> Table:
     """Return the singles by tag, on mAP@10 as CIRCO reports it, else on the headline metric."""
     rows = next(iter(values.values()))
     metrics = list(next(iter(rows.values())))
@@ -110,7 +136,7 @@ def tags_table(values: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -
         f"Single models by tag, {metric_label(metric)}",
         ("Model", *values),
         [
-            [text_cell(name), *(_tag_cell(values[tag][name][metric]) for tag in values)]
+            [text_cell(label(name)), *(_tag_cell(values[tag][name][metric]) for tag in values)]
             for name in rows
         ],
     )
@@ -120,7 +146,31 @@ def _tag_cell(value: float | None) -> Cell:
     return percent_cell(float("nan") if value is None else value / 100)
 
 
-def headroom_table(audits: Audits) -> Table:
+def curve_table(curve: LearningCurve) -> Table:
+    """Return what labels buy, a row for each number of them."""
+    n_draws, last = curve.values.shape[1], len(curve.sizes) - 1
+    names = ["no labels", *map(str, curve.sizes[1:-1]), f"{curve.sizes[-1]} (all)"]
+    rows = []
+    for point, (name, mean) in enumerate(zip(names, curve.means, strict=True)):
+        spans: list[tuple[float, float] | None] = [None] * len(mean)
+        if 0 < point < last and n_draws > 1:
+            draws = curve.values[point]
+            spans = list(zip(draws.min(axis=0), draws.max(axis=0), strict=True))
+        rows.append([text_cell(name), *map(percent_cell, mean, spans)])
+    drawn = f"; in brackets lowest and highest of {n_draws} draws of the labels" if last > 1 else ""
+    note = (
+        f"Means over {curve.n_measured} held-out queries of {curve.n_folds} folds{drawn}. The bank "
+        "has all training queries, labelled or not. Without labels: debiased; with labels: the "
+        "linear part of light, to which networks add from 200 labels on."
+    )
+    in_two = any("subset" in head for m in curve.metrics for head in parse_metric(m).heads)
+    heads = HEADS if in_two else HEADS[:1]  # both fusers have a score for the subset
+    columns: list[Column | str] = ["Labels"]
+    columns += [metric_column(metric, heads) for metric in curve.metrics]
+    return table("What labels buy", columns, rows, notes=[note])
+
+
+def headroom_table(audits: Audits, *, label: Callable[[str], str] = str) -> Table:
     """Return the singles' metrics with the oracle, the best choice of a single model per query."""
     headroom = audits.headroom
     metrics = list(headroom.oracle)
@@ -128,6 +178,9 @@ def headroom_table(audits: Audits) -> Table:
     return table(
         "Single models, and the best of them per query",
         ("Model", *map(metric_label, metrics)),
-        [[text_cell(n), *(percent_cell(row[m]) for m in metrics)] for n, row in values.items()],
+        [
+            [text_cell(label(n)), *(percent_cell(row[m]) for m in metrics)]
+            for n, row in values.items()
+        ],
         kinds=[*("single" for _ in headroom.singles), "oracle"],
     )

@@ -11,8 +11,8 @@ from dafm_core.reporting.page import Section, write_page
 if TYPE_CHECKING:
     from dafm_core.cases.cases import Cases
     from dafm_core.cases.explain import Learned
-    from dafm_core.comparison.compare import Comparison
     from dafm_core.comparison.incremental import Incremental
+    from dafm_core.comparison.result import Comparison
     from dafm_core.comparison.subset_tables import Costs
 
 THUMBNAIL_BUDGET = 6_000_000
@@ -129,7 +129,7 @@ def write_report(
 
     sections: list[Section] = []
     if comparison is not None:
-        sections.append(comparison_section([comparison], costs=costs, stores=stores))
+        sections.append(comparison_section([comparison], costs=costs, stores=stores, cases=cases))
     if learned is not None:
         sections.append(learned_section(learned))
     if result is not None:

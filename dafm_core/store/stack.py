@@ -216,11 +216,18 @@ class SimilarityStack:
 
     def notes(self) -> list[str]:
         """Return what whoever reads numbers of this stack should know, a line per finding."""
-        return self.dataset.problems() + [
+        own_file = [
             f"{self.protocol}: Rs@K of {name} is that of its own file, and not of its rows"
             for name in self.names
             if name in self.subset_lists
         ]
+        for_subsets = [
+            f"{self.protocol}: the scores of {name} were made to rank each query's subset, so that "
+            "its R@K is not that of the fusion they come from"
+            for name, passport in self.gallery.passports.items()
+            if passport.get("head") == "subset"
+        ]
+        return self.dataset.problems() + own_file + for_subsets
 
     def take_queries(self, query_ids: Sequence[str]) -> SimilarityStack:
         """Return the stack with these queries, in this order.

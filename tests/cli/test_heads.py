@@ -1,6 +1,7 @@
 """Both files of CIRR's server from one model, each by its head, scored by hand."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from dafm_core.catalog import PluginCatalog
 from dafm_core.cli.main import main
 from dafm_core.evaluation.evaluate import evaluate
+from dafm_core.formats.fitted import read_head
 from dafm_core.fusion.light.fuser import LightFusion
 from dafm_core.fusion.saving import save_fuser
 from dafm_core.store.store import SimilarityStore
@@ -100,18 +102,52 @@ def test_fuse_writes_the_head_that_is_asked_for(cirr, capsys):
         assert set(lengths.values()) == {longest}
 
 
+@pytest.mark.parametrize("suffix", ["npy", "parquet", "trec"])
+def test_a_file_of_scores_says_its_head_and_so_does_what_it_becomes(cirr, tmp_path, suffix, capsys):
+    rest, light = cirr.folder / "rest", cirr.folder / "light"
+    store = str(shutil.copytree(rest, tmp_path / "store"))
+    for head in ("gallery", "subset"):
+        path = tmp_path / f"{head}.{suffix}"
+        argv = ["fuse", str(rest), "--model", str(light), "--head", head, "--out", str(path)]
+        assert main(argv) == 0
+        assert read_head(path) == head
+        assert main(["import", str(path), "--provider", f"{head}-scores", "--store", store]) == 0
+        assert SimilarityStore.open(store).passport(f"{head}-scores")["head"] == head
+    capsys.readouterr()
+    assert main(["inspect", store]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the scores of subset-scores were made to rank each query's subset" in said
+    assert "gallery-scores were made" not in said
+
+
 def test_every_output_of_a_comparison_says_which_head(cirr, capsys):
     folder = cirr.folder
     argv = ["compare", str(folder / "all"), "--fusers", "light,mean", "--folds", "2"]
     argv += ["--set", "light.network=linear", "--resamples", "50"]
-    for flag, name in (("json", "c.json"), ("csv", "c.csv"), ("markdown", "c.md")):
+    files = {"json": "c.json", "csv": "c.csv", "markdown": "c.md", "latex": "c.tex"}
+    for flag, name in files.items():
         argv += [f"--{flag}", str(folder / name)]
     argv += ["--report", str(folder / "c.html")]
+    argv += ["--by-type", "--type-table", str(folder / "types.csv")]
     assert main(argv) == 0
-    said = "light: the gallery head gives R@1"
-    assert said in " ".join(capsys.readouterr().out.split())
-    for name in ("c.md", "c.html"):
-        assert said in (folder / name).read_text()
+    said = "Two heads: light; any other row has one score for both."
+    lines = capsys.readouterr().out.splitlines()
+    printed = " ".join(" ".join(lines).split())
+    assert said in printed
+    above = next(i for i, line in enumerate(lines) if line.startswith("Method")) - 2
+    places = [lines[above].index(f"{head} head") for head in ("gallery", "subset")]
+    assert places[0] < lines[above + 2].index("Rs@1") <= places[1] + len("subset head")
+    assert "by what the text asks for" in printed
+    assert (folder / "types.csv").read_text().startswith("type,n_queries,n_groups,row,kind,metric")
+    marks = {
+        "c.md": "| R@1 (gallery head) |",
+        "c.html": 'class="group">subset head</th>',
+        "c.tex": r"\multicolumn{4}{c}{gallery head}",
+    }
+    for name, mark in marks.items():
+        text = (folder / name).read_text()
+        assert said in text
+        assert mark in text
     rows = {row["name"]: row for row in json.loads((folder / "c.json").read_text())["rows"]}
     assert rows["light"]["heads"] == ["gallery", "subset"]
     assert rows["mean"]["heads"] == ["gallery"]

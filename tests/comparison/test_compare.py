@@ -79,8 +79,9 @@ def test_rows_come_in_order_of_kind(comparison):
 
 
 def test_values_are_means_of_the_per_query_frame(comparison):
-    assert comparison.frame.columns == ["row", "query_id", "group", *comparison.metrics]
-    means = comparison.frame.drop("query_id", "group").group_by("row").mean()
+    expected = ["row", "query_id", "group", *comparison.metrics, "query_types"]
+    assert comparison.frame.columns == expected
+    means = comparison.frame.drop("query_id", "group", "query_types").group_by("row").mean()
     for row in comparison.rows:
         (record,) = means.filter(pl.col("row") == row.name).to_dicts()
         for metric in comparison.metrics:

@@ -8,6 +8,7 @@ import pytest
 from dafm_core.comparison.audit import audit
 from dafm_core.comparison.inspection import Cost, inspect_store
 from dafm_core.errors import StoreError
+from dafm_core.reporting.summaries import print_inspection
 from dafm_core.store.store import SimilarityStore
 
 
@@ -69,3 +70,16 @@ def test_without_targets_or_providers_nothing_is_audited(tmp_path, make_problem)
     inspection = inspect_store(store)
     assert inspection.audits is None
     assert inspection.providers[0].fingerprint == {}  # a provider may state none
+
+
+def test_what_labels_buy_is_measured_on_request_and_shown(store, capsys):
+    assert inspect_store(store).to_json()["learning_curve"] is None
+    inspection = inspect_store(store, learning_curve=True)
+    record = json.loads(json.dumps(inspection.to_json()["learning_curve"], allow_nan=False))
+    assert [point["labels"] for point in record["points"]] == [0, 24, 48]
+    assert (record["n_folds"], record["n_measured"], record["n_draws"]) == (2, 24, 4)
+    print_inspection(inspection)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "What labels buy" in said
+    assert "48 (all)" in said
+    assert "lowest and highest of 4 draws" in said

@@ -14,7 +14,8 @@ import polars as pl
 import pytest
 
 from dafm_core.catalog import PluginCatalog
-from dafm_core.comparison.compare import Comparison, compare
+from dafm_core.comparison.compare import compare
+from dafm_core.comparison.result import Comparison
 from dafm_core.datasets.base import Dataset
 from dafm_core.evaluation.design import Folds
 from dafm_core.fusion.base import Fuser

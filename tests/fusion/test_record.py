@@ -4,10 +4,12 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from dafm_core.core_plugin import STATIC_FUSERS
 from dafm_core.errors import AlignmentError, FuserError, LeakageError, OptionError
+from dafm_core.evaluation.evaluate import evaluate
 from dafm_core.fusion.base import Fuser
 from dafm_core.fusion.record import FitRecord
 from dafm_core.fusion.saving import load_fuser, save_fuser
@@ -64,10 +66,40 @@ def test_only_a_fuser_that_learns_remembers_queries(stack):
 def test_queries_it_was_fitted_on_are_refused(stack):
     fit, held_out = stack.split(seed=0)
     record = FitRecord.of(fit, labelled=True, bank=None)
-    record.refuse(held_out.query_ids, who="Mine")
+    record.refuse(held_out.dataset, who="Mine")
     mixed = [held_out.query_ids[0], fit.query_ids[3], fit.query_ids[5]]
     with pytest.raises(LeakageError, match=rf"^Mine: .* got 2 of 3 .*'{fit.query_ids[3]}'"):
-        record.refuse(mixed, who="Mine")
+        record.refuse(stack.take_queries(mixed).dataset, who="Mine")
+
+
+def test_an_id_of_another_dataset_is_another_query(stack):
+    """Two datasets that count their queries from q0: only the same query is leaked."""
+    fit, _ = stack.split(seed=0)
+    record = FitRecord.from_json(FitRecord.of(fit, labelled=True, bank=None).to_json())
+    renamed = replace(fit.dataset, protocol="toy-val-renamed")
+    assert record.seen_of(renamed) == set(fit.query_ids)
+    others = pl.Series("targets", [[t] for t in fit.gallery_ids[: fit.n_queries]])
+    half = pl.int_range(pl.len()) % 2 == 0
+    queries = fit.dataset.queries
+    mixed = queries.with_columns(pl.when(half).then(others).otherwise("targets").alias("targets"))
+    other = replace(renamed, queries=mixed)
+    same = queries.filter(mixed["targets"] == queries["targets"])["query_id"].to_list()
+    assert 0 < len(same) < fit.n_queries
+    assert record.seen_of(other) == set(same)
+    assert record.seen_of(replace(other, protocol=fit.protocol)) == set(fit.query_ids)
+    old = replace(record, query_hashes={})  # saved by an older dafm
+    assert old.seen_of(other) == set(fit.query_ids)
+
+
+def test_a_fuser_ranks_queries_of_another_dataset_that_bear_the_same_ids(stack):
+    """It was refused: ids were compared without what they stand for."""
+    fitted = WeightedFusion().fit(stack)
+    targets = [[t] for t in reversed(stack.gallery_ids)] * 2
+    queries = stack.dataset.queries.with_columns(pl.Series("targets", targets[: stack.n_queries]))
+    other = replace(stack, dataset=replace(stack.dataset, protocol="other", queries=queries))
+    assert evaluate(fitted, other).values["recall@1"] >= 0
+    with pytest.raises(LeakageError):
+        evaluate(fitted, stack)
 
 
 @pytest.mark.parametrize("may_lack", [False, True])

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dafm_core.cases.cases import collect_cases
+from dafm_core.cases.collecting import collect_cases
 from dafm_core.comparison.compare import compare
 from dafm_core.comparison.tables import best_first
 from dafm_core.datasets.base import Dataset
@@ -120,7 +120,8 @@ def test_cases_filter_open_and_stay_text(browser, tmp_path, problem):
 
 def test_a_case_has_an_address_neighbours_by_key_and_filters_that_count(browser, tmp_path, problem):
     _, stack, fusers = problem
-    cases = collect_cases(stack, fusers, depth=3, design=Folds(3), reasons=False)
+    labels = {"mean": "The <b>Mean</b>", "model-0": "M 0"}
+    cases = collect_cases(stack, fusers, depth=3, design=Folds(3), reasons=False, labels=labels)
     path = write_cases_page(tmp_path / "page.html", cases)
     browser.open(path)
     title = "document.querySelector('#case-cards small').textContent"
@@ -140,7 +141,9 @@ def test_a_case_has_an_address_neighbours_by_key_and_filters_that_count(browser,
     wanted = cases.queries["query_id"][outcomes.index("failed")]
     browser.run(f"location.hash = '#case={wanted}&outcome=failed'")
     browser.run("window.dispatchEvent(new HashChangeEvent('hashchange'))")
-    assert f"query {wanted}, failed under mean" in browser.run(title)
+    assert f"query {wanted}, failed under The <b>Mean</b>" in browser.run(title)
+    heads = browser.run("[...document.querySelectorAll('#case-list th')].map(h => h.textContent)")
+    assert {"The <b>Mean</b>", "M 0", "model-1"} <= set(heads)
     assert browser.run("document.querySelector('select[name=outcome]').value") == "failed"
     browser.run("location.hash = '#case=nobody'")
     browser.run("window.dispatchEvent(new HashChangeEvent('hashchange'))")
@@ -177,6 +180,24 @@ def test_a_phone_scrolls_tables_not_the_page(browser, tmp_path, problem, dark):
     assert browser.run("document.documentElement.scrollWidth") == 390
     lightness = browser.run("getComputedStyle(document.body).backgroundColor")
     assert lightness == ("rgb(18, 23, 29)" if dark else "rgb(255, 255, 255)")
+    assert_quiet(browser, path)
+
+
+def test_a_query_type_leads_to_its_cases(browser, tmp_path, problem):
+    _, stack, fusers = problem
+    comparison = compare(stack, fusers, n_resamples=50)
+    cases = collect_cases(stack, fusers, depth=3, reasons=False)
+    path = write_report(tmp_path / "page.html", "All", comparison=comparison, cases=cases)
+    browser.open(path)
+    browser.run("document.querySelector('a[href=\"#type=negation\"]').click()")
+    browser.run("new Promise(done => setTimeout(done, 50))")
+    assert browser.run("document.querySelector('select[name=type]').value") == "negation"
+    shown = browser.run("document.querySelector('#case-list caption').textContent")
+    n = next(t.n_queries for t in comparison.by_type if t.name == "negation")
+    assert shown == f"{n} of 90 queries of toy"
+    assert (
+        browser.run("Math.abs(document.getElementById('browser').getBoundingClientRect().top)") < 99
+    )
     assert_quiet(browser, path)
 
 

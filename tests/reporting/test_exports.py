@@ -20,8 +20,8 @@ from dafm_core.reporting.exports import (
     table_csv,
     to_csv,
     to_markdown,
+    write_frame,
     write_json,
-    write_per_query,
     write_text,
 )
 from dafm_core.reporting.latex import to_latex
@@ -70,13 +70,13 @@ def test_json_reads_back_and_refuses_nan(tmp_path, record):
     assert json.loads(path.read_text()) == record  # what was there is still there
 
 
-@pytest.mark.parametrize("write", [write_text, write_json, write_per_query])
+@pytest.mark.parametrize("write", [write_text, write_json, write_frame])
 @pytest.mark.parametrize("goal", ["taken/file", "folder", "."])
 def test_what_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, write, goal):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").write_text("")
     (tmp_path / "folder").mkdir()
-    content = pl.DataFrame({"a": [1]}) if write is write_per_query else "text"
+    content = pl.DataFrame({"a": [1]}) if write is write_frame else "text"
     with pytest.raises(OptionError, match=r"cannot be written|expected the name of a file"):
         write(goal, content)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder", "taken"]
@@ -91,7 +91,7 @@ def test_a_spreadsheet_computes_nothing(tmp_path):
 
 
 def test_per_query_parquet_averages_to_the_table(tmp_path, comparison):
-    frame = pl.read_parquet(write_per_query(tmp_path / "new" / "p.parquet", comparison.frame))
+    frame = pl.read_parquet(write_frame(tmp_path / "new" / "p.parquet", comparison.frame))
     means = frame.group_by("row").agg(pl.col(*comparison.metrics).mean())
     for row in comparison.rows:
         found = means.filter(row=row.name).select(comparison.metrics).row(0)

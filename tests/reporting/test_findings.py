@@ -37,6 +37,10 @@ def test_a_design_effect_is_said_only_where_it_was_measured():
     measured = findings(audits({}))[-1]
     assert "below 2.00 points" in measured
     assert "design effect 1.50" in measured
+    assert "groups make the variance 1.50 times" in measured
+    by_chance = findings(audits({}, design_effect=0.9))[-1]
+    assert "design effect 0.90: queries of one group go no more together" in by_chance
+    assert by_chance.endswith("taken as 1).")
     not_measured = findings(audits({}, design_effect=None))[-1]
     assert "below 1.00 points" in not_measured
     assert "not measured" in not_measured

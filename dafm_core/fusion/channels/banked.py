@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import FuserError
-from dafm_core.fusion.base import Fuser, HeadScorer, Scores, Tile, TileScorer
+from dafm_core.fusion.base import Fuser, Scores, Tile, TileScorer
 from dafm_core.fusion.best import BestScorer
 from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.fusion.channels.compiled import row_loops
@@ -24,11 +25,13 @@ from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.tops import WORTH_COMPILING, two_stages
 from dafm_core.fusion.channels.view import ChannelReader, ViewScorer
 from dafm_core.fusion.completing import completed
-from dafm_core.metrics.spec import Head
+from dafm_core.metrics.families import Head
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 
 logger = logging.getLogger(__name__)
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 class BankedFusion(Fuser):
@@ -50,18 +53,12 @@ class BankedFusion(Fuser):
     bank_: QueryBank | None
     _kept_reader: ChannelReader
 
-    def _views(
-        self, gallery: Gallery, heads: Sequence[Head]
-    ) -> tuple[ChannelReader, dict[Head, ViewScorer]]:
-        """Return what reads tiles of a gallery, and what scores the views for some heads."""
-        raise NotImplementedError
-
     def _cheap_scorer(self, reader: ChannelReader) -> ViewScorer | None:
         """Return what scores views for the gallery nearly as well at a fraction of the cost."""
         return None
 
     def _best_scorer(self, gallery: Gallery, k: int, n_rows: int | None) -> BestScorer | None:
-        reader, scorers = self._views(gallery, ("gallery",))
+        reader, scorers = self.readied(gallery, ("gallery",))
         n_scores = None if n_rows is None else n_rows * gallery.n_providers * gallery.n_candidates
         worth = n_scores is None or n_scores >= WORTH_COMPILING
         return two_stages(
@@ -126,6 +123,15 @@ class BankedFusion(Fuser):
         self.families_ = tuple(values["families"])
         self.bank_ = QueryBank.from_state(arrays, values["bank"]) if "bank" in values else None
 
+    @abstractmethod
+    def readied(
+        self, gallery: Gallery, heads: Sequence[Head]
+    ) -> tuple[ChannelReader, dict[Head, ViewScorer]]:
+        """Return what makes the channels of a gallery, and what scores them for each head.
+
+        A view of a few images alone, made in another way than from whole rows, can be scored so.
+        """
+
     @property
     def _uses_neighbours(self) -> bool:
         return self._families_without_neighbours != self.families_
@@ -173,12 +179,20 @@ class BankedFusion(Fuser):
         return None
 
 
-def view_scorer(reader: ChannelReader, scorers: Mapping[Head, ViewScorer]) -> HeadScorer:
-    """Return the function that reads a tile once and scores what is seen; -inf where excluded."""
+def view_scorer(
+    reader: ChannelReader, scorers: Mapping[Key, ViewScorer]
+) -> Callable[[Tile], Mapping[Key, Scores]]:
+    """Return the function that reads a tile once and scores what is seen; -inf where excluded.
 
-    def score(tile: Tile) -> Mapping[Head, Scores]:
+    Parameters
+    ----------
+    scorers : mapping
+        Each ranking's, by head or by whatever tells them apart.
+    """
+
+    def score(tile: Tile) -> Mapping[Key, Scores]:
         view, excluded = reader.read(tile), np.isneginf(tile[:, 0])
-        fused = {head: score_view(view) for head, score_view in scorers.items()}
+        fused = {key: score_view(view) for key, score_view in scorers.items()}
         for scores in fused.values():
             scores[excluded] = -np.inf
         return fused

@@ -26,7 +26,7 @@ from dafm_core.fusion.channels.examples import Examples, make_examples
 from dafm_core.fusion.channels.knowledge import KnowledgeScorer
 from dafm_core.fusion.channels.options import ChannelOptions
 from dafm_core.fusion.channels.view import ChannelReader, ViewScorer, usable_families
-from dafm_core.metrics.spec import HEADS, Head
+from dafm_core.metrics.families import HEADS, Head
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 
@@ -236,11 +236,12 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
 
     def _dense_scorer(self, gallery: Gallery, heads: Sequence[Head]) -> HeadScorer:
         """Return the function that fuses tiles; a channel of a cell that is NaN is zero."""
-        return view_scorer(*self._views(gallery, heads))
+        return view_scorer(*self.readied(gallery, heads))
 
-    def _views(
+    def readied(
         self, gallery: Gallery, heads: Sequence[Head]
     ) -> tuple[ChannelReader, dict[Head, ViewScorer]]:
+        """Return what makes the channels of a gallery, and what scores them for each head."""
         families, learned = self.families_, self.by_head_
         if self._lacks_neighbours(gallery, instead="by what was learned without them"):
             families = self._families_without_neighbours

@@ -127,7 +127,7 @@ def python_loops():
 @pytest.mark.parametrize("change", CHANGES)
 def test_with_as_many_first_as_candidates_the_list_is_that_of_whole_rows(fuser, stack, change):
     tile = change(stack.tile(0, N_ROWS)).astype(np.float32)
-    reader, scorers = fuser._views(stack.gallery, ("gallery",))
+    reader, scorers = fuser.readied(stack.gallery, ("gallery",))
     exact = Best.of_scores(fuser.scorer(stack)(tile), tie_places(stack.gallery_ids), 12)
     for n_first in (N_GALLERY, 10 * N_GALLERY):
         found = two_stages(
@@ -145,7 +145,7 @@ def test_with_as_many_first_as_candidates_the_list_is_that_of_whole_rows(fuser, 
 def test_candidates_that_no_model_tells_apart_are_fused_all_the_same(fuser, stack):
     tile = np.zeros_like(stack.tile(0, 2))
     tile[:, :, 7] = -np.inf
-    reader, scorers = fuser._views(stack.gallery, ("gallery",))
+    reader, scorers = fuser.readied(stack.gallery, ("gallery",))
     best = two_stages(reader, scorers["gallery"], 12, cheap=None, loops=None, n_first=3)(tile)
     exact = Best.of_scores(fuser.scorer(stack)(tile), tie_places(stack.gallery_ids), 12)
     np.testing.assert_array_equal(best.columns, exact.columns)
