@@ -30,6 +30,7 @@ RUN: Final = 64
 """Cells of which one comparison says that none of them is missing."""
 EDGE, PER_UNIT, N_BUCKETS = np.float32(8), np.float32(256), 4096
 """Buckets of evidence, from ``EDGE`` down to ``-EDGE``, and how many are in a unit of it."""
+LAST_BUCKET: Final = np.float32(N_BUCKETS - 1)
 ZERO, ONE, HALF = np.float32(0), np.float32(1), np.float32(0.5)
 GAP: Final = np.float32(SMALLEST_GAP)
 FLAT: Final = np.float32(-40)
@@ -51,12 +52,10 @@ def row_loops() -> RowLoops | None:
     """Return the loops as machine code, or None where Numba is missing or turned off."""
     readers = (missing_places, standardise, entropy, count_buckets)
     writers = (write_log_ranks, write_reverse, write_topics)
-    loops = (
-        machine_code(read_rows, *readers, exact=(shift_and_divide, standard)),
-        machine_code(choose),
-        machine_code(write_channels, *writers, write_neighbours),
-    )
-    return None if loops[0] is None or loops[1] is None or loops[2] is None else RowLoops(*loops)
+    read = machine_code(read_rows, *readers, exact=(shift_and_divide, standard, bucket_place))
+    first = machine_code(choose)
+    write = machine_code(write_channels, *writers, write_neighbours, exact=(bucket_place,))
+    return RowLoops(read, first, write) if read and first and write else None
 
 
 def missing_places(values: Any, places: Any) -> int:
@@ -75,7 +74,7 @@ def missing_places(values: Any, places: Any) -> int:
     return n
 
 
-def standardise(values: Any, places: Any, out: Any) -> tuple[Any, Any, bool]:
+def standardise(values: Any, places: Any, out: Any) -> tuple[Any, Any, Any]:
     """Write values less their mean over their standard deviation.
 
     What is missing takes no part and becomes 0. ``values`` of missing cells are overwritten. The
@@ -168,6 +167,8 @@ def read_rows(
     missing: Any,
     n_missing: Any,
     starts: Any,
+    raw: Any,
+    values: Any,
 ) -> None:
     """Standardise whole rows as ``view.py`` does, and say what is needed of them as a whole.
 
@@ -187,10 +188,10 @@ def read_rows(
         Written: which cells have no score, at the start, and how many they are.
     starts : ndarray of shape (B, K, N_BUCKETS + 1), int32
         Written: how many cells have their evidence in the buckets before each.
+    raw, values : ndarray of shape (N,), int32 and float32
+        Room to work in: the same bytes.
     """
     n_rows, n_models, n_gallery = bits.shape
-    raw = np.empty(n_gallery, np.int32)
-    values = raw.view(np.float32)
     for b in range(n_rows):
         for k in range(n_models):
             own, row, column = bits[b, k], rows[b, k], columns[b, k]
@@ -260,13 +261,17 @@ def choose(evidence: Any, bars: Any, n_first: int, n_level: Any, mask: Any, chos
     return width
 
 
+def bucket_place(value: Any) -> Any:
+    """Return in which bucket a value is, and how far into it, rounded as NumPy rounds it."""
+    return min(max((EDGE - value) * PER_UNIT, ZERO), LAST_BUCKET)
+
+
 def count_buckets(values: Any, starts: Any) -> None:
     """Write how many values are in the buckets before each, of shape (N_BUCKETS + 1,)."""
     for j in range(N_BUCKETS + 1):
         starts[j] = 0
     for i in range(len(values)):
-        place = min(max((EDGE - values[i]) * PER_UNIT, ZERO), np.float32(N_BUCKETS - 1))
-        starts[np.int32(place) + 1] += 1
+        starts[np.int32(bucket_place(values[i])) + 1] += 1
     for j in range(N_BUCKETS):
         starts[j + 1] += starts[j]
 
@@ -308,7 +313,7 @@ def write_log_ranks(
             level = n_level if value == bar else end - above
             rank = above + (level + 1) / 2
         else:
-            place = min(max((EDGE - value) * PER_UNIT, ZERO), np.float32(N_BUCKETS - 1))
+            place = bucket_place(value)
             j = np.int32(place)
             part = min(place - np.float32(j), ONE)
             rank = max(n_top + 1.0, starts[j] + part * (starts[j + 1] - starts[j]) + HALF)

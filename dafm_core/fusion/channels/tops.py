@@ -120,7 +120,7 @@ def two_stages(
         found = Best.none(len(tile), k)
         for b, view in enumerate(opened(tile)):
             columns = view.columns_in_gallery
-            if len(columns) < min(k, np.count_nonzero(~np.isneginf(tile[b, 0]))):
+            if len(columns) < min(k, int(np.count_nonzero(tile[b, 0] > -np.inf))):
                 # No model tells so many apart: all of them, then.
                 fused = score(reader.read(tile[b : b + 1]))
                 fused[0, np.isneginf(tile[b, 0])] = -np.inf
@@ -262,7 +262,10 @@ class CompiledOpener:
         """Yield the candidates of each query of a few."""
         n_rows, n_models, n_gallery = tile.shape
         tables, layout = self.tables, self.reader.layout
-        self.loops.read_rows(tile.view(np.int32), tables.mean, tables.std, *room)
+        raw = np.empty(n_gallery, np.int32)
+        self.loops.read_rows(
+            tile.view(np.int32), tables.mean, tables.std, *room, raw, raw.view(np.float32)
+        )
         context = self.reader.context(_descending(room.rows, min(N_TOP, n_gallery)), room.entropies)
         shares = [room.columns[:, k] @ own for k, own in enumerate(tables.directions)]
         top = _descending(room.evidence, self.n_first)
@@ -337,7 +340,7 @@ class Room(NamedTuple):
 
     def first(self, n_rows: int) -> Room:
         """Return the room of the first queries."""
-        return Room(*(part[:n_rows] for part in self))
+        return self._make(part[:n_rows] for part in self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -152,7 +152,7 @@ class LightFusion(ChannelFusion[LightOptions]):
         if reader.layout.families != self.families_ or not self.n_networks_:
             return None
         weights = _weights(self.learned_, reader)
-        return lambda view: weights @ view.channels()  # type: ignore[no-any-return]
+        return lambda view: weights @ view.channels()
 
     def _networks_know(self, learned: Learned, reader: ChannelReader) -> bool:
         """Say whether the networks have learned to do without what is missing: one provider."""
