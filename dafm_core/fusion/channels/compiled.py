@@ -31,7 +31,7 @@ RUN: Final = 64
 EDGE, PER_UNIT, N_BUCKETS = np.float32(8), np.float32(256), 4096
 """Buckets of evidence, from ``EDGE`` down to ``-EDGE``, and how many are in a unit of it."""
 LAST_BUCKET: Final = np.float32(N_BUCKETS - 1)
-ZERO, ONE, HALF = np.float32(0), np.float32(1), np.float32(0.5)
+ZERO, ONE = np.float32(0), np.float32(1)
 GAP: Final = np.float32(SMALLEST_GAP)
 FLAT: Final = np.float32(-40)
 """Where the exponential is nothing beside 1."""
@@ -52,9 +52,9 @@ def row_loops() -> RowLoops | None:
     """Return the loops as machine code, or None where Numba is missing or turned off."""
     readers = (missing_places, standardise, entropy, count_buckets)
     writers = (write_log_ranks, write_reverse, write_topics)
-    read = machine_code(read_rows, *readers, exact=(shift_and_divide, standard, bucket_place))
+    read = machine_code(read_rows, *readers, exact=(shift_and_divide, standard, bucket_of))
     first = machine_code(choose)
-    write = machine_code(write_channels, *writers, write_neighbours, exact=(bucket_place,))
+    write = machine_code(write_channels, *writers, write_neighbours, exact=(bucket_of,))
     return RowLoops(read, first, write) if read and first and write else None
 
 
@@ -261,9 +261,9 @@ def choose(evidence: Any, bars: Any, n_first: int, n_level: Any, mask: Any, chos
     return width
 
 
-def bucket_place(value: Any) -> Any:
-    """Return in which bucket a value is, and how far into it, rounded as NumPy rounds it."""
-    return min(max((EDGE - value) * PER_UNIT, ZERO), LAST_BUCKET)
+def bucket_of(value: Any) -> Any:
+    """Return in which bucket a value is, rounded as NumPy rounds it."""
+    return np.int32(min(max((EDGE - value) * PER_UNIT, ZERO), LAST_BUCKET))
 
 
 def count_buckets(values: Any, starts: Any) -> None:
@@ -271,7 +271,7 @@ def count_buckets(values: Any, starts: Any) -> None:
     for j in range(N_BUCKETS + 1):
         starts[j] = 0
     for i in range(len(values)):
-        starts[np.int32(bucket_place(values[i])) + 1] += 1
+        starts[bucket_of(values[i]) + 1] += 1
     for j in range(N_BUCKETS):
         starts[j + 1] += starts[j]
 
@@ -282,7 +282,7 @@ def write_log_ranks(
     """Write how far the logarithm of each chosen candidate's rank is below the row's mean.
 
     Ranks are exact among the ``top`` scores (M,), descending, with the last of which ``n_level``
-    are level; below, a straight line through each bucket.
+    are level; below, all in a bucket share their mean rank.
     """
     n_top = min(len(top), n)
     bar = top[n_top - 1]
@@ -313,10 +313,8 @@ def write_log_ranks(
             level = n_level if value == bar else end - above
             rank = above + (level + 1) / 2
         else:
-            place = bucket_place(value)
-            j = np.int32(place)
-            part = min(place - np.float32(j), ONE)
-            rank = max(n_top + 1.0, starts[j] + part * (starts[j + 1] - starts[j]) + HALF)
+            j = bucket_of(value)
+            rank = max(n_top + 1.0, (starts[j] + starts[j + 1] + 1) / 2)
         out[w] = mean - math.log(rank)
 
 

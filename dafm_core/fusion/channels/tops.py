@@ -230,14 +230,17 @@ class NearRanks:
         above = np.searchsorted(-top, -chosen, "left")
         level = np.searchsorted(-top, -chosen, "right") - above
         exact = above + (np.where(chosen == bar, n_level, level) + 1) / 2
-        places = np.clip((EDGE - known) * PER_UNIT, 0, N_BUCKETS - 1).astype(np.int32)
-        starts = np.append(0, np.cumsum(np.bincount(places, minlength=N_BUCKETS)))
-        place = np.clip((EDGE - chosen) * PER_UNIT, 0, N_BUCKETS - 1)
-        j = place.astype(np.int32)
-        near = starts[j] + (place - j) * (starts[j + 1] - starts[j]) + 0.5
+        starts = np.append(0, np.cumsum(np.bincount(_buckets(known), minlength=N_BUCKETS)))
+        bucket = _buckets(chosen)
+        near = (starts[bucket] + starts[bucket + 1] + 1) / 2
         ranks = np.where(chosen >= bar, exact, np.maximum(len(top) + 1, near))
         logs: NDArray[np.float64] = (sums[n] + lost.sum()) / n - np.log(np.maximum(ranks, 1))
         return logs
+
+
+def _buckets(scores: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Return in which bucket each score is, those of the highest scores first."""
+    return np.clip((EDGE - scores) * PER_UNIT, 0, N_BUCKETS - 1).astype(np.int32)
 
 
 class CompiledOpener:

@@ -123,8 +123,8 @@ def test_the_loops_and_numpy_agree(loops, reader, stack, change, n_first):
         np.testing.assert_array_equal(made.tile, plain.tile)
         one, other = made.channels()[0], plain.channels()[0]
         np.testing.assert_allclose(one[~RANKS], other[~RANKS], rtol=1e-4, atol=2e-5)
-        # Where all but one score share a bucket, its straight line hangs on their last bits.
-        near = 2e-5 if n_first == N_GALLERY else 1e-3
+        # Which bucket a score beyond the first is in may hang on its last bit, and then its rank.
+        near = 2e-5 if n_first == N_GALLERY else 0.1
         np.testing.assert_allclose(one[RANKS], other[RANKS], atol=near)
         np.testing.assert_allclose(made.context(), plain.context(), atol=2e-5)
 
