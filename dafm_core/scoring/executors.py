@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from dafm_core.errors import OptionError, closest
-from dafm_core.scoring.score import Executor, Scores, run_local
+from dafm_core.scoring.job import Executor, Scores, run_local
 
 IN_FLIGHT = 2
 """Blocks submitted to Ray ahead of each CPU that works on them: bounds what waits in memory."""
