@@ -90,17 +90,20 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _save(fuser: Fuser, out: Path, gate: dict[str, str] | None) -> None:
-    """Write the fitted fuser, and why it is this one."""
+    """Write the fitted fuser, then why it is this one; what was said of another goes before."""
     from dafm_core.fusion.saving import save_fuser
     from dafm_core.ground.files import write_json
     from dafm_core.reporting.terminal import say
 
+    selection, reason = out / "selection.json", out / "gate.json"
+    for said in (selection, reason):
+        said.unlink(missing_ok=True)
     save_fuser(fuser, out)
     if fuser.choice_ is not None:
-        write_json(out / "selection.json", fuser.choice_)
+        write_json(selection, fuser.choice_)
         say(f"chosen by cross-fitting within the training queries: {fuser.choice_['chosen']}")
     if gate is not None:
-        write_json(out / "gate.json", gate)
+        write_json(reason, gate)
         say(gate["reason"])
 
 

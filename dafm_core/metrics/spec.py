@@ -144,6 +144,24 @@ def heads_words(name: str, heads: Sequence[Head], metrics: Sequence[str]) -> str
     return f"{name}: {'; '.join(parts)}"
 
 
+def head_words(name: str, heads: Sequence[Head]) -> str:
+    """Return which of a ranking's heads a metric, or a table's ``mean``, is of; empty where there
+    is one head for everything.
+
+    Examples
+    --------
+    >>> both = ["gallery", "subset"]
+    >>> [head_words(name, both) for name in ("recall@1", "rsubset@1", "rmean", "mean")]
+    ['gallery head', 'subset head', 'both heads', 'both heads']
+    >>> head_words("recall@1", ["gallery"])
+    ''
+    """
+    if len(heads) == 1:
+        return ""
+    of = heads if name == "mean" else parse_metric(name).heads
+    return "both heads" if len(of) > 1 else f"{of[0]} head"
+
+
 def definitions(names: Sequence[str]) -> list[str]:
     """Return what metrics are, a clause for each family among them.
 

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dafm_core.ground.printable import printable, printable_json
-from dafm_core.reporting.layout import GAP, fold, lay_out
+from dafm_core.reporting.layout import GAP, fold, group_lines, lay_out, titles
 from dafm_core.reporting.progress import ProgressLines
 from dafm_core.tables import cells
 
@@ -81,9 +81,12 @@ def print_table(table: cells.Table, *, width: int | None = None) -> None:
         console.print(Text(printable(line), style="italic"))
     grid = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
     shown = list(zip(layout.columns, layout.widths, layout.noted, strict=True))
+    for line in group_lines(table, layout):
+        console.print(Text(line), soft_wrap=True)
+    heads = titles(table)
     for column, places, _ in shown:
         grid.add_column(
-            Text(fold(printable(table.names[column]), places)),
+            Text(fold(printable(heads[column]), places)),
             justify="right" if table.numeric[column] else "left",
             overflow="fold",
             width=places,

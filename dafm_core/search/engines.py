@@ -21,6 +21,7 @@ from dafm_core.errors import OptionError, StoreError
 from dafm_core.ground.files import write_json
 from dafm_core.ground.progress import Progress, silent
 from dafm_core.search.index import GalleryIndex
+from dafm_core.search.stored import stored_array
 from dafm_core.store.manifest import SEAL, read_object, sealed
 
 if TYPE_CHECKING:
@@ -271,7 +272,7 @@ def _tune(engine: IndexEngine, made: Engine, index: GalleryIndex) -> float:
     files = {name: index.path / name / "bank.npy" for name in index.names}
     queries: dict[str, NDArray[np.float32]]
     if index.manifest.bank and all(file.exists() for file in files.values()):
-        queries = {name: np.load(file, allow_pickle=False) for name, file in files.items()}
+        queries = {name: np.array(stored_array(file)) for name, file in files.items()}
     else:  # its own images are easier than queries, but something has to be asked
         some = np.linspace(0, index.n_images - 1, N_CHECKED).astype(np.int64)
         queries = {name: part.take(some) for name, part in features.items()}

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from dafm_core.cases.cases import collect_cases
+from dafm_core.cases.collecting import collect_cases
 from dafm_core.cases.explain import learned
 from dafm_core.comparison.compare import compare
 from dafm_core.comparison.incremental import incremental
