@@ -271,6 +271,13 @@ class Fuser(ABC):
         """Return the fuser as a rule with finitely many settings, or None where it is none."""
         return None
 
+    def row_weights(self, gallery: Gallery) -> NDArray[np.float64] | None:
+        """Return weights (K,) with which row-standardised scores add up to the fused score.
+
+        None where the fusion is anything else than that sum.
+        """
+        return None
+
     def with_bank(self, bank: SimilarityStack) -> Self:
         """Return this fusion with another query bank, which a new gallery needs.
 

@@ -106,6 +106,12 @@ class DebiasedFusion(BankedFusion):
         return lambda tile: score(tile)["gallery"]
 
     def _head_scorer(self, gallery: Gallery, heads: Sequence[Head]) -> HeadScorer:
+        return view_scorer(*self.readied(gallery, heads))
+
+    def readied(
+        self, gallery: Gallery, heads: Sequence[Head]
+    ) -> tuple[ChannelReader, dict[Head, ViewScorer]]:
+        """Return what makes the channels of a gallery, and what weighs them for each head."""
         if self.is_fitted:
             lacks_neighbours = self._lacks_neighbours(gallery, instead="without them")
             families = self._families_without_neighbours if lacks_neighbours else self.families_
@@ -118,7 +124,7 @@ class DebiasedFusion(BankedFusion):
             )
             layout = Layout(self._families_for(gallery), gallery.names)
             reader = ChannelReader.of(gallery, layout, None)
-        return view_scorer(reader, {head: self._weighted(reader, head) for head in heads})
+        return reader, {head: self._weighted(reader, head) for head in heads}
 
     def _families_for(self, gallery: Gallery) -> tuple[str, ...]:
         """Return the families that have a weight and can be made of a gallery, and the evidence."""

@@ -22,8 +22,10 @@ from dafm_core.ground.files import sha256_of
 from dafm_core.ground.ids import Ids, hash_strings
 from dafm_core.ground.sources import source_array, source_table
 from dafm_core.scoring.feature_cache import BLOCK_IMAGES
+from dafm_core.search.cells import BankRows, IndexBank
 from dafm_core.search.features import GalleryFeatures
 from dafm_core.search.manifest import Entry, Manifest
+from dafm_core.search.moments import Moments
 from dafm_core.store.gallery import Gallery
 
 BANK_ARRAYS: Final = ("mean", "std", "ranks", "thresholds", "topics")
@@ -115,12 +117,36 @@ class GalleryIndex:
         """What the bank's queries say of every image, memory-mapped; None without a bank."""
         if not self.manifest.bank:
             return None
+        names = tuple(self.manifest.bank["providers"])
+        if self.bank_parts:
+            cells = self._of_images([stored_array(path) for path in self.bank_parts])
+            rows = BankRows.load(self.bank_folder / "rows.npz")
+            return IndexBank(names, self.ids, cells, rows, tuple(range(len(names))))
         arrays = {
             f"bank.{name}": stored_array(self.state / f"bank.{name}.npy") for name in BANK_ARRAYS
         }
-        return QueryBank.from_state(
-            arrays, {"names": self.manifest.bank["providers"], "gallery": self.ids}
-        )
+        return QueryBank.from_state(arrays, {"names": names, "gallery": self.ids})
+
+    @property
+    def bank_folder(self) -> Path:
+        """Where a bank is kept image by image."""
+        return self.path / f"bank-{self.manifest.bank.get('version', 0)}"
+
+    @property
+    def bank_parts(self) -> list[Path]:
+        """Files of a bank that is kept image by image: of a large gallery."""
+        hashes = self.manifest.bank.get("parts", ())
+        return [self.bank_folder / f"part-{p}.npy" for p in range(len(hashes))]
+
+    @cached_property
+    def moments(self) -> dict[str, Moments]:
+        """Sums over each provider's features, where they are kept: of a large gallery."""
+        files = {name: f"{name}.moments.npz" for name in self.names}
+        return {
+            name: Moments.load(self.state / file)
+            for name, file in files.items()
+            if file in self.manifest.files
+        }
 
     @property
     def bank_ids(self) -> tuple[str, ...]:
@@ -132,14 +158,22 @@ class GalleryIndex:
     def features(self, name: str) -> GalleryFeatures:
         """Return a provider's features of every image, memory-mapped."""
         entry = self.entries[name]
-        parts = [stored_array(self.path / name / f"part-{p}.npy") for p in range(len(entry.parts))]
-        for p, (array, part) in enumerate(zip(parts, entry.parts, strict=True)):
-            if array.shape != (part.rows, *entry.width) or str(array.dtype) != entry.dtype:
-                raise StoreError(
-                    f"{self.path / name}/part-{p}.npy: expected {entry.dtype} of shape "
-                    f"{(part.rows, *entry.width)}, got {array.dtype} of {array.shape}. Build the "
-                    "index again."
-                )
+        return self._of_images([self.part(name, p) for p in range(len(entry.parts))])
+
+    def part(self, name: str, number: int) -> NDArray[Any]:
+        """Return a provider's features of one build or ``--add``, removed images included."""
+        entry = self.entries[name]
+        path, part = self.path / name / f"part-{number}.npy", entry.parts[number]
+        array = stored_array(path)
+        if array.shape != (part.rows, *entry.width) or str(array.dtype) != entry.dtype:
+            raise StoreError(
+                f"{path}: expected {entry.dtype} of shape {(part.rows, *entry.width)}, got "
+                f"{array.dtype} of {array.shape}. Build the index again."
+            )
+        return array
+
+    def _of_images(self, parts: list[NDArray[Any]]) -> GalleryFeatures:
+        """Return what parts hold of the images that are there."""
         kept = [(p, rows) for p, rows in enumerate(self.part_rows) if len(rows)]
         return GalleryFeatures([parts[p] for p, _ in kept], [rows for _, rows in kept])
 
@@ -151,7 +185,8 @@ class GalleryIndex:
 
     def image(self, image_id: str) -> ImageRef:
         """Return an image with its path, where one is known; the id must be there."""
-        return self.refs[self.ids.place[image_id]]
+        path = self.images["path"][self.ids.place[image_id]]
+        return ImageRef(image_id, None if path is None else Path(path))
 
     @cached_property
     def refs(self) -> list[ImageRef]:
@@ -171,6 +206,11 @@ class GalleryIndex:
         for name, expected in self.manifest.files.items():
             if sha256_of(self.state / name) != expected:
                 raise StoreError(f"{self.state / name}: does not match its checksum.")
+        for file, expected in zip(
+            self.bank_parts, self.manifest.bank.get("parts", ()), strict=True
+        ):
+            if sha256_of(file) != expected:
+                raise StoreError(f"{file}: does not match its checksum. Build the index again.")
         for name, entry in self.entries.items():
             for p, part in enumerate(entry.parts):
                 file = self.path / name / f"part-{p}.npy"

@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -21,21 +20,24 @@ from dafm_core.cases.breakdown import Breakdown, break_down, scorers_without
 from dafm_core.catalog import PluginCatalog
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import Provider
-from dafm_core.errors import DafmError, OptionError, ProviderError
+from dafm_core.errors import OptionError, ProviderError
 from dafm_core.fusion.base import Fuser, Tile, TileScorer
 from dafm_core.fusion.channels.banked import BankedFusion
 from dafm_core.fusion.channels.chosen import ChosenScorer, chosen_scorer
 from dafm_core.ground.normalize import zscore_rows
-from dafm_core.ground.printable import first_line
 from dafm_core.search.answers import Answer, Hit, Opinion
+from dafm_core.search.asking import ask_all, reason, rows_of, vectors_of
+from dafm_core.search.closed_form import Knowledge
+from dafm_core.search.engines import open_engine
+from dafm_core.search.hits import best, single
 from dafm_core.search.index import GalleryIndex
-from dafm_core.search.live import LiveProvider, load_providers
+from dafm_core.search.live import load_providers
+from dafm_core.search.nearest import Nearest
 from dafm_core.search.requests import Filter, Reference, Request
+from dafm_core.search.two_stage import Asked, Found, TwoStage, two_stage
 from dafm_core.store.gallery import Gallery
 
 T = TypeVar("T")
-
-logger = logging.getLogger(__name__)
 
 _ONE: Final = (str, Path, ImageRef)
 BUDGET: Final = 50
@@ -99,6 +101,8 @@ class Search:
         self._lock = threading.Lock()
         self._scorer(index.names)  # refuses, before anything is loaded, what does not fit
         self._live = load_providers(index, providers, settings=settings, catalog=catalog)
+        self._stages: dict[tuple[str, ...], TwoStage | None] = {}
+        self._engine, self._engine_note = open_engine(index)
 
     def query(
         self,
@@ -141,58 +145,96 @@ class Search:
         Errors as :meth:`query`, at the first query that has one.
         """
         answers: list[Answer] = []
+        in_two_stages = not explain and self._in_two_stages(max((r.k for r in requests), default=1))
         rows = max(1, TILE_BYTES // (4 * len(self.index.names) * self.index.n_images))
-        size = min(BATCH, rows)
+        size = BATCH if in_two_stages else min(BATCH, rows)
+        answer = self._answer_in_two_stages if in_two_stages else partial(self._answer, explain)
         for start in range(0, len(requests), size):
-            answers += self._answer(requests[start : start + size], explain)
+            started = time.perf_counter()
+            batch = answer(requests[start : start + size])
+            seconds = (time.perf_counter() - started) / len(batch)
+            answers += [replace(one, seconds=seconds) for one in batch]
         return answers
 
-    def _answer(self, requests: Sequence[Request], explain: bool) -> list[Answer]:
-        started = time.perf_counter()
+    def _answer(self, explain: bool, requests: Sequence[Request]) -> list[Answer]:
+        """Answer from whole rows."""
         index = self.index
         queries = [request.query(index) for request in requests]
         shown = [request.shown(index) for request in requests]
         excluded = [r.excluded(q, index) for r, q in zip(requests, queries, strict=True)]
-        rows, failed = self._rows(requests, queries)
-        groups: dict[tuple[str, ...], list[int]] = {}
-        for i in range(len(requests)):
-            names = tuple(n for n in index.names if n in rows and i not in failed.get(n, {}))
-            groups.setdefault(names, []).append(i)
+        rows, failed = ask_all(self._live, requests, queries, rows_of)
         answers: dict[int, Answer] = {}
-        for names, members in groups.items():
-            reasons = [{n: why[i] for n, why in failed.items() if i in why} for i in members]
-            if not names:
-                raise ProviderError(_nobody(reasons[0]))
+        for names, members in _groups(len(requests), rows, failed).items():
             tile = np.stack([rows[name][members] for name in names], axis=1)  # (B, K, N)
             for b, i in enumerate(members):
                 tile[b][:, excluded[i]] = -np.inf
-            for b, i in enumerate(members):
-                one, used, why = self._with_pairs(tile[b : b + 1], names, queries[i], reasons[b])
+                why = _reasons(failed, i)
+                one, used, why = self._with_pairs(tile[b : b + 1], names, queries[i], why)
                 answers[i] = self._ranked(one, used, requests[i], shown[i], why, explain)
-        seconds = (time.perf_counter() - started) / len(requests)
-        return [replace(answers[i], seconds=seconds) for i in range(len(requests))]
+        return [answers[i] for i in range(len(requests))]
 
-    def _rows(
-        self, requests: Sequence[Request], queries: Sequence[Query]
-    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, dict[int, str]]]:
-        """Return rows of every image by provider, and why a provider has none for a query."""
-        rows: dict[str, NDArray[np.float32]] = {}
-        failed: dict[str, dict[int, str]] = {}
-        for name, provider in self._live.items():
-            if provider.is_pair:
-                continue
-            refused = {i: why for i, q in enumerate(queries) if (why := provider.refuse(q))}
-            asked = [i for i in range(len(queries)) if i not in refused]
-            failed[name] = refused
-            if not asked:
-                continue
-            found = np.zeros((len(queries), self.index.n_images), np.float32)
-            try:
-                found[asked] = _scored(provider, requests, queries, asked)
-            except (Exception, SystemExit):  # a model may raise anything
-                failed[name] |= _scored_apart(provider, requests, queries, asked, found)
-            rows[name] = found
-        return rows, failed
+    def _answer_in_two_stages(self, requests: Sequence[Request]) -> list[Answer]:
+        """Answer from the images that can be hits, without whole rows."""
+        index = self.index
+        queries = [request.query(index) for request in requests]
+        vectors, failed = ask_all(self._live, requests, queries, vectors_of)
+        answers: dict[int, Answer] = {}
+        for names, members in _groups(len(requests), vectors, failed).items():
+            stage = self._stage(names)
+            assert stage is not None  # it is there with all providers, and so without some
+            asked = [
+                Asked(
+                    queries={name: vectors[name][i] for name in names},
+                    excluded=requests[i].excluded(queries[i], index),
+                    shown=requests[i].shown(index),
+                    k=requests[i].k,
+                )
+                for i in members
+            ]
+            depth = self._depth(max(requests[i].k for i in members))
+            for i, found in zip(members, stage.rank(asked, depth), strict=True):
+                answers[i] = self._listed(names, found, requests[i].k, _reasons(failed, i))
+        return [answers[i] for i in range(len(requests))]
+
+    def _in_two_stages(self, k: int) -> bool:
+        """Say whether queries are answered without whole rows: few images of a large gallery."""
+        covers = (len(self.index.names) + 1) * self._depth(k) >= self.index.n_images
+        return not covers and self._stage(self.index.names) is not None
+
+    def _listed(
+        self, names: tuple[str, ...], found: Found, k: int, left_out: Mapping[str, str]
+    ) -> Answer:
+        """Return the answer of a ranking of few images."""
+        ids, columns = self.index.ids, found.columns
+        hits = []
+        for rank, place in enumerate(best(found.fused, k, ids, columns), start=1):
+            opinions = {
+                name: Opinion(
+                    score=float(found.scores[n, place]),
+                    standardised=float(found.standardised[n, place]),
+                )
+                for n, name in enumerate(names)
+            }
+            score = float(found.fused[place])
+            hits.append(
+                Hit(rank=rank, image_id=ids[columns[place]], score=score, opinions=opinions)
+            )
+        return Answer(
+            hits=tuple(hits),
+            singles={
+                name: single(found.scores[n], k, ids, columns) for n, name in enumerate(names)
+            },
+            left_out=dict(left_out),
+            n_scored=len(columns),
+            n_images=self.index.n_images,
+            estimated=found.estimated,
+            notes=self._notes,
+        )
+
+    @property
+    def _notes(self) -> tuple[str, ...]:
+        engine = (self._engine_note,) if self._engine_note else ()
+        return (*self.index.manifest.notes, *engine)
 
     def _with_pairs(
         self, tile: Tile, names: tuple[str, ...], query: Query, reasons: dict[str, str]
@@ -202,7 +244,7 @@ class Search:
         if not pairs or not self.budget:
             return tile, names, reasons
         fused = self._scorer(names)(tile)[0]
-        head = self._best(fused, self.budget)
+        head = best(fused, self.budget, self.index.ids)
         images = [self.index.refs[column] for column in head]
         found, reasons = dict(zip(names, tile[0], strict=True)), dict(reasons)
         for name in pairs:
@@ -211,7 +253,7 @@ class Search:
                 row[head] = self._live[name].score_pairs(query, images)
                 found[name] = row
             except (Exception, SystemExit) as error:
-                reasons[name] = _reason(error)
+                reasons[name] = reason(error)
         used = tuple(sorted(found))
         return np.stack([found[name] for name in used])[None], used, reasons
 
@@ -226,8 +268,7 @@ class Search:
     ) -> Answer:
         union = None if explain else self._union(tile, names, shown, request.k)
         fused = self._fused(tile, names, union)
-        visible = fused[0] if shown is None else np.where(shown, fused[0], np.float32(-np.inf))
-        hits = self._best(visible, request.k)
+        hits = best(_visible(fused[0], shown), request.k, self.index.ids)
         opinions = self._opinions(tile, fused, hits, names, explain)
         return Answer(
             hits=tuple(
@@ -240,13 +281,20 @@ class Search:
                 for rank, (column, opinion) in enumerate(zip(hits, opinions, strict=True), start=1)
             ),
             singles={
-                name: self._single(tile[0, k], shown, request.k) for k, name in enumerate(names)
+                name: single(
+                    tile[0, k]
+                    if shown is None
+                    else np.where(shown, tile[0, k], np.float32(-np.inf)),
+                    request.k,
+                    self.index.ids,
+                )
+                for k, name in enumerate(names)
             },
             left_out=dict(left_out),
             n_scored=self.index.n_images if union is None else len(union),
             n_images=self.index.n_images,
             estimated=() if union is None else (self._window_note(request.k),),
-            notes=self.index.manifest.notes,
+            notes=self._notes,
         )
 
     def _union(
@@ -260,7 +308,7 @@ class Search:
         depth, n_images = self._depth(k), self.index.n_images
         if depth * len(names) >= n_images or self._chosen_scorer(names) is None:
             return None
-        rows = tile[0] if shown is None else np.where(shown, tile[0], np.float32(-np.inf))
+        rows = _visible(tile[0], shown)
         first = np.argpartition(rows, n_images - depth, axis=1)[:, n_images - depth :]
         return np.unique(first)
 
@@ -280,16 +328,6 @@ class Search:
         fused = np.full((1, tile.shape[2]), -np.inf, np.float32)
         fused[0, union] = score(tile, union[None])[0]
         return fused
-
-    def _single(
-        self, row: NDArray[np.float32], shown: NDArray[np.bool_] | None, k: int
-    ) -> tuple[Hit, ...]:
-        known = np.isfinite(row) if shown is None else np.isfinite(row) & shown
-        best = self._best(np.where(known, row, np.float32(-np.inf)), k)
-        return tuple(
-            Hit(rank=rank, image_id=self.index.ids[column], score=float(row[column]))
-            for rank, column in enumerate(best, start=1)
-        )
 
     def _opinions(
         self,
@@ -319,15 +357,6 @@ class Search:
             for depth in range(len(hits))
         ]
 
-    def _best(self, scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-        """Return the columns of the k best scores above -inf; ties by a hash of the id."""
-        k = min(k, len(scores))
-        bar = np.partition(scores, -k)[-k]
-        near = np.flatnonzero((scores >= bar) & (scores > -np.inf))
-        hashes = [hashlib.sha256(self.index.ids[column].encode()).digest() for column in near]
-        order = sorted(range(len(near)), key=lambda i: (-scores[near[i]], hashes[i]))
-        return near[order[:k]]
-
     def _scorer(self, names: tuple[str, ...]) -> TileScorer:
         return self._kept(self._scorers, names, self.fuser.scorer)
 
@@ -336,6 +365,33 @@ class Search:
 
     def _chosen_scorer(self, names: tuple[str, ...]) -> ChosenScorer | None:
         return self._kept(self._chosen, names, lambda g: chosen_scorer(self.fuser, g))
+
+    def _stage(self, names: tuple[str, ...]) -> TwoStage | None:
+        """Return what answers in two stages, or None where whole rows are needed."""
+        if self._nearest is None:
+            return None
+        self._scorer(names)  # refuses what the fusion cannot do without
+        nearest, knowledge = self._nearest
+        return self._kept(
+            self._stages, names, lambda g: two_stage(self.fuser, g, knowledge, nearest, self._how)
+        )
+
+    @cached_property
+    def _nearest(self) -> tuple[Nearest, Knowledge] | None:
+        knowledge = Knowledge.of(self.index)
+        if knowledge is None:
+            return None
+        return Nearest(knowledge.features, self._engine), knowledge
+
+    @property
+    def _how(self) -> str:
+        if self._engine is None:
+            return ""
+        facts = self._engine.facts
+        share, of = facts["recall"], facts["kind"]
+        return (
+            f", found by the engine {of}, which found {share:.3f} of the first 100 when it was made"
+        )
 
     def _kept(
         self, kept: dict[tuple[str, ...], T], names: tuple[str, ...], make: Callable[[Gallery], T]
@@ -361,45 +417,34 @@ def _with_bank(fuser: Fuser, index: GalleryIndex) -> Fuser:
     return fuser.with_query_bank(bank, index.bank_ids, index.gallery)
 
 
-def _scored(
-    provider: LiveProvider,
-    requests: Sequence[Request],
-    queries: Sequence[Query],
-    asked: Sequence[int],
-) -> NDArray[np.float32]:
-    """Return a provider's rows of some of the queries, (len(asked), N)."""
-    vectors = [requests[i].vectors for i in asked]
-    return provider.rows(provider.encode([queries[i] for i in asked], vectors))
+def _groups(
+    n: int, found: Mapping[str, NDArray[np.float32]], failed: Mapping[str, Mapping[int, str]]
+) -> dict[tuple[str, ...], list[int]]:
+    """Return queries by the providers that can answer them.
+
+    Raises
+    ------
+    ProviderError
+        If nobody can answer one.
+    """
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for i in range(n):
+        names = tuple(name for name in sorted(found) if i not in failed[name])
+        if not names:
+            said = "; ".join(f"{name}: {why}" for name, why in sorted(_reasons(failed, i).items()))
+            raise ProviderError(
+                f"query: expected a provider that can answer it, got none ({said})."
+            )
+        groups.setdefault(names, []).append(i)
+    return groups
 
 
-def _scored_apart(
-    provider: LiveProvider,
-    requests: Sequence[Request],
-    queries: Sequence[Query],
-    asked: Sequence[int],
-    found: NDArray[np.float32],
-) -> dict[int, str]:
-    """Score query by query, so that one that breaks a model costs only itself; say which did."""
-    failed = {}
-    for i in asked:
-        try:
-            found[i] = _scored(provider, requests, queries, [i])[0]
-        except (Exception, SystemExit) as error:
-            failed[i] = _reason(error)
-            logger.warning("provider %r: left out: %s", provider.entry.name, failed[i])
-    return failed
+def _visible(scores: NDArray[np.float32], shown: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+    return scores if shown is None else np.where(shown, scores, np.float32(-np.inf))
 
 
-def _reason(error: BaseException) -> str:
-    if isinstance(error, DafmError):
-        return str(error)
-    words = first_line(error)
-    return f"raised {type(error).__name__}: {words}"
-
-
-def _nobody(reasons: Mapping[str, str]) -> str:
-    said = "; ".join(f"{name}: {why}" for name, why in sorted(reasons.items()))
-    return f"query: expected a provider that can answer it, got none ({said})."
+def _reasons(failed: Mapping[str, Mapping[int, str]], i: int) -> dict[str, str]:
+    return {name: why[i] for name, why in failed.items() if i in why}
 
 
 def _number(value: Any) -> float | None:

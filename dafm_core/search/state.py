@@ -63,11 +63,22 @@ def write_bank(
     encoded: Mapping[str, NDArray[np.float32]],
     progress: Progress = silent,
 ) -> None:
-    """Write what the bank's queries say of every image.
+    """Write what the bank's queries say of every image; parameters as :func:`scored_bank`."""
+    arrays, _ = QueryBank.of(scored_bank(bank, live, encoded, progress)).to_state()
+    for name, array in arrays.items():
+        save(folder / f"{name}.npy", array)
+
+
+def scored_bank(
+    bank: Dataset,
+    live: Mapping[str, LiveProvider],
+    encoded: Mapping[str, NDArray[np.float32]],
+    progress: Progress = silent,
+) -> SimilarityStack:
+    """Return the bank's queries with their rows.
 
     Parameters
     ----------
-    folder : Path
     bank : Dataset
         Queries against this gallery, see :func:`bank_dataset`.
     live : mapping of str to LiveProvider
@@ -91,10 +102,7 @@ def write_bank(
         progress(f"bank {name}", bank.n_queries, bank.n_queries)
         matrices[name] = rows
     unknown: dict[str, Unknown] = {name: "not-asked" for name, p in live.items() if p.is_pair}
-    stack = SimilarityStack.from_matrices(matrices, bank, unknown=unknown, checked=True)
-    arrays, _ = QueryBank.of(stack).to_state()
-    for name, array in arrays.items():
-        save(folder / f"{name}.npy", array)
+    return SimilarityStack.from_matrices(matrices, bank, unknown=unknown, checked=True)
 
 
 def bank_dataset(queries: Dataset, images: Dataset) -> Dataset:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -21,6 +22,7 @@ from dafm_core.fusion.channels.families import NEIGHBOUR_FAMILIES
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.view import ChannelReader, TileView
 from dafm_core.fusion.completing import completed
+from dafm_core.metrics.families import Head
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 
@@ -104,6 +106,15 @@ class BankedFusion(Fuser):
         """Restore what ``get_state`` returned."""
         self.families_ = tuple(values["families"])
         self.bank_ = QueryBank.from_state(arrays, values["bank"]) if "bank" in values else None
+
+    @abstractmethod
+    def readied(
+        self, gallery: Gallery, heads: Sequence[Head]
+    ) -> tuple[ChannelReader, dict[Head, ViewScorer]]:
+        """Return what makes the channels of a gallery, and what scores them for each head.
+
+        A view of a few images alone, made in another way than from whole rows, can be scored so.
+        """
 
     @property
     def _uses_neighbours(self) -> bool:

@@ -236,12 +236,18 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
 
     def _dense_scorer(self, gallery: Gallery, heads: Sequence[Head]) -> HeadScorer:
         """Return the function that fuses tiles; a channel of a cell that is NaN is zero."""
+        return view_scorer(*self.readied(gallery, heads))
+
+    def readied(
+        self, gallery: Gallery, heads: Sequence[Head]
+    ) -> tuple[ChannelReader, dict[Head, ViewScorer]]:
+        """Return what makes the channels of a gallery, and what scores them for each head."""
         families, learned = self.families_, self.by_head_
         if self._lacks_neighbours(gallery, instead="by what was learned without them"):
             families = self._families_without_neighbours
             learned = {head: self._spare(head) for head in heads}
         reader = self._reader(gallery, families)
-        return view_scorer(reader, {head: self._ready(learned[head], reader) for head in heads})
+        return reader, {head: self._ready(learned[head], reader) for head in heads}
 
     def _spare(self, head: Head) -> Learned:
         """Return what is used without neighbours, learned from the kept examples where needed."""

@@ -69,6 +69,10 @@ class WeightedFusion(Fuser):
         """Restore weights and normalisation."""
         self.weights_, self.normalize_ = arrays["weights"], values["normalize"]
 
+    def row_weights(self, gallery: Gallery) -> Weights | None:
+        """Return the weights, where they are those of z-scores."""
+        return self.weights_ if self.normalize_ == "zscore" else None
+
     def _scorer(self, gallery: Gallery) -> TileScorer:
         return lambda tile: _weighted(Views(tile), self.normalize_, self.weights_)
 
