@@ -8,7 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dafm_core.cli.arguments import add_labels, add_verify, open_stack, read_labels, read_names
+from dafm_core.cli.arguments import (
+    add_date,
+    add_labels,
+    add_verify,
+    open_stack,
+    read_labels,
+    read_names,
+)
 from dafm_core.errors import DatasetError, OptionError
 from dafm_core.ground.sources import source_json
 
@@ -52,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", metavar="FILE.html", type=Path, help="a page to look at")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="a line per case")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_date(parser)
     add_labels(parser)
     add_verify(parser)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dafm_core.cli.arguments import (
     Export,
+    add_date,
     add_labels,
     add_latex,
     add_set,
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--markdown", metavar="FILE", type=Path, help="the table of subsets")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="the same, with intervals")
     add_latex(parser)
+    add_date(parser)
     add_labels(parser)
     add_workers(parser)
     add_verify(parser)

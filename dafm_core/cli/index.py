@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=["ivf", "scan8", "scan16"],
         help="also make an engine that finds near images without looking at all (extra [faiss]): "
-        "inverted lists, or exact scans of 8-bit or half-precision vectors",
+        "inverted lists, or scans of 8-bit or half-precision vectors",
     )
     parser.add_argument(
         "--columns", type=Path, help="table (csv, jsonl, parquet) with image_id, to filter by"
@@ -153,7 +153,7 @@ def run(args: argparse.Namespace) -> None:
     queries = f"a bank of {bank['queries']} queries" if bank else "no query bank"
     say(f"{index.path}: {index.n_images} images, {', '.join(index.names)}, {queries}")
     if args.engine:
-        say(f"engine {args.engine}: found {engine.facts['recall']:.3f} of the first 100 images")
+        say(f"engine {args.engine}: found {engine.facts['recall']:.3f} of the first 50 images")
     for note in index.manifest.notes:
         say(f"note: {note}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dafm_core.cli.arguments import add_json, add_labels, read_labels
+from dafm_core.cli.arguments import add_date, add_json, add_labels, read_labels
 
 EXAMPLES = {
     "inspect": "examples:\n"
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fit on parts of the labels, to see what labels buy (a minute for 2,000 queries)",
     )
     add_json(parser)
+    add_date(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from dafm_core.datasets.base import Dataset
 from dafm_core.datasets.benchmarks import Benchmark
 from dafm_core.errors import AlignmentError, SimilarityError, SubmissionError
-from dafm_core.formats.fitted import FusedBlocks, ScoreBlock, write_fitted
+from dafm_core.formats.fitted import FusedBlocks, ScoreBlock, fitted_text
 from dafm_core.formats.lint import lint_content
-from dafm_core.ground.files import write_text
+from dafm_core.ground.files import replacing_with
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.ordering import best_ranked, tie_places
 from dafm_core.ground.ragged import Ragged
@@ -166,9 +166,9 @@ def write_submission(
     if findings:
         more = f" (and {len(findings) - 1} more findings)" if len(findings) > 1 else ""
         raise SubmissionError(f"{path}: not written: {findings[0]}{more}.")
-    written = write_text(path, text)
-    write_fitted(written, blocks, dataset.query_ids)
-    return written
+    with replacing_with(path, fitted_text(path, blocks, dataset.query_ids)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
 
 
 def rank(

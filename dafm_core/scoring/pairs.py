@@ -20,6 +20,7 @@ from dafm_core.contract.items import Query
 from dafm_core.contract.provider import PairProvider
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import OptionError, SimilarityError, StoreError
+from dafm_core.ground.files import write_text
 from dafm_core.ground.platform import peak_memory_bytes
 from dafm_core.ground.sources import source_text
 from dafm_core.scoring.score import (
@@ -84,6 +85,7 @@ def score_pairs(
         opened.check_name(name)
         if name in opened.providers and not overwrite:
             check_same(opened.path, name, identity, opened.passport(name))
+            (opened.path / name / PROGRESS_FILE).unlink(missing_ok=True)  # killed at the very end
             return opened
         log = _Log(opened.path / name / PROGRESS_FILE, identity, restart=overwrite)
         asked = _Asked(dataset, name, provider, candidates, broken)
@@ -199,9 +201,8 @@ class _Log:
             )
         for line in lines[1:]:
             self.scores[line["query"]] = line["scores"]
-        with path.open("w", encoding="utf-8") as file:  # without a line that a kill cut short
-            for line in lines or [dict(identity)]:
-                file.write(json.dumps(line) + "\n")
+        kept = lines or [dict(identity)]  # without a line that a kill cut short
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def add(self, query: str, scores: NDArray[np.float32]) -> None:
         """Put one query's scores on disk."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.contract.items import Query
-from dafm_core.errors import DafmError
+from dafm_core.errors import DafmError, ProviderError
 from dafm_core.ground.printable import first_line
 from dafm_core.search.live import LiveProvider
 from dafm_core.search.requests import Request
@@ -75,6 +75,35 @@ def ask_all(
             found[name] = np.zeros(shape, np.float32)
             found[name][list(answers)] = np.stack(list(answers.values()))
     return found, failed
+
+
+def by_providers(
+    n: int, found: Mapping[str, NDArray[np.float32]], failed: Mapping[str, Mapping[int, str]]
+) -> dict[tuple[str, ...], list[int]]:
+    """Return queries by the providers that can answer them.
+
+    Raises
+    ------
+    ProviderError
+        If nobody can answer one.
+    """
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for i in range(n):
+        names = tuple(name for name in sorted(found) if i not in failed[name])
+        if not names:
+            said = "; ".join(
+                f"{name}: {why}" for name, why in sorted(reasons_of(failed, i).items())
+            )
+            raise ProviderError(
+                f"query: expected a provider that can answer it, got none ({said})."
+            )
+        groups.setdefault(names, []).append(i)
+    return groups
+
+
+def reasons_of(failed: Mapping[str, Mapping[int, str]], i: int) -> dict[str, str]:
+    """Return why providers have no answer to one query, by name."""
+    return {name: why[i] for name, why in failed.items() if i in why}
 
 
 def reason(error: BaseException) -> str:

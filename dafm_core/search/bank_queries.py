@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from dafm_core.contract.provider import Features
 from dafm_core.datasets.base import QUERY_SCHEMA, Dataset
 from dafm_core.errors import OptionError
-from dafm_core.ground.files import replacing
+from dafm_core.ground.files import replacing, sha256_of
 from dafm_core.scoring.score import named_errors
 from dafm_core.search import state
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.live import LiveProvider
+from dafm_core.search.stored import stored_array, stored_table
 
 
 def write_bank_queries(
@@ -36,7 +37,7 @@ def write_bank_queries(
     thin = state.thinned(bank, n_providers=len(live), n_gallery=index.n_images)
     dataset = state.bank_dataset(thin, state.image_dataset(index.images))
     for name, provider in scoring.items():
-        if provider.entry.kind == "encoding":
+        if _has_rows(provider):
             rows: list[Features] = []
             for start in range(0, dataset.n_queries, state.BLOCK):
                 queries = dataset.iter_queries(start, min(start + state.BLOCK, dataset.n_queries))
@@ -49,14 +50,25 @@ def write_bank_queries(
     frame = dataset.queries.with_columns(paths=pl.Series(paths, dtype=pl.List(pl.String)))
     with replacing(path / "bank.parquet") as temporary:
         frame.write_parquet(temporary)
-    return {"of": bank.protocol, "queries": dataset.n_queries, "providers": sorted(live)}
+    files = ["bank.parquet", *(f"{n}/bank.npy" for n, p in scoring.items() if _has_rows(p))]
+    return {
+        "of": bank.protocol,
+        "queries": dataset.n_queries,
+        "providers": sorted(live),
+        "files": {name: sha256_of(path / name) for name in files},
+    }
+
+
+def _has_rows(provider: LiveProvider) -> bool:
+    """Whether the features of the bank's queries are kept."""
+    return provider.entry.kind == "encoding"
 
 
 def read_bank_queries(
     path: Path, index: GalleryIndex, live: Mapping[str, LiveProvider]
 ) -> tuple[Dataset, dict[str, NDArray[np.float32]]]:
     """Return a bank's queries against the images that are there, and their features by provider."""
-    frame = pl.read_parquet(path / "bank.parquet", glob=False)
+    frame = stored_table(path / "bank.parquet")
     references = zip(frame["references"], frame["paths"], strict=True)
     known = {i: Path(p) for ids, ps in references for i, p in zip(ids, ps, strict=True) if p}
     queries = Dataset(
@@ -67,7 +79,7 @@ def read_bank_queries(
     )
     dataset = state.bank_dataset(queries, state.image_dataset(index.images))
     encoded = {
-        name: np.load(path / name / "bank.npy", allow_pickle=False)
+        name: np.array(stored_array(path / name / "bank.npy"))
         for name, provider in live.items()
         if provider.entry.kind == "encoding"
     }

@@ -24,7 +24,7 @@ from dafm_core.search.index import GalleryIndex
 from dafm_core.search.manifest import MANIFEST, Entry, Manifest
 from dafm_core.search.offers import Offer, offers_again, offers_of
 from dafm_core.search.parts import new_entry, readable, with_part
-from dafm_core.search.settling import settle
+from dafm_core.search.settling import settle, tidy
 from dafm_core.search.sources import Images
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.locks import writing
@@ -133,6 +133,7 @@ def add_images(
     Manifest.read(path)  # no index, no folder made
     with writing_index(path):
         index = GalleryIndex.open(path)
+        tidy(path, index.manifest)
         images = images.without(frozenset(index.ids.place))
         if not images.ids:
             raise DatasetError(f"{images.where}: every image is in {path} already.")
@@ -171,6 +172,7 @@ def remove_images(
     Manifest.read(path)
     with writing_index(path):
         index = GalleryIndex.open(path)
+        tidy(path, index.manifest)
         index.ids.positions(ids, where=str(path), what="image", error=DatasetError)
         frame = index.images.filter(~pl.col("image_id").is_in(list(ids)))
         if not frame.height:
@@ -206,6 +208,8 @@ def _check_target(path: Path, dtype: str) -> None:
     if dtype not in DTYPES:
         raise OptionError(f"index: expected dtype {' or '.join(DTYPES)}, got {dtype!r}.")
     if (path / MANIFEST).exists():
+        with writing_index(path):
+            tidy(path, Manifest.read(path))
         raise StoreError(
             f"{path}: holds an index already. Use --add or --remove, or another folder."
         )

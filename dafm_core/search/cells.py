@@ -23,6 +23,7 @@ from dafm_core.ground.ids import Ids
 from dafm_core.ground.normalize import ColumnStatistics, column_moments
 from dafm_core.search.features import GalleryFeatures
 from dafm_core.search.moments import BankColumns
+from dafm_core.search.stored import stored_arrays
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 
@@ -82,8 +83,8 @@ class BankRows:
     @classmethod
     def load(cls, path: Path) -> BankRows:
         """Read what :meth:`save` wrote."""
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls(arrays["mean"], arrays["std"], arrays["maps"], arrays["ranks"])
+        arrays = stored_arrays(path)
+        return cls(arrays["mean"], arrays["std"], arrays["maps"], arrays["ranks"])
 
     def cells(
         self, names: tuple[str, ...], scores: Mapping[str, NDArray[np.float32]]

@@ -21,6 +21,7 @@ from dafm_core.errors import OptionError, StoreError
 from dafm_core.ground.files import write_json
 from dafm_core.scoring.score import Progress, silent
 from dafm_core.search.index import GalleryIndex
+from dafm_core.search.stored import stored_array
 from dafm_core.store.manifest import SEAL, read_object, sealed
 
 if TYPE_CHECKING:
@@ -29,17 +30,23 @@ if TYPE_CHECKING:
 FORMAT_VERSION: Final = 1
 FILE: Final = "engine.json"
 KINDS: Final = ("ivf", "scan8", "scan16")
-"""Inverted lists over 8-bit vectors; exact scans of 8-bit and of half-precision vectors."""
+"""Inverted lists over vectors of two bits a number; scans of 8-bit and half-precision vectors."""
 N_CHECKED: Final = 64
 """Queries on which an engine is tried."""
-DEPTH: Final = 100
-"""Nearest images that it should find of each."""
-ENOUGH: Final = 0.995
+WANTED: Final = 50
+"""First images of each query that an engine should find,"""
+DEPTH: Final = 500
+"""among as many, which are scored exactly afterwards."""
+ENOUGH: Final = 0.985
 """Share of them with which it looks at no more lists."""
+SINGLE: Final = 0.25
+"""Part of the lists that is enough for one model alone: its nearest are wanted as candidates, and
+most are found by the sum as well."""
 BLOCK: Final = 1 << 14
 """Images whose vectors are joined at a time."""
 
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
+_NONE: Final[Found] = (np.empty(0, np.int64), np.empty(0, np.float32))
 
 
 class Engine(Protocol):
@@ -62,7 +69,12 @@ class Engine(Protocol):
         """Hold n vectors (n, D), which come in blocks; row r is called r."""
 
     def search(
-        self, queries: NDArray[np.float32], n: int, allowed: NDArray[np.bool_] | None = None
+        self,
+        queries: NDArray[np.float32],
+        n: int,
+        allowed: NDArray[np.bool_] | None = None,
+        *,
+        part: float = 1.0,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return names and scores of the n nearest of each query, (B, n); -1 where there is none.
 
@@ -70,6 +82,8 @@ class Engine(Protocol):
         ----------
         allowed : ndarray of bool, optional
             By name, which may be found.
+        part : float
+            Of the effort.
         """
 
     def add(self, vectors: NDArray[np.float32]) -> None:
@@ -127,11 +141,17 @@ class IndexEngine:
             there &= shown[self._column_of]
         allowed = None if there.all() else there
         queries = np.stack([self._joined(direction) for direction in directions])
-        rows, scores = self._engine.search(queries, min(n, len(there)), allowed)
-        return [
-            (self._column_of[found[found >= 0]], score[found >= 0])
-            for found, score in zip(rows, scores, strict=True)
-        ]
+        whole = np.array([len(direction) == len(self._scales) for direction in directions])
+        best: list[Found] = [_NONE] * len(directions)
+        for which, part in ((whole, 1.0), (~whole, SINGLE)):
+            if not which.any():
+                continue
+            rows, scores = self._engine.search(
+                queries[which], min(n, len(there)), allowed, part=part
+            )
+            for d, found, score in zip(np.flatnonzero(which), rows, scores, strict=True):
+                best[d] = (self._column_of[found[found >= 0]], score[found >= 0])
+        return best
 
     def _joined(self, direction: Direction) -> NDArray[np.float32]:
         return np.concatenate(
@@ -271,7 +291,7 @@ def _tune(engine: IndexEngine, made: Engine, index: GalleryIndex) -> float:
     files = {name: index.path / name / "bank.npy" for name in index.names}
     queries: dict[str, NDArray[np.float32]]
     if index.manifest.bank and all(file.exists() for file in files.values()):
-        queries = {name: np.load(file, allow_pickle=False) for name, file in files.items()}
+        queries = {name: np.array(stored_array(file)) for name, file in files.items()}
     else:  # its own images are easier than queries, but something has to be asked
         some = np.linspace(0, index.n_images - 1, N_CHECKED).astype(np.int64)
         queries = {name: part.take(some) for name, part in features.items()}
@@ -280,14 +300,13 @@ def _tune(engine: IndexEngine, made: Engine, index: GalleryIndex) -> float:
         {name: rows[i] * np.float32(scales[name]) for name, rows in queries.items()}
         for i in range(n)
     ]
-    directions += [{name: rows[i]} for name, rows in queries.items() for i in range(n // 4)]
-    depth = min(DEPTH, index.n_images)
-    wanted = [set(c.tolist()) for c in Nearest(features)(directions, depth)]
+    depth, wanted = min(DEPTH, index.n_images), min(WANTED, index.n_images)
+    first = [set(c[:wanted].tolist()) for c in Nearest(features)(directions, wanted)]
     recall = 0.0
     for effort in made.efforts:
         made.effort = effort
         found = engine.search(directions, depth, None)
-        shares = [len(w & set(c.tolist())) / depth for w, (c, _) in zip(wanted, found, strict=True)]
+        shares = [len(f & set(c.tolist())) / wanted for f, (c, _) in zip(first, found, strict=True)]
         recall = float(np.mean(shares))
         if recall >= ENOUGH:
             break

@@ -37,8 +37,8 @@ class FaissEngine:
         for block in blocks():
             some.append(block[(-start) % every :: every])
             start += len(block)
-        training = np.concatenate(some)
-        factory = FACTORY.get(kind, f"IVF{n_lists},SQ8")
+        training = _even(np.concatenate(some))
+        factory = FACTORY.get(kind, f"IVF{n_lists},PQ{training.shape[1] // 2}x4fs")
         index = faiss.index_factory(training.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
         lists = faiss.try_extract_index_ivf(index)
         if lists is not None:
@@ -59,7 +59,12 @@ class FaissEngine:
         return tuple(sorted({min(round(step), n) for step in steps}))
 
     def search(
-        self, queries: NDArray[np.float32], n: int, allowed: NDArray[np.bool_] | None = None
+        self,
+        queries: NDArray[np.float32],
+        n: int,
+        allowed: NDArray[np.bool_] | None = None,
+        *,
+        part: float = 1.0,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return names and scores of the nearest, (B, n)."""
         options: dict[str, Any] = {}
@@ -67,18 +72,18 @@ class FaissEngine:
             bits = np.packbits(allowed, bitorder="little")  # kept until the search is over
             options["sel"] = faiss.IDSelectorBitmap(bits)
         if self._lists is not None:
-            parameters = faiss.SearchParametersIVF(nprobe=self.effort, **options)
+            parameters = faiss.SearchParametersIVF(
+                nprobe=max(1, round(part * self.effort)), **options
+            )
         else:
             parameters = faiss.SearchParameters(**options)
-        scores, rows = self._index.search(
-            np.ascontiguousarray(queries, np.float32), n, params=parameters
-        )
+        scores, rows = self._index.search(_even(queries), n, params=parameters)
         return rows, scores
 
     def add(self, vectors: NDArray[np.float32]) -> None:
         """Hold more vectors."""
         names = np.arange(self._index.ntotal, self._index.ntotal + len(vectors))
-        self._index.add_with_ids(np.ascontiguousarray(vectors, np.float32), names)
+        self._index.add_with_ids(_even(vectors), names)
 
     def remove(self, rows: NDArray[np.int64]) -> None:
         """Forget some."""
@@ -99,3 +104,8 @@ class FaissEngine:
                 f"{path}: cannot be read ({str(error).splitlines()[0][:120]}). Make it again with "
                 "dafm index --engine."
             ) from None
+
+
+def _even(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return vectors of an even width: numbers are kept in pairs."""
+    return np.ascontiguousarray(np.pad(vectors, ((0, 0), (0, vectors.shape[1] % 2))), np.float32)

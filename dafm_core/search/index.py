@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from dafm_core.contract.items import ImageRef
@@ -20,12 +19,13 @@ from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.ground.blocks import checksum
 from dafm_core.ground.files import sha256_of
 from dafm_core.ground.ids import Ids, hash_strings
-from dafm_core.ground.sources import source_array, source_table
 from dafm_core.scoring.feature_cache import BLOCK_IMAGES
 from dafm_core.search.cells import BankRows, IndexBank
 from dafm_core.search.features import GalleryFeatures
-from dafm_core.search.manifest import Entry, Manifest
+from dafm_core.search.manifest import MANIFEST, Entry, Manifest
 from dafm_core.search.moments import Moments
+from dafm_core.search.stored import stored_array, stored_table
+from dafm_core.store import checked
 from dafm_core.store.gallery import Gallery
 
 BANK_ARRAYS: Final = ("mean", "std", "ranks", "thresholds", "topics")
@@ -50,18 +50,24 @@ class GalleryIndex:
         for name in self.manifest.files:
             if not (self.state / name).exists():
                 raise StoreError(f"{self.state / name}: is missing. Build the index again.")
-        try:
-            self.images = source_table(self.state / "gallery.parquet")
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"{self.state}/gallery.parquet: cannot be read ({error}). Build the index again."
-            ) from None
+        self.images = stored_table(self.state / "gallery.parquet")
         self.ids = Ids(self.images["image_id"].to_list())
 
     @classmethod
-    def open(cls, path: str | Path) -> GalleryIndex:
-        """Open an existing index."""
-        return cls(Path(path), Manifest.read(Path(path)))
+    def open(cls, path: str | Path, *, verify: bool = True) -> GalleryIndex:
+        """Open an existing index.
+
+        Parameters
+        ----------
+        path : path
+        verify : bool, default=True
+            Check every file against its checksum before it is used; what matched is remembered in
+            the cache, and not read again while it is the same files.
+        """
+        index = cls(Path(path), Manifest.read(Path(path)))
+        if verify:
+            index.check()
+        return index
 
     @classmethod
     def draft(cls, path: Path, manifest: Manifest) -> GalleryIndex:
@@ -153,7 +159,7 @@ class GalleryIndex:
         """Ids of the bank's queries."""
         if not self.manifest.bank:
             return ()
-        return tuple(pl.read_parquet(self.path / "bank.parquet", glob=False)["query_id"])
+        return tuple(stored_table(self.path / "bank.parquet")["query_id"])
 
     def features(self, name: str) -> GalleryFeatures:
         """Return a provider's features of every image, memory-mapped."""
@@ -195,6 +201,16 @@ class GalleryIndex:
         pairs = zip(self.ids, paths, strict=True)
         return [ImageRef(i, None if path is None else Path(path)) for i, path in pairs]
 
+    def check(self) -> None:
+        """As :meth:`verify`, but what matched once is remembered."""
+        files = [MANIFEST, *(str(file.relative_to(self.path)) for file, _ in self._sealed)]
+        for name, entry in self.entries.items():
+            files += [f"{name}/part-{p}.npy" for p in range(len(entry.parts))]
+        seen = checked.signature(self.path, files)
+        if not checked.is_remembered(self.path, seen):
+            self.verify()
+            checked.remember(self.path, seen)
+
     def verify(self) -> None:
         """Read everything and compare it with its checksums.
 
@@ -203,28 +219,29 @@ class GalleryIndex:
         StoreError
             At the first file that does not match.
         """
-        for name, expected in self.manifest.files.items():
-            if sha256_of(self.state / name) != expected:
-                raise StoreError(f"{self.state / name}: does not match its checksum.")
-        for file, expected in zip(
-            self.bank_parts, self.manifest.bank.get("parts", ()), strict=True
-        ):
+        for file, expected in self._sealed:
             if sha256_of(file) != expected:
-                raise StoreError(f"{file}: does not match its checksum. Build the index again.")
+                raise _mismatch(file)
         for name, entry in self.entries.items():
             for p, part in enumerate(entry.parts):
                 file = self.path / name / f"part-{p}.npy"
-                array = stored_array(file)
-                if part_sha256(array) != part.sha256:
-                    raise StoreError(f"{file}: does not match its checksum. Build it again.")
+                if part_sha256(stored_array(file)) != part.sha256:
+                    raise _mismatch(file)
+
+    @property
+    def _sealed(self) -> list[tuple[Path, str]]:
+        """Every file that the manifest has a sha256 of: of the state, the bank and its queries."""
+        bank = self.manifest.bank
+        queries = bank.get("files", {})  # none in an index of an earlier version
+        return [
+            *((self.state / name, sha256) for name, sha256 in self.manifest.files.items()),
+            *zip(self.bank_parts, bank.get("parts", ()), strict=True),
+            *((self.path / name, sha256) for name, sha256 in queries.items()),
+        ]
 
 
-def stored_array(path: Path) -> NDArray[Any]:
-    """Return an array of an index, memory-mapped; raise StoreError where it cannot be read."""
-    try:
-        return source_array(path)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: cannot be read ({error}). Build the index again.") from None
+def _mismatch(file: Path) -> StoreError:
+    return StoreError(f"{file}: does not match its checksum. Build the index again.")
 
 
 def part_sha256(array: NDArray[Any]) -> str:

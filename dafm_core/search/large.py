@@ -22,6 +22,7 @@ from dafm_core.search.index import GalleryIndex
 from dafm_core.search.live import LiveProvider
 from dafm_core.search.manifest import Manifest
 from dafm_core.search.moments import BankColumns, Moments
+from dafm_core.search.stored import stored_array
 
 KEYS: Final = ("version", "parts", "changed")
 """What the manifest says of a bank that is kept image by image."""
@@ -118,7 +119,7 @@ def _grow_bank(index: GalleryIndex, bank: dict[str, Any], known: QueryBank | Non
     assert isinstance(known, IndexBank)
     for p in range(len(bank["parts"]), len(index.manifest.part_rows)):
         scores = {
-            name: np.load(index.path / name / "bank.npy", allow_pickle=False)
+            name: np.array(stored_array(index.path / name / "bank.npy"))
             @ index.part(name, p).astype(np.float32).T
             for name in index.names
         }

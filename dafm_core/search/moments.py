@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.ground.files import replacing
+from dafm_core.search.stored import stored_arrays
 
 Vector = NDArray[np.float64]
 SMALLEST_STD: Final = 1e-6
@@ -115,8 +116,8 @@ class Moments:
     @classmethod
     def load(cls, path: Path) -> Moments:
         """Read what :meth:`save` wrote."""
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls(**{part.name: arrays[part.name] for part in fields(cls)})
+        arrays = stored_arrays(path)
+        return cls(**{part.name: arrays[part.name] for part in fields(cls)})
 
     @property
     def n(self) -> float:

@@ -26,6 +26,7 @@ from dafm_core.scoring.score import (
 from dafm_core.search.manifest import Entry, Part
 from dafm_core.search.offers import Offer
 from dafm_core.search.sources import Images
+from dafm_core.search.stored import stored_array
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ def with_part(path: Path, entry: Entry, offer: Offer, images: Images, progress: 
     progress(f"gallery {name}", len(refs), len(refs))
     digest = hash_strings(block.sha256 for block in blocks.blocks)
     blocks.commit()
-    shape = np.load(file, mmap_mode="r", allow_pickle=False).shape
+    shape = stored_array(file).shape
     part = Part(rows=len(refs), sha256=digest)
     return replace(entry, width=shape[1:], parts=(*entry.parts, part))
 

@@ -78,10 +78,16 @@ def settle(
     draft = replace(draft, bank=kept)
     final = replace(draft, files=state.hashes(folder), notes=tuple(note for note in notes if note))
     final.write(path)
+    tidy(path, final)
+    return GalleryIndex.open(path, verify=False)
+
+
+def tidy(path: Path, manifest: Manifest) -> None:
+    """Remove what the manifest has replaced, also for a writer that was killed before it could."""
+    kept = (f"state-{manifest.state}", f"bank-{manifest.bank.get('version')}")
     for old in (*path.glob("state-*"), *path.glob("bank-*/")):
-        if old.name not in (folder.name, f"bank-{final.bank.get('version')}"):
+        if old.name not in kept:
             shutil.rmtree(old, ignore_errors=True)
-    for entry in final.entries.values():
+    for entry in manifest.entries.values():
         for p in range(len(entry.parts)):
             forget(path / entry.name / f"part-{p}.npy")
-    return GalleryIndex.open(path)

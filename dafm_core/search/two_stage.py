@@ -9,7 +9,7 @@ its hits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,14 +38,14 @@ class Asked:
         Columns that are no candidates.
     shown : ndarray of shape (N,), bool, or None
         What a filter lets through.
-    k : int
-        Hits wanted.
+    depth : int
+        First images in each direction that are looked at.
     """
 
     queries: Mapping[str, Vector]
     excluded: NDArray[np.int64]
     shown: NDArray[np.bool_] | None
-    k: int
+    depth: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,34 +103,37 @@ class TwoStage:
         self._weights = weights
         self._how = how
 
-    def rank(self, asked: Sequence[Asked], depth: int) -> list[Found]:
-        """Return what was ranked for each query.
+    def rank(self, asked: Asked) -> Found:
+        """Return what was ranked for a query."""
+        union = self._union(asked)
+        queries = {name: asked.queries[name] for name in self._names}
+        has_bank = self._reader is not None and self._reader.bank is not None
+        rows = self._knowledge.rows(queries, union, asked.excluded, has_bank=has_bank)
+        standardised = np.stack([row.z for row in rows])
+        if self._reader is None or self._score is None:
+            fused = self._weights.astype(np.float32) @ standardised
+        else:
+            fused = self._score(ClosedView(self._reader, rows))[0]
+        shown = np.arange(len(union))
+        if asked.shown is not None:
+            shown = np.flatnonzero(asked.shown[union])
+        return Found(
+            columns=union[shown],
+            fused=fused[shown],
+            scores=np.stack([row.scores for row in rows])[:, shown],
+            standardised=standardised[:, shown],
+            estimated=self._estimated(asked.depth),
+        )
 
-        Parameters
-        ----------
-        depth : int
-            Nearest images taken of each provider, at least ``N_TOP``.
-        """
-        found = []
-        unions = self._unions(asked, depth)
-        for query, union in zip(asked, unions, strict=True):
-            found.append(self._ranked(query, union, depth))
-        return found
-
-    def _unions(self, asked: Sequence[Asked], depth: int) -> list[NDArray[np.int64]]:
-        """Return the images that each query looks at, ascending."""
-        unions = []
-        for query in asked:
-            each: list[Direction] = [{name: query.queries[name]} for name in self._names]
-            directions = [self._fused_direction(query), *each]
-            more = depth + len(query.excluded)
+    def _union(self, asked: Asked) -> NDArray[np.int64]:
+        """Return the images that a query looks at, ascending."""
+        each: list[Direction] = [{name: asked.queries[name]} for name in self._names]
+        more = asked.depth + len(asked.excluded)
+        lists = self._nearest([self._fused_direction(asked), *each], more, asked.shown)
+        if asked.shown is not None and self._score is not None:
             # A context looks at the head of a whole row, whatever a filter hides.
-            lists = self._nearest(directions, more, query.shown)
-            if query.shown is not None and self._score is not None:
-                lists += self._nearest(each, N_TOP + len(query.excluded))
-            union = np.unique(np.concatenate(lists))
-            unions.append(np.setdiff1d(union, query.excluded, assume_unique=True))
-        return unions
+            lists += self._nearest(each, N_TOP + len(asked.excluded))
+        return np.setdiff1d(np.concatenate(lists), asked.excluded)
 
     def _fused_direction(self, query: Asked) -> Direction:
         direction = {}
@@ -138,26 +141,6 @@ class TwoStage:
             std = self._knowledge.row_std(name, query.queries[name])
             direction[name] = query.queries[name] * np.float32(weight / std if std else 0)
         return direction
-
-    def _ranked(self, query: Asked, union: NDArray[np.int64], depth: int) -> Found:
-        queries = {name: query.queries[name] for name in self._names}
-        has_bank = self._reader is not None and self._reader.bank is not None
-        rows = self._knowledge.rows(queries, union, query.excluded, has_bank=has_bank)
-        standardised = np.stack([row.z for row in rows])
-        if self._reader is None or self._score is None:
-            fused = self._weights.astype(np.float32) @ standardised
-        else:
-            fused = self._score(ClosedView(self._reader, rows))[0]
-        shown = np.arange(len(union))
-        if query.shown is not None:
-            shown = np.flatnonzero(query.shown[union])
-        return Found(
-            columns=union[shown],
-            fused=fused[shown],
-            scores=np.stack([row.scores for row in rows])[:, shown],
-            standardised=standardised[:, shown],
-            estimated=self._estimated(depth),
-        )
 
     def _estimated(self, depth: int) -> tuple[str, ...]:
         notes = [

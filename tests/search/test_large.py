@@ -14,6 +14,7 @@ from dafm_core.search import closed_form, search, state
 from dafm_core.search.building import add_images, build_index, remove_images
 from dafm_core.search.closed_form import ClosedView, Knowledge
 from dafm_core.search.engines import build_engine
+from dafm_core.search.prepared import with_bank
 from dafm_core.search.requests import Request
 from dafm_core.search.search import Search
 
@@ -97,7 +98,7 @@ def shared(some, others):
 def test_channels_are_those_of_whole_rows(index, stack, fitted, monkeypatch):
     """With every image in the sample nothing is estimated."""
     monkeypatch.setattr(closed_form, "N_SAMPLE", N)
-    fuser = search._with_bank(fitted["light"], index)
+    fuser = with_bank(fitted["light"], index)
     reader, _ = fuser.readied(index.gallery, ("gallery",))
     models, knowledge = dots(), Knowledge.of(index)
     for row in range(40, 44):
