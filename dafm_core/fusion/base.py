@@ -19,6 +19,7 @@ from dafm_core.contract.descriptions import Kind
 from dafm_core.errors import FuserError, OptionError, closest
 from dafm_core.fusion.completing import complete, completed, unknown_to_all
 from dafm_core.fusion.record import FitRecord
+from dafm_core.ground.progress import Progress
 from dafm_core.ground.threads import one_blas_thread
 from dafm_core.metrics.families import Head
 from dafm_core.metrics.ranking import below_all
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from dafm_core.fusion.static.tuning import TunedRule
 
 logger = logging.getLogger(__name__)
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is being done, how many steps are done, and how many there are."""
 
 Tile: TypeAlias = NDArray[np.float32]
 """Raw scores of a few queries, ``(B, K, N)``; excluded cells are -inf, all others finite."""

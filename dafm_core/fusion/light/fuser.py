@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.fusion.base import Progress, Scores
+from dafm_core.fusion.base import Scores
 from dafm_core.fusion.channels.examples import Examples
 from dafm_core.fusion.channels.families import CONTEXT_PER_PROVIDER
 from dafm_core.fusion.channels.fuser import ChannelFusion, Learned, ViewScorer
@@ -24,6 +24,7 @@ from dafm_core.fusion.light.linear import (
 from dafm_core.fusion.light.options import LightOptions
 from dafm_core.fusion.light.scoring import mean_score, to_arrays
 from dafm_core.ground.normalize import ColumnStatistics
+from dafm_core.ground.progress import Progress
 
 
 class LightFusion(ChannelFusion[LightOptions]):
