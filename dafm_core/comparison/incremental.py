@@ -31,7 +31,8 @@ from dafm_core.evaluation.crossfit import fit_and_evaluate, tune_and_evaluate
 from dafm_core.evaluation.design import Folds, Part, Train
 from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers, shared_metrics
 from dafm_core.evaluation.workers import in_workers
-from dafm_core.fusion.base import Fuser, Progress
+from dafm_core.fusion.base import Fuser
+from dafm_core.ground.progress import Progress
 from dafm_core.ground.statistics import Resampler
 from dafm_core.store.stack import SimilarityStack
 

@@ -26,7 +26,7 @@ from dafm_core.reporting.progress import ProgressLines
 from dafm_core.tables import cells
 
 if TYPE_CHECKING:
-    from dafm_core.scoring.score import Progress
+    from dafm_core.ground.progress import Progress
 
 logger = logging.getLogger(__name__)
 
