@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,9 @@ from dafm_core.errors import OptionError, StoreError
 from dafm_core.ground.files import write_json
 from dafm_core.scoring.score import Progress, silent
 from dafm_core.search.index import GalleryIndex
+from dafm_core.search.nearest import BANK, Direction, Nearest, directed
 from dafm_core.search.stored import stored_array
 from dafm_core.store.manifest import SEAL, read_object, sealed
-
-if TYPE_CHECKING:
-    from dafm_core.search.nearest import Direction
 
 FORMAT_VERSION: Final = 1
 FILE: Final = "engine.json"
@@ -39,14 +37,10 @@ DEPTH: Final = 500
 """among as many, which are scored exactly afterwards."""
 ENOUGH: Final = 0.985
 """Share of them with which it looks at no more lists."""
-SINGLE: Final = 0.25
-"""Part of the lists that is enough for one model alone: its nearest are wanted as candidates, and
-most are found by the sum as well."""
 BLOCK: Final = 1 << 14
 """Images whose vectors are joined at a time."""
 
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
-_NONE: Final[Found] = (np.empty(0, np.int64), np.empty(0, np.float32))
 
 
 class Engine(Protocol):
@@ -73,8 +67,6 @@ class Engine(Protocol):
         queries: NDArray[np.float32],
         n: int,
         allowed: NDArray[np.bool_] | None = None,
-        *,
-        part: float = 1.0,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return names and scores of the n nearest of each query, (B, n); -1 where there is none.
 
@@ -82,8 +74,6 @@ class Engine(Protocol):
         ----------
         allowed : ndarray of bool, optional
             By name, which may be found.
-        part : float
-            Of the effort.
         """
 
     def add(self, vectors: NDArray[np.float32]) -> None:
@@ -115,7 +105,7 @@ class IndexEngine:
         self._engine = engine
         self.facts = facts
         self._scales: dict[str, float] = facts["scales"]
-        self._widths = {name: index.entries[name].width[0] for name in self._scales}
+        self._widths = {name: part.width[0] for name, part in directed(index).items()}
         n_parts = len(facts["parts"])
         self._columns, start = [], 0
         for p, (n, rows) in enumerate(zip(index.manifest.part_rows, index.part_rows, strict=True)):
@@ -141,17 +131,11 @@ class IndexEngine:
             there &= shown[self._column_of]
         allowed = None if there.all() else there
         queries = np.stack([self._joined(direction) for direction in directions])
-        whole = np.array([len(direction) == len(self._scales) for direction in directions])
-        best: list[Found] = [_NONE] * len(directions)
-        for which, part in ((whole, 1.0), (~whole, SINGLE)):
-            if not which.any():
-                continue
-            rows, scores = self._engine.search(
-                queries[which], min(n, len(there)), allowed, part=part
-            )
-            for d, found, score in zip(np.flatnonzero(which), rows, scores, strict=True):
-                best[d] = (self._column_of[found[found >= 0]], score[found >= 0])
-        return best
+        rows, scores = self._engine.search(queries, min(n, len(there)), allowed)
+        return [
+            (self._column_of[found[found >= 0]], score[found >= 0])
+            for found, score in zip(rows, scores, strict=True)
+        ]
 
     def _joined(self, direction: Direction) -> NDArray[np.float32]:
         return np.concatenate(
@@ -188,12 +172,15 @@ def build_engine(
             "not. Index without it, or search exactly."
         )
     engine_type = _engine_type()
-    scales = {name: _scale(index, name) for name in index.names}
+    scales = {name: _scale(index, name) for name in directed(index)}
     parts = range(len(index.manifest.part_rows))
 
     def blocks() -> Iterable[NDArray[np.float32]]:
         for p in parts:
-            arrays = {name: index.part(name, p) for name in scales}
+            arrays = {
+                name: index.means_part(p) if name == BANK else index.part(name, p)
+                for name in scales
+            }
             n = index.manifest.part_rows[p]
             for start in range(0, n, BLOCK):
                 progress("engine", start, n)
@@ -266,15 +253,18 @@ def _engine_type() -> type[Engine]:
 
 
 def _parts(index: GalleryIndex) -> list[dict[str, str]]:
-    """Return the hash of each part of every provider's features."""
+    """Return the hash of each part of every provider's features, and of what the bank says."""
+    bank = index.manifest.bank.get("parts", [""] * len(index.manifest.part_rows))
     return [
-        {name: index.entries[name].parts[p].sha256 for name in index.names}
+        {name: index.entries[name].parts[p].sha256 for name in index.names} | {BANK: bank[p]}
         for p in range(len(index.manifest.part_rows))
     ]
 
 
 def _scale(index: GalleryIndex, name: str) -> float:
     """Return what gives a model's features unit length, so that each counts alike in the lists."""
+    if name == BANK:
+        return 1.0
     features = index.features(name)
     some = features.take(
         np.linspace(0, len(features) - 1, min(len(features), 4096)).astype(np.int64)
@@ -284,9 +274,7 @@ def _scale(index: GalleryIndex, name: str) -> float:
 
 def _tune(engine: IndexEngine, made: Engine, index: GalleryIndex) -> float:
     """Let an engine look at as many lists as it takes; return the share that it finds then."""
-    from dafm_core.search.nearest import Nearest
-
-    features = {name: index.features(name) for name in index.names}
+    features = directed(index)
     scales = engine.facts["scales"]
     files = {name: index.path / name / "bank.npy" for name in index.names}
     queries: dict[str, NDArray[np.float32]]
@@ -294,7 +282,7 @@ def _tune(engine: IndexEngine, made: Engine, index: GalleryIndex) -> float:
         queries = {name: np.array(stored_array(file)) for name, file in files.items()}
     else:  # its own images are easier than queries, but something has to be asked
         some = np.linspace(0, index.n_images - 1, N_CHECKED).astype(np.int64)
-        queries = {name: part.take(some) for name, part in features.items()}
+        queries = {name: features[name].take(some) for name in index.names}
     n = min(N_CHECKED, *(len(rows) for rows in queries.values()))
     directions = [
         {name: rows[i] * np.float32(scales[name]) for name, rows in queries.items()}

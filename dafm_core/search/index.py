@@ -133,6 +133,17 @@ class GalleryIndex:
         }
         return QueryBank.from_state(arrays, {"names": names, "gallery": self.ids})
 
+    @cached_property
+    def bank_means(self) -> GalleryFeatures | None:
+        """The mean of each image's column by provider, (N, K), of a large gallery with a bank."""
+        if not self.bank_parts:
+            return None
+        return self._of_images([self.means_part(p) for p in range(len(self.bank_parts))])
+
+    def means_part(self, number: int) -> NDArray[Any]:
+        """Return the bank's means of one build or ``--add``, removed images included."""
+        return stored_array(self.bank_folder / f"means-{number}.npy")
+
     @property
     def bank_folder(self) -> Path:
         """Where a bank is kept image by image."""

@@ -14,7 +14,7 @@ from dafm_core.fusion.channels.chosen import ChosenScorer, chosen_scorer
 from dafm_core.search.closed_form import Knowledge
 from dafm_core.search.engines import open_engine
 from dafm_core.search.index import GalleryIndex
-from dafm_core.search.nearest import Nearest
+from dafm_core.search.nearest import Nearest, directed
 from dafm_core.search.two_stage import TwoStage, two_stage
 from dafm_core.store.gallery import Gallery
 
@@ -74,7 +74,7 @@ class Prepared:
         knowledge = Knowledge.of(self.index)
         if knowledge is None:
             return None
-        return Nearest(knowledge.features, self._engine), knowledge
+        return Nearest(directed(self.index), self._engine), knowledge
 
     @property
     def _how(self) -> str:

@@ -1,10 +1,10 @@
 """A query of a large gallery: find the few images that can be hits, then fuse those exactly.
 
-Candidates are the union of every provider's nearest images and of the nearest of a plain sum of
-all providers; every provider then scores the whole union, and the fitted fusion ranks it by
-channels that ``closed_form.py`` makes without whole rows. A fusion that is a weighted sum of
-standardised scores is one inner product over all features side by side: its own direction finds
-its hits.
+Candidates are the union of every provider's nearest images, by its score and by how far that is
+above the bank's mean, and of the nearest of a plain sum of all providers. Every provider then
+scores the whole union, and the fitted fusion ranks it by channels that ``closed_form.py`` makes
+without whole rows. A fusion that is a weighted sum of standardised scores is one inner product over
+all features side by side: its own direction finds its hits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dafm_core.fusion.channels.banked import BankedFusion, ViewScorer
 from dafm_core.fusion.channels.view import ChannelReader
 from dafm_core.search.cells import IndexBank
 from dafm_core.search.closed_form import FAMILIES, N_SAMPLE, N_TOP, ClosedView, Knowledge
-from dafm_core.search.nearest import Direction, Nearest
+from dafm_core.search.nearest import BANK, Direction, Nearest
 from dafm_core.store.gallery import Gallery
 
 Vector = NDArray[np.float32]
@@ -98,6 +98,7 @@ class TwoStage:
         self._knowledge = knowledge
         self._nearest = nearest
         self._names = names
+        self._all = tuple(knowledge.features)  # the order of the bank's means
         self._reader = reader
         self._score = score
         self._weights = weights
@@ -107,8 +108,11 @@ class TwoStage:
         """Return what was ranked for a query."""
         union = self._union(asked)
         queries = {name: asked.queries[name] for name in self._names}
-        has_bank = self._reader is not None and self._reader.bank is not None
-        rows = self._knowledge.rows(queries, union, asked.excluded, has_bank=has_bank)
+        rows = self._knowledge.rows(
+            *(queries, union, asked.excluded),
+            has_bank=self._has_bank,
+            only_z=self._score is None,
+        )
         standardised = np.stack([row.z for row in rows])
         if self._reader is None or self._score is None:
             fused = self._weights.astype(np.float32) @ standardised
@@ -127,20 +131,37 @@ class TwoStage:
 
     def _union(self, asked: Asked) -> NDArray[np.int64]:
         """Return the images that a query looks at, ascending."""
-        each: list[Direction] = [{name: asked.queries[name]} for name in self._names]
-        more = asked.depth + len(asked.excluded)
-        lists = self._nearest([self._fused_direction(asked), *each], more, asked.shown)
+        n_excluded = len(asked.excluded)
+        raw: list[Direction] = [{name: asked.queries[name]} for name in self._names]
+        found = self._nearest([self._sum(asked), *raw], asked.depth + n_excluded, asked.shown)
+        if self._has_bank:  # what a fusion ranks by is above what an image has whatever is asked
+            seen = [self._above_mean(asked, name) for name in self._names]
+            found += self._nearest(seen, asked.depth + n_excluded, asked.shown)
         if asked.shown is not None and self._score is not None:
             # A context looks at the head of a whole row, whatever a filter hides.
-            lists += self._nearest(each, N_TOP + len(asked.excluded))
-        return np.setdiff1d(np.concatenate(lists), asked.excluded)
+            found += self._nearest(raw, N_TOP + n_excluded)
+        return np.setdiff1d(np.concatenate(found), asked.excluded)
 
-    def _fused_direction(self, query: Asked) -> Direction:
+    @property
+    def _has_bank(self) -> bool:
+        return self._reader is not None and self._reader.bank is not None
+
+    def _sum(self, asked: Asked) -> Direction:
+        """Return the direction of the sum over providers of what the fusion goes by."""
         direction = {}
+        means = np.zeros(len(self._all), np.float32)
         for name, weight in zip(self._names, self._weights, strict=True):
-            std = self._knowledge.row_std(name, query.queries[name])
-            direction[name] = query.queries[name] * np.float32(weight / std if std else 0)
-        return direction
+            std = self._knowledge.row_std(name, asked.queries[name])
+            direction[name] = asked.queries[name] * np.float32(weight / std if std else 0)
+            means[self._all.index(name)] = -weight if std else 0
+        return direction | {BANK: means} if self._has_bank else direction
+
+    def _above_mean(self, asked: Asked, name: str) -> Direction:
+        """Return the direction of one provider's score above the bank's mean of the image."""
+        std = self._knowledge.row_std(name, asked.queries[name])
+        means = np.zeros(len(self._all), np.float32)
+        means[self._all.index(name)] = -1 if std else 0
+        return {name: asked.queries[name] * np.float32(1 / std if std else 0), BANK: means}
 
     def _estimated(self, depth: int) -> tuple[str, ...]:
         notes = [
