@@ -17,7 +17,7 @@ from dafm_core.evaluation.learning_curve import LearningCurve
 from dafm_core.evaluation.learning_curve import learning_curve as measure_curve
 
 if TYPE_CHECKING:
-    from dafm_core.fusion.base import Progress
+    from dafm_core.ground.progress import Progress
     from dafm_core.store.store import SimilarityStore
 
 N_DRAWS: Final = 4

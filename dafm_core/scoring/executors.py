@@ -7,7 +7,7 @@ from typing import Any
 
 from dafm_core.errors import OptionError, ProviderError, closest
 from dafm_core.ground.printable import first_line
-from dafm_core.scoring.score import Executor, Scores, run_local
+from dafm_core.scoring.job import Executor, Scores, run_local
 
 IN_FLIGHT = 2
 """Blocks submitted to Ray ahead of each CPU that works on them: bounds what waits in memory."""

@@ -16,7 +16,7 @@ from dafm_core.contract.provider import Features
 from dafm_core.datasets.base import QUERY_SCHEMA, Dataset
 from dafm_core.errors import OptionError
 from dafm_core.ground.files import replacing, sha256_of
-from dafm_core.scoring.score import named_errors
+from dafm_core.scoring.boundary import named_errors
 from dafm_core.search import state
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.live import LiveProvider

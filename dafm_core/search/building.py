@@ -19,7 +19,8 @@ from dafm_core.datasets.base import Dataset
 from dafm_core.errors import DatasetError, OptionError, StoreError
 from dafm_core.fusion.base import Fuser
 from dafm_core.ground.ids import Ids
-from dafm_core.scoring.score import MissingPolicy, Progress, silent
+from dafm_core.ground.progress import Progress, silent
+from dafm_core.scoring.broken import MissingPolicy
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.manifest import MANIFEST, Entry, Manifest
 from dafm_core.search.offers import Offer, offers_again, offers_of

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dafm_core.errors import OptionError, StoreError
 from dafm_core.ground.files import write_json
-from dafm_core.scoring.score import Progress, silent
+from dafm_core.ground.progress import Progress, silent
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.nearest import BANK, Direction, Nearest, directed
 from dafm_core.search.stored import stored_array

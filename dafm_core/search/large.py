@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.ground.files import sha256_of
-from dafm_core.scoring.score import Progress
+from dafm_core.ground.progress import Progress
 from dafm_core.search import state
 from dafm_core.search.bank_queries import read_bank_queries
 from dafm_core.search.cells import BankRows, IndexBank, cells_of

@@ -15,7 +15,8 @@ from dafm_core.contract.descriptions import References
 from dafm_core.contract.provider import Provider, has_dot_geometry, is_encoding, is_pair
 from dafm_core.errors import OptionError
 from dafm_core.ground.ids import Ids
-from dafm_core.scoring.score import load_with_options, provider_facts
+from dafm_core.scoring.facts import provider_facts
+from dafm_core.scoring.named import load_with_options
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.live import check_same
 from dafm_core.search.manifest import Kind

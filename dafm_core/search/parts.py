@@ -15,14 +15,11 @@ from dafm_core.contract.provider import EncodingProvider, Features
 from dafm_core.errors import ImageError, OptionError, StoreError
 from dafm_core.ground.blocks import BlockFile
 from dafm_core.ground.ids import hash_strings
+from dafm_core.ground.progress import Progress
+from dafm_core.scoring.boundary import check_features, named_errors
+from dafm_core.scoring.broken import MissingPolicy
+from dafm_core.scoring.facts import features_key
 from dafm_core.scoring.feature_cache import BLOCK_IMAGES, find_cached
-from dafm_core.scoring.score import (
-    MissingPolicy,
-    Progress,
-    check_features,
-    features_key,
-    named_errors,
-)
 from dafm_core.search.manifest import Entry, Part
 from dafm_core.search.offers import Offer
 from dafm_core.search.sources import Images

@@ -12,7 +12,7 @@ import polars as pl
 from dafm_core.datasets.base import Dataset
 from dafm_core.ground.blocks import forget
 from dafm_core.ground.ids import Ids
-from dafm_core.scoring.score import Progress
+from dafm_core.ground.progress import Progress
 from dafm_core.search import large, state
 from dafm_core.search.bank_queries import read_bank_queries, write_bank_queries
 from dafm_core.search.index import GalleryIndex

@@ -19,8 +19,8 @@ from dafm_core.datasets.bank import as_bank
 from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.fusion.channels.bank import MAX_BYTES, QueryBank
 from dafm_core.ground.files import replacing, sha256_of
+from dafm_core.ground.progress import Progress, silent
 from dafm_core.scoring.neighbours import nearest_neighbours
-from dafm_core.scoring.score import Progress, silent
 from dafm_core.search.live import LiveProvider
 from dafm_core.store.shortlist import Shortlist, Unknown
 from dafm_core.store.stack import SimilarityStack

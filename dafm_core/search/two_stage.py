@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.fusion.base import Fuser
-from dafm_core.fusion.channels.banked import BankedFusion, ViewScorer
-from dafm_core.fusion.channels.view import ChannelReader
+from dafm_core.fusion.channels.banked import BankedFusion
+from dafm_core.fusion.channels.view import ChannelReader, ViewScorer
 from dafm_core.search.cells import IndexBank
 from dafm_core.search.closed_form import FAMILIES, N_SAMPLE, N_TOP, ClosedView, Knowledge
 from dafm_core.search.nearest import BANK, Direction, Nearest

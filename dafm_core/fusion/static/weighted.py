@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.fusion.base import Fuser, Progress, Scores, Tile, TileScorer
+from dafm_core.fusion.base import Fuser, Scores, Tile, TileScorer
 from dafm_core.fusion.static.average import check_normalization
 from dafm_core.fusion.static.tuning import Views, tuning_metrics
 from dafm_core.ground.normalize import Normalization
+from dafm_core.ground.progress import Progress
 from dafm_core.ground.ragged import Ragged
 from dafm_core.metrics.truth import require_truth
 
