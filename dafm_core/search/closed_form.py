@@ -89,9 +89,9 @@ class Knowledge:
             n_images=index.n_images,
         )
 
-    def row_std(self, name: str, query: Vector) -> float:
-        """Return the spread of a query's scores over the gallery."""
-        return self.moments[name].of_row(query, np.empty(0, np.float32)).std
+    def row(self, name: str, query: Vector) -> RowMoments:
+        """Return mean and spread of a query's scores over the gallery."""
+        return self.moments[name].of_row(query, np.empty(0, np.float32))
 
     def rows(
         self,

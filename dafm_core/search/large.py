@@ -136,7 +136,9 @@ def _add_part(folder: Path, bank: dict[str, Any], cells: NDArray[np.float32]) ->
     number = len(bank["parts"])
     file = folder / f"part-{number}.npy"
     state.save(file, cells)
-    state.save(folder / f"means-{number}.npy", cells[:, :, 0])
+    state.save(
+        folder / f"columns-{number}.npy", np.concatenate([cells[:, :, 0], cells[:, :, 1]], 1)
+    )
     bank["parts"].append(sha256_of(file))
 
 

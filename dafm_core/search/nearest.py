@@ -11,17 +11,13 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.search.features import GalleryFeatures
-from dafm_core.search.index import GalleryIndex
+from dafm_core.search.spaces import Space
 
 if TYPE_CHECKING:
     from dafm_core.search.engines import IndexEngine
 
 Direction: TypeAlias = Mapping[str, NDArray[np.float32]]
 """Vectors by provider: an image's score is the sum of their products with its features."""
-
-BANK: Final = ""
-"""Name under which a direction has a weight for what the bank's mean of each provider is."""
 
 BLOCK_IMAGES: Final = 1 << 15
 """Images scored at a time: their features stay in memory that is read once."""
@@ -32,15 +28,13 @@ class Nearest:
 
     Parameters
     ----------
-    features : mapping of str to GalleryFeatures
-        By provider, and the bank's means under ``BANK`` where there are any.
+    features : mapping of str to Vectors
+        One of the ``spaces`` of an index.
     engine : IndexEngine, optional
         Searches most of them; the others, added since, are scanned.
     """
 
-    def __init__(
-        self, features: Mapping[str, GalleryFeatures], engine: IndexEngine | None = None
-    ) -> None:
+    def __init__(self, features: Space, engine: IndexEngine | None = None) -> None:
         self._features = features
         self._engine = engine
         self._n_images = len(next(iter(features.values())))
@@ -126,9 +120,3 @@ def _joined(
         np.concatenate([scores for _, scores in parts]),
         n,
     )
-
-
-def directed(index: GalleryIndex) -> dict[str, GalleryFeatures]:
-    """Return what directions of an index have products with."""
-    features = {name: index.features(name) for name in index.names}
-    return features if index.bank_means is None else {**features, BANK: index.bank_means}

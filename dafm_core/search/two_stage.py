@@ -1,7 +1,7 @@
 """A query of a large gallery: find the few images that can be hits, then fuse those exactly.
 
-Candidates are the union of every provider's nearest images, by its score and by how far that is
-above the bank's mean, and of the nearest of a plain sum of all providers. Every provider then
+Candidates are the union of every provider's nearest images, by its score and by what the bank makes
+of that, and of the nearest of a plain sum of all providers. Every provider then
 scores the whole union, and the fitted fusion ranks it by channels that ``closed_form.py`` makes
 without whole rows. A fusion that is a weighted sum of standardised scores is one inner product over
 all features side by side: its own direction finds its hits.
@@ -9,7 +9,7 @@ all features side by side: its own direction finds its hits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,8 @@ from dafm_core.fusion.channels.banked import BankedFusion
 from dafm_core.fusion.channels.view import ChannelReader, ViewScorer
 from dafm_core.search.cells import IndexBank
 from dafm_core.search.closed_form import FAMILIES, N_SAMPLE, N_TOP, ClosedView, Knowledge
-from dafm_core.search.nearest import BANK, Direction, Nearest
+from dafm_core.search.nearest import Direction, Nearest
+from dafm_core.search.spaces import BANK
 from dafm_core.store.gallery import Gallery
 
 Vector = NDArray[np.float32]
@@ -74,7 +75,8 @@ class TwoStage:
     Parameters
     ----------
     knowledge : Knowledge
-    nearest : Nearest
+    nearest : mapping of str to Nearest
+        By space.
     names : tuple of str
     reader : ChannelReader
     score : callable or None
@@ -88,7 +90,7 @@ class TwoStage:
     def __init__(
         self,
         knowledge: Knowledge,
-        nearest: Nearest,
+        nearest: Mapping[str, Nearest],
         names: tuple[str, ...],
         reader: ChannelReader | None,
         score: ViewScorer | None,
@@ -131,15 +133,18 @@ class TwoStage:
 
     def _union(self, asked: Asked) -> NDArray[np.int64]:
         """Return the images that a query looks at, ascending."""
-        n_excluded = len(asked.excluded)
+        n = asked.depth + len(asked.excluded)
         raw: list[Direction] = [{name: asked.queries[name]} for name in self._names]
-        found = self._nearest([self._sum(asked), *raw], asked.depth + n_excluded, asked.shown)
-        if self._has_bank:  # what a fusion ranks by is above what an image has whatever is asked
-            seen = [self._above_mean(asked, name) for name in self._names]
-            found += self._nearest(seen, asked.depth + n_excluded, asked.shown)
+        if self._has_bank:  # a fusion goes by what the bank makes of scores
+            seen = [self._seen(asked, name) for name in self._names]
+            found = self._nearest["seen"]([self._seen_sum(seen), *seen], n, asked.shown)
+            n_raw = max(N_TOP, asked.depth // 4) + len(asked.excluded)
+            found += self._nearest["raw"](raw, n_raw, asked.shown)
+        else:
+            found = self._nearest["raw"]([self._sum(asked), *raw], n, asked.shown)
         if asked.shown is not None and self._score is not None:
             # A context looks at the head of a whole row, whatever a filter hides.
-            found += self._nearest(raw, N_TOP + n_excluded)
+            found += self._nearest["raw"](raw, N_TOP + len(asked.excluded))
         return np.setdiff1d(np.concatenate(found), asked.excluded)
 
     @property
@@ -147,21 +152,28 @@ class TwoStage:
         return self._reader is not None and self._reader.bank is not None
 
     def _sum(self, asked: Asked) -> Direction:
-        """Return the direction of the sum over providers of what the fusion goes by."""
+        """Return the direction of the weighted sum of standardised scores."""
         direction = {}
-        means = np.zeros(len(self._all), np.float32)
         for name, weight in zip(self._names, self._weights, strict=True):
-            std = self._knowledge.row_std(name, asked.queries[name])
+            std = self._knowledge.row(name, asked.queries[name]).std
             direction[name] = asked.queries[name] * np.float32(weight / std if std else 0)
-            means[self._all.index(name)] = -weight if std else 0
-        return direction | {BANK: means} if self._has_bank else direction
+        return direction
 
-    def _above_mean(self, asked: Asked, name: str) -> Direction:
-        """Return the direction of one provider's score above the bank's mean of the image."""
-        std = self._knowledge.row_std(name, asked.queries[name])
-        means = np.zeros(len(self._all), np.float32)
-        means[self._all.index(name)] = -1 if std else 0
-        return {name: asked.queries[name] * np.float32(1 / std if std else 0), BANK: means}
+    def _seen(self, asked: Asked, name: str) -> Direction:
+        """Return the direction of one provider's scores as the bank sees them."""
+        query, k = asked.queries[name], self._all.index(name)
+        row = self._knowledge.row(name, query)
+        offsets = np.zeros(2 * len(self._all), np.float32)
+        if not row.std:
+            return {name: np.zeros_like(query), BANK: offsets}
+        offsets[k] = (row.offset - row.mean) / row.std
+        offsets[len(self._all) + k] = -1
+        return {name: query / np.float32(row.std), BANK: offsets}
+
+    def _seen_sum(self, seen: Sequence[Direction]) -> Direction:
+        """Return the direction of the sum over providers."""
+        whole = {name: part[name] for name, part in zip(self._names, seen, strict=True)}
+        return {**whole, BANK: np.sum([part[BANK] for part in seen], axis=0)}
 
     def _estimated(self, depth: int) -> tuple[str, ...]:
         notes = [
@@ -176,7 +188,11 @@ class TwoStage:
 
 
 def two_stage(
-    fuser: Fuser, gallery: Gallery, knowledge: Knowledge, nearest: Nearest, how: str
+    fuser: Fuser,
+    gallery: Gallery,
+    knowledge: Knowledge,
+    nearest: Mapping[str, Nearest],
+    how: str,
 ) -> TwoStage | None:
     """Return what ranks queries in two stages, or None for a fusion that needs whole rows.
 
