@@ -104,3 +104,10 @@ def test_an_index_whose_table_lost_a_column(tmp_path):
     (table,) = (tmp_path / "index").glob("state-*/gallery.parquet")
     pl.read_parquet(table).rename({"image_id": "imagg_id"}).write_parquet(table)
     assert "expected a column image_id" in one_line(GalleryIndex.open, tmp_path / "index")
+
+
+def test_a_store_whose_queries_lost_a_column(tmp_path, score):
+    score(tmp_path / "store")
+    table = tmp_path / "store" / "queries.parquet"
+    pl.read_parquet(table).rename({"subset": "subs\x0et"}).write_parquet(table)
+    assert "cannot be read" in one_line(SimilarityStore.open(tmp_path / "store").stack)
