@@ -111,6 +111,16 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add_verify(parser)
 
 
+def add_exact(parser: argparse.ArgumentParser) -> None:
+    """Add --exact."""
+    parser.add_argument(
+        "--exact",
+        action="store_true",
+        help="fuse every candidate of the gallery, not only those that some model puts first: "
+        "slower, and the lists are the same but for a place in some thousand",
+    )
+
+
 def add_verify(parser: argparse.ArgumentParser, what: str = "store") -> None:
     """Add --no-verify."""
     parser.add_argument(

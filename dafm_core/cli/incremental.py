@@ -27,8 +27,8 @@ from dafm_core.cli.arguments import (
 from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
-    from dafm_core.comparison.incremental import Incremental
     from dafm_core.comparison.inspection import Cost
+    from dafm_core.comparison.subset_values import Incremental
     from dafm_core.store.stack import SimilarityStack
 
 EXAMPLES = {

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeAlias
 
-from dafm_core.comparison.incremental import Incremental, Names
 from dafm_core.comparison.inspection import Cost
 from dafm_core.comparison.rows import MEAN, Difference
+from dafm_core.comparison.subset_values import Incremental, Names
 from dafm_core.comparison.tables import mean_words, metric_column, metric_name
 from dafm_core.metrics.spec import definitions
 from dafm_core.tables.cells import (

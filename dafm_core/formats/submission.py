@@ -49,7 +49,13 @@ def run_blocks(run: Run, *, head: Head = "gallery") -> FusedBlocks:
 
 
 def fuser_blocks(
-    fuser: Fuser, stack: SimilarityStack, *, head: Head = "gallery", leave_out: bool = False
+    fuser: Fuser,
+    stack: SimilarityStack,
+    *,
+    head: Head = "gallery",
+    leave_out: bool = False,
+    depth: int | None = None,
+    exact: bool = False,
 ) -> FusedBlocks:
     """Return fused scores tile by tile; memory follows the tile. Errors as ``Fuser.fuse``.
 
@@ -60,7 +66,13 @@ def fuser_blocks(
     leave_out : bool
         Whether candidates that no list should have are -inf: those that no provider knows and,
         under the subset's head, those outside of the query's subset.
+    depth : int, optional
+        How many of each query are wanted under the gallery's head: all others may be -inf.
+    exact : bool
+        Whether to fuse whole rows for lists too; see :meth:`Fuser.best_scorer`.
     """
+    if depth is not None and head == "gallery" and not stack.gallery.unknown:
+        return FusedBlocks(_best_blocks(fuser, stack, depth, exact=exact), fuser.fitted_ids(stack))
     score = fuser.scorer(stack, head=head)
     subsets = stack.dataset.subsets if head == "subset" else None
 
@@ -74,6 +86,16 @@ def fuser_blocks(
             yield stack.query_ids[rows], fused
 
     return FusedBlocks(blocks(), fuser.fitted_ids(stack), head if len(fuser.heads) > 1 else None)
+
+
+def _best_blocks(
+    fuser: Fuser, stack: SimilarityStack, depth: int, *, exact: bool
+) -> Iterator[ScoreBlock]:
+    # A list leaves out what is removed, of which a tile still shows a query's own targets.
+    shown = stack.dataset.removed.counts - stack.dataset.excluded.counts
+    score = fuser.best_scorer(stack, depth + int(shown.max(initial=0)), exact=exact)
+    for rows, tile in stack.tiles():
+        yield stack.query_ids[rows], score(tile).spread(stack.n_gallery)
 
 
 def undecided_lists(

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from dafm_core.contract.descriptions import Kind
 from dafm_core.errors import FuserError, OptionError, closest
+from dafm_core.fusion.best import Best, BestScorer
 from dafm_core.fusion.completing import complete, completed, unknown_to_all
 from dafm_core.fusion.record import FitRecord
+from dafm_core.ground.ordering import tie_places
 from dafm_core.ground.progress import Progress
 from dafm_core.ground.threads import one_blas_thread
 from dafm_core.metrics.families import Head
@@ -192,10 +194,56 @@ class Fuser(ABC):
 
     def head_scorer(self, target: Gallery | SimilarityStack, heads: Sequence[Head]) -> HeadScorer:
         """Return the function that fuses a tile for several heads at once, as :meth:`scorer`."""
+        return self._whole_scorer(self._checked(target), heads)
+
+    def best(
+        self, stack: SimilarityStack, k: int = 50, *, head: Head = "gallery", exact: bool = False
+    ) -> Best:
+        """Return the best candidates of every query in the stack; see :meth:`best_scorer`."""
+        score = self.best_scorer(stack, k, head=head, exact=exact)
+        return Best.concatenate([score(tile) for _, tile in stack.tiles()])
+
+    def best_scorer(
+        self,
+        target: Gallery | SimilarityStack,
+        k: int = 50,
+        *,
+        head: Head = "gallery",
+        exact: bool = False,
+    ) -> BestScorer:
+        """Return the function that gives each row's best candidates: what a list needs, faster.
+
+        A fusion over channels makes them only of candidates that some provider puts first, unless
+        it ranks subsets, or a provider gives shortlists; all others fuse whole rows. Errors as
+        :meth:`fuse`.
+
+        Parameters
+        ----------
+        target : Gallery or SimilarityStack
+        k : int, >= 1
+            Candidates in a list; no more than there are in the gallery.
+        head : {"gallery", "subset"}
+        exact : bool
+            Whether to fuse whole rows in any case. What is lost otherwise is measured in
+            docs/explanation/performance.md.
+        """
+        if k < 1:
+            raise OptionError(f"{self.name}.best: expected k of at least 1, got {k}. Ask for one.")
+        gallery = self._checked(target)
+        k = min(k, gallery.n_candidates)
+        if not (exact or gallery.unknown or head == "subset"):
+            n_rows = target.n_queries if isinstance(target, SimilarityStack) else None
+            if (score_best := self._best_scorer(gallery, k, n_rows)) is not None:
+                return score_best
+        score, places = self._whole_scorer(gallery, (head,)), tie_places(gallery.ids)
+        return lambda tile: Best.of_scores(score(tile)[head], places, k)
+
+    def _checked(self, target: Gallery | SimilarityStack) -> Gallery:
+        """Return the gallery to fuse, if it can be."""
         gallery = target.gallery if isinstance(target, SimilarityStack) else target
         if not self.is_fitted:
             if self.has_default:
-                return self._whole_scorer(gallery, heads)
+                return gallery
             raise FuserError(f"{self.name} is not fitted. Call fit(stack) first.")
         queries = target.query_ids if isinstance(target, SimilarityStack) else ()
         lacking = self.record_.check(
@@ -207,7 +255,7 @@ class Fuser(ABC):
                 "the best ranking.",
                 *(self.name, ", ".join(lacking)),
             )
-        return self._whole_scorer(gallery, heads)
+        return gallery
 
     def unranked(self, tile: Tile, gallery: Gallery) -> NDArray[np.bool_]:
         """Return which candidates the fused scores say nothing of, (B, N): no provider knows them.
@@ -244,6 +292,13 @@ class Fuser(ABC):
             return dict.fromkeys(heads, score(tile))
 
         return score_once
+
+    def _best_scorer(self, gallery: Gallery, k: int, n_rows: int | None) -> BestScorer | None:
+        """Return a faster way to the best candidates of the gallery, or None where there is none.
+
+        ``n_rows`` is how many queries there will be; None where nobody knows.
+        """
+        return None
 
     @property
     def name(self) -> str:

@@ -14,11 +14,16 @@ import numpy as np
 
 from dafm_core.fusion.base import HeadScorer, Scores, TileScorer
 from dafm_core.fusion.channels.bank import training_bank
-from dafm_core.fusion.channels.banked import BankedFusion, ViewScorer, view_scorer
+from dafm_core.fusion.channels.banked import BankedFusion, view_scorer
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.options import DebiasedOptions
 from dafm_core.fusion.channels.shared import of_head
-from dafm_core.fusion.channels.view import ChannelReader, TileView, usable_families
+from dafm_core.fusion.channels.view import (
+    ChannelReader,
+    TileView,
+    ViewScorer,
+    usable_families,
+)
 from dafm_core.ground.progress import Progress
 from dafm_core.metrics.families import HEADS, Head
 from dafm_core.store.gallery import Gallery

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dafm_core.comparison.conclusion import conclude
 from dafm_core.comparison.decision import Decision, decide
 from dafm_core.comparison.families import FamilyAverages
-from dafm_core.comparison.incremental import Incremental
 from dafm_core.comparison.inspection import Cost, Inspection, StoredProvider
 from dafm_core.comparison.result import Comparison
 from dafm_core.comparison.rows import MEAN
@@ -19,6 +18,7 @@ from dafm_core.comparison.subset_tables import (
     subset_table,
     worth_table,
 )
+from dafm_core.comparison.subset_values import Incremental
 from dafm_core.comparison.tables import (
     best_first,
     comparison_table,

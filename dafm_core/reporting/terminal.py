@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -109,9 +110,17 @@ def _text(cell: cells.Cell, places: int, with_note: bool) -> Text:
     return text
 
 
+class _Console(Console):
+    """A console whose reader may leave, as ``head`` does."""
+
+    def on_broken_pipe(self) -> None:
+        """Go on without a reader: files that were asked for are still written."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _console(width: int | None = None) -> Console:
-    console = Console(width=width)
-    return console if width or console.is_terminal else Console(width=_PIPE_WIDTH)
+    console = _Console(width=width)
+    return console if width or console.is_terminal else _Console(width=_PIPE_WIDTH)
 
 
 def print_records(title: str, records: Sequence[Mapping[str, str]]) -> None:

@@ -5,6 +5,7 @@ It is written by ``building.py``; queries are answered in ``search.py``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -133,6 +134,18 @@ class GalleryIndex:
         }
         return QueryBank.from_state(arrays, {"names": names, "gallery": self.ids})
 
+    @cached_property
+    def bank_columns(self) -> GalleryFeatures | None:
+        """Mean and spread of each image's column by provider, (N, 2 K), of a large gallery."""
+        if not self.bank_parts:
+            return None
+        files = (self._columns_file(path) for path in self.bank_parts)
+        return self._of_images([stored_array(file) for file in files])
+
+    @staticmethod
+    def _columns_file(part: Path) -> Path:
+        return part.with_name(part.name.replace("part", "columns"))
+
     @property
     def bank_folder(self) -> Path:
         """Where a bank is kept image by image."""
@@ -208,8 +221,10 @@ class GalleryIndex:
             files += [f"{name}/part-{p}.npy" for p in range(len(entry.parts))]
         seen = checked.signature(self.path, files)
         if not checked.is_remembered(self.path, seen):
+            started = time.perf_counter()
             self.verify()
             checked.remember(self.path, seen)
+            checked.say_cost(self.path, checked.n_bytes(seen), started)
 
     def verify(self) -> None:
         """Read everything and compare it with its checksums.
@@ -222,6 +237,10 @@ class GalleryIndex:
         for file, expected in self._sealed:
             if sha256_of(file) != expected:
                 raise _mismatch(file)
+        for file in self.bank_parts:
+            columns, cells = stored_array(self._columns_file(file)), stored_array(file)
+            if not np.array_equal(columns, np.concatenate([cells[:, :, 0], cells[:, :, 1]], 1)):
+                raise _mismatch(self._columns_file(file))
         for name, entry in self.entries.items():
             for p, part in enumerate(entry.parts):
                 file = self.path / name / f"part-{p}.npy"

@@ -36,6 +36,16 @@ def test_the_version_is_known_in_python_and_on_the_command_line(capsys):
     assert dafm_core.__version__ in result.stdout
 
 
+def test_a_reader_that_leaves_does_not_cost_the_files_asked_for(store, tmp_path):
+    """``dafm compare … --json FILE | head`` wrote no file, and exited with 1."""
+    argv = [sys.executable, "-m", "dafm_core", "compare", str(store), *COMPARE.split()]
+    argv += ["--json", str(tmp_path / "r.json")]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.wait(timeout=120) == 0, process.stderr.read()
+    assert json.loads((tmp_path / "r.json").read_text())["rows"]
+
+
 def test_quiet_leaves_results_and_errors(store, tmp_path, capsys):
     argv = f"score scenes --dataset-set families=24 --store {tmp_path} --provider scenes-color"
     assert main([*argv.split(), "-q"]) == 0

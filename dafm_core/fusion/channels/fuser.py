@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from dafm_core.errors import AlignmentError, FuserError
 from dafm_core.fusion.base import HeadScorer, Scores, Tile, TileScorer
 from dafm_core.fusion.channels.bank import training_bank
-from dafm_core.fusion.channels.banked import BankedFusion, ViewScorer, view_scorer
+from dafm_core.fusion.channels.banked import BankedFusion, view_scorer
 from dafm_core.fusion.channels.examples import Examples, make_examples
 from dafm_core.fusion.channels.knowledge import KnowledgeScorer
 from dafm_core.fusion.channels.options import ChannelOptions
-from dafm_core.fusion.channels.view import ChannelReader, usable_families
+from dafm_core.fusion.channels.view import ChannelReader, ViewScorer, usable_families
 from dafm_core.ground.progress import Progress
 from dafm_core.metrics.families import HEADS, Head
 from dafm_core.store.gallery import Gallery

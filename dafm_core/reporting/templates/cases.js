@@ -167,7 +167,7 @@ function card(i) {
     make("div", { className: "pair" },
       ...cases.references[i].map((r) => make("figure", {}, picture(r), make("figcaption", { textContent: "reference" }))),
       ...cases.targets[i].map((t) => make("figure", { className: "target" }, picture(t), make("figcaption", { textContent: "target" })))));
-  const why = make("div", { className: "scroll why" });
+  const why = make("div", { className: "scroll why", tabIndex: 0, role: "group", ariaLabel: "Why the chosen candidate stands there" });
   const grid = make("div", { className: "hits scroll", tabIndex: 0, role: "group", ariaLabel: "First candidates by column" });
   const picked = { column: null };
   for (const name of beforeAfter()) {
