@@ -67,6 +67,8 @@ class SubmissionError(DafmError, ValueError):
 
 MANY = 40
 """Names beyond which not all known ones are listed."""
+LONG = 200
+"""Characters beyond which a name resembles nothing: comparing takes their product."""
 
 
 def closest(name: str, names: Iterable[str]) -> str:
@@ -82,7 +84,8 @@ def closest(name: str, names: Iterable[str]) -> str:
     >>> closest("zzz", ["mean", "max"])
     '; known: max, mean'
     """
-    known = sorted(names)
+    known = sorted(n for n in names if len(n) <= LONG)
+    name = name[:LONG]
     if matches := difflib.get_close_matches(name, known, n=5):
         likeness = {m: difflib.SequenceMatcher(None, m, name).ratio() for m in matches}
         # Of names that are equally near, the one that starts alike: cir is cirr rather than icir.

@@ -1,11 +1,12 @@
 """Single queries: what each model and each fusion put first, and where the target stands.
 
-Why a hit stands where it does is ``breakdown.py``'s; how cases look on a page, ``reporting``'s.
+How they come about is said in ``collecting.py``, why a hit stands where it does in
+``breakdown.py``; how cases look on a page is ``reporting``'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Self
 
@@ -16,12 +17,9 @@ from numpy.typing import NDArray
 from dafm_core.cases.breakdown import Breakdown, break_down, scorers_without
 from dafm_core.comparison.provenance import Provenance
 from dafm_core.errors import OptionError, closest
-from dafm_core.evaluation.design import AsGiven, Design
 from dafm_core.evaluation.query_types import query_types
 from dafm_core.fusion.base import Fuser
 from dafm_core.ground.ids import Ids
-from dafm_core.ground.ordering import best_first, tie_places
-from dafm_core.metrics.truth import Truth, require_truth
 from dafm_core.store.stack import SimilarityStack
 
 Outcome = Literal["solved", "rescued", "broke", "missed", "failed"]
@@ -62,6 +60,8 @@ class Cases:
         two scores is looked at; a line per kind.
     provenance : Provenance, optional
         What it takes to look at them again.
+    labels : mapping of str to str
+        What tables and pages call a column; its name where left out.
     """
 
     protocol: str
@@ -76,9 +76,14 @@ class Cases:
     breakdowns: Mapping[str, Breakdown] = field(repr=False)
     notes: tuple[str, ...] = ()
     provenance: Provenance | None = field(default=None, repr=False)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Cases of {self.protocol}: {len(self)} queries, {', '.join(self.columns)}>"
+
+    def label(self, name: str) -> str:
+        """Return what tables and sentences call a column."""
+        return self.labels.get(name, name)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -160,7 +165,8 @@ class Cases:
         counts = frame.filter(pl.Series(keep))["outcome"].value_counts().sort("outcome").rows()
         words = ", ".join(f"{count} {name}" for name, count in counts)
         note = (
-            f"these are the {len(found)} queries whose rank changes most under {fuser}, of {n_fit} "
+            f"these are the {len(found)} queries whose rank changes most under "
+            f"{self.label(fuser)}, of {n_fit} "
             f"({words}): what it can do to a query, not how often"
         )
         return replace(found, notes=(*found.notes, note))
@@ -176,6 +182,7 @@ class Cases:
             "depth": self.depth,
             "best_single": self.best_single,
             "notes": list(self.notes),
+            "labels": dict(self.labels),
             "provenance": None if self.provenance is None else self.provenance.to_json(),
             "cases": [
                 fact | {"columns": {name: self._column(name, i) for name in self.columns}}
@@ -233,144 +240,3 @@ class Cases:
         if name not in self.fusers:
             raise OptionError(f"cases: no fuser {name!r}{closest(name, self.fusers)}")
         return name
-
-
-def collect_cases(
-    stack: SimilarityStack,
-    fusers: Mapping[str, Fuser],
-    *,
-    depth: int = 5,
-    design: Design | None = None,
-    allow_fitted: bool = False,
-    reasons: bool = True,
-) -> Cases:
-    """Look at every query of a stack under every provider and fuser.
-
-    Parameters
-    ----------
-    stack : SimilarityStack
-    fusers : mapping of str to Fuser
-        By the name of their column.
-    depth : int, default=5
-        Hits per column, and the rank up to which a target counts as found.
-    design : Design, default=AsGiven()
-        As :func:`~dafm_core.comparison.compare.compare`: copies are fitted on other queries, or
-        the fusers are used as they are.
-    allow_fitted : bool, default=False
-        Look at queries a fuser given fitted has seen, which flatters it.
-    reasons : bool, default=True
-        Break every hit down by provider, which fuses everything once more for each of them;
-        :meth:`Cases.with_reasons` does it for chosen cases later.
-
-    Raises
-    ------
-    OptionError
-        If ``depth`` is not positive, or a fuser has a provider's name.
-    LeakageError, AlignmentError, FuserError, DatasetError
-        As :func:`~dafm_core.evaluation.evaluate.evaluate`.
-    """
-    if depth < 1:
-        raise OptionError(f"cases: expected depth >= 1, got {depth}.")
-    for name in fusers:
-        if name in stack.names:
-            raise OptionError(f"cases: fuser {name!r} has the name of a provider. Rename it.")
-    notes = tuple(stack.dataset.problems())
-    stack = stack.measured()
-    pieces: list[_Piece] = []
-    design = design or AsGiven()
-    provenance = Provenance.of(stack, fusers, design=design.key, bank=None, seed=0, n_resamples=0)
-    two_headed: dict[str, None] = {}
-    for train, test in design.parts(stack):
-        fitted = fusers
-        if train is not None:
-            fitted = {name: fuser.clone().fit(train) for name, fuser in fusers.items()}
-        two_headed.update(dict.fromkeys(n for n, f in fitted.items() if len(f.heads) > 1))
-        for fuser in fitted.values():
-            if fuser.is_fitted and not allow_fitted:
-                fuser.record_.refuse(test.dataset, who=fuser.name)
-        pieces.extend(_look_at(test, fitted, depth, reasons))
-    notes += tuple(f"{name}: hits and ranks are those of its gallery head" for name in two_headed)
-    cases = replace(_join(pieces, stack, tuple(fusers), depth), notes=notes, provenance=provenance)
-    return cases.take_queries(stack.query_ids)
-
-
-@dataclass(frozen=True, eq=False)
-class _Piece:
-    """What one tile's queries turned out to be."""
-
-    queries: pl.DataFrame
-    ranks: dict[str, NDArray[np.float64]]
-    hits: dict[str, NDArray[np.int64]]
-    breakdowns: dict[str, Breakdown]
-
-
-def _look_at(
-    stack: SimilarityStack, fusers: Mapping[str, Fuser], depth: int, reasons: bool
-) -> Iterator[_Piece]:
-    """Yield what each tile of a stack turns out to be."""
-    require_truth(stack.dataset, stack.truth, [])
-    scorers = {name: fuser.scorer(stack) for name, fuser in fusers.items()}
-    explained = fusers if reasons else {}
-    without = {name: scorers_without(fuser, stack.gallery) for name, fuser in explained.items()}
-    places = tie_places(stack.gallery_ids)
-    for rows, tile in stack.tiles():
-        truth = stack.truth.part(rows)
-        fused = {name: score(tile) for name, score in scorers.items()}
-        singles = {name: tile[:, k] for k, name in enumerate(stack.names)}
-        every = {n: np.where(np.isnan(s), -np.inf, s) for n, s in singles.items()} | fused
-        hits = {name: _hits(scores, places, depth) for name, scores in every.items()}
-        yield _Piece(
-            queries=stack.dataset.queries[rows],
-            ranks={name: _first_rank(scores, truth) for name, scores in every.items()},
-            hits=hits,
-            breakdowns={
-                name: break_down(tile, fused[name], hits[name], without[name]) for name in explained
-            },
-        )
-
-
-def _join(
-    pieces: Sequence[_Piece],
-    stack: SimilarityStack,
-    fusers: tuple[str, ...],
-    depth: int,
-) -> Cases:
-    columns = (*stack.names, *fusers)
-    ranks = {name: np.concatenate([piece.ranks[name] for piece in pieces]) for name in columns}
-    found = {
-        name: ((ranks[name] <= depth).mean(), (1 / ranks[name]).mean()) for name in stack.names
-    }
-    return Cases(
-        protocol=stack.protocol,
-        providers=stack.names,
-        fusers=fusers,
-        best_single=max(stack.names, key=found.__getitem__),
-        depth=depth,
-        queries=pl.concat([piece.queries for piece in pieces]),
-        gallery_ids=stack.gallery_ids,
-        ranks=ranks,
-        hits={name: np.concatenate([piece.hits[name] for piece in pieces]) for name in columns},
-        breakdowns={
-            name: Breakdown.concatenate([piece.breakdowns[name] for piece in pieces])
-            for name in pieces[0].breakdowns
-        },
-    )
-
-
-def _hits(scores: NDArray[np.float32], places: NDArray[np.int64], depth: int) -> NDArray[np.int64]:
-    hits = np.full((len(scores), depth), -1, np.int64)
-    for row, out in zip(scores, hits, strict=True):
-        best = best_first(row, places, depth)
-        ranked = best[np.isfinite(row[best])]
-        out[: len(ranked)] = ranked
-    return hits
-
-
-def _first_rank(scores: NDArray[np.float32], truth: Truth) -> NDArray[np.float64]:
-    """Return the expected rank of each query's best-scored target."""
-    places = truth.places(scores, only=()).gallery
-    best = np.flatnonzero(places.targets_greater == 0)
-    rank = np.full(places.n_queries, np.inf)
-    spread = (places.tied[best] + 1) / (places.targets_tied[best] + 1)  # first of r among t places
-    rank[places.rows[best]] = places.greater[best] + spread
-    return rank

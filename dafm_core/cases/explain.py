@@ -25,7 +25,8 @@ from dafm_core.fusion.base import Fuser, Tile, TileScorer
 from dafm_core.fusion.completing import complete
 from dafm_core.ground.normalize import zscore_rows
 from dafm_core.ground.statistics import Resampler
-from dafm_core.metrics.spec import Head, parse_metric
+from dafm_core.metrics.families import Head
+from dafm_core.metrics.spec import parse_metric
 from dafm_core.metrics.truth import require_truth
 from dafm_core.store.stack import SimilarityStack
 

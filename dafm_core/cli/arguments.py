@@ -111,13 +111,24 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add_verify(parser)
 
 
-def add_verify(parser: argparse.ArgumentParser) -> None:
+def add_exact(parser: argparse.ArgumentParser) -> None:
+    """Add --exact."""
+    parser.add_argument(
+        "--exact",
+        action="store_true",
+        help="fuse every candidate of the gallery, not only those that some model puts first: "
+        "slower, and the lists are the same but for a place in some thousand",
+    )
+
+
+def add_verify(parser: argparse.ArgumentParser, what: str = "store") -> None:
     """Add --no-verify."""
     parser.add_argument(
         "--no-verify",
         dest="verify",
         action="store_false",
-        help="do not check the store against its checksums; what matched once is not checked again",
+        help=f"do not check the {what} against its checksums; what matched once is not checked "
+        "again",
     )
 
 
@@ -198,8 +209,16 @@ def workers_of(args: argparse.Namespace, stack: SimilarityStack, n_parts: int) -
     return int(args.workers)
 
 
+def add_date(parser: argparse.ArgumentParser) -> None:
+    """Add --date, read where the command line is recorded."""
+    parser.add_argument(
+        "--date", action="store_true", help="put the time into what is written (else same bytes)"
+    )
+
+
 def add_exports(parser: argparse.ArgumentParser) -> None:
     """Add the files a comparison can be written to."""
+    add_date(parser)
     parser.add_argument("--report", metavar="FILE.html", type=Path, help="a page to look at")
     parser.add_argument(
         "--json", metavar="FILE", type=Path, help="everything, for machines; - prints it"

@@ -8,7 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dafm_core.cli.arguments import add_verify, open_stack, read_names
+from dafm_core.cli.arguments import (
+    add_date,
+    add_labels,
+    add_verify,
+    open_stack,
+    read_labels,
+    read_names,
+)
 from dafm_core.errors import DatasetError, OptionError
 from dafm_core.ground.sources import source_json
 
@@ -52,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", metavar="FILE.html", type=Path, help="a page to look at")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="a line per case")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_date(parser)
+    add_labels(parser)
     add_verify(parser)
 
 
@@ -74,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _filtered(args: argparse.Namespace) -> tuple[Cases, str]:
     """Return the cases asked for, and the fuser whose outcomes count."""
-    from dafm_core.cases.cases import collect_cases
+    from dafm_core.cases.collecting import collect_cases
 
     stack = open_stack(
         args.store, providers=args.providers, queries=args.queries, verify=args.verify
@@ -83,7 +92,8 @@ def _filtered(args: argparse.Namespace) -> tuple[Cases, str]:
     if args.model:
         stack = stack.take_queries(args.query) if args.query else stack
         stack = stack.select(next(iter(fusers.values())).record_.providers)
-    cases = collect_cases(stack, fusers, depth=args.depth, design=design)
+    labels = read_labels(args, args.store)
+    cases = collect_cases(stack, fusers, depth=args.depth, design=design, labels=labels)
     if args.query and not args.model:
         cases = cases.take_queries(args.query)
     fuser = next(iter(fusers))

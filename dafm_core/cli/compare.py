@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dafm_core.comparison.result import Comparison
     from dafm_core.evaluation.design import Design
     from dafm_core.fusion.base import Fuser
+    from dafm_core.ground.progress import Progress
 
 Value = TypeVar("Value")
 
@@ -170,7 +171,7 @@ def _compare(
     args: argparse.Namespace,
     path: Path,
     fusers: dict[str, Fuser],
-    progress: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> Comparison:
     from dafm_core.comparison.compare import compare
     from dafm_core.evaluation.trials import TrialLog

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Score, inspect, fit on half of the groups, compare on the other half, report."""
-    from dafm_core.cases.cases import collect_cases
+    from dafm_core.cases.collecting import collect_cases
     from dafm_core.cases.explain import learned
     from dafm_core.catalog import PluginCatalog
     from dafm_core.comparison.compare import compare

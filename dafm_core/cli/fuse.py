@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dafm_core.cli.arguments import add_model
+from dafm_core.cli.arguments import add_exact, add_model
 from dafm_core.errors import OptionError
 from dafm_core.ground.files import read_ids
 
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--depth", type=int, default=100, help="candidates per query in a list (default 100)"
     )
+    add_exact(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -52,7 +53,15 @@ def run(args: argparse.Namespace) -> None:
             f"dafm fuse --head subset: the queries of {stack.protocol} have no subsets. "
             "Leave --head out."
         )
-    blocks = fuser_blocks(fuser, stack, head=args.head, leave_out=args.out.suffix != ".npy")
+    is_list = args.out.suffix != ".npy"
+    blocks = fuser_blocks(
+        fuser,
+        stack,
+        head=args.head,
+        leave_out=is_list,
+        depth=max(1, args.depth) if is_list else None,
+        exact=args.exact,
+    )
     name = args.model.name + (f"-{args.head}" if len(fuser.heads) > 1 else "")
     path = write_run(
         args.out,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dafm_core.cli.arguments import (
     Export,
+    add_date,
     add_labels,
     add_latex,
     add_set,
@@ -26,8 +27,8 @@ from dafm_core.cli.arguments import (
 from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
-    from dafm_core.comparison.incremental import Incremental
     from dafm_core.comparison.inspection import Cost
+    from dafm_core.comparison.subset_values import Incremental
     from dafm_core.store.stack import SimilarityStack
 
 EXAMPLES = {
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--markdown", metavar="FILE", type=Path, help="the table of subsets")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="the same, with intervals")
     add_latex(parser)
+    add_date(parser)
     add_labels(parser)
     add_workers(parser)
     add_verify(parser)

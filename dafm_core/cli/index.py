@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
     from dafm_core.fusion.base import Fuser
     from dafm_core.ground.ids import Ids
-    from dafm_core.search.building import Offer
+    from dafm_core.search.offers import Offer
     from dafm_core.search.sources import Images
 
 EXAMPLES = {
@@ -26,7 +26,8 @@ EXAMPLES = {
     "  dafm index photos/ --provider sprc --set sprc.checkpoint=sprc.pt --out index/\n"
     "  dafm index photos/ --model light/ --bank folder:queries/ --out index/\n"
     "  dafm index new-photos/ --add --out index/\n"
-    "  dafm index ids.txt --remove --out index/\n\n"
+    "  dafm index ids.txt --remove --out index/\n"
+    "  dafm index --engine ivf --out index/\n\n"
     "Interrupted? Repeat the command: it goes on where it stopped.",
 }
 
@@ -36,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "images",
         metavar="IMAGES",
-        help="a folder of images, or a dataset as NAME:PATH; with --remove a file of ids, or an id",
+        nargs="?",
+        help="a folder of images, or a dataset as NAME:PATH; with --remove a file of ids, or an "
+        "id; left out with --engine, for the images that are there",
     )
     parser.add_argument("--split", help="split of the dataset; its first by default")
     parser.add_argument(
@@ -85,6 +88,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "dataset as NAME:PATH; none. By default those of the dataset that --model was trained on",
     )
     parser.add_argument(
+        "--engine",
+        choices=["ivf", "scan8", "scan16"],
+        help="also make an engine that finds near images without looking at all (extra [faiss]): "
+        "inverted lists, or scans of 8-bit or half-precision vectors",
+    )
+    parser.add_argument(
         "--columns", type=Path, help="table (csv, jsonl, parquet) with image_id, to filter by"
     )
     parser.add_argument("--dtype", default="float32", help="float32 (default) or float16 features")
@@ -100,11 +109,19 @@ def run(args: argparse.Namespace) -> None:
     """Build, add or remove, with progress on standard error."""
     from dafm_core.catalog import PluginCatalog
     from dafm_core.reporting.terminal import progress_bars, say
-    from dafm_core.search.building import add_images, build_index, remove_images
+    from dafm_core.search.building import add_images, build_index, remove_images, writing_index
+    from dafm_core.search.engines import build_engine, check_kind
+    from dafm_core.search.index import GalleryIndex
 
+    if args.engine:
+        check_kind(args.engine)
+    if args.images is None and not args.engine:
+        raise OptionError("dafm index: expected IMAGES, or --engine for those that are there.")
     catalog = PluginCatalog.discover()
     with progress_bars() as progress:
-        if args.remove:
+        if args.images is None:
+            index = GalleryIndex.open(args.out)
+        elif args.remove:
             index = remove_images(args.out, _ids(args.images), catalog=catalog, progress=progress)
         elif args.add:
             index = add_images(
@@ -129,9 +146,14 @@ def run(args: argparse.Namespace) -> None:
                 catalog=catalog,
                 progress=progress,
             )
+        if args.engine:
+            with writing_index(args.out):
+                engine = build_engine(GalleryIndex.open(args.out), args.engine, progress)
     bank = index.manifest.bank
     queries = f"a bank of {bank['queries']} queries" if bank else "no query bank"
     say(f"{index.path}: {index.n_images} images, {', '.join(index.names)}, {queries}")
+    if args.engine:
+        say(f"engine {args.engine}: found {engine.facts['recall']:.3f} of the first 50 images")
     for note in index.manifest.notes:
         say(f"note: {note}")
 
@@ -178,7 +200,7 @@ def _fuser(args: argparse.Namespace) -> Fuser | None:
 def _offers(
     args: argparse.Namespace, catalog: PluginCatalog, fuser: Fuser | None
 ) -> dict[str, Offer]:
-    from dafm_core.search.building import Offer
+    from dafm_core.search.offers import Offer
 
     offers = _given(args)
     asked = dict(_named(spec) for spec in args.provider)
@@ -204,7 +226,7 @@ def _named(spec: str) -> tuple[str, str]:
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:
     """Return providers whose features were made elsewhere."""
-    from dafm_core.search.building import Offer
+    from dafm_core.search.offers import Offer
 
     return {
         name: Offer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dafm_core.cli.arguments import add_json
+from dafm_core.cli.arguments import add_date, add_json, add_labels, read_labels
 
 EXAMPLES = {
     "inspect": "examples:\n"
@@ -19,12 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the store."""
     parser.add_argument("store", metavar="STORE", type=Path, help="folder of the similarity store")
     parser.add_argument("--verify", action="store_true", help="check every block's checksum too")
+    add_labels(parser)
     parser.add_argument(
         "--learning-curve",
         action="store_true",
         help="fit on parts of the labels, to see what labels buy (a minute for 2,000 queries)",
     )
     add_json(parser)
+    add_date(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -41,6 +43,7 @@ def run(args: argparse.Namespace) -> None:
             SimilarityStore.open(args.store),
             verify=args.verify,
             learning_curve=args.learning_curve,
+            labels=read_labels(args, args.store),
             progress=progress,
         )
     if args.json:

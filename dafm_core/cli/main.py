@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from dafm_core.cli.outputs import check_outputs
 from dafm_core.errors import DafmError, OptionError, closest
@@ -54,6 +54,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "completion": ("completion", "print what makes a shell complete commands and options"),
 }
 """Command -> (module in this package, one-line help)."""
+
+
+LONGEST_LINE: Final = 2000
+"""Characters of an error as it is printed."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -108,6 +112,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _drop_output()
         return 0
+    except UnicodeEncodeError as error:
+        text = error.object[error.start : error.end]
+        return _say(f"{text!r} is half of a character, which no file can hold. Correct it.", code=2)
     except MemoryError as error:  # NumPy says how much it asked for
         asked = f" ({error})" if str(error) else ""
         advice = (
@@ -149,8 +156,11 @@ def _stopping_when_asked() -> Iterator[None]:
 
 def _say(message: str, *, code: int) -> int:
     """Print one line for people; return the exit code."""
+    line = printable(" ".join(message.split()))
+    if len(line) > LONGEST_LINE:  # an id of megabytes: what to do next stands at the end
+        line = f"{line[: LONGEST_LINE // 2]} [...] {line[-LONGEST_LINE // 2 :]}"
     with suppress(OSError):
-        print(f"dafm: {printable(' '.join(message.split()))}", file=sys.stderr)
+        print(f"dafm: {line}", file=sys.stderr)
     return code
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dafm_core.cli.arguments import EXPORTS
 from dafm_core.errors import AlignmentError, OptionError
+from dafm_core.ground.sources import source_json
 
 
 def said_before(args: argparse.Namespace) -> tuple[argparse.Namespace, dict[str, Any]]:
@@ -22,7 +22,7 @@ def said_before(args: argparse.Namespace) -> tuple[argparse.Namespace, dict[str,
 
     before = _read(args.repeat)
     first = before["comparisons"][0] if "comparisons" in before else before
-    words = first.get("provenance", {}).get("arguments") or ()
+    words = _words(first)
     if not words or words[0] != "compare":
         made = f"dafm {words[0]}" if words else "Python, or an older dafm"
         raise OptionError(
@@ -38,12 +38,20 @@ def said_before(args: argparse.Namespace) -> tuple[argparse.Namespace, dict[str,
             f"dafm compare --repeat: expected no other option, got --{other[0].replace('_', '-')}. "
             "Only stores and files to write go with it."
         )
-    again = parser.parse_args(list(words[1:]))
+    again = parser.parse_args(words[1:])
     for name in ("by_type", *EXPORTS):
         setattr(again, name, getattr(args, name))
     again.stores = args.stores or again.stores
-    again.typed = list(words)
+    again.typed = words
     return again, before
+
+
+def _words(record: Mapping[str, Any]) -> list[str]:
+    """Return the command that a record says, or nothing where it says none."""
+    provenance = record.get("provenance")
+    words = provenance.get("arguments") if isinstance(provenance, dict) else None
+    is_said = isinstance(words, list) and all(isinstance(word, str) for word in words)
+    return words if is_said and words else []
 
 
 def say_whether_it_agrees(path: Path, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
@@ -64,10 +72,18 @@ def say_whether_it_agrees(path: Path, before: Mapping[str, Any], after: Mapping[
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = source_json(path)
     except (OSError, ValueError) as error:
         raise OptionError(f"{path}: expected a file of --json ({str(error)[:120]}).") from None
     parts = found.get("comparisons", [found]) if isinstance(found, dict) else []
-    if not parts or not all(isinstance(part, dict) and "rows" in part for part in parts):
+    if (
+        not isinstance(parts, list)
+        or not parts
+        or not all(isinstance(part, dict) and "rows" in part for part in parts)
+    ):
         raise OptionError(f"{path}: expected what dafm compare --json writes, got other JSON.")
     return dict(found)
+
+
+def _is_comparison(part: object) -> bool:
+    return isinstance(part, dict) and "rows" in part

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dafm_core.cli.arguments import add_dataset, add_set, read_settings
-from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,8 +62,9 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.contract.provider import is_pair
     from dafm_core.reporting.terminal import print_notes, progress_bars, say
     from dafm_core.scoring.executors import load_executor
+    from dafm_core.scoring.named import load_with_options
     from dafm_core.scoring.pairs import require_shortlist
-    from dafm_core.scoring.score import load_with_options, score_provider
+    from dafm_core.scoring.score import score_provider
 
     catalog = PluginCatalog.discover()
     dataset = catalog.load_dataset(
@@ -112,12 +112,11 @@ def _score_pairs(
     """Score a shortlist, made of what the store has or read from a file."""
     from dafm_core.formats.lists import candidates_of_run
     from dafm_core.reporting.terminal import progress_bars, say
+    from dafm_core.scoring.executors import load_executor
     from dafm_core.scoring.pairs import score_pairs
     from dafm_core.scoring.shortlists import shortlist_of
     from dafm_core.store.store import SimilarityStore
 
-    if args.executor != "local":
-        raise OptionError("dafm score: pair providers are scored here. Leave --executor out.")
     if args.shortlist.startswith("run:"):
         candidates = candidates_of_run(args.shortlist.removeprefix("run:"), dataset)
     else:
@@ -134,6 +133,7 @@ def _score_pairs(
             options=recorded,
             on_missing=args.on_missing,
             overwrite=args.overwrite,
+            executor=load_executor(args.executor),
             progress=progress,
         )
     cost = store.cost(name)

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dafm_core.cli.arguments import add_json, read_settings
+from dafm_core.cli.arguments import add_json, add_verify, read_settings
 from dafm_core.errors import OptionError
 from dafm_core.ground.sources import source_array
 
@@ -74,6 +74,7 @@ def add_index(parser: argparse.ArgumentParser) -> None:
         default=50,
         help="images of a query's head that a pair provider is asked about (default 50)",
     )
+    add_verify(parser, "index")
 
 
 def open_search(args: argparse.Namespace) -> Search:
@@ -85,7 +86,7 @@ def open_search(args: argparse.Namespace) -> Search:
     if args.budget < 0:
         raise OptionError(f"--budget: expected 0 or more, got {args.budget}.")
     return Search(
-        GalleryIndex.open(args.index),
+        GalleryIndex.open(args.index, verify=args.verify),
         _fuser(args.model),
         settings=read_provider_settings(args.set),
         budget=args.budget,

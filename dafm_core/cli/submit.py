@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dafm_core.cli.arguments import add_model
+from dafm_core.cli.arguments import add_exact, add_model
 from dafm_core.datasets.benchmarks import SERVERS
 
 if TYPE_CHECKING:
-    from dafm_core.metrics.spec import Head
+    from dafm_core.metrics.families import Head
 
 EXAMPLES = {
     "submit": "examples:\n"
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("benchmark", choices=list(SERVERS))
     add_model(parser)
     parser.add_argument("--out", required=True, type=Path, help="folder for the files")
+    add_exact(parser)
     parser.add_argument(
         "--score", action="store_true", help="score the files too, where the split has targets"
     )
@@ -61,7 +62,13 @@ def run(args: argparse.Namespace) -> None:
         path = write_submission(
             args.out / file.name,
             dataset,
-            fuser_blocks(fuser, stack, head=head),
+            fuser_blocks(
+                fuser,
+                stack,
+                head=head,
+                depth=None if file.within_subset else file.depth,
+                exact=args.exact,
+            ),
             gallery_ids=stack.gallery_ids,
             metric=file.metric,
         )

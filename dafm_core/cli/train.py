@@ -31,7 +31,8 @@ EXAMPLES = {
     "  dafm train scores/ --fuser light --gate --out deploy/    # the fallback, if no better\n"
     "  dafm train scores/ --fuser debiased --out debiased/    # needs no targets\n"
     "  dafm train scores/ --queries labelled.txt --bank all.txt --out light/    # few labels\n"
-    "  dafm train scores/ --tune network=linear --tune network=residual --out light/",
+    "  dafm train scores/ --tune network=linear --tune network=residual --out light/\n"
+    "  dafm train scores/ --fuser weighted --window 100 --out window/    # for an engine",
 }
 
 
@@ -60,6 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="cross-fit on the training queries first; save what the verdict says, and why",
     )
     parser.add_argument("--folds", type=int, default=5, help="of the gate (default 5)")
+    parser.add_argument(
+        "--window",
+        type=int,
+        metavar="M",
+        help="weights for an engine that re-scores every model's first M hits: learned on those, "
+        "printed as a formula, and measured against whole rows (--fuser weighted)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the held-out part and the folds")
     add_verify(parser)
 
@@ -81,26 +89,55 @@ def run(args: argparse.Namespace) -> None:
     name, fuser, reason = args.fuser, _load(args, catalog), None
     if args.gate:
         name, fuser, reason = _gate(args, stack, bank, catalog, fuser)
-    with progress_bars() as progress:
-        fuser.fit(stack, bank=bank, progress=progress)
+    if args.window is not None:
+        fuser = _fit_on_windows(args, stack)
+    else:
+        with progress_bars() as progress:
+            fuser.fit(stack, bank=bank, progress=progress)
     _save(fuser, args.out, reason)
     say(f"{args.out}: {name} fitted on {stack.n_queries} queries of {stack.protocol}")
     if held_out is not None:
         _report(args, {name: fuser}, stack, held_out, bank, catalog)
 
 
+def _fit_on_windows(args: argparse.Namespace, stack: SimilarityStack) -> Fuser:
+    """Return weights fitted on windows, and print them and what is lost."""
+    from dafm_core.evaluation.windows import fit_on_windows, window_loss, windowed
+    from dafm_core.fusion.static import WeightedFusion
+    from dafm_core.metrics.spec import metric_label
+    from dafm_core.reporting.terminal import say
+
+    if args.fuser != "weighted" or args.gate or args.set or args.tune or args.bank:
+        raise OptionError(
+            "--window: expected --fuser weighted alone: an engine's formula is a weighted sum. "
+            "Leave out --gate, --set, --tune and --bank."
+        )
+    fuser = WeightedFusion(normalize="zscore")
+    lost = window_loss(fuser, stack, args.window, n_folds=args.folds, seed=args.seed)
+    fit_on_windows(fuser, windowed(stack, args.window))
+    terms = (f"{w:.4f} * z({n})" for n, w in zip(stack.names, fuser.weights_, strict=True) if w)
+    say(f"score = {' + '.join(terms)}")
+    say("z(model): its score less its mean over the window, over its standard deviation there")
+    for metric, (whole, few) in lost.items():
+        say(f"{metric_label(metric)}: {100 * whole:.2f} by whole rows, {100 * few:.2f} by windows")
+    return fuser
+
+
 def _save(fuser: Fuser, out: Path, gate: dict[str, str] | None) -> None:
-    """Write the fitted fuser, and why it is this one."""
+    """Write the fitted fuser, then why it is this one; what was said of another goes before."""
     from dafm_core.fusion.saving import save_fuser
     from dafm_core.ground.files import write_json
     from dafm_core.reporting.terminal import say
 
+    selection, reason = out / "selection.json", out / "gate.json"
+    for said in (selection, reason):
+        said.unlink(missing_ok=True)
     save_fuser(fuser, out)
     if fuser.choice_ is not None:
-        write_json(out / "selection.json", fuser.choice_)
+        write_json(selection, fuser.choice_)
         say(f"chosen by cross-fitting within the training queries: {fuser.choice_['chosen']}")
     if gate is not None:
-        write_json(out / "gate.json", gate)
+        write_json(reason, gate)
         say(gate["reason"])
 
 

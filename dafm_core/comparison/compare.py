@@ -25,7 +25,8 @@ from dafm_core.evaluation.crossfit import fit_and_evaluate_all, tune_and_evaluat
 from dafm_core.evaluation.design import AsGiven, Design, Part, leakage
 from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers, oracle, shared_metrics
 from dafm_core.evaluation.trials import TrialLog
-from dafm_core.fusion.base import Fuser, Progress
+from dafm_core.fusion.base import Fuser
+from dafm_core.ground.progress import Progress
 from dafm_core.ground.statistics import Resampler
 from dafm_core.store.stack import SimilarityStack
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dafm_core.comparison.incremental import Incremental, Names
 from dafm_core.comparison.rows import MEAN, Difference, in_percent
+from dafm_core.comparison.subset_values import Incremental, Names
 from dafm_core.metrics.spec import metric_label
 
 

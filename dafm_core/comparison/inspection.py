@@ -17,7 +17,7 @@ from dafm_core.evaluation.learning_curve import LearningCurve
 from dafm_core.evaluation.learning_curve import learning_curve as measure_curve
 
 if TYPE_CHECKING:
-    from dafm_core.fusion.base import Progress
+    from dafm_core.ground.progress import Progress
     from dafm_core.store.store import SimilarityStore
 
 N_DRAWS: Final = 4
@@ -135,6 +135,8 @@ class Inspection:
     damage : tuple of str or None
         One line for each block of rows that does not match its checksum; None where checksums were
         not asked for.
+    labels : mapping of str to str
+        What tables call a provider; its name where left out.
     learning_curve : LearningCurve or None
         What labels buy; None where it was not asked for.
     """
@@ -151,7 +153,12 @@ class Inspection:
     audits: Audits | None
     by_tag: Mapping[str, Mapping[str, Mapping[str, float | None]]]
     damage: tuple[str, ...] | None
+    labels: Mapping[str, str] = field(default_factory=dict)
     learning_curve: LearningCurve | None = None
+
+    def label(self, name: str) -> str:
+        """Return what tables and sentences call a provider."""
+        return self.labels.get(name, name)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values; the audits' shares and scores in [0, 1]."""
@@ -168,6 +175,7 @@ class Inspection:
             "audits": None if self.audits is None else self.audits.to_json(),
             "by_tag": self.by_tag,
             "damage": None if self.damage is None else list(self.damage),
+            "labels": dict(self.labels),
             "learning_curve": self.learning_curve and self.learning_curve.to_json(),
         }
 
@@ -177,6 +185,7 @@ def inspect_store(
     *,
     verify: bool = False,
     learning_curve: bool = False,
+    labels: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
     """Inspect a store, and audit its single models on the queries that name a target.
@@ -188,6 +197,8 @@ def inspect_store(
         Whether to compare every block of rows with its checksum, which reads all of them.
     learning_curve : bool, default=False
         Whether to fit fusions on parts of the labels, to see what labels buy.
+    labels : mapping of str to str, optional
+        What tables call a provider.
     progress : callable, optional
         Told of the learning curve.
 
@@ -230,6 +241,7 @@ def inspect_store(
         audits=audits,
         by_tag=tags,
         damage=tuple(line for lines in damage.values() for line in lines) if verify else None,
+        labels={n: label for n, label in (labels or {}).items() if n in store.providers},
         learning_curve=curve,
     )
 

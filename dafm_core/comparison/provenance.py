@@ -23,6 +23,9 @@ PACKAGES: Final = ("dafm-core", "numpy", "scipy", "scikit-learn", "torch", "ligh
 """Whose version can change a number."""
 PASSPORT_FIELDS: Final = ("source", "fingerprint", "options", "fitted_query_ids")
 
+DATE: Final = "--date"
+"""The option that asks for the time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
@@ -98,8 +101,8 @@ class Provenance:
         )
 
     def typed(self, arguments: Sequence[str]) -> Provenance:
-        """Return the same with what was typed after ``dafm``, and when: now."""
-        command, date = now(arguments)
+        """Return the same with what was typed after ``dafm``, and when, if ``--date`` was."""
+        command, date = typed(arguments)
         return replace(self, arguments=tuple(arguments), command=command, date=date)
 
     def to_json(self) -> dict[str, Any]:
@@ -109,7 +112,8 @@ class Provenance:
     @property
     def lines(self) -> list[str]:
         """The same in words, for a page."""
-        made = [f"Made {self.date} by: {self.command}"] if self.command else []
+        when = f" {self.date}" if self.date else ""
+        made = [f"Made{when} by: {self.command}"] if self.command else []
         packages = ", ".join(f"{name} {number}" for name, number in self.versions.items())
         lines = [
             *made,
@@ -126,14 +130,18 @@ class Provenance:
         return lines + [f"{name}: {_text(facts)}" for name, facts in self.providers.items()]
 
 
-def now(arguments: Sequence[str]) -> tuple[str, str]:
-    """Return a command as it is typed, and the time in UTC."""
-    return shlex.join(["dafm", *arguments]), datetime.now(UTC).isoformat(timespec="seconds")
+def typed(arguments: Sequence[str]) -> tuple[str, str]:
+    """Return a command as it is typed, and the time in UTC where it asks for it with ``--date``.
+
+    Without it the same command gives the same bytes tomorrow.
+    """
+    time = datetime.now(UTC).isoformat(timespec="seconds") if DATE in arguments else ""
+    return shlex.join(["dafm", *arguments]), time
 
 
 def made_by(arguments: Sequence[str]) -> dict[str, Any]:
     """Return what the record of a command holds that measures what is there, and draws nothing."""
-    command, date = now(arguments)
+    command, date = typed(arguments)
     return {
         "arguments": list(arguments),
         "command": command,

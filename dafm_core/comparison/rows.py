@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dafm_core.evaluation.evaluate import Evaluation, shared_metrics
 from dafm_core.ground.statistics import Resampler, detectable, holm
-from dafm_core.metrics.spec import Head
+from dafm_core.metrics.families import Head
 
 RowKind: TypeAlias = Literal["single", "static", "learned", "oracle"]
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeAlias
 
-from dafm_core.comparison.incremental import Incremental, Names
 from dafm_core.comparison.inspection import Cost
 from dafm_core.comparison.rows import MEAN, Difference
-from dafm_core.metrics.spec import definitions, metric_label
+from dafm_core.comparison.subset_values import Incremental, Names
+from dafm_core.comparison.tables import mean_words, metric_column, metric_name
+from dafm_core.metrics.spec import definitions
 from dafm_core.tables.cells import (
     Cell,
     Column,
@@ -72,12 +73,11 @@ def subset_table(result: Incremental, costs: Costs) -> Table:
         [
             "Models",
             "Number",
-            *map(metric_label, metrics),
+            *(metric_column(metric, result.heads) for metric in metrics),
             *(("ms per query", "GB") if milliseconds else ()),
         ],
         lines,
         kinds=[str(len(names)) for names in ordered],
-        essential=(metric_label(MEAN),),
         notes=[". ".join(definitions(result.metrics)) + "."],
     )
 
@@ -99,8 +99,8 @@ def worth_table(result: Incremental, costs: Costs) -> Table:
         [Column("Added to the others", essential=True), "p (Holm)"] if last else []
     )
     return table(
-        "What each model is worth on the mean of the metrics, in points: alone, added last to all "
-        "the others, and its Shapley value.",
+        f"What each model is worth on the {mean_words(result.heads)}, in points: alone, added last "
+        "to all the others, and its Shapley value.",
         [
             "Model",
             "Alone",
@@ -119,12 +119,11 @@ def shapley_table(result: Incremental) -> Table:
     return table(
         "Shapley values in points: what a model adds, averaged over all orders, starting "
         "at chance; with 95 % intervals.",
-        ("Model", *map(metric_label, metrics)),
+        ("Model", *(metric_column(metric, result.heads) for metric in metrics)),
         [
             (text_cell(result.label(name)), *(interval_cell(cells[m]) for m in metrics))
             for name, cells in result.shapley.items()
         ],
-        essential=(metric_label(MEAN),),
     )
 
 
@@ -150,7 +149,7 @@ def falls_table(result: Incremental) -> Table | None:
             (
                 text_cell(result.label(step.added)),
                 text_cell(result.joined(step.to)),
-                text_cell(metric_label(metric)),
+                text_cell(metric_name(metric, result.heads)),
                 _difference_cell(change),
                 p_cell(change.p_holm),
             )

@@ -11,7 +11,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from dafm_core.comparison.rows import MEAN, Difference, Row
-from dafm_core.metrics.spec import definitions, each_once, metric_label, parse_metric
+from dafm_core.metrics.families import Head
+from dafm_core.metrics.spec import (
+    definitions,
+    each_once,
+    head_words,
+    metric_label,
+    parse_metric,
+)
 from dafm_core.tables.cells import (
     Cell,
     Column,
@@ -60,6 +67,7 @@ def comparison_table(comparison: Comparison, *, deltas: bool = False) -> Table:
         it, as papers do: of the row to deploy, or of the best one.
     """
     metrics = (*comparison.metrics, MEAN)
+    heads = heads_of(comparison.rows)
     ordered = best_first(comparison.rows, MEAN)
     lines = marked_lines(ordered, metrics, comparison.label)
     kinds: list[str] = [row.kind for row in ordered]
@@ -72,7 +80,7 @@ def comparison_table(comparison: Comparison, *, deltas: bool = False) -> Table:
     lines.append(_line("oracle of singles", oracle, metrics))
     return table(
         describe(comparison),
-        ["Method", *map(_metric_column, metrics)],
+        ["Method", *(metric_column(metric, heads) for metric in metrics)],
         lines,
         kinds=[*kinds, "oracle"],
         notes=[
@@ -134,7 +142,7 @@ def difference_table(
         "Paired differences in points with 95 % intervals, groups resampled whole; p by sign flips "
         "of whole groups, Holm over the fused rows of the comparison.",
         _DIFFERENCE_COLUMNS,
-        [_difference(row.name, metric, difference, label) for row, metric, difference in shown],
+        [_difference(row, metric, difference, label) for row, metric, difference in shown],
         kinds=[row.kind for row, _, _ in shown],
     )
 
@@ -152,18 +160,49 @@ def losses_table(comparison: Comparison) -> Table | None:
     return table(
         "Clear losses: where a fusion is behind the best single model, in points.",
         _DIFFERENCE_COLUMNS,
-        [_difference(row.name, metric, lost, comparison.label) for row, metric, lost in shown],
+        [_difference(row, metric, lost, comparison.label) for row, metric, lost in shown],
         kinds=[row.kind for row, _, _ in shown],
     )
 
 
 def describe(comparison: Comparison) -> str:
-    """Return protocol, counts and design of a comparison, and which score a metric is of where a
-    row has two, in one line.
+    """Return protocol, counts and design of a comparison, and which rows have two scores, in one
+    line.
     """
     counts = f"{comparison.n_queries} queries in {comparison.n_groups} groups"
-    heads = "".join(f" {line}." for line in comparison.heads)
+    two = [comparison.label(row.name) for row in comparison.rows if len(row.heads) > 1]
+    heads = f" Two heads: {', '.join(two)}; any other row has one score for both." if two else ""
     return f"{comparison.protocol}: {counts}; {comparison.design}.{heads}"
+
+
+def heads_of(rows: Sequence[Row]) -> tuple[Head, ...]:
+    """Return the heads that the columns of a table of these rows are of: two where any has two."""
+    return max((row.heads for row in rows), key=len)
+
+
+def metric_name(metric: str, heads: Sequence[Head]) -> str:
+    """Return what a metric is called where it stands alone, with its head where there are two."""
+    head = head_words(metric, heads)
+    return f"{metric_label(metric)} ({head})" if head else metric_label(metric)
+
+
+def mean_words(heads: Sequence[Head]) -> str:
+    """Return what a table of the mean alone says that it is, with its heads where there are two."""
+    head = head_words(MEAN, heads)
+    return f"mean of the metrics ({head})" if head else "mean of the metrics"
+
+
+def metric_column(metric: str, heads: Sequence[Head]) -> Column:
+    """Return the head of a column: the metric, grouped by which candidates it ranks, and by which
+    score where there are two.
+    """
+    name, title, essential = metric_name(metric, heads), metric_label(metric), metric == MEAN
+    head = head_words(metric, heads)
+    if metric == MEAN or parse_metric(metric).mean_of:
+        return Column(name, title, head, essential=essential)
+    in_subset = "subset" in parse_metric(metric).needs
+    ranked = "Within the subset" if in_subset else "Whole gallery"
+    return Column(name, title, head or ranked)
 
 
 def best_first(rows: Sequence[Row], metric: str) -> list[Row]:
@@ -180,17 +219,6 @@ def best_first(rows: Sequence[Row], metric: str) -> list[Row]:
 def _mean_words(averaged: Sequence[str]) -> str:
     names = ", ".join(map(metric_label, each_once(averaged)))
     return f"Mean: that of {names}, each counted once"
-
-
-def _metric_column(metric: str) -> Column:
-    """Return the head of a metric, grouped by which candidates it ranks."""
-    title = metric_label(metric)
-    if metric == MEAN:
-        return Column(title, essential=True)
-    parsed = parse_metric(metric)
-    if parsed.mean_of:
-        return Column(title)
-    return Column(title, group="Within the subset" if "subset" in parsed.needs else "Whole gallery")
 
 
 def marked_lines(
@@ -256,12 +284,12 @@ def _difference_cell(difference: Difference) -> Cell:
 
 
 def _difference(
-    name: str, metric: str, difference: Difference, label: Callable[[str], str]
+    row: Row, metric: str, difference: Difference, label: Callable[[str], str]
 ) -> tuple[Cell, ...]:
     return (
-        text_cell(label(name)),
+        text_cell(label(row.name)),
         text_cell(label(difference.reference)),
-        text_cell(metric_label(metric)),
+        text_cell(metric_name(metric, row.heads)),
         _difference_cell(difference),
         p_cell(difference.p_value),
         p_cell(difference.p_holm),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from dafm_core.comparison.rows import MEAN
-from dafm_core.comparison.tables import best_first, marked_lines
+from dafm_core.comparison.tables import best_first, heads_of, marked_lines, mean_words
 from dafm_core.evaluation.query_types import precision_words
 from dafm_core.tables.cells import Column, Table, table, text_cell
 
@@ -35,8 +35,8 @@ def type_table(comparison: Comparison) -> Table | None:
         for line, cells in zip(lines, of_type, strict=True):
             line.append(cells[1])
     return table(
-        f"{comparison.protocol}: mean of the metrics by what the text asks for, in percent with "
-        "95 % intervals; number of queries in brackets.",
+        f"{comparison.protocol}: {mean_words(heads_of(comparison.rows))} by what the text asks "
+        "for, in percent with 95 % intervals; number of queries in brackets.",
         columns,
         lines,
         kinds=[row.kind for row in ordered],

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 import polars as pl
@@ -19,7 +19,7 @@ import polars as pl
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.errors import DatasetError, closest
 from dafm_core.ground.groups import held_out_rows
-from dafm_core.ground.ids import Ids, hash_strings
+from dafm_core.ground.ids import LONGEST_ID, Ids, hash_strings, require_id
 from dafm_core.ground.ragged import Ragged
 
 QUERY_SCHEMA: dict[str, Any] = {
@@ -44,6 +44,8 @@ that a benchmark names as wrong, e.g. PinPoint's; others may be wrong too.
 """
 LATER: Final = ("negatives",)
 """Columns that stores written before them lack: empty there, and hashed only where they are not."""
+LONGEST_TEXT: Final = 100_000
+"""Characters of a query's text."""
 LISTS = ("references", "targets", "subset", "excluded", "candidates", "negatives")
 """Columns that list image ids."""
 
@@ -334,7 +336,8 @@ def query_frame(rows: Iterable[Mapping[str, Any]], *, where: str) -> pl.DataFram
     Raises
     ------
     DatasetError
-        If a row lacks a required field, or has one of another type.
+        If a row lacks a required field, or has one of another type, or an id or a text that is too
+        long or cannot be written.
     """
     table: dict[str, list[Any]] = {name: [] for name in QUERY_SCHEMA}
     for number, row in enumerate(rows):
@@ -353,7 +356,33 @@ def query_frame(rows: Iterable[Mapping[str, Any]], *, where: str) -> pl.DataFram
             None if candidates is None else _ids(candidates, "candidates", place)
         )
         table["grades"].append(_grades(row, place))
-    return pl.DataFrame(table, schema=QUERY_SCHEMA)
+    try:
+        frame = pl.DataFrame(table, schema=QUERY_SCHEMA)
+    except UnicodeEncodeError:
+        frame = None
+    if frame is None or _longest(frame, "text") > LONGEST_TEXT or _longest_id(frame) > LONGEST_ID:
+        _refuse_texts(table, where)
+    return frame
+
+
+def _longest(frame: pl.DataFrame, name: str) -> int:
+    """Return the characters of the longest text of a column, of its lists where it has lists."""
+    column = frame[name].explode() if isinstance(QUERY_SCHEMA[name], pl.List) else frame[name]
+    return int(column.str.len_chars().max() or 0)  # type: ignore[arg-type]  # of a text
+
+
+def _longest_id(frame: pl.DataFrame) -> int:
+    return max(_longest(frame, name) for name in ("query_id", "group", "tags", *LISTS))
+
+
+def _refuse_texts(table: Mapping[str, Sequence[Any]], where: str) -> NoReturn:
+    """Raise for the first id or text that is too long, or that UTF-8 cannot hold."""
+    for name in ("query_id", "text", "group", "tags", *LISTS):
+        longest = LONGEST_TEXT if name == "text" else LONGEST_ID
+        for number, value in enumerate(table[name]):
+            for text in [value] if isinstance(value, str) else value or []:
+                require_id(text, where=f"{where}: query {number}: {name!r}", longest=longest)
+    raise AssertionError("unreachable: some text was too long or could not be encoded")
 
 
 def _references(row: Mapping[str, Any], place: str) -> list[str]:

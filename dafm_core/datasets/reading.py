@@ -122,6 +122,8 @@ def inside(folder: Path, relative: str, *, where: str) -> Path:
     path = PurePosixPath(relative.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or not path.parts or ":" in path.parts[0]:
         raise DatasetError(f"{where}: expected a path inside {folder}, got {relative!r}.")
+    if "\0" in relative or any(len(part.encode("utf-8", "replace")) > 255 for part in path.parts):
+        raise DatasetError(f"{where}: expected a path that can be, got {relative[:80]!r}.")
     return folder.joinpath(*path.parts)
 
 

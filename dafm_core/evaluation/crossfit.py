@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from dafm_core.evaluation.design import Part
 from dafm_core.evaluation.evaluate import Evaluation, combine, evaluate
 from dafm_core.evaluation.workers import in_workers
-from dafm_core.fusion.base import Fuser, Progress
+from dafm_core.fusion.base import Fuser
 from dafm_core.fusion.channels.bank import without_groups
 from dafm_core.fusion.static.tuning import TunedRule, measure_settings, tuning_metrics
+from dafm_core.ground.progress import Progress
 from dafm_core.metrics.spec import parse_metrics
 from dafm_core.store.stack import SimilarityStack
 

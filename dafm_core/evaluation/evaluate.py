@@ -21,15 +21,8 @@ from dafm_core.errors import AlignmentError, OptionError, closest
 from dafm_core.fusion.base import Fuser
 from dafm_core.fusion.record import refuse_fitted
 from dafm_core.ground.ids import Ids
-from dafm_core.metrics.spec import (
-    HEADS,
-    Head,
-    Metric,
-    each_once,
-    measure,
-    metric_label,
-    parse_metrics,
-)
+from dafm_core.metrics.families import HEADS, Head
+from dafm_core.metrics.spec import Metric, each_once, measure, metric_label, parse_metrics
 from dafm_core.metrics.truth import Truth, require_truth
 from dafm_core.store.run import Run
 from dafm_core.store.stack import SimilarityStack

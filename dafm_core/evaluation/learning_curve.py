@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from dafm_core.errors import DatasetError
 from dafm_core.evaluation.evaluate import evaluate
-from dafm_core.fusion.base import Progress
 from dafm_core.fusion.channels.fuser import ChannelFusion
 from dafm_core.fusion.channels.together import scorer_of_all
 from dafm_core.fusion.debiased import DebiasedFusion
 from dafm_core.fusion.light.fuser import LightFusion
+from dafm_core.ground.progress import Progress
 from dafm_core.metrics.spec import parse_metrics
 from dafm_core.store.stack import SimilarityStack
 

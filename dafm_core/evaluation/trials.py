@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from dafm_core.errors import StoreError
 from dafm_core.ground.files import write_json
+from dafm_core.ground.ids import is_text
 from dafm_core.ground.sources import source_json
 
 if TYPE_CHECKING:
@@ -107,11 +108,10 @@ class TrialLog:
             return {"format_version": FORMAT_VERSION, "queries": {}}
         try:
             record: dict[str, Any] = source_json(self.path)
-            if record["format_version"] == FORMAT_VERSION and isinstance(
-                record["queries"], Mapping
-            ):
+            if record["format_version"] == FORMAT_VERSION:
+                _check(record["queries"])
                 return record
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"{self.path}: expected a record of trials, got a damaged file ({error}). "
                 "Remove it to start counting again."
@@ -120,6 +120,14 @@ class TrialLog:
             f"{self.path}: expected format {FORMAT_VERSION}, got {record['format_version']!r}. "
             "Upgrade dafm-core, or remove the file to start counting again."
         )
+
+
+def _check(queries: Mapping[str, Any]) -> None:
+    """Raise TypeError unless these are lists of configurations by query list, all of them texts."""
+    for key, entry in queries.items():
+        texts = [key, *entry["configurations"]]
+        if not all(isinstance(text, str) and is_text(text) for text in texts):
+            raise TypeError("a configuration is no text")
 
 
 def _describe(fuser: Fuser) -> str:

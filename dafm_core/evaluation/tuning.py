@@ -19,8 +19,9 @@ from dafm_core.contract.descriptions import Kind
 from dafm_core.errors import FuserError, OptionError
 from dafm_core.evaluation.crossfit import fit_and_evaluate
 from dafm_core.evaluation.design import Folds
-from dafm_core.fusion.base import Fuser, HeadScorer, Progress, Tile, TileScorer
-from dafm_core.metrics.spec import Head
+from dafm_core.fusion.base import Fuser, HeadScorer, Tile, TileScorer
+from dafm_core.ground.progress import Progress
+from dafm_core.metrics.families import Head
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
+from lzma import LZMAError
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dafm_core.formats.content import Axis, Label, Matrix, Request
 from dafm_core.formats.id_files import read_id_file
@@ -32,6 +34,10 @@ def read_npy(path: Path, request: Request) -> Matrix:
     return Matrix(path=path, values=matrix.values, labels=(*matrix.labels, *beside))
 
 
+DAMAGED: Final = (ValueError, EOFError, RuntimeError, LZMAError, zlib.error, zipfile.BadZipFile)
+"""What zipfile raises for an archive that it cannot read, encrypted ones among them."""
+
+
 def read_npz(path: Path, request: Request) -> Matrix:
     """Return the array of an npz file that is meant; members that nobody asks for stay unread."""
     with zipfile.ZipFile(path) as archive:
@@ -57,6 +63,6 @@ def _npz_member(path: Path, archive: zipfile.ZipFile, name: str) -> Member:
             return Member(name=label, shape=shape, kind=str(dtype), is_matrix=is_matrix, load=load)
         with archive.open(name) as file:
             shape = object_shape(file)
-    except (ValueError, EOFError, zipfile.BadZipFile):
+    except DAMAGED:
         return Member(name=label, shape=(), kind="damaged", is_matrix=False, load=load)
     return Member(name=label, shape=shape, kind="object", is_matrix=False, load=load)

@@ -18,7 +18,7 @@ from dafm_core.fusion.channels.families import FAMILIES
 from dafm_core.fusion.channels.fuser import ChannelFusion
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.light.fuser import LightFusion
-from dafm_core.ground.files import replacing, write_text
+from dafm_core.ground.files import replacing_with
 
 SCORE: Final = '''"""Fused scores of candidates, from their channels: needs NumPy, no dafm.
 
@@ -68,12 +68,10 @@ def export_numpy(fuser: Fuser, folder: str | Path) -> Path:
     """
     weights, names = exported(fuser)
     folder = Path(folder)
-    with replacing(folder / "weights.npz") as temporary:
-        np.savez(temporary, **weights)  # type: ignore[arg-type]  # none is called allow_pickle
-    write_text(folder / "channels.txt", "\n".join(names) + "\n")
-    write_text(folder / "score.py", SCORE)
     what = "`score.py` turns channels into fused scores, with `weights.npz` and NumPy alone."
-    write_readme(folder, names, what, weights)
+    beside = {folder / "score.py": SCORE, **described(folder, names, what, weights)}
+    with replacing_with(folder / "weights.npz", beside) as temporary:
+        np.savez(temporary, **weights)  # type: ignore[arg-type]  # none is called allow_pickle
     return folder
 
 
@@ -111,11 +109,16 @@ def layout_of(fuser: ChannelFusion[Any]) -> Layout:
     return Layout(fuser.families_, fuser.record_.providers)
 
 
-def write_readme(
+def described(
     folder: Path, names: list[str], what: str, weights: dict[str, NDArray[Any]]
-) -> None:
-    """Write what has to be computed outside; ``what`` says what the files beside it do."""
-    write_text(folder / "README.md", _readme(names, what, "hidden" in weights))
+) -> dict[Path, str | None]:
+    """Return the names of the channels, and what has to be computed outside, as files beside the
+    weights; ``what`` says what these do.
+    """
+    return {
+        folder / "channels.txt": "\n".join(names) + "\n",
+        folder / "README.md": _readme(names, what, "hidden" in weights),
+    }
 
 
 def _readme(names: list[str], what: str, has_networks: bool) -> str:

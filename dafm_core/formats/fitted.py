@@ -8,6 +8,7 @@ that were learned for subsets would be taken for the gallery's.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import DatasetError
-from dafm_core.ground.files import write_json
 from dafm_core.ground.sources import source_json
-from dafm_core.metrics.spec import Head
+from dafm_core.metrics.families import Head
 
 ScoreBlock: TypeAlias = tuple[Sequence[str], NDArray[np.float32]]
 """Query ids and their scores, (B, N); -inf where a candidate is excluded."""
@@ -52,16 +52,14 @@ def fitted_path(path: str | Path) -> Path:
     return path.with_name(f"{path.name}.fitted.json")
 
 
-def write_fitted(
+def fitted_text(
     path: str | Path,
     blocks: Iterable[ScoreBlock],
     query_ids: Iterable[str],
     *,
     head: Head | None = None,
-) -> frozenset[str]:
-    """Write which queries of a file its fusion was fitted on, and its head; return the queries.
-
-    Where there is neither, no file is written, and one of an earlier run is removed.
+) -> dict[Path, str | None]:
+    """Return what is to stand beside a file of scores, for :func:`ground.files.replacing_with`.
 
     Parameters
     ----------
@@ -73,17 +71,20 @@ def write_fitted(
         Queries in the file.
     head : {"gallery", "subset"}, optional
         To be written where the file's form does not say it.
+
+    Returns
+    -------
+    dict of Path to str or None
+        The ids of those queries that the fusion was fitted on, and its head; None, no file, where
+        there is neither.
     """
     known = blocks.fitted_query_ids if isinstance(blocks, FusedBlocks) else frozenset()
-    fitted = known.intersection(query_ids)
-    said: dict[str, Any] = {"fitted_query_ids": sorted(fitted)} if fitted else {}
+    fitted = sorted(known.intersection(query_ids))
+    said: dict[str, Any] = {"fitted_query_ids": fitted} if fitted else {}
     if head is not None:
         said["head"] = head
-    if said:
-        write_json(fitted_path(path), said)
-    else:
-        fitted_path(path).unlink(missing_ok=True)
-    return fitted
+    text = json.dumps(said, indent=1, ensure_ascii=False) + "\n"
+    return {fitted_path(path): text if said else None}
 
 
 def read_fitted(path: str | Path) -> frozenset[str]:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import OptionError
-from dafm_core.formats.exporting import exported, write_readme
+from dafm_core.formats.exporting import described, exported
 from dafm_core.fusion.base import Fuser
-from dafm_core.ground.files import replacing, write_text
+from dafm_core.ground.files import replacing_with
 
 OPSET: Final = 17
 IR_VERSION: Final = 8
@@ -37,10 +37,10 @@ def export_onnx(fuser: Fuser, folder: str | Path) -> Path:
     weights, names = exported(fuser)
     model = _model(weights)
     folder = Path(folder)
-    with replacing(folder / "fusion.onnx") as temporary:
+    what = "`fusion.onnx` turns `channels` into `fused` scores."
+    beside = described(folder, names, what, weights)
+    with replacing_with(folder / "fusion.onnx", beside) as temporary:
         temporary.write_bytes(model.SerializeToString())
-    write_text(folder / "channels.txt", "\n".join(names) + "\n")
-    write_readme(folder, names, "`fusion.onnx` turns `channels` into `fused` scores.", weights)
     return folder
 
 

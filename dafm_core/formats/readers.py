@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeAlias
-from zipfile import BadZipFile
 
 import polars as pl
 
 from dafm_core.errors import DafmError, OptionError, SimilarityError, closest
-from dafm_core.formats.arrays import read_npy, read_npz
+from dafm_core.formats.arrays import DAMAGED, read_npy, read_npz
 from dafm_core.formats.columns import read_csv, read_parquet
 from dafm_core.formats.content import Content, Matrix, Request
 from dafm_core.formats.json_lists import read_json
@@ -85,7 +84,7 @@ def read(path: Path, request: Request) -> Content:
         return reader(path, request)
     except DafmError:
         raise
-    except (OSError, ValueError, EOFError, BadZipFile, pl.exceptions.PolarsError) as error:
+    except (OSError, *DAMAGED, pl.exceptions.PolarsError) as error:
         raise SimilarityError(f"{path}: cannot be read ({first_line(error)}).") from None
 
 

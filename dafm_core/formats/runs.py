@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,10 @@ import polars as pl
 
 from dafm_core.errors import OptionError, closest
 from dafm_core.formats.arrays import SIDECARS
-from dafm_core.formats.fitted import FusedBlocks, ScoreBlock, write_fitted
-from dafm_core.ground.files import replacing, reserve
+from dafm_core.formats.fitted import FusedBlocks, ScoreBlock, fitted_text
+from dafm_core.ground.files import replacing_with, reserve
 from dafm_core.ground.ordering import best_ranked, tie_places
+from dafm_core.ground.printable import printable
 
 DEPTH = 100
 """Candidates per query in a list, by default."""
@@ -59,7 +59,7 @@ def write_run(
     writers: dict[str, Callable[[Path], None]] = {
         ".npy": lambda out: _write_matrix(out, blocks, (len(query_ids), len(gallery_ids))),
         ".parquet": lambda out: pl.concat(best(blocks, gallery_ids, depth)).write_parquet(out),
-        ".trec": lambda out: _write_trec(out, best(blocks, gallery_ids, depth), name),
+        ".trec": lambda out: _write_trec(out, best(blocks, gallery_ids, depth), _tag(name)),
     }
     if path.suffix not in writers:
         raise OptionError(f"{path}: no format {path.suffix!r}{closest(path.suffix, writers)}")
@@ -67,15 +67,13 @@ def write_run(
         raise OptionError(f"{path}: expected a depth of at least 1, got {depth}.")
     if path.suffix != ".parquet":
         _check_ids(path, query_ids, gallery_ids)
-    with ExitStack() as files:  # the last to be opened gets its name first, the matrix at the end
-        temporary = files.enter_context(replacing(path))
-        if path.suffix == ".npy":
-            for suffix, ids in zip(SIDECARS.values(), (query_ids, gallery_ids), strict=True):
-                beside = files.enter_context(replacing(path.with_suffix(suffix)))
-                beside.write_text("".join(f"{i}\n" for i in ids), encoding="utf-8")
+    head = blocks.head if isinstance(blocks, FusedBlocks) else None
+    beside = fitted_text(path, blocks, query_ids, head=head)
+    if path.suffix == ".npy":
+        for suffix, ids in zip(SIDECARS.values(), (query_ids, gallery_ids), strict=True):
+            beside[path.with_suffix(suffix)] = "".join(f"{i}\n" for i in ids)
+    with replacing_with(path, beside) as temporary:
         writers[path.suffix](temporary)
-        head = blocks.head if isinstance(blocks, FusedBlocks) else None
-        write_fitted(path, blocks, query_ids, head=head)
     return path
 
 
@@ -110,6 +108,11 @@ def best(
                 "score": pl.Float32,
             },
         )
+
+
+def _tag(name: str) -> str:
+    """Return a name as one word of a TREC run."""
+    return "-".join(printable(name).split()) or "dafm"
 
 
 def _write_matrix(out: Path, blocks: Iterable[ScoreBlock], shape: tuple[int, int]) -> None:

@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 from dafm_core.datasets.base import Dataset
 from dafm_core.datasets.benchmarks import Benchmark
 from dafm_core.errors import AlignmentError, SimilarityError, SubmissionError
-from dafm_core.formats.fitted import FusedBlocks, ScoreBlock, write_fitted
+from dafm_core.formats.fitted import FusedBlocks, ScoreBlock, fitted_text
 from dafm_core.formats.lint import lint_content
-from dafm_core.ground.files import write_text
+from dafm_core.ground.files import replacing_with
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.ordering import best_ranked, tie_places
 from dafm_core.ground.ragged import Ragged
-from dafm_core.metrics.spec import Head
+from dafm_core.metrics.families import Head
 from dafm_core.store.run import Run
 
 if TYPE_CHECKING:
@@ -49,7 +49,13 @@ def run_blocks(run: Run, *, head: Head = "gallery") -> FusedBlocks:
 
 
 def fuser_blocks(
-    fuser: Fuser, stack: SimilarityStack, *, head: Head = "gallery", leave_out: bool = False
+    fuser: Fuser,
+    stack: SimilarityStack,
+    *,
+    head: Head = "gallery",
+    leave_out: bool = False,
+    depth: int | None = None,
+    exact: bool = False,
 ) -> FusedBlocks:
     """Return fused scores tile by tile; memory follows the tile. Errors as ``Fuser.fuse``.
 
@@ -60,7 +66,13 @@ def fuser_blocks(
     leave_out : bool
         Whether candidates that no list should have are -inf: those that no provider knows and,
         under the subset's head, those outside of the query's subset.
+    depth : int, optional
+        How many of each query are wanted under the gallery's head: all others may be -inf.
+    exact : bool
+        Whether to fuse whole rows for lists too; see :meth:`Fuser.best_scorer`.
     """
+    if depth is not None and head == "gallery" and not stack.gallery.unknown:
+        return FusedBlocks(_best_blocks(fuser, stack, depth, exact=exact), fuser.fitted_ids(stack))
     score = fuser.scorer(stack, head=head)
     subsets = stack.dataset.subsets if head == "subset" else None
 
@@ -74,6 +86,16 @@ def fuser_blocks(
             yield stack.query_ids[rows], fused
 
     return FusedBlocks(blocks(), fuser.fitted_ids(stack), head if len(fuser.heads) > 1 else None)
+
+
+def _best_blocks(
+    fuser: Fuser, stack: SimilarityStack, depth: int, *, exact: bool
+) -> Iterator[ScoreBlock]:
+    # A list leaves out what is removed, of which a tile still shows a query's own targets.
+    shown = stack.dataset.removed.counts - stack.dataset.excluded.counts
+    score = fuser.best_scorer(stack, depth + int(shown.max(initial=0)), exact=exact)
+    for rows, tile in stack.tiles():
+        yield stack.query_ids[rows], score(tile).spread(stack.n_gallery)
 
 
 def undecided_lists(
@@ -166,9 +188,9 @@ def write_submission(
     if findings:
         more = f" (and {len(findings) - 1} more findings)" if len(findings) > 1 else ""
         raise SubmissionError(f"{path}: not written: {findings[0]}{more}.")
-    written = write_text(path, text)
-    write_fitted(written, blocks, dataset.query_ids)
-    return written
+    with replacing_with(path, fitted_text(path, blocks, dataset.query_ids)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
 
 
 def rank(

@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 
 from dafm_core.contract.descriptions import Kind
 from dafm_core.errors import FuserError, OptionError, closest
+from dafm_core.fusion.best import Best, BestScorer
 from dafm_core.fusion.completing import complete, completed, unknown_to_all
 from dafm_core.fusion.record import FitRecord
+from dafm_core.ground.ordering import tie_places
+from dafm_core.ground.progress import Progress
 from dafm_core.ground.threads import one_blas_thread
+from dafm_core.metrics.families import Head
 from dafm_core.metrics.ranking import below_all
-from dafm_core.metrics.spec import Head
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.run import Run
 from dafm_core.store.stack import SimilarityStack
@@ -30,9 +33,6 @@ if TYPE_CHECKING:
     from dafm_core.fusion.static.tuning import TunedRule
 
 logger = logging.getLogger(__name__)
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is being done, how many steps are done, and how many there are."""
 
 Tile: TypeAlias = NDArray[np.float32]
 """Raw scores of a few queries, ``(B, K, N)``; excluded cells are -inf, all others finite."""
@@ -194,10 +194,53 @@ class Fuser(ABC):
 
     def head_scorer(self, target: Gallery | SimilarityStack, heads: Sequence[Head]) -> HeadScorer:
         """Return the function that fuses a tile for several heads at once, as :meth:`scorer`."""
+        return self._whole_scorer(self._checked(target), heads)
+
+    def best(
+        self, stack: SimilarityStack, k: int = 50, *, head: Head = "gallery", exact: bool = False
+    ) -> Best:
+        """Return the best candidates of every query in the stack; see :meth:`best_scorer`."""
+        score = self.best_scorer(stack, k, head=head, exact=exact)
+        return Best.concatenate([score(tile) for _, tile in stack.tiles()])
+
+    def best_scorer(
+        self,
+        target: Gallery | SimilarityStack,
+        k: int = 50,
+        *,
+        head: Head = "gallery",
+        exact: bool = False,
+    ) -> BestScorer:
+        """Return the function that gives each row's best candidates: what a list needs, faster.
+
+        A fusion over channels makes them only of candidates that some provider puts first, unless
+        it ranks subsets, or a provider gives shortlists; all others fuse whole rows. Errors as
+        :meth:`fuse`.
+
+        Parameters
+        ----------
+        target : Gallery or SimilarityStack
+        k : int
+            Candidates in a list.
+        head : {"gallery", "subset"}
+        exact : bool
+            Whether to fuse whole rows in any case. What is lost otherwise is measured in
+            docs/explanation/performance.md.
+        """
+        gallery = self._checked(target)
+        if not (exact or gallery.unknown or head == "subset"):
+            n_rows = target.n_queries if isinstance(target, SimilarityStack) else None
+            if (score_best := self._best_scorer(gallery, k, n_rows)) is not None:
+                return score_best
+        score, places = self._whole_scorer(gallery, (head,)), tie_places(gallery.ids)
+        return lambda tile: Best.of_scores(score(tile)[head], places, k)
+
+    def _checked(self, target: Gallery | SimilarityStack) -> Gallery:
+        """Return the gallery to fuse, if it can be."""
         gallery = target.gallery if isinstance(target, SimilarityStack) else target
         if not self.is_fitted:
             if self.has_default:
-                return self._whole_scorer(gallery, heads)
+                return gallery
             raise FuserError(f"{self.name} is not fitted. Call fit(stack) first.")
         queries = target.query_ids if isinstance(target, SimilarityStack) else ()
         lacking = self.record_.check(
@@ -209,7 +252,7 @@ class Fuser(ABC):
                 "the best ranking.",
                 *(self.name, ", ".join(lacking)),
             )
-        return self._whole_scorer(gallery, heads)
+        return gallery
 
     def unranked(self, tile: Tile, gallery: Gallery) -> NDArray[np.bool_]:
         """Return which candidates the fused scores say nothing of, (B, N): no provider knows them.
@@ -247,6 +290,13 @@ class Fuser(ABC):
 
         return score_once
 
+    def _best_scorer(self, gallery: Gallery, k: int, n_rows: int | None) -> BestScorer | None:
+        """Return a faster way to the best candidates of the gallery, or None where there is none.
+
+        ``n_rows`` is how many queries there will be; None where nobody knows.
+        """
+        return None
+
     @property
     def name(self) -> str:
         """Name of the class, which starts messages."""
@@ -269,6 +319,13 @@ class Fuser(ABC):
 
     def as_rule(self) -> TunedRule[Any] | None:
         """Return the fuser as a rule with finitely many settings, or None where it is none."""
+        return None
+
+    def row_weights(self, gallery: Gallery) -> NDArray[np.float64] | None:
+        """Return weights (K,) with which row-standardised scores add up to the fused score.
+
+        None where the fusion is anything else than that sum.
+        """
         return None
 
     def with_bank(self, bank: SimilarityStack) -> Self:

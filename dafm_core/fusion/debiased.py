@@ -12,14 +12,20 @@ from typing import Any, Final
 
 import numpy as np
 
-from dafm_core.fusion.base import HeadScorer, Progress, Scores, TileScorer
+from dafm_core.fusion.base import HeadScorer, Scores, TileScorer
 from dafm_core.fusion.channels.bank import training_bank
-from dafm_core.fusion.channels.banked import BankedFusion, ViewScorer, view_scorer
+from dafm_core.fusion.channels.banked import BankedFusion, view_scorer
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.options import DebiasedOptions
 from dafm_core.fusion.channels.shared import of_head
-from dafm_core.fusion.channels.view import ChannelReader, TileView, usable_families
-from dafm_core.metrics.spec import HEADS, Head
+from dafm_core.fusion.channels.view import (
+    ChannelReader,
+    TileView,
+    ViewScorer,
+    usable_families,
+)
+from dafm_core.ground.progress import Progress
+from dafm_core.metrics.families import HEADS, Head
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 
@@ -106,6 +112,12 @@ class DebiasedFusion(BankedFusion):
         return lambda tile: score(tile)["gallery"]
 
     def _head_scorer(self, gallery: Gallery, heads: Sequence[Head]) -> HeadScorer:
+        return view_scorer(*self.readied(gallery, heads))
+
+    def readied(
+        self, gallery: Gallery, heads: Sequence[Head]
+    ) -> tuple[ChannelReader, dict[Head, ViewScorer]]:
+        """Return what makes the channels of a gallery, and what weighs them for each head."""
         if self.is_fitted:
             lacks_neighbours = self._lacks_neighbours(gallery, instead="without them")
             families = self._families_without_neighbours if lacks_neighbours else self.families_
@@ -118,7 +130,7 @@ class DebiasedFusion(BankedFusion):
             )
             layout = Layout(self._families_for(gallery), gallery.names)
             reader = ChannelReader.of(gallery, layout, None)
-        return view_scorer(reader, {head: self._weighted(reader, head) for head in heads})
+        return reader, {head: self._weighted(reader, head) for head in heads}
 
     def _families_for(self, gallery: Gallery) -> tuple[str, ...]:
         """Return the families that have a weight and can be made of a gallery, and the evidence."""

@@ -8,11 +8,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.fusion.base import Progress, Scores
+from dafm_core.fusion.base import Scores
 from dafm_core.fusion.channels.examples import Examples
 from dafm_core.fusion.channels.fuser import ChannelFusion, Learned, ViewScorer
 from dafm_core.fusion.channels.options import LogisticOptions
 from dafm_core.fusion.channels.view import ChannelReader, TileView
+from dafm_core.ground.progress import Progress
 
 TOLERANCE: Final = 1e-8
 """Largest entry of the mean loss's gradient at which the regression has converged."""

@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator
 
-from dafm_core.fusion.base import Fuser, Progress, Scores, Tile, TileScorer
+from dafm_core.fusion.base import Fuser, Scores, Tile, TileScorer
 from dafm_core.fusion.light.exact import ExactExamples, train_exactly
 from dafm_core.fusion.light.network import PaperNetwork
 from dafm_core.fusion.light.options import PaperOptions
 from dafm_core.fusion.light.training import History
 from dafm_core.ground.normalize import minmax_rows
+from dafm_core.ground.progress import Progress
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 

@@ -11,8 +11,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -64,6 +64,45 @@ def replacing(path: str | Path) -> Iterator[Path]:
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_with(path: str | Path, beside: Mapping[Path, str | None]) -> Iterator[Path]:
+    """As :func:`replacing`, for a file that means something only with the texts beside it.
+
+    Where one of these changes, the old file goes before it does and the new one comes after: what
+    is found under ``path`` always belongs to what stands beside it, whenever a writer is killed.
+
+    Parameters
+    ----------
+    path : path
+    beside : mapping of Path to str or None
+        The text of each companion; None where there is to be none.
+    """
+    with ExitStack() as files:  # the last to be opened gets its name first, ``path`` at the end
+        temporary = files.enter_context(replacing(path))
+        changed = {place: text for place, text in beside.items() if not _holds(place, text)}
+        for place, text in changed.items():
+            if text is not None:
+                files.enter_context(replacing(place)).write_text(text, encoding="utf-8")
+        yield temporary
+        if changed and not is_stream(path):
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            goal_of(path).unlink(missing_ok=True)
+        for place, text in changed.items():
+            if text is None:
+                place.unlink(missing_ok=True)
+
+
+def _holds(place: Path, text: str | None) -> bool:
+    """Whether a file has this text, or is not there where there is to be none."""
+    if text is None:
+        return not os.path.lexists(place)
+    try:
+        return ordinary(place).read_bytes() == text.encode()
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import AlignmentError, DafmError, DatasetError, closest
+
+LONGEST_ID: Final = 4096
+"""Characters of an id, as of a path: every table and every message that names it has it in full."""
 
 
 class Ids(tuple[str, ...]):
@@ -33,13 +37,24 @@ class Ids(tuple[str, ...]):
 
     @classmethod
     def distinct(cls, ids: Iterable[str], *, where: str) -> Ids:
-        """Return the ids; raise DatasetError at the first that stands twice."""
+        """Return the ids; raise DatasetError at the first that stands twice, or that no table can
+        hold.
+        """
         found = ids if isinstance(ids, Ids) else cls(ids)
         if len(found.place) < len(found):
             seen: set[str] = set()
             name = next(i for i in found if i in seen or seen.add(i))  # type: ignore[func-returns-value]
             raise DatasetError(f"{where}: id {name!r} stands twice. Ids must be distinct.")
+        if found.unusable is not None:
+            require_id(found.unusable, where=where)
         return found
+
+    @cached_property
+    def unusable(self) -> str | None:
+        """The first id that :func:`require_id` refuses, if there is one."""
+        if max(map(len, self), default=0) <= LONGEST_ID and is_text("".join(self)):
+            return None
+        return next(name for name in self if len(name) > LONGEST_ID or not is_text(name))
 
     @cached_property
     def place(self) -> dict[str, int]:
@@ -89,6 +104,29 @@ class Ids(tuple[str, ...]):
     def sha256(self) -> str:
         """Hash of the ids in order."""
         return hash_strings(self)
+
+
+def require_id(name: str, *, where: str, longest: int = LONGEST_ID) -> None:
+    """Raise DatasetError for an id, or another text, that is too long or cannot be written."""
+    if len(name) > longest:
+        raise DatasetError(
+            f"{where}: expected at most {longest:,} characters, got {len(name):,} "
+            f"({name[:40]!r}...). Shorten it."
+        )
+    if not is_text(name):
+        raise DatasetError(
+            f"{where}: {name[:80]!r} holds half of a surrogate pair, which no file of text can "
+            "hold. Correct it."
+        )
+
+
+def is_text(text: str) -> bool:
+    """Whether UTF-8 can hold a string: half of a surrogate pair it cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def hash_strings(strings: Iterable[str]) -> str:

@@ -11,7 +11,9 @@ import errno
 import io
 import json
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -133,12 +135,13 @@ def source_table(path: str | Path) -> pl.DataFrame:
 
     path = ordinary(path)
     try:
-        footer = pl.scan_parquet(path, glob=False)
-        n_columns = len(footer.collect_schema())
-        n_cells = footer.select(pl.len()).collect().item() * n_columns
-        if n_cells > max(SMALL_CELLS, LARGEST_RATIO * path.stat().st_size):
-            raise ValueError(f"it declares {n_cells:,} cells, more than are read")
-        return pl.read_parquet(path, glob=False)
+        with _silent_panics():
+            footer = pl.scan_parquet(path, glob=False)
+            n_columns = len(footer.collect_schema())
+            n_cells = footer.select(pl.len()).collect().item() * n_columns
+            if n_cells > max(SMALL_CELLS, LARGEST_RATIO * path.stat().st_size):
+                raise ValueError(f"it declares {n_cells:,} cells, more than are read")
+            return pl.read_parquet(path, glob=False)
     except ValueError:
         raise
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -147,6 +150,28 @@ def source_table(path: str | Path) -> pl.DataFrame:
         if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
             raise
         raise ValueError(f"it is damaged ({type(error).__name__})") from None
+
+
+_PANICS: Final = threading.Lock()
+
+
+@contextmanager
+def _silent_panics() -> Iterator[None]:
+    """Keep what polars writes to standard error, past Python, where a file makes it panic."""
+    with _PANICS:  # two at once would give back the wrong one
+        try:
+            before = os.dup(2)
+        except OSError:  # there is no standard error
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            os.close(nowhere)
 
 
 def source_array(path: str | Path) -> NDArray[Any]:

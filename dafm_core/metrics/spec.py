@@ -6,83 +6,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.errors import DatasetError, OptionError, closest
-from dafm_core.metrics import functional
+from dafm_core.errors import OptionError, closest
+from dafm_core.metrics.families import FAMILIES, Head, Needs
 from dafm_core.metrics.functional import PerQuery
-from dafm_core.metrics.ranking import Places, TargetRanks
+from dafm_core.metrics.ranking import Places
 
-Needs: TypeAlias = Literal["subset", "first", "negatives"]
-"""What a metric looks at besides the ranks in the gallery."""
-
-Head: TypeAlias = Literal["gallery", "subset"]
-"""What a score ranks: the gallery, or the query's subset. CIRR asks for both."""
-HEADS: Final[tuple[Head, ...]] = get_args(Head)
-
-_AT_K: Final[dict[str, Callable[..., PerQuery]]] = {
-    "recall": functional.recall,
-    "first": functional.recall,
-    "rsubset": functional.recall,
-    "hit": functional.hit,
-    "precision": functional.precision,
-    "map": functional.average_precision,
-    "ndcg": functional.discounted_gain,
-    "negrecall": functional.capped_recall,
-    "map-noneg": functional.average_precision,
-}
-_UNDECIDED_AT_K: Final[dict[Callable[..., PerQuery], Callable[..., NDArray[np.bool_]]]] = {
-    functional.recall: functional.undecided_recall,
-    functional.precision: functional.undecided_recall,
-    functional.capped_recall: functional.undecided_recall,
-    functional.hit: functional.undecided_hit,
-    functional.average_precision: functional.undecided_average_precision,
-    functional.discounted_gain: functional.undecided_discounted_gain,
-}
-_WHOLE: Final[dict[str, tuple[Callable[..., PerQuery], Callable[..., NDArray[np.bool_]]]]] = {
-    "mrr": (functional.reciprocal_rank, functional.undecided_reciprocal_rank),
-    "map-trapezoid": (functional.trapezoid_precision, functional.undecided_trapezoid_precision),
-}
-"""Metrics of the whole ranking, each with the queries on which it is undecided."""
 _MEANS: Final[dict[str, tuple[str, ...]]] = {
     "rmean": ("recall@5", "rsubset@1"),
     "rmean-fashioniq": ("recall@10", "recall@50"),
 }
 _LABELS: Final = {
-    "recall": "R",
-    "first": "First",
-    "rsubset": "Rs",
-    "hit": "Hit",
-    "precision": "P",
-    "map": "mAP",
-    "ndcg": "nDCG",
-    "negrecall": "NegR",
-    "map-noneg": "mAPnoNeg",
-    "map-trapezoid": "mAP",
-    "rmean": "Rmean",
-    "rmean-fashioniq": "Rmean",
+    **{name: family.label for name, family in FAMILIES.items()},
+    **dict.fromkeys(_MEANS, "Rmean"),
     "mean": "Mean",
-    "mrr": "MRR",
 }
 """What tables and sentences call a family or a metric; ``mean`` is that of a table's metrics."""
-_WHOLE_LABELS: Final = {_LABELS[name].lower(): name for name in _WHOLE}
-_FAMILIES: Final = {_LABELS[family].lower(): family for family in _AT_K}
+_PRINTED: Final = {
+    whole: {f.label.lower(): name for name, f in FAMILIES.items() if f.whole == whole}
+    for whole in (False, True)
+}
+"""The family of each label: mAP with a depth is another one than mAP without."""
 EXAMPLES: Final = (
-    *(
-        f"{family}@{k}"
-        for family in ("recall", "hit", "map", "ndcg", "first")
-        for k in (1, 5, 10, 25, 50)
-    ),
-    *(f"rsubset@{k}" for k in (1, 2, 3)),
-    *(
-        f"{family}@{k}"
-        for family in ("precision", "negrecall", "map-noneg")
-        for k in (1, 5, 10, 50)
-    ),
-    *_WHOLE,
+    *(f"{name}@{k}" for name, family in FAMILIES.items() for k in family.depths),
+    *(name for name, family in FAMILIES.items() if family.whole),
     *_MEANS,
 )
 """Names to suggest from, those of the benchmarks among them; any K is valid."""
@@ -152,30 +103,17 @@ def parse_metric(name: str) -> Metric:
     name = name.strip().lower()
     if name in _MEANS:
         return _mean_of(name, [parse_metric(part) for part in _MEANS[name]])
-    name = _WHOLE_LABELS.get(name, name)
-    if name in _WHOLE:
-        metric, undecided = _WHOLE[name]
-        return Metric(name=name, compute=lambda p: _masked(metric(p.gallery), undecided(p.gallery)))
-    family, _, depth = name.partition("@")
-    family = _FAMILIES.get(family, family)
-    if family not in _AT_K or not depth.isdecimal() or int(depth) < 1:
+    written, at, depth = name.partition("@")
+    family_name = _PRINTED[not at].get(written, written)
+    family = FAMILIES.get(family_name)
+    if family is None or family.whole != (not at) or not (family.whole or _is_depth(depth)):
         raise OptionError(f"metrics: unknown metric {name!r}{closest(name, EXAMPLES)}")
-    k = int(depth)
-    compute = _decided(_AT_K[family], k)
-    name = f"{family}@{k}"
-    if family == "rsubset":
-        return Metric(name=name, needs=("subset",), compute=lambda p: compute(_subset(p)))
-    if family == "first":
-        return Metric(name=name, needs=("first",), compute=lambda p: compute(p.first))
-    if family == "negrecall":
-        return Metric(
-            name=name, needs=("negatives",), compute=lambda p: compute(_named_wrong(p.negatives))
-        )
-    if family == "map-noneg":
-        return Metric(
-            name=name, needs=("negatives",), compute=lambda p: compute(_named_wrong(p.unopposed))
-        )
-    return Metric(name=name, compute=lambda p: compute(p.gallery))
+    at_k = {} if family.whole else {"k": int(depth)}
+    return Metric(
+        name="@".join([family_name, *map(str, at_k.values())]),
+        needs=family.needs,
+        compute=lambda places: family.measure(places, **at_k),
+    )
 
 
 def metric_label(name: str) -> str:
@@ -195,7 +133,7 @@ def heads_words(name: str, heads: Sequence[Head], metrics: Sequence[str]) -> str
 
     Examples
     --------
-    >>> heads_words("light", HEADS, ["recall@1", "rsubset@1", "rmean"])
+    >>> heads_words("light", ("gallery", "subset"), ["recall@1", "rsubset@1", "rmean"])
     'light: the gallery head gives R@1; the subset head gives Rs@1; both give Rmean'
     """
     by_heads: dict[tuple[Head, ...], list[str]] = {}
@@ -206,18 +144,22 @@ def heads_words(name: str, heads: Sequence[Head], metrics: Sequence[str]) -> str
     return f"{name}: {'; '.join(parts)}"
 
 
-_DEFINITIONS: Final = {
-    "recall": "R@K: share of queries with a target among the first K (of several targets, their "
-    "share)",
-    "first": "First@K: share of queries with the first-named target among the first K",
-    "rsubset": "Rs@K: the same within the query's own few hard candidates",
-    "hit": "Hit@K: share of queries with any target among the first K",
-    "map": "mAP@K: mean average precision of the first K",
-    "ndcg": "nDCG@K: discounted gain of the first K by the targets' grades",
-    "mrr": "MRR: mean of one over the rank of the first target",
-    "rmean": "Rmean: the mean of R@5 and Rs@1",
-    "rmean-fashioniq": "Rmean: the mean of R@10 and R@50",
-}
+def head_words(name: str, heads: Sequence[Head]) -> str:
+    """Return which of a ranking's heads a metric, or a table's ``mean``, is of; empty where there
+    is one head for everything.
+
+    Examples
+    --------
+    >>> both = ["gallery", "subset"]
+    >>> [head_words(name, both) for name in ("recall@1", "rsubset@1", "rmean", "mean")]
+    ['gallery head', 'subset head', 'both heads', 'both heads']
+    >>> head_words("recall@1", ["gallery"])
+    ''
+    """
+    if len(heads) == 1:
+        return ""
+    of = heads if name == "mean" else parse_metric(name).heads
+    return "both heads" if len(of) > 1 else f"{of[0]} head"
 
 
 def definitions(names: Sequence[str]) -> list[str]:
@@ -228,8 +170,12 @@ def definitions(names: Sequence[str]) -> list[str]:
     >>> definitions(["mrr", "rmean"])
     ['MRR: mean of one over the rank of the first target', 'Rmean: the mean of R@5 and Rs@1']
     """
-    families = dict.fromkeys(name.partition("@")[0] for name in names)
-    return [_DEFINITIONS[family] for family in families if family in _DEFINITIONS]
+    means = {
+        name: f"Rmean: the mean of {' and '.join(map(metric_label, parts))}"
+        for name, parts in _MEANS.items()
+    }
+    said = {name: family.definition for name, family in FAMILIES.items()} | means
+    return [said[name] for name in dict.fromkeys(name.partition("@")[0] for name in names)]
 
 
 def undecided_words(shares: Mapping[str, float]) -> str:
@@ -296,26 +242,8 @@ def measure(places: Places, metrics: Sequence[Metric]) -> NDArray[np.float64]:
     return np.stack([metric(places) for metric in metrics], axis=1)
 
 
-def _decided(metric: Callable[..., PerQuery], k: int) -> Callable[[TargetRanks], PerQuery]:
-    """Return a metric at a depth that is NaN for queries on which it is undecided."""
-    undecided = _UNDECIDED_AT_K[metric]
-    return lambda ranks: _masked(metric(ranks, k=k), undecided(ranks, k=k))
-
-
-def _masked(values: PerQuery, undecided: NDArray[np.bool_]) -> PerQuery:
-    return np.where(undecided, np.nan, values)
-
-
-def _subset(places: Places) -> TargetRanks:
-    if places.subset is None:
-        raise DatasetError("metrics: a query has no subset to rank. Choose other metrics.")
-    return places.subset
-
-
-def _named_wrong(ranks: TargetRanks | None) -> TargetRanks:
-    if ranks is None:
-        raise DatasetError("metrics: no negatives are named. Choose other metrics.")
-    return ranks
+def _is_depth(text: str) -> bool:
+    return text.isdecimal() and int(text) >= 1
 
 
 def _mean_of(name: str, parts: list[Metric]) -> Metric:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import DatasetError
 from dafm_core.ground.ragged import Ragged
+from dafm_core.metrics.families import Needs
 from dafm_core.metrics.ranking import Grades, Places, rank_targets
-from dafm_core.metrics.spec import Metric, Needs, measure
+from dafm_core.metrics.spec import Metric, measure
 
 
 @dataclass(frozen=True, eq=False)

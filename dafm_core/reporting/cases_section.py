@@ -76,9 +76,9 @@ def list_table(cases: Cases, fuser: str, *, limit: int) -> Table:
     n_shown = min(limit, len(cases))
     counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted({*outcomes}))
     return table(
-        f"{cases.protocol}: {len(cases)} queries under {fuser} ({counts}); rank of the "
-        f"target, bold among the first {cases.depth}; the first {n_shown} are shown.",
-        ("Query", "Text", "Outcome", "Change", *cases.columns),
+        f"{cases.protocol}: {len(cases)} queries under {cases.label(fuser)} ({counts}); rank of "
+        f"the target, bold among the first {cases.depth}; the first {n_shown} are shown.",
+        ("Query", "Text", "Outcome", "Change", *map(cases.label, cases.columns)),
         [
             (
                 text_cell(ids[row]),
@@ -89,7 +89,7 @@ def list_table(cases: Cases, fuser: str, *, limit: int) -> Table:
             )
             for row in range(n_shown)
         ],
-        essential=(fuser, cases.best_single),
+        essential=(cases.label(fuser), cases.label(cases.best_single)),
     )
 
 
@@ -112,10 +112,10 @@ def hits_table(cases: Cases, row: int) -> Table:
         f"query {query['query_id']}: {query['text']!r}\n"
         f"reference {', '.join(query['references']) or '(none)'}, "
         f"target {', '.join(sorted(targets)) or '(none)'}",
-        ("Place", *cases.columns),
+        ("Place", *map(cases.label, cases.columns)),
         [(text_cell("target at"), *ranks), *hits],
         kinds=["ranks", *("hit" for _ in hits)],
-        essential=cases.fusers,
+        essential=[cases.label(name) for name in cases.fusers],
     )
 
 
@@ -140,7 +140,7 @@ def reasons_table(cases: Cases, fuser: str, row: int) -> Table:
             rows.append(
                 (
                     text_cell(f"{place + 1} {cases.gallery_ids[hit]}"),
-                    text_cell(provider),
+                    text_cell(cases.label(provider)),
                     _said_cell(score, f"{score:.4g}"),
                     _said_cell(standing := float(reasons.standardised[at]), f"{standing:+.2f}"),
                     rank_cell(float(reasons.rank[at])),
@@ -150,7 +150,7 @@ def reasons_table(cases: Cases, fuser: str, row: int) -> Table:
             )
             kinds.append(str(place))
     return table(
-        f"Why {fuser} puts them there (scores and contributions in SD of the row)",
+        f"Why {cases.label(fuser)} puts them there (scores and contributions in SD of the row)",
         ("Hit", "Model", "Score", "SD", "Its rank", "Contribution", "Rank without it"),
         rows,
         kinds=kinds,
@@ -188,6 +188,7 @@ def _payload(
         "providers": cases.providers,
         "fusers": cases.fusers,
         "bestSingle": cases.best_single,
+        "labels": dict(cases.labels),
         "outcomes": list(OUTCOMES.items()),
         "images": shown,
         "captions": {place[i]: captions[i] for i in shown if i in captions and i not in thumbnails},

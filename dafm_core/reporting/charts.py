@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from dafm_core.reporting.layout import fold
 from dafm_core.tables.cells import percent
 
 if TYPE_CHECKING:
@@ -29,6 +31,10 @@ _CSS = {_INK: "currentColor", _RULE: "var(--rule)", _PAPER: "var(--paper)"} | {
 }
 LONG_NAME = 20
 """Characters; a legend of longer names stands below the chart, not beside it."""
+FOLDED, LEGEND = 24, 84
+"""Characters in a line of a name beside an axis, and in a legend."""
+WIDE = 7.0
+"""Inches; the heads of a wider grid are slanted, so that its cells stay in sight."""
 _MARKERS = "osD^vPX*"
 _LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 3)))
 _STYLE = {
@@ -61,6 +67,8 @@ class Line:
     y: Sequence[float]
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
+    faint: bool = False
+    """Whether it is one of many that are drawn for the sight of all, and not named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +113,9 @@ def line_chart(
         if zero_line:
             axes.axhline(0, color=_RULE, linewidth=1)
         for i, line in enumerate(lines):
+            if line.faint:
+                axes.plot(line.x, line.y, color=_RULE, linewidth=1, zorder=1)
+                continue
             colour, marker = _SERIES[i % 8], _MARKERS[i % 8]
             style: Any = _LINES[i % 8]
             sparse = max(1, len(line.x) // 8)
@@ -118,11 +129,14 @@ def line_chart(
         axes.grid(visible=True, axis="y")
         if x_ticks is not None:
             axes.set_xticks(range(len(x_ticks)), x_ticks)
-        if len(lines) > 1:
-            axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.18) if below else (1.0, 1.0))
+        if len(lines) > 1 and below:
+            _legend_below(axes)
+        elif len(lines) > 1:
+            axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
-    below = max(len(line.name) for line in lines) > LONG_NAME
-    return _render(draw, title=title, size=(6.8, 3.4 + 0.2 * below * len(lines)))
+    named = [line.name for line in lines if not line.faint]
+    below = max(map(len, named), default=0) > LONG_NAME
+    return _render(draw, title=title, size=(6.8, 3.4 + 0.2 * below * _n_lines(named)))
 
 
 def interval_chart(spans: Sequence[Span], *, title: str, x_label: str) -> Chart:
@@ -155,7 +169,7 @@ def interval_chart(spans: Sequence[Span], *, title: str, x_label: str) -> Chart:
                     markerfacecolor=_SERIES[g % 8] if clear else _PAPER,
                     label=(group or None) if clear else None,
                 )  # fmt: skip
-        axes.set_yticks(range(len(labels)), labels)
+        axes.set_yticks(range(len(labels)), [fold(name, FOLDED) for name in labels])
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.set_xlabel(x_label)
         axes.grid(visible=True, axis="x")
@@ -187,15 +201,19 @@ def heat_map(
                 edge: Any = (r - 0.46, r - 0.46, r + 0.46, r + 0.46)
                 axes.fill(box, edge, color=colour, alpha=0.05 + 0.55 * abs(value), lw=0)
                 axes.text(c, r, show(value), ha="center", va="center")
-        axes.set_xticks(range(len(columns)), columns)
-        axes.set_yticks(range(len(rows)), rows)
+        slant: Any = {"rotation": 45, "ha": "left", "rotation_mode": "anchor"} if slanted else {}
+        axes.set_xticks(range(len(columns)), heads, **slant)
+        axes.set_yticks(range(len(rows)), [fold(name, FOLDED) for name in rows])
         axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
         axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
         axes.spines[:].set_visible(False)
 
-    longest = max(len(name) for name in columns)
-    width = 1.6 + len(columns) * max(0.8, 0.09 * longest)
-    return _render(draw, title=title, size=(width, 0.6 + 0.34 * len(rows)))
+    heads = [fold(name, FOLDED) for name in columns]
+    longest = max(len(line) for name in heads for line in name.split("\n"))
+    slanted = len(columns) * 0.09 * longest > WIDE
+    width = 1.6 + len(columns) * (0.58 if slanted else max(0.8, 0.09 * longest))
+    height = 0.6 + 0.34 * len(rows) + (0.06 * longest if slanted else 0)
+    return _render(draw, title=title, size=(width, height))
 
 
 def redundancy_map(
@@ -246,9 +264,23 @@ def scatter_chart(
             axes.xaxis.set_major_formatter("{x:g}")
         axes.margins(x=0.12, y=0.15)
         axes.grid(visible=True)
-        axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.18))
+        _legend_below(axes)
 
-    return _render(draw, title=title, size=(6.8, 3.4 + 0.2 * len(points) ** 0.5))
+    ahead = [name for name, _, _, on_front in points if on_front]
+    return _render(draw, title=title, size=(6.8, 3.4 + 0.2 * (1 + _n_lines(ahead))))
+
+
+def _legend_below(axes: Axes) -> None:
+    """Put the names of series below the drawing, which keeps its width; long ones are folded."""
+    handles, names = axes.get_legend_handles_labels()
+    figure: Any = axes.figure
+    folded = [fold(name, LEGEND) for name in names]
+    figure.legend(handles, folded, loc="outside lower left", borderaxespad=0.6)
+
+
+def _n_lines(names: Sequence[str]) -> int:
+    """Return how many lines these names take in a legend."""
+    return sum(fold(name, LEGEND).count("\n") + 1 for name in names)
 
 
 def _render(draw: Callable[[Axes], None], *, title: str, size: tuple[float, float]) -> Chart:
@@ -263,7 +295,9 @@ def _render(draw: Callable[[Axes], None], *, title: str, size: tuple[float, floa
         draw(figure.add_subplot())
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+        with warnings.catch_warnings():  # of letters that the page's own font has
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     return Chart(title, _inline(buffer.getvalue(), title))
 
 

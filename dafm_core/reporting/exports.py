@@ -26,7 +26,7 @@ from dafm_core.metrics.spec import parse_metric
 if TYPE_CHECKING:
     from dafm_core.comparison.result import Comparison
     from dafm_core.comparison.rows import Row
-    from dafm_core.metrics.spec import Head
+    from dafm_core.metrics.families import Head
     from dafm_core.tables.cells import Cell, Mark, Table
 
 _FORMULA = r"^[=+\-@\t\r]"

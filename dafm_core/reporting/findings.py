@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from dafm_core.comparison.audit import Audits, Headroom, Resolution
+from dafm_core.comparison.tables import metric_column
 from dafm_core.evaluation.design import Leakage
 from dafm_core.evaluation.learning_curve import LearningCurve
-from dafm_core.metrics.spec import metric_label, undecided_words
-from dafm_core.tables.cells import Cell, Table, percent, percent_cell, table, text_cell
+from dafm_core.metrics.families import HEADS
+from dafm_core.metrics.spec import metric_label, parse_metric, undecided_words
+from dafm_core.tables.cells import Cell, Column, Table, percent, percent_cell, table, text_cell
 
 _SINGLES_COLUMNS: Final = (
     "Model",
@@ -35,10 +37,11 @@ def findings(audits: Audits, *, label: Callable[[str], str] = str) -> list[str]:
     return lines
 
 
-def undecided_singles(audits: Audits) -> list[str]:
+def undecided_singles(audits: Audits, *, label: Callable[[str], str] = str) -> list[str]:
     """Return which metrics each model's shortlists do not decide, a line each."""
     return [
-        f"{name}: {undecided_words(shares)}" for name, shares in audits.headroom.undecided.items()
+        f"{label(name)}: {undecided_words(shares)}"
+        for name, shares in audits.headroom.undecided.items()
     ]
 
 
@@ -120,7 +123,11 @@ def singles_table(audits: Audits, *, label: Callable[[str], str] = str) -> Table
     )
 
 
-def tags_table(values: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> Table:
+def tags_table(
+    values: Mapping[str, Mapping[str, Mapping[str, float | None]]],
+    *,
+    label: Callable[[str], str] = str,
+) -> Table:
     """Return the singles by tag, on mAP@10 as CIRCO reports it, else on the headline metric."""
     rows = next(iter(values.values()))
     metrics = list(next(iter(rows.values())))
@@ -129,7 +136,7 @@ def tags_table(values: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -
         f"Single models by tag, {metric_label(metric)}",
         ("Model", *values),
         [
-            [text_cell(name), *(_tag_cell(values[tag][name][metric]) for tag in values)]
+            [text_cell(label(name)), *(_tag_cell(values[tag][name][metric]) for tag in values)]
             for name in rows
         ],
     )
@@ -156,11 +163,14 @@ def curve_table(curve: LearningCurve) -> Table:
         "has all training queries, labelled or not. Without labels: debiased; with labels: the "
         "linear part of light, to which networks add from 200 labels on."
     )
-    columns = ("Labels", *map(metric_label, curve.metrics))
+    in_two = any("subset" in head for m in curve.metrics for head in parse_metric(m).heads)
+    heads = HEADS if in_two else HEADS[:1]  # both fusers have a score for the subset
+    columns: list[Column | str] = ["Labels"]
+    columns += [metric_column(metric, heads) for metric in curve.metrics]
     return table("What labels buy", columns, rows, notes=[note])
 
 
-def headroom_table(audits: Audits) -> Table:
+def headroom_table(audits: Audits, *, label: Callable[[str], str] = str) -> Table:
     """Return the singles' metrics with the oracle, the best choice of a single model per query."""
     headroom = audits.headroom
     metrics = list(headroom.oracle)
@@ -168,6 +178,9 @@ def headroom_table(audits: Audits) -> Table:
     return table(
         "Single models, and the best of them per query",
         ("Model", *map(metric_label, metrics)),
-        [[text_cell(n), *(percent_cell(row[m]) for m in metrics)] for n, row in values.items()],
+        [
+            [text_cell(label(n)), *(percent_cell(row[m]) for m in metrics)]
+            for n, row in values.items()
+        ],
         kinds=[*("single" for _ in headroom.singles), "oracle"],
     )

@@ -11,9 +11,9 @@ from dafm_core.reporting.page import Section, write_page
 if TYPE_CHECKING:
     from dafm_core.cases.cases import Cases
     from dafm_core.cases.explain import Learned
-    from dafm_core.comparison.incremental import Incremental
     from dafm_core.comparison.result import Comparison
     from dafm_core.comparison.subset_tables import Costs
+    from dafm_core.comparison.subset_values import Incremental
 
 THUMBNAIL_BUDGET = 6_000_000
 """Bytes of thumbnails on a page, by default."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from dafm_core.comparison.conclusion import Conclusion, conclude
-from dafm_core.comparison.incremental import Incremental, pareto
 from dafm_core.comparison.rows import MEAN
 from dafm_core.comparison.subset_tables import (
     Costs,
@@ -17,6 +17,7 @@ from dafm_core.comparison.subset_tables import (
     subset_table,
     worth_table,
 )
+from dafm_core.comparison.subset_values import Incremental, Names, pareto
 from dafm_core.metrics.spec import metric_label
 from dafm_core.reporting.charts import (
     Chart,
@@ -30,6 +31,9 @@ from dafm_core.reporting.charts import (
 from dafm_core.reporting.page import Section
 from dafm_core.tables.cells import Table, in_percent
 
+NAMED_ORDERS: Final = 8
+"""Lines of more orders than that cannot be told apart, and one of them is named."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class View:
@@ -38,6 +42,7 @@ class View:
     result: Incremental
     base: str
     paths: list[Chart]
+    paths_words: str
     conclusion: Conclusion | None
     words: list[str]
     falls: Table | None
@@ -71,6 +76,7 @@ def incremental_section(
         result=result,
         base=result.label(_base(result, shown[0])),
         paths=[_paths(result, metric) for metric in shown],
+        paths_words=_paths_words(result, shown[0]),
         conclusion=conclude(result, costs=milliseconds),
         words=monotone_words(result),
         falls=falls_table(result),
@@ -108,6 +114,7 @@ def _base(result: Incremental, metric: str) -> str:
 def _paths(result: Incremental, metric: str) -> Chart:
     base = _base(result, _shown_metrics(result)[0])
     orders = [order for order in result.orders if order[0] == base]
+    named = orders if len(orders) <= NAMED_ORDERS else [_best_order(result, base, metric)]
     lines = []
     for order in orders:
         cells = [result.subsets[tuple(sorted(order[: i + 1]))][metric] for i in range(len(order))]
@@ -117,6 +124,7 @@ def _paths(result: Incremental, metric: str) -> Chart:
                 name=" → ".join(map(result.label, order[1:])) or result.label(base),
                 x=steps,
                 y=[in_percent(cells[i].value) for i in steps],
+                faint=order not in named,
             )
         )
     label = metric_label(metric)
@@ -127,6 +135,24 @@ def _paths(result: Incremental, metric: str) -> Chart:
         y_label=f"{label}, %",
         x_ticks=[str(i + 1) for i in range(len(orders[0]))],
     )
+
+
+def _paths_words(result: Incremental, metric: str) -> str:
+    base = _base(result, metric)
+    words = f"One line per order of adding models to {result.label(base)}"
+    if sum(order[0] == base for order in result.orders) > NAMED_ORDERS:
+        words += "; the one named adds at each step what reaches most"
+    return f"{words}. The last point is all of them."
+
+
+def _best_order(result: Incremental, base: str, metric: str) -> Names:
+    """Return the order that adds at each step what reaches most."""
+    order: Names = (base,)
+    while rest := [name for name in result.shapley if name not in order]:
+        reached = {name: result.subsets[tuple(sorted((*order, name)))][metric] for name in rest}
+        best = max(rest, key=lambda n: reached[n].value if reached[n].decided else -1.0)
+        order += (best,)
+    return order
 
 
 def _added_chart(result: Incremental, metrics: Sequence[str]) -> Chart | None:
@@ -165,6 +191,6 @@ def _front(result: Incremental, milliseconds: Mapping[str, float], metric: str) 
     return scatter_chart(
         points,
         title="Quality against cost of every subset of models",
-        x_label="milliseconds per query, summed over models, as measured in one run",
+        x_label="ms per query, summed over models, as measured in one run",
         y_label=f"{metric_label(metric)}, %",
     )

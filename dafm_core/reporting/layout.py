@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 from rich.cells import cell_len, chop_cells
@@ -98,6 +99,36 @@ def _unnoted(table: Table, noted: Sequence[bool]) -> str:
     return f"intervals but those of {' and '.join(kept)}" if kept else "intervals"
 
 
+def titles(table: Table) -> tuple[str, ...]:
+    """Return what stands above each column; where columns are grouped, below their group."""
+    return tuple(column.short if column.group else column.name for column in table.columns)
+
+
+def group_lines(table: Table, layout: Layout) -> list[str]:
+    """Return the lines that stand above the titles of columns: groups, each over a rule as wide as
+    its columns; none where no column shown has a group.
+    """
+    shown = list(zip(layout.columns, layout.widths, strict=True))
+    blocks = []
+    for group, of_group in groupby(shown, key=lambda pair: table.columns[pair[0]].group):
+        widths = [width for _, width in of_group]
+        width = sum(widths) + GAP * (len(widths) - 1)
+        words = fold(printable(group), width).split("\n") if group else []
+        blocks.append((width, [*words, *(["─" * width] if group else [])]))
+    height = max(len(words) for _, words in blocks)
+    return [
+        (" " * GAP).join(_centred(words, width, height - line) for width, words in blocks).rstrip()
+        for line in range(height)
+    ]
+
+
+def _centred(words: Sequence[str], width: int, from_below: int) -> str:
+    """Return the line of a block that stands so many lines above its end, in ``width`` places."""
+    text = words[-from_below] if from_below <= len(words) else ""
+    left = (width - cell_len(text)) // 2
+    return " " * left + text + " " * (width - cell_len(text) - left)
+
+
 def fold(text: str, width: int) -> str:
     r"""Return a text on lines of at most ``width`` places, broken after blanks and hyphens if any.
 
@@ -117,12 +148,17 @@ def fold(text: str, width: int) -> str:
 
 def _widths(table: Table, noted: Sequence[bool]) -> _Widths:
     wanted, least = [], []
-    for column, title in enumerate(table.names):
+    groups = table.groups or [("", len(table.columns))]
+    alone = [bool(group) and n == 1 for group, n in groups for _ in range(n)]
+    for column, title in enumerate(titles(table)):
         cells, with_notes = [row[column] for row in table.rows], noted[column]
         numbers = max((_width(cell, with_notes) for cell in cells if not cell.is_text), default=1)
         names = max((_width(cell, with_notes) for cell in cells if cell.is_text), default=1)
         head = cell_len(printable(title))
-        word = max((cell_len(word) for word in printable(title).split()), default=1)
+        words = printable(title).split()
+        if alone[column]:
+            words += printable(table.columns[column].group).split()
+        word = max(map(cell_len, words), default=1)
         wanted.append(max(numbers, names, head))
         least.append(max(numbers, min(names, LEAST_NAME), min(word, LEAST_TITLE)))
     return _Widths(tuple(wanted), tuple(least))

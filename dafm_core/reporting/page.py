@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from dafm_core.reporting.exports import write_text
-from dafm_core.tables.markup import LOOKS, table_html
+from dafm_core.tables.markup import LOOKS, isolated, table_html
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -71,8 +71,8 @@ def render_page(
     title: str, sections: Sequence[Section], *, provenance: Provenance | None = None
 ) -> str:
     """Return the page as one string; at its end, what it takes to make it again."""
-    names = dict.fromkeys(name for section in sections for name in section.scripts)
-    scripts = [_read(name) for name in names]
+    names = [name for section in sections for name in section.scripts]
+    scripts = [_read(name) for name in dict.fromkeys(("paper.js", *names))]
     hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}"
     page = _environment().get_template("page.html")
@@ -112,6 +112,7 @@ def _environment() -> Environment:
     )
     environment.filters["embed"] = embed
     environment.filters["table_html"] = table_html
+    environment.filters["isolated"] = isolated
     environment.globals["looks"] = LOOKS
     return environment
 

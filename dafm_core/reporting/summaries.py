@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dafm_core.comparison.conclusion import conclude
 from dafm_core.comparison.decision import Decision, decide
 from dafm_core.comparison.families import FamilyAverages
-from dafm_core.comparison.incremental import Incremental
 from dafm_core.comparison.inspection import Cost, Inspection, StoredProvider
 from dafm_core.comparison.result import Comparison
 from dafm_core.comparison.rows import MEAN
@@ -19,6 +18,7 @@ from dafm_core.comparison.subset_tables import (
     subset_table,
     worth_table,
 )
+from dafm_core.comparison.subset_values import Incremental
 from dafm_core.comparison.tables import (
     best_first,
     comparison_table,
@@ -137,13 +137,14 @@ def _print_results(comparison: Comparison) -> None:
 
 def print_inspection(inspection: Inspection) -> None:
     """Print what ``dafm inspect`` found."""
+    label = inspection.label
     counts = f"{inspection.n_queries} queries in {inspection.n_groups} groups"
     unfinished = [f"unfinished: {name}" for name in inspection.unfinished]
     say(f"{inspection.store}: {inspection.protocol}, {counts} x {inspection.n_gallery} images")
     print_notes(inspection.problems)
     say_all(unfinished)
     if inspection.providers:
-        print_table(_providers_table(inspection.providers))
+        print_table(_providers_table(inspection))
     if inspection.damage is not None:
         say(f"checksums: {len(inspection.damage)} damaged blocks")
     if not inspection.providers:
@@ -154,14 +155,15 @@ def print_inspection(inspection: Inspection) -> None:
         say()
         if inspection.n_measured < inspection.n_queries:
             say(f"measured on {inspection.n_measured} of {inspection.n_queries} queries")
-        print_table(headroom_table(inspection.audits))
+        print_table(headroom_table(inspection.audits, label=label))
         if inspection.by_tag:
             say()
-            print_table(tags_table(inspection.by_tag))
+            print_table(tags_table(inspection.by_tag, label=label))
         say()
-        print_table(singles_table(inspection.audits))
+        print_table(singles_table(inspection.audits, label=label))
         say()
-        say_all([*undecided_singles(inspection.audits), *findings(inspection.audits)])
+        undecided = undecided_singles(inspection.audits, label=label)
+        say_all([*undecided, *findings(inspection.audits, label=label)])
     if inspection.learning_curve is not None:
         say()
         curve = curve_table(inspection.learning_curve)
@@ -169,9 +171,9 @@ def print_inspection(inspection: Inspection) -> None:
         say_all(curve.notes)
 
 
-def _providers_table(providers: Sequence[StoredProvider]) -> Table:
+def _providers_table(inspection: Inspection) -> Table:
     """Return what is known of each matrix; columns that are empty throughout are left out."""
-    lines = [_provider_cells(provider) for provider in providers]
+    lines = [_provider_cells(p, inspection.label(p.name)) for p in inspection.providers]
     shown = [title for title in lines[0] if any(line[title].text for line in lines)]
     return table("Providers", shown, [[line[title] for title in shown] for line in lines])
 
@@ -184,11 +186,12 @@ def _coverage(provider: StoredProvider) -> str:
     return f"lists of {provider.passport['shortest']} and more, {rest}"
 
 
-def _provider_cells(provider: StoredProvider) -> dict[str, Cell]:
+def _provider_cells(provider: StoredProvider, label: str) -> dict[str, Cell]:
     ms, n_missing = provider.cost.ms_per_query, len(provider.missing_images)
     facts = (f"{key}={value[:12]}" for key, value in provider.fingerprint.items())
     return {
         "Name": text_cell(provider.name),
+        "Label": text_cell(label if label != provider.name else ""),
         "Source": text_cell(provider.source),
         "dtype": text_cell(provider.dtype),
         "Covers": text_cell(_coverage(provider)),

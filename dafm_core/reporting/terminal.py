@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,12 +21,12 @@ from rich.table import Table
 from rich.text import Text
 
 from dafm_core.ground.printable import printable, printable_json
-from dafm_core.reporting.layout import GAP, fold, lay_out
+from dafm_core.reporting.layout import GAP, fold, group_lines, lay_out, titles
 from dafm_core.reporting.progress import ProgressLines
 from dafm_core.tables import cells
 
 if TYPE_CHECKING:
-    from dafm_core.scoring.score import Progress
+    from dafm_core.ground.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -81,9 +82,12 @@ def print_table(table: cells.Table, *, width: int | None = None) -> None:
         console.print(Text(printable(line), style="italic"))
     grid = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
     shown = list(zip(layout.columns, layout.widths, layout.noted, strict=True))
+    for line in group_lines(table, layout):
+        console.print(Text(line), soft_wrap=True)
+    heads = titles(table)
     for column, places, _ in shown:
         grid.add_column(
-            Text(fold(printable(table.names[column]), places)),
+            Text(fold(printable(heads[column]), places)),
             justify="right" if table.numeric[column] else "left",
             overflow="fold",
             width=places,
@@ -106,9 +110,17 @@ def _text(cell: cells.Cell, places: int, with_note: bool) -> Text:
     return text
 
 
+class _Console(Console):
+    """A console whose reader may leave, as ``head`` does."""
+
+    def on_broken_pipe(self) -> None:
+        """Go on without a reader: files that were asked for are still written."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _console(width: int | None = None) -> Console:
-    console = Console(width=width)
-    return console if width or console.is_terminal else Console(width=_PIPE_WIDTH)
+    console = _Console(width=width)
+    return console if width or console.is_terminal else _Console(width=_PIPE_WIDTH)
 
 
 def print_records(title: str, records: Sequence[Mapping[str, str]]) -> None:

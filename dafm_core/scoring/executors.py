@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from dafm_core.errors import OptionError, closest
-from dafm_core.scoring.score import Executor, Scores, run_local
+from dafm_core.errors import OptionError, ProviderError, closest
+from dafm_core.ground.printable import first_line
+from dafm_core.scoring.job import Executor, Scores, run_local
 
 IN_FLIGHT = 2
 """Blocks submitted to Ray ahead of each CPU that works on them: bounds what waits in memory."""
+
+
+RETRIES = 1
+"""How often a block is given to another worker when its own has ended without an answer."""
 
 
 def load_executor(name: str) -> Executor:
@@ -43,7 +48,7 @@ def run_ray(
         ray.init(log_to_driver=False, include_dashboard=False)
     shared = ray.put(function)
 
-    @ray.remote(max_retries=0)
+    @ray.remote(max_retries=RETRIES)  # of a process that ended; what a provider raises is final
     def work(function: Callable[[tuple[int, int]], Scores], block: tuple[int, int]) -> Scores:
         return function(block)
 
@@ -65,3 +70,8 @@ def _results(ray: Any, done: list[Any]) -> Iterator[Scores]:
         yield from ray.get(done)
     except ray.exceptions.RayTaskError as error:
         raise error.cause or error from None
+    except ray.exceptions.RayError as error:
+        raise ProviderError(
+            f"--executor ray: a worker ended without an answer ({first_line(error)}). Finished "
+            "blocks are kept: repeat the command to resume."
+        ) from None

@@ -20,16 +20,14 @@ from dafm_core.contract.items import Query
 from dafm_core.contract.provider import PairProvider
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import OptionError, SimilarityError, StoreError
+from dafm_core.ground.files import write_text
 from dafm_core.ground.platform import peak_memory_bytes
+from dafm_core.ground.progress import Progress, silent
 from dafm_core.ground.sources import source_text
-from dafm_core.scoring.score import (
-    MissingPolicy,
-    Progress,
-    broken_images,
-    named_errors,
-    scored_passport,
-    silent,
-)
+from dafm_core.scoring.boundary import named_errors
+from dafm_core.scoring.broken import MissingPolicy, broken_images
+from dafm_core.scoring.facts import scored_passport
+from dafm_core.scoring.job import Executor, Scores, run_local
 from dafm_core.scoring.shortlists import Candidates
 from dafm_core.store.locks import writing
 from dafm_core.store.shortlist import Shortlist
@@ -49,6 +47,7 @@ def score_pairs(
     options: Mapping[str, str] | None = None,
     on_missing: MissingPolicy = "error",
     overwrite: bool = False,
+    executor: Executor = run_local,
     progress: Progress = silent,
 ) -> SimilarityStore:
     """Score a shortlist with a pair provider into a store; resume where an earlier run was killed.
@@ -60,7 +59,7 @@ def score_pairs(
     on_missing : {"error", "skip"}
         What an image that is missing or broken does. ``skip``: nobody is asked about it, and a
         query whose reference it is has no candidates.
-    dataset, name, provider, store, options, overwrite, progress
+    dataset, name, provider, store, options, overwrite, executor, progress
         As for :func:`~dafm_core.scoring.score.score_provider`.
 
     Raises
@@ -84,10 +83,11 @@ def score_pairs(
         opened.check_name(name)
         if name in opened.providers and not overwrite:
             check_same(opened.path, name, identity, opened.passport(name))
+            (opened.path / name / PROGRESS_FILE).unlink(missing_ok=True)  # killed at the very end
             return opened
         log = _Log(opened.path / name / PROGRESS_FILE, identity, restart=overwrite)
         asked = _Asked(dataset, name, provider, candidates, broken)
-        seconds = _ask(log, asked, progress)
+        seconds = _ask(log, asked, executor, progress)
         columns = [asked.columns(row) for row in range(dataset.n_queries)]
         scores = [np.array(log.scores[query], np.float32) for query in dataset.query_ids]
         n_calls = sum(map(len, columns))
@@ -104,17 +104,16 @@ def score_pairs(
     return opened
 
 
-def _ask(log: _Log, asked: _Asked, progress: Progress) -> dict[str, float]:
+def _ask(log: _Log, asked: _Asked, executor: Executor, progress: Progress) -> dict[str, float]:
     """Ask about every query that is not in the log; return what it took."""
     query_ids = asked.dataset.query_ids
     pending = [row for row, query in enumerate(query_ids) if query not in log.scores]
     started, n_calls = time.perf_counter(), 0
-    for done, row in enumerate(pending):
-        progress("queries", len(query_ids) - len(pending) + done, len(query_ids))
-        scores = asked.score(row)
-        n_calls += len(scores)
-        log.add(query_ids[row], scores)
-    progress("queries", len(query_ids), len(query_ids))
+    progress("queries", len(log.scores), len(query_ids))
+    for row, scores in executor(asked.score_block, [(row, row + 1) for row in pending]):
+        n_calls += scores.size
+        log.add(query_ids[row], scores[0])
+        progress("queries", len(log.scores), len(query_ids))
     if not n_calls:
         return {}
     milliseconds = 1000 * (time.perf_counter() - started)
@@ -126,7 +125,7 @@ def _ask(log: _Log, asked: _Asked, progress: Progress) -> dict[str, float]:
 
 
 class _Asked:
-    """A provider with the candidates that it is asked about."""
+    """A provider with the candidates that it is asked about; picklable, for an executor."""
 
     def __init__(
         self,
@@ -152,7 +151,13 @@ class _Asked:
         ids = self.dataset.gallery_ids
         return columns[[ids[column] not in self._broken for column in columns]]
 
-    def score(self, row: int) -> NDArray[np.float32]:
+    def score_block(self, block: tuple[int, int]) -> Scores:
+        """Return the row of the one query of a block, and its candidates' scores, (1, M)."""
+        row, stop = block
+        assert stop == row + 1, "lists differ in length: a block is one query"
+        return row, self._score(row)[None]
+
+    def _score(self, row: int) -> NDArray[np.float32]:
         """Return the scores of one query's candidates, checked."""
         columns, query = self.columns(row), self._query(row)
         if not len(columns):
@@ -199,9 +204,8 @@ class _Log:
             )
         for line in lines[1:]:
             self.scores[line["query"]] = line["scores"]
-        with path.open("w", encoding="utf-8") as file:  # without a line that a kill cut short
-            for line in lines or [dict(identity)]:
-                file.write(json.dumps(line) + "\n")
+        kept = lines or [dict(identity)]  # without a line that a kill cut short
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def add(self, query: str, scores: NDArray[np.float32]) -> None:
         """Put one query's scores on disk."""

@@ -55,9 +55,15 @@ class GalleryFeatures:
             start += len(rows)
         return out
 
-    def blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Yield (columns, features): the whole gallery, a block at a time, float32."""
-        size = max(1, BLOCK_BYTES // max(1, self.n_bytes // max(1, len(self))))
+    def blocks(self, size: int | None = None) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield (columns, features): the whole gallery, a block at a time, float32.
+
+        Parameters
+        ----------
+        size : int, optional
+            Images of a block; by default as many as ``BLOCK_BYTES`` holds.
+        """
+        size = size or max(1, BLOCK_BYTES // max(1, self.n_bytes // max(1, len(self))))
         start = 0
         for part, rows in zip(self.parts, self.rows, strict=True):
             whole = len(rows) == len(part)

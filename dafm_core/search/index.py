@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from dafm_core.contract.items import ImageRef
@@ -20,10 +19,13 @@ from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.ground.blocks import checksum
 from dafm_core.ground.files import sha256_of
 from dafm_core.ground.ids import Ids, hash_strings
-from dafm_core.ground.sources import source_array, source_table
 from dafm_core.scoring.feature_cache import BLOCK_IMAGES
+from dafm_core.search.cells import BankRows, IndexBank
 from dafm_core.search.features import GalleryFeatures
-from dafm_core.search.manifest import Entry, Manifest
+from dafm_core.search.manifest import MANIFEST, Entry, Manifest
+from dafm_core.search.moments import Moments
+from dafm_core.search.stored import stored_array, stored_table
+from dafm_core.store import checked
 from dafm_core.store.gallery import Gallery
 
 BANK_ARRAYS: Final = ("mean", "std", "ranks", "thresholds", "topics")
@@ -48,18 +50,24 @@ class GalleryIndex:
         for name in self.manifest.files:
             if not (self.state / name).exists():
                 raise StoreError(f"{self.state / name}: is missing. Build the index again.")
-        try:
-            self.images = source_table(self.state / "gallery.parquet")
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"{self.state}/gallery.parquet: cannot be read ({error}). Build the index again."
-            ) from None
+        self.images = stored_table(self.state / "gallery.parquet")
         self.ids = Ids(self.images["image_id"].to_list())
 
     @classmethod
-    def open(cls, path: str | Path) -> GalleryIndex:
-        """Open an existing index."""
-        return cls(Path(path), Manifest.read(Path(path)))
+    def open(cls, path: str | Path, *, verify: bool = True) -> GalleryIndex:
+        """Open an existing index.
+
+        Parameters
+        ----------
+        path : path
+        verify : bool, default=True
+            Check every file against its checksum before it is used; what matched is remembered in
+            the cache, and not read again while it is the same files.
+        """
+        index = cls(Path(path), Manifest.read(Path(path)))
+        if verify:
+            index.check()
+        return index
 
     @classmethod
     def draft(cls, path: Path, manifest: Manifest) -> GalleryIndex:
@@ -115,31 +123,63 @@ class GalleryIndex:
         """What the bank's queries say of every image, memory-mapped; None without a bank."""
         if not self.manifest.bank:
             return None
+        names = tuple(self.manifest.bank["providers"])
+        if self.bank_parts:
+            cells = self._of_images([stored_array(path) for path in self.bank_parts])
+            rows = BankRows.load(self.bank_folder / "rows.npz")
+            return IndexBank(names, self.ids, cells, rows, tuple(range(len(names))))
         arrays = {
             f"bank.{name}": stored_array(self.state / f"bank.{name}.npy") for name in BANK_ARRAYS
         }
-        return QueryBank.from_state(
-            arrays, {"names": self.manifest.bank["providers"], "gallery": self.ids}
-        )
+        return QueryBank.from_state(arrays, {"names": names, "gallery": self.ids})
+
+    @property
+    def bank_folder(self) -> Path:
+        """Where a bank is kept image by image."""
+        return self.path / f"bank-{self.manifest.bank.get('version', 0)}"
+
+    @property
+    def bank_parts(self) -> list[Path]:
+        """Files of a bank that is kept image by image: of a large gallery."""
+        hashes = self.manifest.bank.get("parts", ())
+        return [self.bank_folder / f"part-{p}.npy" for p in range(len(hashes))]
+
+    @cached_property
+    def moments(self) -> dict[str, Moments]:
+        """Sums over each provider's features, where they are kept: of a large gallery."""
+        files = {name: f"{name}.moments.npz" for name in self.names}
+        return {
+            name: Moments.load(self.state / file)
+            for name, file in files.items()
+            if file in self.manifest.files
+        }
 
     @property
     def bank_ids(self) -> tuple[str, ...]:
         """Ids of the bank's queries."""
         if not self.manifest.bank:
             return ()
-        return tuple(pl.read_parquet(self.path / "bank.parquet", glob=False)["query_id"])
+        return tuple(stored_table(self.path / "bank.parquet")["query_id"])
 
     def features(self, name: str) -> GalleryFeatures:
         """Return a provider's features of every image, memory-mapped."""
         entry = self.entries[name]
-        parts = [stored_array(self.path / name / f"part-{p}.npy") for p in range(len(entry.parts))]
-        for p, (array, part) in enumerate(zip(parts, entry.parts, strict=True)):
-            if array.shape != (part.rows, *entry.width) or str(array.dtype) != entry.dtype:
-                raise StoreError(
-                    f"{self.path / name}/part-{p}.npy: expected {entry.dtype} of shape "
-                    f"{(part.rows, *entry.width)}, got {array.dtype} of {array.shape}. Build the "
-                    "index again."
-                )
+        return self._of_images([self.part(name, p) for p in range(len(entry.parts))])
+
+    def part(self, name: str, number: int) -> NDArray[Any]:
+        """Return a provider's features of one build or ``--add``, removed images included."""
+        entry = self.entries[name]
+        path, part = self.path / name / f"part-{number}.npy", entry.parts[number]
+        array = stored_array(path)
+        if array.shape != (part.rows, *entry.width) or str(array.dtype) != entry.dtype:
+            raise StoreError(
+                f"{path}: expected {entry.dtype} of shape {(part.rows, *entry.width)}, got "
+                f"{array.dtype} of {array.shape}. Build the index again."
+            )
+        return array
+
+    def _of_images(self, parts: list[NDArray[Any]]) -> GalleryFeatures:
+        """Return what parts hold of the images that are there."""
         kept = [(p, rows) for p, rows in enumerate(self.part_rows) if len(rows)]
         return GalleryFeatures([parts[p] for p, _ in kept], [rows for _, rows in kept])
 
@@ -151,7 +191,8 @@ class GalleryIndex:
 
     def image(self, image_id: str) -> ImageRef:
         """Return an image with its path, where one is known; the id must be there."""
-        return self.refs[self.ids.place[image_id]]
+        path = self.images["path"][self.ids.place[image_id]]
+        return ImageRef(image_id, None if path is None else Path(path))
 
     @cached_property
     def refs(self) -> list[ImageRef]:
@@ -159,6 +200,16 @@ class GalleryIndex:
         paths = self.images["path"].to_list()
         pairs = zip(self.ids, paths, strict=True)
         return [ImageRef(i, None if path is None else Path(path)) for i, path in pairs]
+
+    def check(self) -> None:
+        """As :meth:`verify`, but what matched once is remembered."""
+        files = [MANIFEST, *(str(file.relative_to(self.path)) for file, _ in self._sealed)]
+        for name, entry in self.entries.items():
+            files += [f"{name}/part-{p}.npy" for p in range(len(entry.parts))]
+        seen = checked.signature(self.path, files)
+        if not checked.is_remembered(self.path, seen):
+            self.verify()
+            checked.remember(self.path, seen)
 
     def verify(self) -> None:
         """Read everything and compare it with its checksums.
@@ -168,23 +219,29 @@ class GalleryIndex:
         StoreError
             At the first file that does not match.
         """
-        for name, expected in self.manifest.files.items():
-            if sha256_of(self.state / name) != expected:
-                raise StoreError(f"{self.state / name}: does not match its checksum.")
+        for file, expected in self._sealed:
+            if sha256_of(file) != expected:
+                raise _mismatch(file)
         for name, entry in self.entries.items():
             for p, part in enumerate(entry.parts):
                 file = self.path / name / f"part-{p}.npy"
-                array = stored_array(file)
-                if part_sha256(array) != part.sha256:
-                    raise StoreError(f"{file}: does not match its checksum. Build it again.")
+                if part_sha256(stored_array(file)) != part.sha256:
+                    raise _mismatch(file)
+
+    @property
+    def _sealed(self) -> list[tuple[Path, str]]:
+        """Every file that the manifest has a sha256 of: of the state, the bank and its queries."""
+        bank = self.manifest.bank
+        queries = bank.get("files", {})  # none in an index of an earlier version
+        return [
+            *((self.state / name, sha256) for name, sha256 in self.manifest.files.items()),
+            *zip(self.bank_parts, bank.get("parts", ()), strict=True),
+            *((self.path / name, sha256) for name, sha256 in queries.items()),
+        ]
 
 
-def stored_array(path: Path) -> NDArray[Any]:
-    """Return an array of an index, memory-mapped; raise StoreError where it cannot be read."""
-    try:
-        return source_array(path)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: cannot be read ({error}). Build the index again.") from None
+def _mismatch(file: Path) -> StoreError:
+    return StoreError(f"{file}: does not match its checksum. Build the index again.")
 
 
 def part_sha256(array: NDArray[Any]) -> str:

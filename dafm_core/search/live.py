@@ -24,7 +24,8 @@ from dafm_core.contract.provider import (
     SimilarityProvider,
 )
 from dafm_core.errors import AlignmentError, DatasetError, ProviderError, SimilarityError
-from dafm_core.scoring.score import check_features, provider_facts
+from dafm_core.scoring.boundary import check_features
+from dafm_core.scoring.facts import provider_facts
 from dafm_core.search.features import GalleryFeatures
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.manifest import Entry

@@ -5,10 +5,13 @@
     INDEX/NAME/bank.npy               features of the bank's queries
     INDEX/bank.parquet                the bank's queries
     INDEX/state-S/gallery.parquet     image_id, path, part, row, and whatever columns were given
-    INDEX/state-S/NAME.neighbours.npy nearest others; NAME.moments.npz; bank.*.npy
+    INDEX/state-S/NAME.neighbours.npy nearest others; bank.*.npy
+    INDEX/state-S/NAME.moments.npz    of a large gallery, see moments.py
+    INDEX/bank-V/part-P.npy           what the bank says, image by image: of a large gallery
 
 Everything else is written first and under new names, so that a kill at any time leaves the index
-as it was. How the files come about is ``building.py``'s and ``state.py``'s.
+as it was. How the files come about is ``parts.py``'s, ``settling.py``'s and
+``state.py``'s.
 """
 
 from __future__ import annotations
@@ -97,7 +100,9 @@ class Manifest:
     part_rows : tuple of int
         Images of each build or --add, removed ones included.
     bank : mapping
-        ``queries`` (how many), ``of`` (where they come from); empty without a bank.
+        ``queries`` (how many), ``of`` (where they come from); empty without a bank. Of a large
+        gallery also ``version`` (its folder), ``parts`` (hashes) and ``changed`` (images that came
+        or went since it was made).
     notes : tuple of str
         What an answer must say of the index, e.g. that it has no neighbours.
     files : mapping of str to str
@@ -112,6 +117,11 @@ class Manifest:
     bank: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def all_dot(self) -> bool:
+        """Whether every provider's scores are inner products."""
+        return all(entry.is_dot for entry in self.entries.values())
 
     def write(self, folder: Path) -> None:
         """Make this what the folder holds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,8 @@ from dafm_core.datasets.base import Dataset
 from dafm_core.datasets.folder import TABLES, image_ids
 from dafm_core.errors import DatasetError
 from dafm_core.ground.ids import Ids
-from dafm_core.ground.sources import ordinary, source_table
+from dafm_core.ground.printable import first_line
+from dafm_core.ground.sources import source_bytes, source_table
 
 RESERVED = ("image_id", "path", "part", "row")
 """Columns of an index that nobody else's columns may replace."""
@@ -152,11 +154,11 @@ def read_columns(path: str | Path) -> pl.DataFrame:
     try:
         match path.suffix.lower():
             case ".csv":
-                return pl.read_csv(ordinary(path), glob=False)
+                return pl.read_csv(io.BytesIO(source_bytes(path)))
             case ".jsonl":
-                return pl.read_ndjson(ordinary(path))
+                return pl.read_ndjson(io.BytesIO(source_bytes(path)))
             case ".parquet":
                 return source_table(path)
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-        raise DatasetError(f"{path}: cannot be read as a table ({error}).") from None
+        raise DatasetError(f"{path}: cannot be read as a table ({first_line(error)}).") from None
     raise DatasetError(f"{path}: expected a table .csv, .jsonl or .parquet.")

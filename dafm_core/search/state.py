@@ -19,8 +19,8 @@ from dafm_core.datasets.bank import as_bank
 from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.fusion.channels.bank import MAX_BYTES, QueryBank
 from dafm_core.ground.files import replacing, sha256_of
+from dafm_core.ground.progress import Progress, silent
 from dafm_core.scoring.neighbours import nearest_neighbours
-from dafm_core.scoring.score import Progress, silent
 from dafm_core.search.live import LiveProvider
 from dafm_core.store.shortlist import Shortlist, Unknown
 from dafm_core.store.stack import SimilarityStack
@@ -63,11 +63,22 @@ def write_bank(
     encoded: Mapping[str, NDArray[np.float32]],
     progress: Progress = silent,
 ) -> None:
-    """Write what the bank's queries say of every image.
+    """Write what the bank's queries say of every image; parameters as :func:`scored_bank`."""
+    arrays, _ = QueryBank.of(scored_bank(bank, live, encoded, progress)).to_state()
+    for name, array in arrays.items():
+        save(folder / f"{name}.npy", array)
+
+
+def scored_bank(
+    bank: Dataset,
+    live: Mapping[str, LiveProvider],
+    encoded: Mapping[str, NDArray[np.float32]],
+    progress: Progress = silent,
+) -> SimilarityStack:
+    """Return the bank's queries with their rows.
 
     Parameters
     ----------
-    folder : Path
     bank : Dataset
         Queries against this gallery, see :func:`bank_dataset`.
     live : mapping of str to LiveProvider
@@ -91,10 +102,7 @@ def write_bank(
         progress(f"bank {name}", bank.n_queries, bank.n_queries)
         matrices[name] = rows
     unknown: dict[str, Unknown] = {name: "not-asked" for name, p in live.items() if p.is_pair}
-    stack = SimilarityStack.from_matrices(matrices, bank, unknown=unknown, checked=True)
-    arrays, _ = QueryBank.of(stack).to_state()
-    for name, array in arrays.items():
-        save(folder / f"{name}.npy", array)
+    return SimilarityStack.from_matrices(matrices, bank, unknown=unknown, checked=True)
 
 
 def bank_dataset(queries: Dataset, images: Dataset) -> Dataset:

@@ -5,7 +5,6 @@ Names are for files and commands, so they are slugs; a paper prints "CLIP4CIR".
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,9 @@ from filelock import FileLock
 
 from dafm_core.errors import OptionError, StoreError
 from dafm_core.ground.files import write_json
+from dafm_core.ground.ids import require_id
+from dafm_core.ground.printable import first_line
+from dafm_core.ground.sources import source_json
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +35,9 @@ def kept_labels(store: str | Path) -> dict[str, str]:
     if not path.exists():
         return {}
     try:
-        labels = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _damaged(path, str(error)) from None
+        labels = source_json(path)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, first_line(error)) from None
     if not isinstance(labels, dict) or not all(isinstance(text, str) for text in labels.values()):
         raise _damaged(path, "no object of texts")
     return labels
@@ -72,6 +74,7 @@ def _merged(before: Mapping[str, str], labels: Mapping[str, str]) -> dict[str, s
     merged = {name: label for name, label in {**before, **labels}.items() if label}
     shown: dict[str, str] = {}
     for name, label in merged.items():
+        require_id(label, where=f"--label {name}")
         if label in shown or (label in merged and label != name):
             taken = shown.get(label, label)
             raise OptionError(f"--label: {label!r} is what {taken} is called. Choose another.")

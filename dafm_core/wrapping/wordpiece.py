@@ -7,12 +7,11 @@ here: the tokeniser itself, which a plugin builds with ``transformers.BertTokeni
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from dafm_core.errors import ProviderError
 from dafm_core.ground.printable import first_line
-from dafm_core.ground.sources import source_text
+from dafm_core.ground.sources import parsed_json, source_text
 
 SIZE = 30_522
 """Entries of the bert-base-uncased vocabulary."""
@@ -44,7 +43,7 @@ def read_wordpiece(vocabulary: str, where: str) -> dict[str, int]:
     try:
         text = source_text(path, encoding="utf-8")
         tokens = _from_json(text) if path.suffix == ".json" else _from_lines(text)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise ProviderError(f"{where}: {path} is not a WordPiece vocabulary. {_NEXT}") from None
     if len(tokens) != SIZE:
         raise ProviderError(f"{where}: expected {SIZE} tokens, got {len(tokens)} ({path}). {_NEXT}")
@@ -87,5 +86,5 @@ def _from_lines(text: str) -> dict[str, int]:
 
 
 def _from_json(text: str) -> dict[str, int]:
-    vocab = json.loads(text)["model"]["vocab"]
+    vocab = parsed_json(text)["model"]["vocab"]
     return {str(token): int(index) for token, index in vocab.items()}

@@ -28,7 +28,8 @@ from dafm_core.fusion.channels.shared import of_head
 from dafm_core.fusion.channels.view import ChannelReader, TileView, usable_families
 from dafm_core.ground.normalize import zscore_rows
 from dafm_core.ground.statistics import Resampler
-from dafm_core.metrics.spec import HEADS, Head, metric_label, parse_metrics
+from dafm_core.metrics.families import HEADS, Head
+from dafm_core.metrics.spec import metric_label, parse_metrics
 from dafm_core.store.stack import SimilarityStack
 from dafm_core.store.store import SimilarityStore
 from tests.benchmarks import corrections

@@ -35,7 +35,7 @@ FUSERS = ("mean", "voting-rrf", "weighted", "margin", "logistic", "light")
 
 @dataclass(frozen=True)
 class Gain:
-    """One fuser on one metric, in [0, 1]: without and with the verifier, and the difference."""
+    """One fuser on one metric, in [0, 1]: without and with the added rows, and the difference."""
 
     fuser: str
     metric: str
@@ -56,7 +56,7 @@ def prepare(folder: Path, *, families: int, depth: int) -> SimilarityStore:
 
 
 def measure(stack: SimilarityStack, name: str, fuser: Fuser) -> list[Gain]:
-    """Return what the verifier's row adds to one fuser, on held-out queries."""
+    """Return what the rows besides the four toy providers add to one fuser, on held-out queries."""
     design = Folds(5, seed=0)
     both = [
         fit_and_evaluate(fuser, part, design.parts(part), metrics=METRICS)[0].per_query
@@ -68,6 +68,20 @@ def measure(stack: SimilarityStack, name: str, fuser: Fuser) -> list[Gain]:
         Gain(name, metric, *map(float, (means[0, m], means[1, m], low[m], high[m])))
         for m, metric in enumerate(METRICS)
     ]
+
+
+def print_gains(stack: SimilarityStack, fusers: Sequence[str]) -> None:
+    """Measure and print what the added rows are worth to each fuser."""
+    print(f"{'fuser':<12}{'metric':<12}{'without':>9}{'with':>9}  difference")
+    for name in fusers:
+        for gain in measure(stack, name, PluginCatalog.discover().load_fuser(name)):
+            change = 100 * (gain.with_it - gain.without)
+            print(
+                f"{gain.fuser:<12}{gain.metric:<12}{100 * gain.without:>9.2f}"
+                f"{100 * gain.with_it:>9.2f}  {change:+.2f} "
+                f"[{100 * gain.low:+.2f}, {100 * gain.high:+.2f}]",
+                flush=True,
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -85,15 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{stack.protocol}: {stack.n_queries} queries x {stack.n_gallery} images, "
             f"{cost['calls_per_query']:g} calls a query, {cost.get('ms_per_call', 0):.2f} ms each"
         )
-        print(f"{'fuser':<12}{'metric':<12}{'without':>9}{'with':>9}  difference")
-        for name in args.fusers.split(","):
-            for gain in measure(stack, name, PluginCatalog.discover().load_fuser(name)):
-                change = 100 * (gain.with_it - gain.without)
-                print(
-                    f"{gain.fuser:<12}{gain.metric:<12}{100 * gain.without:>9.2f}"
-                    f"{100 * gain.with_it:>9.2f}  {change:+.2f} "
-                    f"[{100 * gain.low:+.2f}, {100 * gain.high:+.2f}]"
-                )
+        print_gains(stack, args.fusers.split(","))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from dafm_core.cases.cases import OUTCOMES, collect_cases
+from dafm_core.cases.cases import OUTCOMES
+from dafm_core.cases.collecting import collect_cases
 from dafm_core.comparison.compare import compare
 from dafm_core.errors import LeakageError, OptionError
 from dafm_core.evaluation.design import Folds

@@ -76,6 +76,25 @@ def test_a_saved_model_is_asked_about_queries_it_has_not_seen(store, capsys, tmp
     assert "that it was" in capsys.readouterr().err
 
 
+def test_labels_are_kept_and_shown_by_cases_and_inspect(store, capsys):
+    labels = ("--label", "model-0=The First", "--label", "mean=A Mean")
+    assert run("cases", store.path, "--fusers", "mean", *labels, "--query", "q3") == 0
+    text = capsys.readouterr().out
+    assert "Why A Mean puts them there" in text
+    assert "The First" in text
+    assert "model-0" not in text
+    assert run("cases", store.path, "--fusers", "mean", "--json", "--query", "q3") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["labels"] == {"model-0": "The First", "mean": "A Mean"}
+    assert "model-0" in record["cases"][0]["columns"]  # programs go by names
+    assert run("inspect", store.path) == 0
+    text = capsys.readouterr().out
+    assert text.count("The First") >= 3
+    assert text.count("model-0") == 1  # beside its label, for commands
+    assert run("inspect", store.path, "--label", "model-9=x") == 2
+    assert "did you mean 'model-" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

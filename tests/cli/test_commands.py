@@ -221,6 +221,8 @@ def test_the_gate_falls_back_and_says_why(folder, capsys):
     saved = json.loads((folder / "gated" / "fuser.json").read_text())
     assert reason["reason"] in capsys.readouterr().out
     assert saved["fuser"] == ("best-single" if reason["action"] == "stay" else reason["name"])
+    assert run("train DIR/store --fuser mean --out DIR/gated", folder) == 0
+    assert not (folder / "gated" / "gate.json").exists(), "it was said of another fuser"
 
 
 def test_scoring_again_is_nothing_to_do(folder):

@@ -124,18 +124,30 @@ def test_every_output_of_a_comparison_says_which_head(cirr, capsys):
     folder = cirr.folder
     argv = ["compare", str(folder / "all"), "--fusers", "light,mean", "--folds", "2"]
     argv += ["--set", "light.network=linear", "--resamples", "50"]
-    for flag, name in (("json", "c.json"), ("csv", "c.csv"), ("markdown", "c.md")):
+    files = {"json": "c.json", "csv": "c.csv", "markdown": "c.md", "latex": "c.tex"}
+    for flag, name in files.items():
         argv += [f"--{flag}", str(folder / name)]
     argv += ["--report", str(folder / "c.html")]
     argv += ["--by-type", "--type-table", str(folder / "types.csv")]
     assert main(argv) == 0
-    said = "light: the gallery head gives R@1"
-    printed = " ".join(capsys.readouterr().out.split())
+    said = "Two heads: light; any other row has one score for both."
+    lines = capsys.readouterr().out.splitlines()
+    printed = " ".join(" ".join(lines).split())
     assert said in printed
+    above = next(i for i, line in enumerate(lines) if line.startswith("Method")) - 2
+    places = [lines[above].index(f"{head} head") for head in ("gallery", "subset")]
+    assert places[0] < lines[above + 2].index("Rs@1") <= places[1] + len("subset head")
     assert "by what the text asks for" in printed
     assert (folder / "types.csv").read_text().startswith("type,n_queries,n_groups,row,kind,metric")
-    for name in ("c.md", "c.html"):
-        assert said in (folder / name).read_text()
+    marks = {
+        "c.md": "| R@1 (gallery head) |",
+        "c.html": 'class="group">subset head</th>',
+        "c.tex": r"\multicolumn{4}{c}{gallery head}",
+    }
+    for name, mark in marks.items():
+        text = (folder / name).read_text()
+        assert said in text
+        assert mark in text
     rows = {row["name"]: row for row in json.loads((folder / "c.json").read_text())["rows"]}
     assert rows["light"]["heads"] == ["gallery", "subset"]
     assert rows["mean"]["heads"] == ["gallery"]

@@ -36,6 +36,16 @@ def test_the_version_is_known_in_python_and_on_the_command_line(capsys):
     assert dafm_core.__version__ in result.stdout
 
 
+def test_a_reader_that_leaves_does_not_cost_the_files_asked_for(store, tmp_path):
+    """``dafm compare … --json FILE | head`` wrote no file, and exited with 1."""
+    argv = [sys.executable, "-m", "dafm_core", "compare", str(store), *COMPARE.split()]
+    argv += ["--json", str(tmp_path / "r.json")]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.wait(timeout=120) == 0, process.stderr.read()
+    assert json.loads((tmp_path / "r.json").read_text())["rows"]
+
+
 def test_quiet_leaves_results_and_errors(store, tmp_path, capsys):
     argv = f"score scenes --dataset-set families=24 --store {tmp_path} --provider scenes-color"
     assert main([*argv.split(), "-q"]) == 0
@@ -133,6 +143,19 @@ def test_other_numbers_are_an_error_that_says_what_has_changed(store, tmp_path, 
     assert "came out differently" in printed.err
 
 
+def test_the_same_command_gives_the_same_bytes_and_a_date_on_request(store, tmp_path):
+    made, page = tmp_path / "made.json", tmp_path / "made.html"
+    command = f"compare {store} {COMPARE} --json {made} --report {page}".split()
+    written = []
+    for more in ([], [], ["--date"]):
+        assert main([*command, *more]) == 0
+        written.append((made.read_bytes(), page.read_bytes()))
+    assert written[0] == written[1]
+    date = json.loads(made.read_text())["provenance"]["date"]
+    assert date.startswith("20")
+    assert f"Made {date} by: dafm compare" in page.read_text()
+
+
 def test_what_cannot_be_repeated_is_one_line(store, tmp_path, capsys):
     result = tmp_path / "result.json"
     assert main(f"compare {store} {COMPARE} --json {result}".split()) == 0
@@ -140,7 +163,9 @@ def test_what_cannot_be_repeated_is_one_line(store, tmp_path, capsys):
     assert "got --seed" in capsys.readouterr().err
     record = json.loads(result.read_text())
     del record["provenance"]["arguments"]
-    for text in ("[1]", "{}", "no JSON", json.dumps(record)):
+    odd = [record | {"provenance": value} for value in (1, {"arguments": [[1]]})]
+    odd += [{"comparisons": 1}, record]
+    for text in ("[1]", "{}", "no JSON", "[" * 100_000, *map(json.dumps, odd)):
         (tmp_path / "other.json").write_text(text)
         assert main(["compare", "--repeat", str(tmp_path / "other.json")]) == 2
         assert capsys.readouterr().err.count("\n") == 1

@@ -9,9 +9,10 @@ import pytest
 
 from dafm_core.comparison.compare import compare
 from dafm_core.comparison.conclusion import conclude
-from dafm_core.comparison.incremental import Step, incremental, pareto
+from dafm_core.comparison.incremental import incremental
 from dafm_core.comparison.rows import MEAN, Difference, Interval
 from dafm_core.comparison.subset_tables import falls_table, worth_table
+from dafm_core.comparison.subset_values import Step, pareto
 from dafm_core.errors import LeakageError, OptionError
 from dafm_core.evaluation.design import Folds, Train
 from dafm_core.evaluation.evaluate import evaluate, evaluate_providers
@@ -41,6 +42,16 @@ def with_twin_and_flat(stack):
     return SimilarityStack.from_matrices(
         {"a": first, "b": first, "flat": np.zeros_like(first)}, stack.dataset
     )
+
+
+def test_intervals_of_shares_are_shares_in_few_groups_too(make_problem):
+    """Student's t of six groups reaches beyond 100 %."""
+    _, stack = make_problem(n_queries=24, noise=(0.05, 0.9))
+    found = incremental(stack, MeanFusion(), design=Folds(3), n_resamples=50)
+    ends = [
+        end for cells in found.subsets.values() for c in cells.values() for end in (c.low, c.high)
+    ]
+    assert 0 <= min(ends) <= max(ends) == 1
 
 
 def test_every_subset_is_there_and_the_full_one_is_the_comparison(problem, result):

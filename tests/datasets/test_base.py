@@ -164,3 +164,14 @@ def test_a_query_frame_fills_in_what_is_left_out():
     assert frame.schema["targets"] == pl.List(pl.String)
     dataset = Dataset(protocol="p", gallery_ids=["r"], queries=frame)
     np.testing.assert_array_equal(dataset.groups, ["q"])
+
+
+@pytest.mark.parametrize("name", ["query_id", "text", "group", "targets", "candidates", "tags"])
+def test_texts_that_no_table_can_hold_name_their_query(name):
+    good = {"query_id": "q", "reference": "r", "text": "t"}
+    for text, said in (("a\ud800", "surrogate"), ("x" * 100_001, "100,001")):
+        value = text if name in ("query_id", "text", "group") else [text]
+        rows = [good, good | {"query_id": "bad", name: value}]
+        with pytest.raises(DatasetError, match=f"f: query 1: '{name}': .*{said}") as caught:
+            query_frame(rows, where="f")
+        assert len(str(caught.value)) < 250

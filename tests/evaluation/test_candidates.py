@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dafm_core.cases.cases import collect_cases
+from dafm_core.cases.collecting import collect_cases
 from dafm_core.comparison.compare import compare
 from dafm_core.datasets import cirr
 from dafm_core.evaluation.design import Folds

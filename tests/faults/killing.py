@@ -32,7 +32,20 @@ WRITING = (
     "fusion/saving.py",
     "formats/runs.py",
     "formats/submission.py",
+    "formats/fitted.py",
     "scoring/",
+    "search/building.py",
+    "search/parts.py",
+    "search/settling.py",
+    "search/bank_queries.py",
+    "search/large.py",
+    "search/state.py",
+    "search/manifest.py",
+    "serve/judging.py",
+    "evaluation/trials.py",
+    "reporting/exports.py",
+    "cli/train.py",
+    "cli/submit.py",
 )
 """The code that writes, below ``dafm_core/``."""
 DEAD_PROCESS = 2**22 + 1

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from itertools import pairwise
+from types import MappingProxyType
 
 import numpy as np
 import polars as pl
 import pytest
 
 from dafm_core.core_plugin import STATIC_FUSERS
-from dafm_core.errors import StoreError
+from dafm_core.errors import ProviderError, StoreError
+from dafm_core.formats.fitted import FusedBlocks
 from dafm_core.formats.importing import import_scores
 from dafm_core.formats.runs import write_run
 from dafm_core.fusion.saving import load_fuser, save_fuser
@@ -16,6 +19,8 @@ from dafm_core.fusion.static import WeightedFusion
 from dafm_core.ground.files import write_json
 from dafm_core.ground.ids import hash_strings
 from dafm_core.scoring.feature_cache import cached_features
+from dafm_core.scoring.pairs import score_pairs
+from dafm_core.scoring.shortlists import shortlist_of
 from dafm_core.store.editing import merge_stores, split_store
 from dafm_core.store.shortlist import Shortlist
 from dafm_core.store.store import SimilarityStore
@@ -140,6 +145,41 @@ def test_splitting_and_merging(tmp_path, score, survive, dataset):
     survive(found, merge, allowed=allowed, expected=files_below(whole))
 
 
+class Verifier:
+    """Scores pairs by the lengths of their texts; gives up at its n-th query."""
+
+    fingerprint = MappingProxyType({"seed": "0"})
+
+    def __init__(self, gives_up_at=100):
+        self.left = gives_up_at
+
+    def score_pairs(self, queries, candidates):
+        self.left -= 1
+        if self.left < 0:
+            raise RuntimeError("out of budget")
+        pairs = zip(queries, candidates, strict=True)
+        return [np.array([len(q.text) + ord(i.id[-1]) for i in images]) for q, images in pairs]
+
+
+def test_asking_a_verifier(tmp_path, score, dataset):
+    """What was answered, perhaps for money, is never asked again; nothing is left behind."""
+    store = tmp_path / "whole" / "store"
+
+    def ask(folder, provider):
+        candidates = shortlist_of(SimilarityStore.open(folder), "provider:dot:2", name="v")
+        score_pairs(dataset, "v", provider, store=folder, candidates=candidates)
+
+    score(store)
+    with pytest.raises(ProviderError, match="out of budget"):
+        ask(store, Verifier(5))
+    found = states(lambda: ask(store, Verifier()), store)
+    expected = files_below(store)
+    for state in found[::3]:
+        killed = state.restore(tmp_path / "killed")
+        ask(killed, Verifier(dataset.n_queries - 5))
+        assert files_below(killed) == expected, state.where
+
+
 def as_format_1(folder, dataset):
     """Rewrite a store as the first release wrote it."""
     rows = dataset.queries.select("query_id", "references", "text").iter_rows()
@@ -241,6 +281,33 @@ def test_a_run_in_place_of_another(tmp_path, matrix, dataset, suffix):
             assert seen[name] in [a[name] for a in allowed], state.where
         write(killed)
         assert files_below(killed) == allowed[1], state.where
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".parquet", ".trec"])
+def test_a_run_never_stands_beside_the_ids_of_another(tmp_path, matrix, dataset, suffix):
+    """Other ids, and other queries that the fusion was fitted on: old, new or nothing."""
+    folder = tmp_path / "whole"
+
+    def write(where, ids, fitted):
+        blocks = FusedBlocks([(ids, matrix)], frozenset(fitted))
+        write_run(
+            where / f"run{suffix}", blocks, query_ids=ids, gallery_ids=dataset.gallery_ids, depth=5
+        )
+
+    last_first = dataset.query_ids[::-1]
+    runs = [(dataset.query_ids, ()), (last_first, last_first[:3]), (last_first, ())]
+    for old, new in pairwise(runs):
+        shutil.rmtree(folder, ignore_errors=True)
+        write(folder, *old)
+        before = files_below(folder)
+        found = states(lambda new=new: write(folder, *new), folder)
+        after = files_below(folder)
+        for state in found:
+            killed = state.restore(tmp_path / "killed")
+            seen = {n: c for n, c in files_below(killed).items() if not n.startswith(".")}
+            assert f"run{suffix}" not in seen or seen in (before, after), state.where
+            write(killed, *new)
+            assert files_below(killed) == after, state.where
 
 
 def test_features_in_the_cache(tmp_path, monkeypatch, dataset, make_provider):

@@ -36,6 +36,8 @@ def test_a_trec_run_reads_back(tmp_path):
     lines = write(tmp_path / "run.trec", name="light", depth=2).read_text().splitlines()
     assert lines[0] == "q0 Q0 b 1 3 light"
     assert len(lines) == 6
+    lines = write(tmp_path / "run.trec", name="my model\udcff").read_text().splitlines()
+    assert lines[0] == "q0 Q0 b 1 3 my-model\\udcff", "one word"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dafm_core.errors import AlignmentError, DatasetError
-from dafm_core.ground.ids import Ids, hash_strings
+from dafm_core.ground.ids import LONGEST_ID, Ids, hash_strings
 
 NAMES = st.lists(st.text(alphabet="abcé-", min_size=1, max_size=3), unique=True, max_size=8)
 
@@ -77,3 +77,11 @@ def test_the_hash_is_of_each_string_after_its_length():
     assert hash_strings(["ab", "c"]) != hash_strings(["a", "bc"])
     by_hand = b"\x02" + bytes(7) + "é".encode() + b"\x01" + bytes(7) + b"c"
     assert hash_strings(["é", "c"]) == hashlib.sha256(by_hand).hexdigest()
+
+
+def test_ids_that_no_table_can_hold_are_refused():
+    for name, said in (("a\ud800", "half of a surrogate pair"), ("x" * 5000, "got 5,000")):
+        with pytest.raises(DatasetError, match=f"toy: .*{said}") as caught:
+            Ids.distinct(["good", name], where="toy")
+        assert len(str(caught.value)) < 200
+    assert Ids.distinct(["x" * LONGEST_ID, "\U0001f600"], where="toy").unusable is None

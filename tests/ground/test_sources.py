@@ -87,3 +87,20 @@ def test_text_loses_its_mark_and_nothing_else(tmp_path):
 def test_deep_json_is_a_value_error():
     with pytest.raises(ValueError, match="nested too deeply"):
         sources.parsed_json("[" * 100_000)
+
+
+def test_what_polars_says_when_it_panics_stays_in_it(tmp_path, monkeypatch, capfd):
+    class Panic(BaseException):
+        pass
+
+    def panics(*arguments, **settings):
+        os.write(2, b"thread 'x' panicked at row_group_decode.rs\nstack backtrace: ...\n")
+        raise Panic
+
+    path = tmp_path / "x.parquet"
+    pl.DataFrame({"a": [1]}).write_parquet(path)
+    monkeypatch.setattr(pl, "read_parquet", panics)
+    with pytest.raises(ValueError, match=r"it is damaged \(Panic\)"):
+        sources.source_table(path)
+    os.write(2, b"afterwards")
+    assert capfd.readouterr().err == "afterwards"

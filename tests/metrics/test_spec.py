@@ -7,7 +7,7 @@ from dafm_core.datasets import circo, cirr, fashioniq
 from dafm_core.errors import OptionError
 from dafm_core.ground.ragged import Ragged
 from dafm_core.metrics.ranking import Places, rank_targets
-from dafm_core.metrics.spec import EXAMPLES, metric_label, parse_metric, parse_metrics
+from dafm_core.metrics.spec import EXAMPLES, definitions, metric_label, parse_metric, parse_metrics
 
 
 @pytest.fixture
@@ -88,3 +88,10 @@ def test_names_are_kept_in_order_once():
 def test_no_metric_is_refused():
     with pytest.raises(OptionError, match="at least one"):
         parse_metrics([])
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_legend_defines_every_metric_by_the_name_that_tables_print(name):
+    label = metric_label(name).partition("@")[0]
+    (definition,) = definitions([name])
+    assert definition.startswith((f"{label}@K: ", f"{label}: "))

@@ -9,6 +9,15 @@ from pathlib import Path
 
 import pytest
 
+KEY_CODES = {
+    "Tab": 9,
+    "Enter": 13,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+}
+
 
 class Browser:
     """One page of a headless Chromium; keeps every console message, exception and request."""
@@ -52,7 +61,10 @@ class Browser:
                 assert "error" not in answer, (method, answer["error"])
                 return answer["result"]
 
-    def open(self, path, *, width=1280, height=900, dark=False, mobile=False):
+    def open(self, path, **settings):
+        self.visit(Path(path).resolve().as_uri(), **settings)
+
+    def visit(self, url, *, width=1280, height=900, dark=False, mobile=False):
         self.complaints.clear()
         self.requests.clear()
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -62,7 +74,7 @@ class Browser:
             width=width, height=height, deviceScaleFactor=1, mobile=mobile,
         )  # fmt: skip
         self._loaded = False
-        self.call("Page.navigate", url=Path(path).resolve().as_uri())
+        self.call("Page.navigate", url=url)
         while not self._loaded:
             self._next()
 
@@ -73,9 +85,9 @@ class Browser:
         return answer["result"].get("value")
 
     def press(self, key):
-        text = {"Enter": "\r", "Tab": ""}.get(key, key)
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
         for kind in ("keyDown", "keyUp"):
-            code = {"Tab": 9, "Enter": 13}.get(key, 0)
+            code = KEY_CODES.get(key, 0)
             self.call(
                 "Input.dispatchKeyEvent",
                 type=kind, key=key, text=text if kind == "keyDown" else "",

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dafm_core.cases.cases import collect_cases
+from dafm_core.cases.collecting import collect_cases
 from dafm_core.comparison.compare import compare
 from dafm_core.comparison.tables import best_first
 from dafm_core.datasets.base import Dataset
@@ -120,7 +120,8 @@ def test_cases_filter_open_and_stay_text(browser, tmp_path, problem):
 
 def test_a_case_has_an_address_neighbours_by_key_and_filters_that_count(browser, tmp_path, problem):
     _, stack, fusers = problem
-    cases = collect_cases(stack, fusers, depth=3, design=Folds(3), reasons=False)
+    labels = {"mean": "The <b>Mean</b>", "model-0": "M 0"}
+    cases = collect_cases(stack, fusers, depth=3, design=Folds(3), reasons=False, labels=labels)
     path = write_cases_page(tmp_path / "page.html", cases)
     browser.open(path)
     title = "document.querySelector('#case-cards small').textContent"
@@ -140,7 +141,9 @@ def test_a_case_has_an_address_neighbours_by_key_and_filters_that_count(browser,
     wanted = cases.queries["query_id"][outcomes.index("failed")]
     browser.run(f"location.hash = '#case={wanted}&outcome=failed'")
     browser.run("window.dispatchEvent(new HashChangeEvent('hashchange'))")
-    assert f"query {wanted}, failed under mean" in browser.run(title)
+    assert f"query {wanted}, failed under The <b>Mean</b>" in browser.run(title)
+    heads = browser.run("[...document.querySelectorAll('#case-list th')].map(h => h.textContent)")
+    assert {"The <b>Mean</b>", "M 0", "model-1"} <= set(heads)
     assert browser.run("document.querySelector('select[name=outcome]').value") == "failed"
     browser.run("location.hash = '#case=nobody'")
     browser.run("window.dispatchEvent(new HashChangeEvent('hashchange'))")

@@ -1,5 +1,6 @@
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pytest
 
@@ -46,3 +47,34 @@ def test_drawing_leaves_matplotlibs_settings_alone():
     before = dict(mpl.rcParams)
     CHARTS["lines"]()
     assert dict(mpl.rcParams) == before
+
+
+def test_letters_that_the_font_lacks_are_drawn_by_the_page_without_a_warning():
+    span = Span(label="\U0001f436 \u0643\u0644\u0628", group="g", value=1, low=0, high=2)
+    assert "\U0001f436" in interval_chart([span], title="t", x_label="x").svg
+
+
+def test_of_many_lines_only_those_that_are_not_faint_are_named():
+    many = [replace(LINE, name=f"order {i}", faint=i != 3) for i in range(30)]
+    chart = line_chart(many, title="t", x_label="x", y_label="y").svg
+    assert re.findall(r"order \d+", chart) == ["order 3"]
+
+
+def size(chart):
+    return [float(n) for n in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', chart.svg).groups()]
+
+
+def test_a_grid_of_many_long_names_keeps_its_cells_in_sight():
+    names = [f"a-model-with-a-name-of-sixty-characters-{i:020d}" for i in range(12)]
+    width, height = size(heat_map(names, names, [[0.5] * 12] * 12, title="t"))
+    assert width < 72 * 9  # points: no wider than a page
+    assert height > 12 * 20
+
+
+def test_a_long_name_does_not_narrow_the_drawing():
+    def front(name):
+        points = [(name, 1.0, 2.0, True), ("b", 2.0, 1.0, False)]
+        svg = scatter_chart(points, title="t", x_label="x", y_label="y").svg
+        return max(float(x) for x in re.findall(r"M [\d.]+ [\d.]+ \nL ([\d.]+) ", svg))
+
+    assert front("a") == pytest.approx(front("a long name " * 30), rel=0.05)

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from dafm_core.cases.cases import collect_cases
+from dafm_core.cases.collecting import collect_cases
 from dafm_core.cases.explain import learned
 from dafm_core.comparison.compare import compare
 from dafm_core.comparison.incremental import incremental
@@ -166,7 +166,7 @@ def test_names_and_texts_stay_text(tmp_path, problem, comparison, fusers):
     assert_self_contained(page)
     assert page.json["cases-json"]["texts"] == dataset.queries["text"].to_list()
     assert page.json["cases-json"]["captions"].popitem()[1] == NASTY[0]
-    assert page.source.count("<script") == 2  # the values, and our own
+    assert page.source.count("<script") == 3  # the values, and our own two
     assert "<b>bold" not in page.source
 
 

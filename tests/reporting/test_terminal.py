@@ -6,22 +6,23 @@ import json
 import re
 import string
 import unicodedata
+from itertools import groupby
 
 import polars as pl
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dafm_core.cases.cases import collect_cases
+from dafm_core.cases.collecting import collect_cases
 from dafm_core.comparison.compare import compare
 from dafm_core.comparison.inspection import inspect_store
 from dafm_core.evaluation.design import Folds
 from dafm_core.fusion.static import MeanFusion
 from dafm_core.reporting import summaries, terminal
 from dafm_core.reporting.cases_section import hits_table, list_table, reasons_table
-from dafm_core.reporting.layout import GAP, lay_out
+from dafm_core.reporting.layout import GAP, group_lines, lay_out
 from dafm_core.store.store import SimilarityStore
-from dafm_core.tables.cells import Cell, percent_cell, table, text_cell
+from dafm_core.tables.cells import Cell, Column, percent_cell, table, text_cell
 
 WIDTHS = (60, 80, 120, 200)
 HOSTILE = (
@@ -45,6 +46,7 @@ def shown(print_something):
 
 
 names = st.text(string.ascii_letters + string.digits + "-_[]/:", min_size=1, max_size=45)
+GROUPS = ("", "gallery head", "the subset's own few hard candidates")
 numbers = st.integers(0, 10**9) | st.floats(-1e6, 1e6).map(lambda x: round(x, 2))
 
 
@@ -63,7 +65,12 @@ def tables(draw):
     n_rows = draw(st.integers(1, 4))
     rows = tuple(tuple(cell(kind) for kind in kinds) for _ in range(n_rows))
     essential = draw(st.lists(st.sampled_from(titles), max_size=2))
-    return table("A caption.", titles, rows, essential=essential)
+    groups = draw(st.lists(st.sampled_from(GROUPS), min_size=len(kinds), max_size=len(kinds)))
+    columns = [
+        Column(title, group=group if place else "", essential=title in essential)
+        for place, (title, group) in enumerate(zip(titles, groups, strict=True))
+    ]
+    return table("A caption.", columns, rows)
 
 
 WIDE = table(
@@ -103,6 +110,22 @@ def test_every_number_and_name_of_a_shown_column_is_whole(width, drawn):
     said = " ".join(printed[printed.find("Left out at") :].split()) if layout.left_out else ""
     assert {name for name in layout.left_out if not name.startswith("intervals")} == gone
     assert all(re.sub(r"\s", "", title) in re.sub(r"\s", "", said) for title in gone)
+
+
+@settings(max_examples=60, deadline=None)
+@given(drawn=tables(), width=st.integers(60, 200))
+def test_a_group_stands_over_its_columns_and_no_others(drawn, width):
+    layout = lay_out(drawn, width)
+    lines = group_lines(drawn, layout)
+    assert all(len(line) <= width for line in lines)
+    places = list(zip(layout.columns, layout.widths, strict=True))
+    start = 0
+    for group, of_group in groupby(places, key=lambda place: drawn.columns[place[0]].group):
+        widths = [places for _, places in of_group]
+        stop = start + sum(widths) + GAP * (len(widths) - 1)
+        above = "".join(line[start:stop].strip() for line in lines)
+        assert above.replace(" ", "") == group.replace(" ", "") + "─" * (stop - start) * bool(group)
+        start = stop + GAP
 
 
 @settings(max_examples=60, deadline=None)

@@ -16,7 +16,10 @@ import numpy as np
 from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.errors import ProviderError
 from dafm_core.scoring.executors import load_executor
+from dafm_core.scoring.pairs import score_pairs
 from dafm_core.scoring.score import score_provider
+from dafm_core.scoring.shortlists import shortlist_of
+from dafm_core.store.store import SimilarityStore
 
 class Provider:
     def similarity(self, queries, gallery):
@@ -41,6 +44,17 @@ except ProviderError as error:
 else:
     raise AssertionError("no error")
 assert not (out / "bad").exists()
+
+class Verifier:
+    def score_pairs(self, queries, candidates):
+        return [[ord(i.id) + len(q.text) for i in images] for q, images in zip(queries, candidates)]
+
+lists = shortlist_of(SimilarityStore.open(out / "ray"), "provider:p:1", name="v")
+for name in ("ray", "local"):
+    run = load_executor(name)
+    score_pairs(good, "v", Verifier(), store=out / name, candidates=lists, executor=run)
+for file in ("shortlist.parquet", "passport.json"):
+    assert (out / "ray/v" / file).read_bytes() == (out / "local/v" / file).read_bytes()
 """
 
 

@@ -121,12 +121,21 @@ def test_an_index_open_elsewhere_stays_what_it_was(path):
     np.testing.assert_array_equal(bank.statistics.mean, before[1])
 
 
-def test_damage_is_named(path):
-    data = bytearray((path / "near" / "part-0.npy").read_bytes())
+@pytest.mark.parametrize("name", ["near/part-0.npy", "near/bank.npy", "bank.parquet"])
+def test_a_flipped_bit_is_found_before_anything_is_made_of_it(path, gallery, name):
+    build_index(path.with_name("banked"), gallery, models(), bank=gallery)
+    file = path.with_name("banked") / name
+    data = bytearray(file.read_bytes())
     data[-1] ^= 1
-    (path / "near" / "part-0.npy").write_bytes(data)
-    with pytest.raises(StoreError, match=r"part-0\.npy: does not match its checksum"):
-        GalleryIndex.open(path).verify()
+    file.write_bytes(data)
+    with pytest.raises(StoreError, match=f"{file.name}: does not match its checksum"):
+        GalleryIndex.open(path.with_name("banked"))
+    with pytest.raises(StoreError, match=f"{file.name}: does not match its checksum"):
+        add_images(path.with_name("banked"), make_dataset(n_images=61), providers=models())
+    assert GalleryIndex.open(path.with_name("banked"), verify=False).n_images == 60
+
+
+def test_damage_is_named(path):
     manifest = json.loads((path / "index.json").read_text())
     (path / "index.json").write_text(json.dumps(manifest | {"n_images": 61}))
     with pytest.raises(StoreError, match="edited or damaged"):

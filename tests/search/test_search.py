@@ -228,7 +228,7 @@ def test_a_pair_provider_is_asked_about_the_head(tmp_path):
 
 
 def test_features_made_elsewhere_answer_with_a_vector_of_the_query(tmp_path, rng):
-    from dafm_core.search.building import Offer
+    from dafm_core.search.offers import Offer
 
     vectors = rng.normal(size=(60, 4)).astype(np.float32)
     offer = Offer(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dafm_core.errors import OptionError, StoreError
+from dafm_core.errors import DatasetError, OptionError, StoreError
 from dafm_core.store.labels import keep_labels, kept_labels
 
 
@@ -25,3 +25,17 @@ def test_a_damaged_file_is_one_line(tmp_path, text):
     (tmp_path / "labels.json").write_text(text)
     with pytest.raises(StoreError, match=r"damaged file .* Remove it"):
         kept_labels(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[1]", "{", '{"a": 1}'])
+def test_a_damaged_file_of_labels_is_one_line(tmp_path, content):
+    (tmp_path / "labels.json").write_text(content)
+    with pytest.raises(StoreError) as caught:
+        kept_labels(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_label_that_no_file_can_hold_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match=r"--label sprc: .*surrogate"):
+        keep_labels(tmp_path, {"sprc": "\udcff"})
+    assert kept_labels(tmp_path) == {}

@@ -7,29 +7,31 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import FuserError
 from dafm_core.fusion.base import Fuser, Scores, Tile, TileScorer
+from dafm_core.fusion.best import BestScorer
 from dafm_core.fusion.channels.bank import QueryBank
+from dafm_core.fusion.channels.compiled import row_loops
 from dafm_core.fusion.channels.families import NEIGHBOUR_FAMILIES
 from dafm_core.fusion.channels.layout import Layout
-from dafm_core.fusion.channels.view import ChannelReader, TileView
+from dafm_core.fusion.channels.tops import WORTH_COMPILING, two_stages
+from dafm_core.fusion.channels.view import ChannelReader, ViewScorer
 from dafm_core.fusion.completing import completed
+from dafm_core.metrics.families import Head
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 
 logger = logging.getLogger(__name__)
 
 Key = TypeVar("Key", bound=Hashable)
-
-ViewScorer: TypeAlias = Callable[[TileView], Scores]
-"""Scores the candidates of a view, ``(B, N)``; excluded cells are removed by the shell."""
 
 
 class BankedFusion(Fuser):
@@ -50,6 +52,22 @@ class BankedFusion(Fuser):
     families_: tuple[str, ...]
     bank_: QueryBank | None
     _kept_reader: ChannelReader
+
+    def _cheap_scorer(self, reader: ChannelReader) -> ViewScorer | None:
+        """Return what scores views for the gallery nearly as well at a fraction of the cost."""
+        return None
+
+    def _best_scorer(self, gallery: Gallery, k: int, n_rows: int | None) -> BestScorer | None:
+        reader, scorers = self.readied(gallery, ("gallery",))
+        n_scores = None if n_rows is None else n_rows * gallery.n_providers * gallery.n_candidates
+        worth = n_scores is None or n_scores >= WORTH_COMPILING
+        return two_stages(
+            reader,
+            scorers["gallery"],
+            k,
+            cheap=self._cheap_scorer(reader),
+            loops=row_loops() if worth else None,
+        )
 
     def with_bank(self, bank: SimilarityStack) -> Self:
         """Return this fusion with another query bank: what a new gallery needs.
@@ -104,6 +122,15 @@ class BankedFusion(Fuser):
         """Restore what ``get_state`` returned."""
         self.families_ = tuple(values["families"])
         self.bank_ = QueryBank.from_state(arrays, values["bank"]) if "bank" in values else None
+
+    @abstractmethod
+    def readied(
+        self, gallery: Gallery, heads: Sequence[Head]
+    ) -> tuple[ChannelReader, dict[Head, ViewScorer]]:
+        """Return what makes the channels of a gallery, and what scores them for each head.
+
+        A view of a few images alone, made in another way than from whole rows, can be scored so.
+        """
 
     @property
     def _uses_neighbours(self) -> bool:

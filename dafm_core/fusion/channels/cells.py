@@ -6,7 +6,9 @@ standardised and sorted; ranks, reverse ranks, topics and neighbours are looked 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,20 +24,44 @@ Columns = NDArray[np.int64]
 Cells = NDArray[np.float32]
 """One number per provider and chosen candidate, (B, K, W)."""
 
+RankReader: TypeAlias = Callable[[TileView, Columns], Cells]
+"""Makes the family ``ranks`` of chosen candidates."""
 
-def channels_at(view: TileView, columns: Columns) -> NDArray[np.float32]:
+
+def log_ranks_at(view: TileView, columns: Columns) -> Cells:
+    """Return ``-log(rank / n)``, centred over the row, of the evidence of chosen candidates."""
+    chosen = take(view.evidence, columns)
+    out = np.zeros(chosen.shape, np.float32)
+    for b, k in np.ndindex(out.shape[:2]):
+        ordered = view.ordered[b, k]
+        ordered = ordered[np.searchsorted(ordered, np.float32(-np.inf), "right") :]
+        n = len(ordered)
+        if not n:
+            continue
+        above = n - np.searchsorted(ordered, chosen[b, k], "right")
+        level = n - np.searchsorted(ordered, chosen[b, k], "left") - above
+        ranks = above + (level + 1) / 2  # ties share their mean rank
+        out[b, k] = _mean_log_rank(ordered) - np.log(np.maximum(ranks, 1))
+    return out
+
+
+def channels_at(
+    view: TileView, columns: Columns, *, log_ranks: RankReader = log_ranks_at
+) -> NDArray[np.float32]:
     """Return the channels of the chosen candidates, (B, C, W), 0 where excluded or not known.
 
     Parameters
     ----------
     view : TileView of a tile (B, K, N)
     columns : ndarray of shape (B, W), int64
+    log_ranks : callable
+        What makes the family ``ranks``.
     """
     layout, reader = view.reader.layout, view.reader
     shape = (len(columns), len(layout.families), len(layout.providers), columns.shape[1])
     out, kept = np.zeros(shape, np.float32), np.isfinite(take(view.tile, columns))
     for f, name in enumerate(layout.families):
-        scores = _family_at(view, name, columns)
+        scores = log_ranks(view, columns) if name == "ranks" else _family_at(view, name, columns)
         if scores is not None:
             out[:, f, reader.present] = np.where(kept, scores, np.float32(0))
     return out.reshape(len(columns), layout.n_channels, -1)
@@ -58,8 +84,6 @@ def _family_at(view: TileView, name: str, columns: Columns) -> Cells | None:
             return take(view.columns, columns)
         case "restandardized":
             return take(view.evidence, columns)
-        case "ranks":
-            return log_ranks_at(view, columns)
         case "reverse" if bank is not None:
             cells = _reverse_at(bank.reverse_ranks, take(view.rows, columns), columns)
             return np.where(view.silent[:, :, None], np.float32(0), cells)
@@ -72,30 +96,13 @@ def _family_at(view: TileView, name: str, columns: Columns) -> Cells | None:
     return None
 
 
-def log_ranks_at(view: TileView, columns: Columns) -> Cells:
-    """Return ``-log(rank / n)``, centred over the row, of the evidence of chosen candidates."""
-    chosen = take(view.evidence, columns)
-    out = np.zeros(chosen.shape, np.float32)
-    for b, k in np.ndindex(out.shape[:2]):
-        ordered = view.ordered[b, k]
-        ordered = ordered[np.searchsorted(ordered, np.float32(-np.inf), "right") :]
-        n = len(ordered)
-        if not n:
-            continue
-        above = n - np.searchsorted(ordered, chosen[b, k], "right")
-        level = n - np.searchsorted(ordered, chosen[b, k], "left") - above
-        ranks = above + (level + 1) / 2  # ties share their mean rank
-        out[b, k] = _mean_log_rank(ordered) - np.log(np.maximum(ranks, 1))
-    return out
-
-
 def _mean_log_rank(ordered: NDArray[np.float32]) -> float:
     """Return the mean over a row of the logarithm of the rank, ties sharing their mean rank.
 
     That is the logarithm of a factorial; only runs of equal scores are looked at one by one.
     """
     n = len(ordered)
-    sums = _log_factorials(n)
+    sums = log_factorials(n)
     level = np.flatnonzero(ordered[1:] == ordered[:-1])
     first = level[np.append(True, np.diff(level) > 1)[: len(level)]]
     last = level[np.append(np.diff(level) > 1, True)[-len(level) or 1 :]] + 1
@@ -105,7 +112,7 @@ def _mean_log_rank(ordered: NDArray[np.float32]) -> float:
 
 
 @lru_cache(maxsize=8)
-def _log_factorials(n: int) -> NDArray[np.float64]:
+def log_factorials(n: int) -> NDArray[np.float64]:
     """Return the logarithms of 0!, 1!, ..., n!."""
     return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
 

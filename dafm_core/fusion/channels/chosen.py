@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.fusion.base import Fuser, Scores, Tile
+from dafm_core.fusion.channels.banked import BankedFusion
 from dafm_core.fusion.channels.cells import Columns, channels_at
-from dafm_core.fusion.channels.fuser import ChannelFusion
 from dafm_core.fusion.channels.view import ChannelReader, TileView
 from dafm_core.store.gallery import Gallery
 
@@ -37,8 +37,8 @@ class ChosenView(TileView):
 def chosen_scorer(fuser: Fuser, gallery: Gallery) -> ChosenScorer | None:
     """Return the function that fuses chosen candidates, or None where whole rows must be fused.
 
-    That is so for fusions that do not score candidate by candidate from channels, for verifiers'
-    shortlists, and where a fusion that learned from neighbours has none.
+    That is so for fusions that do not score candidate by candidate from channels, and for
+    verifiers' shortlists.
 
     Parameters
     ----------
@@ -46,12 +46,10 @@ def chosen_scorer(fuser: Fuser, gallery: Gallery) -> ChosenScorer | None:
         Fits the gallery: ``fuser.scorer(gallery)`` did not refuse it.
     gallery : Gallery
     """
-    if not isinstance(fuser, ChannelFusion) or gallery.unknown:
+    if not isinstance(fuser, BankedFusion) or gallery.unknown:
         return None
-    if fuser._uses_neighbours and not gallery.neighbours:
-        return None
-    reader = fuser._reader(gallery, fuser.families_)
-    score_view = fuser._ready(fuser.learned_, reader)
+    reader, scorers = fuser.readied(gallery, ("gallery",))
+    score_view = scorers["gallery"]
 
     def score(tile: Tile, chosen: Columns) -> Scores:
         fused = score_view(ChosenView(reader, tile, chosen))

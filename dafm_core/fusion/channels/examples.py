@@ -23,7 +23,7 @@ from dafm_core.fusion.channels.families import BANK_FAMILIES
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.view import ChannelReader
 from dafm_core.ground.ragged import Ragged
-from dafm_core.metrics.spec import Head
+from dafm_core.metrics.families import Head
 from dafm_core.store.stack import SimilarityStack
 
 N_BANK_FOLDS: Final = 5

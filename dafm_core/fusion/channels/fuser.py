@@ -19,14 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import AlignmentError, FuserError
-from dafm_core.fusion.base import HeadScorer, Progress, Scores, Tile, TileScorer
+from dafm_core.fusion.base import HeadScorer, Scores, Tile, TileScorer
 from dafm_core.fusion.channels.bank import training_bank
-from dafm_core.fusion.channels.banked import BankedFusion, ViewScorer, view_scorer
+from dafm_core.fusion.channels.banked import BankedFusion, view_scorer
 from dafm_core.fusion.channels.examples import Examples, make_examples
 from dafm_core.fusion.channels.knowledge import KnowledgeScorer
 from dafm_core.fusion.channels.options import ChannelOptions
-from dafm_core.fusion.channels.view import ChannelReader, usable_families
-from dafm_core.metrics.spec import HEADS, Head
+from dafm_core.fusion.channels.view import ChannelReader, ViewScorer, usable_families
+from dafm_core.ground.progress import Progress
+from dafm_core.metrics.families import HEADS, Head
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 
@@ -236,12 +237,18 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
 
     def _dense_scorer(self, gallery: Gallery, heads: Sequence[Head]) -> HeadScorer:
         """Return the function that fuses tiles; a channel of a cell that is NaN is zero."""
+        return view_scorer(*self.readied(gallery, heads))
+
+    def readied(
+        self, gallery: Gallery, heads: Sequence[Head]
+    ) -> tuple[ChannelReader, dict[Head, ViewScorer]]:
+        """Return what makes the channels of a gallery, and what scores them for each head."""
         families, learned = self.families_, self.by_head_
         if self._lacks_neighbours(gallery, instead="by what was learned without them"):
             families = self._families_without_neighbours
             learned = {head: self._spare(head) for head in heads}
         reader = self._reader(gallery, families)
-        return view_scorer(reader, {head: self._ready(learned[head], reader) for head in heads})
+        return reader, {head: self._ready(learned[head], reader) for head in heads}
 
     def _spare(self, head: Head) -> Learned:
         """Return what is used without neighbours, learned from the kept examples where needed."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dafm_core.fusion.channels.families import EVIDENCE, NEIGHBOUR_FAMILIES, SHARED
 from dafm_core.fusion.channels.layout import Layout
-from dafm_core.metrics.spec import Head
+from dafm_core.metrics.families import Head
 
 EVIDENCE_SHARE: Final[Mapping[Head, float]] = MappingProxyType({"gallery": 4.0, "subset": 0.5})
 """Weight of the evidence in what labels start from, beside the shared weights."""

@@ -8,7 +8,7 @@ from typing import Any
 from dafm_core.fusion.base import Scores, Tile
 from dafm_core.fusion.channels.banked import view_scorer
 from dafm_core.fusion.channels.fuser import ChannelFusion
-from dafm_core.metrics.spec import Head
+from dafm_core.metrics.families import Head
 from dafm_core.store.stack import SimilarityStack
 
 

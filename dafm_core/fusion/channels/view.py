@@ -6,14 +6,15 @@ are compared on the same inputs. NumPy only; which candidates to learn from is `
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.fusion.base import Tile
+from dafm_core.fusion.base import Scores, Tile
 from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.fusion.channels.families import (
     BANK_FAMILIES,
@@ -26,6 +27,8 @@ from dafm_core.ground.normalize import minmax_rows, rank_rows, zscore_rows
 from dafm_core.store.gallery import Gallery
 
 N_NEIGHBOURS: Final = 8
+N_TOP: Final = 100
+"""Best scores that a row's context looks at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +83,25 @@ class ChannelReader:
         silent = set(BANK_ONLY_FAMILIES if self.bank is None else ())
         silent |= set(NEIGHBOUR_FAMILIES if self.neighbours is None else ())
         return self.layout.of_providers(self.present_mask) & ~self.layout.of_families(silent)
+
+    def context(
+        self, top: NDArray[np.float32], entropy: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return the context, (B, 5 K), given each row's best scores and its entropy.
+
+        Parameters
+        ----------
+        top : ndarray of shape (B, K', T), float32
+            Descending; of the K' providers that the gallery has.
+        entropy : ndarray of shape (B, K'), float32
+        """
+        first, second, tenth, hundredth = (
+            top[:, :, min(i, top.shape[2] - 1)] for i in (0, 1, 9, N_TOP - 1)
+        )
+        shape = np.stack([first, first - second, first - tenth, tenth - hundredth, entropy], 1)
+        out = np.zeros((len(top), CONTEXT_PER_PROVIDER, len(self.layout.providers)), np.float32)
+        out[:, :, self.present] = shape
+        return out.reshape(len(top), -1)
 
     def read(self, tile: Tile) -> TileView:
         """Return what can be said of a tile of raw scores, each view made once, when asked for."""
@@ -160,20 +182,14 @@ class TileView:
         if not kept.all():  # an excluded candidate is no evidence
             lowest = rows.min(axis=2, keepdims=True, where=kept, initial=0.0)
             rows = np.where(kept, rows, lowest)
-        n_top = min(100, last + 1)
+        n_top = min(N_TOP, last + 1)
         top = np.partition(rows, last + 1 - n_top, axis=2)[:, :, last + 1 - n_top :]
         top = np.sort(top, axis=2)[:, :, ::-1]
-        first, second, tenth, hundredth = (top[:, :, min(i, last)] for i in (0, 1, 9, 99))
-        below = rows - first[:, :, None]
+        below = rows - top[:, :, :1]
         chance = np.exp(below)
         total = chance.sum(axis=2)
         entropy = np.log(total) - np.einsum("bkn,bkn->bk", chance, below) / total
-        shape = np.stack([first, first - second, first - tenth, tenth - hundredth, entropy], 1)
-        out = np.zeros(
-            (len(rows), CONTEXT_PER_PROVIDER, len(self.reader.layout.providers)), np.float32
-        )
-        out[:, :, self.reader.present] = shape
-        return out.reshape(len(rows), -1)
+        return self.reader.context(top, entropy)
 
     def _family(self, name: str) -> NDArray[np.float32] | None:
         """Return one family's scores, (B, K, N), or None where they are not known."""
@@ -200,6 +216,10 @@ class TileView:
             case "neighbour-rows" if neighbours is not None:
                 return _mean_over_neighbours(self.rows, neighbours)
         return None
+
+
+ViewScorer: TypeAlias = Callable[[TileView], Scores]
+"""Scores the candidates of a view, ``(B, N)``; excluded cells are removed by the shell."""
 
 
 def gallery_neighbours(gallery: Gallery) -> NDArray[np.int64] | None:

@@ -6,7 +6,6 @@ is installed, and None where it is not. The same numbers from torch: ``exact.py`
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from functools import cache
@@ -14,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-logger = logging.getLogger(__name__)
+from dafm_core.ground.machine_code import machine_code
 
 CHUNK: Final = 1024
 """Candidates worked on at a time: their hidden units stay in the innermost cache."""
@@ -32,22 +31,7 @@ A4, A5 = np.float32(-1.453152027), np.float32(1.061405429)
 @cache
 def compiled() -> Callable[..., None] | None:
     """Return :func:`exact_rows` as machine code, or None where Numba is missing or turned off."""
-    try:
-        import numba
-        from numba.extending import register_jitable
-    except ImportError:
-        return None
-    if numba.config.DISABLE_JIT:
-        return None
-    options: Any = {"nogil": True, "fastmath": True, "error_model": "numpy"}
-    for part in (bell, normal_cdf, hidden_unit):
-        register_jitable(fastmath=True, error_model="numpy")(part)
-    try:
-        made: Any = numba.njit(cache=True, **options)(exact_rows)
-    except RuntimeError:  # nowhere to keep it: compiled anew in every process
-        made = numba.njit(**options)(exact_rows)
-    loop: Callable[..., None] = made
-    return loop
+    return machine_code(exact_rows, bell, normal_cdf, hidden_unit)
 
 
 def bell(z: Any) -> Any:

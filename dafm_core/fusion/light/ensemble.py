@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from dafm_core.fusion.base import Progress
 from dafm_core.fusion.channels.examples import Examples
 from dafm_core.fusion.light.network import ResidualFusion
 from dafm_core.fusion.light.options import LightOptions
 from dafm_core.fusion.light.training import Batch, History, train
 from dafm_core.ground.groups import deal_groups
+from dafm_core.ground.progress import Progress
 
 logger = logging.getLogger(__name__)
 

@@ -19,13 +19,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from dafm_core.fusion.base import Progress
 from dafm_core.fusion.light.compiled import compiled
 from dafm_core.fusion.light.network import PaperNetwork
 from dafm_core.fusion.light.options import TrainingOptions
 from dafm_core.fusion.light.temperature import DynamicTemperature
 from dafm_core.fusion.light.training import History
 from dafm_core.ground.normalize import minmax_rows
+from dafm_core.ground.progress import Progress
 from dafm_core.ground.ragged import Ragged
 from dafm_core.store.stack import SimilarityStack
 

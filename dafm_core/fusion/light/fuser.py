@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.fusion.base import Progress, Scores
+from dafm_core.fusion.base import Scores
 from dafm_core.fusion.channels.examples import Examples
 from dafm_core.fusion.channels.families import CONTEXT_PER_PROVIDER
 from dafm_core.fusion.channels.fuser import ChannelFusion, Learned, ViewScorer
@@ -24,6 +24,7 @@ from dafm_core.fusion.light.linear import (
 from dafm_core.fusion.light.options import LightOptions
 from dafm_core.fusion.light.scoring import mean_score, to_arrays
 from dafm_core.ground.normalize import ColumnStatistics
+from dafm_core.ground.progress import Progress
 
 
 class LightFusion(ChannelFusion[LightOptions]):
@@ -131,9 +132,7 @@ class LightFusion(ChannelFusion[LightOptions]):
 
     def _ready(self, learned: Learned, reader: ChannelReader) -> ViewScorer:
         """Return linear plus learned scores; only linear ones where a channel is missing."""
-        arrays, available = learned.arrays, reader.available
-        row = smallest_holding(arrays["provider_sets"], reader.present_mask)
-        weights = np.where(available, arrays["weights"][row], 0).astype(np.float32)
+        arrays, weights = learned.arrays, _weights(learned, reader)
         has_networks = "network.score" in arrays and self._networks_know(learned, reader)
         of_present = np.tile(reader.present_mask, CONTEXT_PER_PROVIDER)
 
@@ -149,6 +148,13 @@ class LightFusion(ChannelFusion[LightOptions]):
 
         return score
 
+    def _cheap_scorer(self, reader: ChannelReader) -> ViewScorer | None:
+        """Return the linear scores, where networks add to them."""
+        if reader.layout.families != self.families_ or not self.n_networks_:
+            return None
+        weights = _weights(self.learned_, reader)
+        return lambda view: weights @ view.channels()
+
     def _networks_know(self, learned: Learned, reader: ChannelReader) -> bool:
         """Say whether the networks have learned to do without what is missing: one provider."""
         if self.bank_ is not None and reader.bank is None:
@@ -159,6 +165,13 @@ class LightFusion(ChannelFusion[LightOptions]):
         return missing == 0 or (
             self.options.provider_dropout > 0 and missing == len(reader.layout.families)
         )
+
+
+def _weights(learned: Learned, reader: ChannelReader) -> NDArray[np.float32]:
+    """Return the linear weights of what is there, (C,)."""
+    row = smallest_holding(learned.arrays["provider_sets"], reader.present_mask)
+    weights = np.where(reader.available, learned.arrays["weights"][row], 0)
+    return weights.astype(np.float32)
 
 
 def _standardised(

@@ -13,7 +13,7 @@ from dafm_core.fusion.base import Scores
 if TYPE_CHECKING:
     from dafm_core.fusion.light.network import ResidualFusion
 
-BLOCK_CELLS: Final = 1 << 14
+BLOCK_CELLS: Final = 1 << 9
 """Candidates scored at a time: their hidden units stay in the cache."""
 
 

@@ -13,10 +13,10 @@ from typing import Final, TypeAlias
 import torch
 from torch import Generator, Tensor, nn
 
-from dafm_core.fusion.base import Progress
 from dafm_core.fusion.channels.examples import Examples
 from dafm_core.fusion.light.options import LossWeights, TrainingOptions
 from dafm_core.fusion.light.temperature import DynamicTemperature
+from dafm_core.ground.progress import Progress
 from dafm_core.ground.threads import one_torch_thread
 
 Change: TypeAlias = "Callable[[Batch, Generator], Batch]"

@@ -81,6 +81,12 @@ class MeanFusion(TunedRule[Normalization]):
         """Return the normalisations to choose from."""
         return (self.normalize,) if self.normalize else TUNED_NORMALIZATIONS
 
+    def row_weights(self, gallery: Gallery) -> NDArray[np.float64] | None:
+        """Return equal weights, where z-scores are averaged."""
+        setting = self.setting_ if hasattr(self, "setting_") else self.settings(gallery)[0]
+        n = gallery.n_providers
+        return np.full(n, 1 / n) if setting == "zscore" else None
+
     def score(self, views: Views, setting: Normalization) -> Scores:
         """Return the mean over providers."""
         mean: Scores = views[setting].mean(axis=1)  # (B, K, N) -> (B, N)
@@ -89,6 +95,9 @@ class MeanFusion(TunedRule[Normalization]):
 
 class MaxFusion(MeanFusion):
     """Maximum over providers of row-normalised scores (CombMAX); parameters as MeanFusion."""
+
+    def row_weights(self, gallery: Gallery) -> None:
+        """Return None: a maximum is no sum."""
 
     def score(self, views: Views, setting: Normalization) -> Scores:
         """Return the maximum over providers."""

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import FuserError
-from dafm_core.fusion.base import Fuser, Progress, Scores, Tile, TileScorer
+from dafm_core.fusion.base import Fuser, Scores, Tile, TileScorer
 from dafm_core.fusion.completing import completed
 from dafm_core.ground.normalize import NORMALIZATIONS, Normalization, rank_rows
+from dafm_core.ground.progress import Progress
 from dafm_core.metrics.spec import Metric, each_once, parse_metrics
 from dafm_core.metrics.truth import require_truth
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.fusion.base import Fuser, Progress, Scores, Tile, TileScorer
+from dafm_core.fusion.base import Fuser, Scores, Tile, TileScorer
 from dafm_core.fusion.static.average import check_normalization
 from dafm_core.fusion.static.tuning import Views, tuning_metrics
 from dafm_core.ground.normalize import Normalization
+from dafm_core.ground.progress import Progress
 from dafm_core.ground.ragged import Ragged
 from dafm_core.metrics.truth import require_truth
 
@@ -68,6 +69,10 @@ class WeightedFusion(Fuser):
     def set_state(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
         """Restore weights and normalisation."""
         self.weights_, self.normalize_ = arrays["weights"], values["normalize"]
+
+    def row_weights(self, gallery: Gallery) -> Weights | None:
+        """Return the weights, where they are those of z-scores."""
+        return self.weights_ if self.normalize_ == "zscore" else None
 
     def _scorer(self, gallery: Gallery) -> TileScorer:
         return lambda tile: _weighted(Views(tile), self.normalize_, self.weights_)

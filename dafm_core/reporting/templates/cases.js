@@ -18,6 +18,7 @@ function make(tag, properties = {}, ...children) {
   element.append(...children);
   return element;
 }
+const label = (name) => (Object.hasOwn(cases.labels, name) ? cases.labels[name] : name);
 const rankText = (rank) => (rank === null ? "not ranked" : String(rank));
 const fuser = () => form.elements.fuser.value;
 const outcome = (i) => (fuser() ? cases.outcomes[cases.outcome[fuser()][i]][0] : "");
@@ -105,7 +106,7 @@ function readAddress() {
 function drawList() {
   const names = Object.keys(keys());
   list.tHead.rows[0].replaceChildren(...names.map((name) => {
-    const button = make("button", { type: "button", textContent: name.replace(/^rank /, "") });
+    const button = make("button", { type: "button", textContent: label(name.replace(/^rank /, "")) });
     button.addEventListener("click", () => {
       state.ascending = state.order === name ? !state.ascending : name !== "change";
       state.order = name;
@@ -162,11 +163,11 @@ function card(i) {
   const targets = new Set(cases.targets[i]);
   article.append(
     make("h3", { dir: "auto", textContent: cases.texts[i].trim() || "(no text)" }),
-    make("p", {}, make("small", { textContent: `query ${cases.ids[i]}${fuser() ? `, ${outcome(i)} under ${fuser()}` : ""}` })),
+    make("p", {}, make("small", { textContent: `query ${cases.ids[i]}${fuser() ? `, ${outcome(i)} under ${label(fuser())}` : ""}` })),
     make("div", { className: "pair" },
       ...cases.references[i].map((r) => make("figure", {}, picture(r), make("figcaption", { textContent: "reference" }))),
       ...cases.targets[i].map((t) => make("figure", { className: "target" }, picture(t), make("figcaption", { textContent: "target" })))));
-  const why = make("div", { className: "scroll why" });
+  const why = make("div", { className: "scroll why", tabIndex: 0, role: "group", ariaLabel: "Why the chosen candidate stands there" });
   const grid = make("div", { className: "hits scroll", tabIndex: 0, role: "group", ariaLabel: "First candidates by column" });
   const picked = { column: null };
   for (const name of beforeAfter()) {
@@ -187,7 +188,7 @@ function card(i) {
       ordered.append(make("li", {}, face));
     }
     grid.append(make("div", { className: fused ? "fused" : "" },
-      make("h4", { textContent: name === cases.bestSingle && fuser() ? `before: ${name}` : name === fuser() ? `after: ${name}` : name }),
+      make("h4", { textContent: name === cases.bestSingle && fuser() ? `before: ${label(name)}` : name === fuser() ? `after: ${label(name)}` : label(name) }),
       make("p", {}, make("small", { textContent: `target at rank ${rankText(cases.ranks[name][i])}` })), ordered));
   }
   article.append(grid, why);
@@ -204,13 +205,13 @@ function explain(i, name, d, why, face, article) {
   const part = cases.parts[name], base = (i * depth + d) * K;
   const heads = ["Model", "Its score (SD)", "Its rank", "Contribution (SD)", "Rank without it"];
   const rows = cases.providers.map((provider, k) => make("tr", {},
-    make("th", { scope: "row", textContent: provider }),
+    make("th", { scope: "row", textContent: label(provider) }),
     ...[part.standardised[base + k] === null ? "-" : (part.standardised[base + k] / 100).toFixed(2), rankText(part.rank[base + k]),
       signed(part.contribution[base + k] / 100), rankText(part.without[base + k])]
       .map((text) => make("td", { className: "number", textContent: text }))));
   const image = cases.images[cases.hits[name][i * depth + d]];
   why.replaceChildren(make("table", {},
-    make("caption", { textContent: `Why ${name} puts ${image} at place ${d + 1}` }),
+    make("caption", { textContent: `Why ${label(name)} puts ${image} at place ${d + 1}` }),
     make("thead", {}, make("tr", {}, ...heads.map((h, c) => make("th", { scope: "col", className: c ? "number" : "", textContent: h })))),
     make("tbody", {}, ...rows)));
 }
@@ -218,7 +219,7 @@ function explain(i, name, d, why, face, article) {
 function options(select, pairs) {
   select.append(...pairs.map(([value, textContent]) => make("option", { value, textContent })));
 }
-options(form.elements.fuser, cases.fusers.map((name) => [name, name]));
+options(form.elements.fuser, cases.fusers.map((name) => [name, label(name)]));
 options(form.elements.outcome, [["", "any"], ...cases.outcomes.map(([name]) => [name, name])]);
 options(form.elements.type, [["", "anything"], ...Object.keys(typed).map((name) => [name, name])]);
 form.elements.fuser.parentElement.hidden = cases.fusers.length < 2;
@@ -226,7 +227,7 @@ form.elements.outcome.parentElement.hidden = cases.fusers.length < 1;
 form.addEventListener("input", () => {
   const meaning = cases.outcomes.find(([name]) => name === form.elements.outcome.value);
   browser.querySelector("#outcome-words small").textContent =
-    meaning ? `${meaning[0]}: ${meaning[1]} (among the first ${depth}; best single model: ${cases.bestSingle})` : "";
+    meaning ? `${meaning[0]}: ${meaning[1]} (among the first ${depth}; best single model: ${label(cases.bestSingle)})` : "";
   select();
   writeAddress();
 });

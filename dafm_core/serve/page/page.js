@@ -1,6 +1,7 @@
 // The page of dafm serve. Texts and ids are set as text, never as markup; nothing is asked of any
 // other server. What a query is stands in the address, so that it can be passed on.
 
+const EXPLAINED = 30_000;
 const $ = (id) => document.getElementById(id);
 const state = {
   about: null, references: [], answer: null, targets: new Set(), marks: {}, asked: null,
@@ -113,6 +114,7 @@ async function search({ push = true } = {}) {
   form.set("text", $("text").value);
   form.set("filter", $("filter").value);
   form.set("k", $("k").value || "20");
+  if (state.about?.images > EXPLAINED) form.set("explain", "0"); // it takes whole rows of all models
   say("Searching …");
   $("results").setAttribute("aria-busy", "true");
   if (push) history.pushState(null, "", `?${address()}`);

@@ -20,6 +20,7 @@ from typing import Any, Final
 from dafm_core.contract.items import Query
 from dafm_core.errors import DatasetError, OptionError, closest
 from dafm_core.ground.files import read_ids
+from dafm_core.ground.sources import source_json
 
 logger = logging.getLogger(__name__)
 
@@ -220,13 +221,13 @@ def _checked(value: Any, query_id: str, path: Path) -> tuple[str, ...]:
 
 def _json(path: Path, option: str) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return source_json(path)
     except OSError as error:
         raise OptionError(
             f"option {option!r}: {path} cannot be opened ({error.strerror or error}). Give the "
             f"JSON file as --set {option}=FILE."
         ) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DatasetError(f"{path}: expected JSON, got something else ({error}).") from None
 
 

@@ -6,7 +6,6 @@ shapes, as in ``dafm_core.wrapping.clip.state_dict``.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -23,6 +22,7 @@ from transformers import (
 from dafm_core.errors import ProviderError
 from dafm_core.ground.files import sha256_of
 from dafm_core.ground.printable import first_line
+from dafm_core.ground.sources import source_json
 from dafm_core.wrapping.checkpoints import Weights, assign, read_checkpoint
 from dafm_core.wrapping.clip.state_dict import Clip, clip_towers
 from dafm_core.wrapping.clip.towers import TextTower, VisionTransformer
@@ -138,7 +138,7 @@ def _clip_of_folder(folder: Path, weights: Weights, dtype: torch.dtype) -> Clip:
 def _configs(folder: Path, where: str) -> tuple[CLIPTextConfig, CLIPVisionConfig]:
     path = folder / "config.json"
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = source_json(path)
         kind = facts.get("model_type")
     except (OSError, ValueError, AttributeError):
         raise ProviderError(f"{where}: expected a config.json in {folder}, got none.") from None

@@ -6,6 +6,7 @@ CLIP's merges are not in the repository: texts are spelt letter by letter instea
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
@@ -47,13 +48,16 @@ def write_case(name: str, folder: Path) -> None:
         shutil.copy(FIXTURES / name / "config.json", folder / "clip")
 
 
-def tiny(kind: str, folder: Path) -> Path:
-    """Save a tiny model of ``transformers`` with random weights: clip, siglip, siglip2 or text."""
+def tiny(kind: str, folder: Path, *, words: Iterable[str] = (), context: int = 16) -> Path:
+    """Save a tiny model of ``transformers`` with random weights: clip, siglip, siglip2 or text.
+
+    It reads texts of ``context`` tokens; what is not among ``words`` is unknown to it.
+    """
     import torch
     import transformers as library
 
-    fast = _tokenizer(library)
-    text: dict[str, Any] = {**_TOWER, "vocab_size": len(fast), "max_position_embeddings": 16}
+    fast = _tokenizer(library, words, context)
+    text: dict[str, Any] = {**_TOWER, "vocab_size": len(fast), "max_position_embeddings": context}
     text |= {"eos_token_id": 3, "bos_token_id": 2, "pad_token_id": 0, "projection_size": 16}
     vision: dict[str, Any] = {**_TOWER, "image_size": SIDE, "patch_size": 8}
     square = {"height": SIDE, "width": SIDE}
@@ -83,14 +87,17 @@ def tiny(kind: str, folder: Path) -> Path:
     return folder
 
 
-def _tokenizer(library: Any) -> Any:
+def _tokenizer(library: Any, known: Iterable[str], context: int) -> Any:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     words = ["<pad>", "<unk>", "<s>", "</s>", *ascii_lowercase, "red", "more", "dress"]
+    words += sorted({*known} - {*words})
     made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     made.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)]
     )
     special = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
-    return library.PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=16, **special)
+    return library.PreTrainedTokenizerFast(
+        tokenizer_object=made, model_max_length=context, **special
+    )

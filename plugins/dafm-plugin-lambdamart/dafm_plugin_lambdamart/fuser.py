@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import FuserError
-from dafm_core.fusion.base import Progress, Scores
+from dafm_core.fusion.base import Scores
 from dafm_core.fusion.channels.examples import Examples
 from dafm_core.fusion.channels.fuser import ChannelFusion, Learned, ViewScorer
 from dafm_core.fusion.channels.view import ChannelReader, TileView
+from dafm_core.ground.progress import Progress
 from dafm_plugin_lambdamart.options import LambdaMartOptions
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ import numpy as np
 import dafm_core as dafm
 from dafm_core.fusion.saving import load_fuser, save_fuser
 from dafm_core.search.building import build_index
+from dafm_core.search.prepared import with_bank
 from dafm_core.search.requests import Request
 from dafm_core.search.search import Search
 from tests.benchmarks.search.planted import Planted, planted_dataset
@@ -26,8 +27,8 @@ from tests.benchmarks.search.planted import Planted, planted_dataset
 N_TRAINED = 2000
 
 
-def providers(n_images: int) -> dict[str, Planted]:
-    made = {f"planted-{k}": Planted(k, n_images) for k in range(4)}
+def providers() -> dict[str, Planted]:
+    made = {f"planted-{k}": Planted(k) for k in range(4)}
     for provider in made.values():
         provider.references = "any"  # type: ignore[attr-defined]
     return made
@@ -36,7 +37,7 @@ def providers(n_images: int) -> dict[str, Planted]:
 def trained(folder: Path) -> dafm.Fuser:
     if not (folder / "light" / "fuser.json").exists():
         dataset = planted_dataset(N_TRAINED, 600)
-        stack = dafm.score(dataset, providers(N_TRAINED), store=folder / "store")
+        stack = dafm.score(dataset, providers(), store=folder / "store")
         save_fuser(dafm.LightFusion(seed=0).fit(stack), folder / "light")
     return load_fuser(folder / "light")
 
@@ -46,7 +47,7 @@ def opened(folder: Path, n_images: int, n_bank: int) -> dafm.GalleryIndex:
     if not (path / "index.json").exists():
         bank = planted_dataset(n_images, n_bank, first=10_000)
         started = time.perf_counter()
-        build_index(path, planted_dataset(n_images, 1), providers(n_images), bank=bank)
+        build_index(path, planted_dataset(n_images, 1), providers(), bank=bank)
         print(f"built in {time.perf_counter() - started:.0f} s")
     started = time.perf_counter()
     index = dafm.GalleryIndex.open(path)
@@ -73,7 +74,7 @@ def main() -> None:
     args = parser.parse_args()
     fuser = trained(args.folder)
     index = opened(args.folder, args.images, args.bank)
-    models = providers(args.images)
+    models = providers()
     window = Search(index, fuser, providers=models, nearest=args.nearest)
     whole = Search(index, fuser, providers=models, nearest=args.images)
     asked = planted_dataset(args.images, args.queries, first=50_000)
@@ -100,9 +101,7 @@ def row_latency(
     requests: list[Request],
 ) -> None:
     """One row of each model given, as a team whose models are services has them."""
-    from dafm_core.search.search import _with_bank
-
-    score = _with_bank(fuser, index).scorer(index.gallery)
+    score = with_bank(fuser, index).scorer(index.gallery)
     query = requests[0].query(index)
     whole = {name: index.features(name).whole() for name in models}
     rows = [models[n].similarity(models[n].encode_queries([query]), whole[n]) for n in models]

@@ -15,12 +15,20 @@ from dafm_core.contract.items import ImageRef, Query
 from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.ground.ids import Ids
 
-NOISE = (1.2, 1.3, 1.4, 1.5)
+NOISE = (1.0, 1.1, 1.2, 1.3)
 """How far each model's idea of the target is off, relative to the target itself."""
 SHARED = 0.6
 """Part of that error which all models make together."""
 HUB = 0.1
 """Spread of what a candidate is scored whatever is asked, relative to that of its score."""
+N_KINDS = 10_000
+"""Images of one kind look alike: every so many are of the same."""
+DECAY = 0.5
+"""Directions count less and less: the i-th by (i + 1) to minus this, as in features of models."""
+LOOKS = 0.5
+"""Part of what an image is that it has from its kind."""
+BLOCK = 512
+"""Images whose vectors are drawn together."""
 
 
 class Planted:
@@ -28,12 +36,15 @@ class Planted:
 
     geometry = "dot"
 
-    def __init__(self, number: int, n_images: int, *, width: int = 256, seed: int = 0) -> None:
+    def __init__(self, number: int, *, width: int = 256, seed: int = 0) -> None:
         self.number, self.width, self.seed = number, width, seed
-        self.fingerprint = {"planted": f"{seed}/{number}/{width}"}
+        self.fingerprint = {"planted": f"2/{seed}/{number}/{width}"}
         rng = np.random.default_rng([seed, number])
         self._turn = np.linalg.qr(rng.standard_normal((width, width)))[0].astype(np.float32)
-        self._n_images = n_images
+        spectrum = np.arange(1, width + 1) ** -DECAY
+        self._spectrum = (spectrum / np.linalg.norm(spectrum)).astype(np.float32)
+        self._kinds = self._drawn(10, N_KINDS)
+        self._block = (-1, self._kinds)
 
     def encode_gallery(self, images: Sequence[ImageRef]) -> NDArray[np.float32]:
         """Return the latent vectors of images, turned, their last number being what a hub has."""
@@ -47,10 +58,10 @@ class Planted:
         rows = []
         for query in queries:
             target = int(query.text.split()[-1])
-            common = np.random.default_rng([self.seed, 7, target]).standard_normal(self.width)
-            own = np.random.default_rng([self.seed, 8, self.number, target])
-            error = SHARED * common + np.sqrt(1 - SHARED**2) * own.standard_normal(self.width)
-            row = self._latent(target) + 5 * NOISE[self.number] * error / np.sqrt(self.width)
+            common = self._drawn(7, 1, target)[0]
+            own = self._drawn(8, 1, self.number, target)[0]
+            error = SHARED * common + np.sqrt(1 - SHARED**2) * own
+            row = self._latent(target) + NOISE[self.number] * error
             row[-1] = 1
             rows.append(row)
         return np.asarray(rows, np.float32) @ self._turn
@@ -62,9 +73,17 @@ class Planted:
         return queries @ gallery.T
 
     def _latent(self, image: int) -> NDArray[np.float32]:
-        rng = np.random.default_rng([self.seed, 9, image])
-        vector = rng.standard_normal(self.width, np.float32)
-        return vector / np.float32(np.sqrt(self.width))
+        block, row = divmod(image, BLOCK)
+        if self._block[0] != block:
+            self._block = (block, self._drawn(9, BLOCK, block))
+        kind = self._kinds[image % N_KINDS]
+        own = self._block[1][row]
+        return np.float32(np.sqrt(LOOKS)) * kind + np.float32(np.sqrt(1 - LOOKS)) * own
+
+    def _drawn(self, *key: int) -> NDArray[np.float32]:
+        """Return vectors of length about 1; the second number of the key says how many."""
+        rng = np.random.default_rng([self.seed, *key])
+        return rng.standard_normal((key[1], self.width), np.float32) * self._spectrum
 
 
 def planted_dataset(n_images: int, n_queries: int, *, first: int = 0, seed: int = 0) -> Dataset:

@@ -20,12 +20,14 @@ if "--threads" not in sys.argv:
 import time
 from collections.abc import Callable
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import obvious
 import torch
 
+from dafm_core.fusion.best import Best, BestScorer
+from dafm_core.fusion.channels import banked
 from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.fusion.channels.examples import make_examples
 from dafm_core.fusion.light import compiled as compiled_module
@@ -34,12 +36,12 @@ from dafm_core.fusion.light.exact import ExactExamples, step_loss
 from dafm_core.fusion.light.fuser import LightFusion
 from dafm_core.fusion.light.network import PaperNetwork
 from dafm_core.fusion.static import MeanFusion, VotingFusion
-from dafm_core.ground.ordering import best_ranked, tie_places
 from dafm_core.metrics.ranking import rank_targets
 from dafm_core.store.stack import SimilarityStack
 from dafm_core.store.store import SimilarityStore
 from dafm_core.store.writer import count_tied
 
+T = TypeVar("T")
 TILE = 64
 """Queries a turn."""
 FAMILIES = ("rows", "restandardized", "ranks", "reverse", "topics", "neighbours")
@@ -102,25 +104,51 @@ def sampled(stack: SimilarityStack, n_repeat: int) -> None:
 
 
 def fuse(stack: SimilarityStack, n_repeat: int) -> None:
-    """Measure fusing with the best 50 of each query."""
+    """Measure fusing with the best 50 of each query, and what two stages lose."""
     light = LightFusion(n_epochs=2).fit(stack.take_queries(stack.query_ids[TILE:][:600]))
     few = stack.take_queries(stack.query_ids[:TILE])
-    score, places = light.scorer(few), tie_places(stack.gallery_ids)
+    tiles = few.tiles
+    forms = {
+        "light, two stages": light.best_scorer(few.gallery, 50),
+        "the same without Numba": without_numba(lambda: light.best_scorer(few.gallery, 50)),
+        "light, exact": light.best_scorer(few.gallery, 50, exact=True),
+    }
     network, rows = obvious.ObviousNetwork(stack.n_providers), np.arange(TILE)
-
-    def product() -> None:
-        for _, tile in few.tiles():
-            for fused in score(tile):
-                best_ranked(fused, places, 50)
-
     turns: dict[str, Callable[[], Any]] = {
-        "obvious": lambda: obvious.fuse(list(stack.matrices), rows, network),
-        "light": product,
+        "obvious": lambda: obvious.fuse(list(stack.matrices), rows, network)
+    }
+    turns |= {
+        name: lambda score=score: [score(tile) for _, tile in tiles()]
+        for name, score in forms.items()
     }
     show("fuse", alternate(turns, n_repeat), "obvious")
-    one = few.take_queries(few.query_ids[:1])
-    found = alternate({"light": lambda: light.fuse(one)}, n_repeat)
-    print(f"{'one query':10}{'light':26}{1e3 * found['light']:10.3f} ms, warm")
+    one = few.tile(0, 1)
+    found = alternate({name: lambda s=score: s(one) for name, score in forms.items()}, 5 * n_repeat)
+    for name, seconds in found.items():
+        print(f"{'one query':10}{name:26}{1e3 * seconds:10.3f} ms, rows given, warm")
+    lost(light, few, forms["light, two stages"])
+
+
+def without_numba(make: Callable[[], T]) -> T:
+    """Return what is made where Numba is missing."""
+    loops, banked.row_loops = banked.row_loops, lambda: None
+    try:
+        return make()
+    finally:
+        banked.row_loops = loops
+
+
+def lost(light: LightFusion, few: SimilarityStack, score: BestScorer) -> None:
+    """Print how many of the best of whole rows two stages find."""
+    exact = light.best(few, 50, exact=True).columns
+    found = Best.concatenate([score(tile) for _, tile in few.tiles()]).columns
+    for k in (10, 50):
+        pairs = zip(exact[:, :k], found[:, :k], strict=True)
+        shares = [len(np.intersect1d(one, other)) / k for one, other in pairs]
+        print(
+            f"{'found':10}of the exact first {k:<7}{100 * np.mean(shares):10.3f} %, "
+            f"of the worst query {100 * min(shares):.0f} %"
+        )
 
 
 def rules(stack: SimilarityStack, n_repeat: int) -> None:

@@ -3,19 +3,52 @@
 from __future__ import annotations
 
 import random
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from tests.faults.campaigns.kills import _train, _two
+from dafm_core.errors import DafmError
+from tests.faults.campaigns.actions import ACTIONS, models, train, two
 from tests.faults.campaigns.outcome import Outcome
 
 
 def flips(home: Path, *, n_flips: int, seed: int = 0) -> Outcome:
     """Flip bits at random, one at a time, and use what they are in; to be run in a child."""
-    outcome = Outcome("store and model", "a bit flipped, or a part cut out, in any file")
     home.mkdir(parents=True)
-    _two(home)
-    _train(home)
-    right = _fused(home)
+    two(home)
+    train(home)
+    outcome = Outcome("store and model", "a bit flipped, or a part cut out, in any file")
+    return _flipped(outcome, home, lambda: _fused(home), n_flips, seed)
+
+
+def index_flips(home: Path, *, n_flips: int, seed: int = 0) -> Outcome:
+    """The same of a gallery index, which answers a query; to be run in a child."""
+    from dafm_core.fusion.static import WeightedFusion
+    from dafm_core.search.index import GalleryIndex
+    from dafm_core.search.search import Search
+    from dafm_core.store.store import SimilarityStore
+
+    home.mkdir(parents=True)
+    two(home)
+    fuser = WeightedFusion().fit(SimilarityStore.open(home / "store").stack())
+    ACTIONS["index"].action(home)
+
+    def answered() -> bytes:
+        index = GalleryIndex.open(home / "index")
+        index.verify()
+        search = Search(index, fuser, providers=models())
+        return repr(replace(search.query(["i0"], "text", k=3), seconds=0.0)).encode()
+
+    outcome = Outcome("gallery index", "a bit flipped, or a part cut out, in any file")
+    shutil.rmtree(home / "store")
+    return _flipped(outcome, home, answered, n_flips // 3, seed)
+
+
+def _flipped(
+    outcome: Outcome, home: Path, use: Callable[[], bytes], n_flips: int, seed: int
+) -> Outcome:
+    right = use()
     files = [p for p in sorted(home.rglob("*")) if p.is_file() and not p.name.endswith(".lock")]
     files = [p for p in files if p.name not in ("cost.json", "trials.json")]  # decide no number
     draw = random.Random(seed)
@@ -29,14 +62,11 @@ def flips(home: Path, *, n_flips: int, seed: int = 0) -> Outcome:
             del damaged[place : place + draw.randrange(1, 64)]
         path.write_bytes(damaged)
         try:
-            verdict = "survived" if _fused(home) == right else "wrong"
+            verdict = "survived" if use() == right else "wrong"
             where = f"{path.name} at {place}"
         except Exception as error:
-            from dafm_core.errors import DafmError
-
-            ours = isinstance(error, DafmError)
-            verdict = "survived" if ours else "tracebacks"
-            where = f"{path.name} at {place}: {type(error).__name__}: {str(error)[:150]}"
+            verdict = "survived" if isinstance(error, DafmError) else "tracebacks"
+            where = f"{path.name}: {type(error).__name__}: {str(error)[:150]}"
         outcome.add(verdict, where)
         path.write_bytes(whole)
     return outcome

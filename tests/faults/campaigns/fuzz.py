@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tests.faults.campaigns.kills import _train, _two
+from tests.faults.campaigns.actions import train, two
+from tests.faults.campaigns.more_inputs import Inputs, more_inputs
 from tests.faults.campaigns.outcome import Outcome
 from tests.faults.real_kills import make_dataset
 
@@ -31,7 +32,7 @@ TOKENS = (
 )
 
 
-def valid_inputs(home: Path) -> dict[str, tuple[Path, Callable[[], object]]]:
+def valid_inputs(home: Path) -> Inputs:
     """Return a valid file and what reads it, by a name."""
     from dafm_core.core_plugin import FUSERS
     from dafm_core.datasets.folder import load
@@ -42,8 +43,8 @@ def valid_inputs(home: Path) -> dict[str, tuple[Path, Callable[[], object]]]:
     from dafm_core.store.store import SimilarityStore
 
     home.mkdir(parents=True)
-    _two(home)
-    _train(home)
+    two(home)
+    train(home)
     dataset = make_dataset()
     rows = np.random.default_rng(0).standard_normal((7, 5)).astype(np.float32)
     queries, gallery = list(dataset.query_ids), list(dataset.gallery_ids)
@@ -81,7 +82,7 @@ def valid_inputs(home: Path) -> dict[str, tuple[Path, Callable[[], object]]]:
     def importing(path: Path) -> Callable[[], object]:
         return lambda: import_scores(store, "fuzz", path, overwrite=True)
 
-    inputs: dict[str, tuple[Path, Callable[[], object]]] = {
+    inputs: Inputs = {
         f"import {path.name}": (path, importing(path))
         for path in sorted(files.iterdir())
         if path.name != "o.npy"
@@ -162,7 +163,7 @@ def fuzz(home: Path, *, n_inputs: int, seed: int = 0) -> Outcome:
     """Give every reader changed inputs in turn; to be run in a child."""
     from dafm_core.errors import DafmError
 
-    inputs = valid_inputs(home)
+    inputs = {**valid_inputs(home), **more_inputs(home)}
     outcome = Outcome(f"{len(inputs)} readers", "one to four random changes of a valid file")
     draw, names = random.Random(seed), list(inputs)
     for number in range(n_inputs):

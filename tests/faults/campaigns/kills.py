@@ -10,195 +10,125 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final
 
-import numpy as np
-
-from tests.conftest import DotProvider
+from tests.faults.campaigns.actions import ACTIONS
 from tests.faults.campaigns.outcome import Outcome
 from tests.faults.forking import forked, wait
-from tests.faults.killing import HOME, WRITING, files_below
-from tests.faults.real_kills import make_dataset
-
-Action = Callable[[Path], None]
+from tests.faults.killing import HOME, WRITING
 
 
-def score(store: Path, *, name: str = "dot", seed: int = 0, overwrite: bool = False) -> None:
-    """Score with features and neighbours, in blocks of three queries."""
-    from dafm_core.scoring.score import score_provider
+def _killed_at(line: int | None, action: Callable[[], None]) -> int:
+    """Run an action in this process, which ends before the given line of the code that writes.
 
-    score_provider(
-        make_dataset(), name, DotProvider(seed), store=store, block_rows=3, overwrite=overwrite
-    )
-
-
-def _two(folder: Path) -> None:
-    score(folder / "store")
-    score(folder / "store", name="other", seed=1)
-
-
-def _import(folder: Path) -> None:
-    from dafm_core.formats.importing import import_scores
-    from dafm_core.store.store import SimilarityStore
-
-    rows = np.random.default_rng(0).standard_normal((7, 5)).astype(np.float32)
-    np.save(folder / "mine.npy", rows)
-    import_scores(SimilarityStore.open(folder / "store"), "mine", folder / "mine.npy")
-
-
-def _split(folder: Path) -> None:
-    from dafm_core.store.editing import split_store
-    from dafm_core.store.store import SimilarityStore
-
-    split_store(SimilarityStore.open(folder / "store"), ("q0", "q1", "q2", "q3"), folder / "a")
-    split_store(SimilarityStore.open(folder / "store"), ("q4", "q5", "q6"), folder / "b")
-
-
-def _merge(folder: Path) -> None:
-    from dafm_core.store.editing import merge_stores
-    from dafm_core.store.store import SimilarityStore
-
-    merge_stores([SimilarityStore.open(folder / part) for part in "ab"], folder / "merged")
-
-
-def _train(folder: Path, fuser: str = "weighted") -> None:
-    _cli("train", folder / "store", "--fuser", fuser, "--out", folder / "model")
-
-
-def _fuse(folder: Path, suffix: str = ".npy") -> None:
-    out = folder / f"fused{suffix}"
-    _cli("fuse", folder / "store", "--model", folder / "model", "--out", out)
-
-
-def _cli(*words: object) -> None:
-    from dafm_core.cli.main import main
-
-    if main([str(word) for word in words]):
-        raise RuntimeError("the command failed")
-
-
-ACTIONS: Final[Mapping[str, tuple[tuple[Action, ...], Action]]] = {
-    "score into a new store": ((), lambda f: score(f / "store")),
-    "score a second provider": (
-        (lambda f: score(f / "store"),),
-        lambda f: score(f / "store", name="other", seed=1),
-    ),
-    "score over a finished matrix": (
-        (lambda f: score(f / "store"),),
-        lambda f: score(f / "store", seed=1, overwrite=True),
-    ),
-    "import into a store": ((lambda f: score(f / "store"),), _import),
-    "split": ((_two,), _split),
-    "merge": ((_two, _split), _merge),
-    "train over a model": ((_two, lambda f: _train(f, "mean")), _train),
-    "fuse to npy": ((_two, _train), _fuse),
-    "fuse to TREC": ((_two, _train), lambda f: _fuse(f, ".trec")),
-    "fuse to parquet": ((_two, _train), lambda f: _fuse(f, ".parquet")),
-}
-"""What makes the folder ready, and the command that is killed."""
-
-
-def _killed_at(line: int, action: Callable[[], None]) -> None:
-    """Run an action in this process, which ends before the given line of the code that writes."""
-    left = line
+    Without a line it is run to its end. Returns how many lines were executed.
+    """
+    n_lines = 0
 
     def trace(frame, event, argument):
-        nonlocal left
+        nonlocal n_lines
         if event == "call":
             name = frame.f_code.co_filename
             watched = name.startswith(str(HOME)) and name[len(str(HOME)) + 1 :].startswith(WRITING)
             return trace if watched else None
         if event == "line":
-            left -= 1
-            if left < 0:
+            if n_lines == line:
                 os.kill(os.getpid(), signal.SIGKILL)
+            n_lines += 1
         return trace
 
     sys.settrace(trace)
     action()
     sys.settrace(None)
+    return n_lines
 
 
-def by_line(home: Path, *, every: int, kinds: tuple[str, ...] = tuple(ACTIONS)) -> list[Outcome]:
-    """Kill each action at every n-th executed line."""
-    return [_campaign(home / str(n), kind, every=every) for n, kind in enumerate(kinds)]
+def by_line(home: Path, *, most: int, kinds: Iterable[str] = ACTIONS) -> list[Outcome]:
+    """Kill each command ``most`` times at lines evenly spread, or at every line if it has fewer."""
+    return [_campaign(home / str(n), kind, most) for n, kind in enumerate(kinds)]
 
 
-def _prepared(home: Path, kind: str) -> tuple[Path, Action, dict[str, bytes]]:
-    """Return a folder to copy, the action, and the files after it undisturbed."""
-    before, action = ACTIONS[kind]
-    ready, whole = home / "ready", home / "whole" / "work"
-    ready.mkdir(parents=True)
-    for step in before:
-        ending = forked(lambda step=step: step(ready))
+class Prepared:
+    """A command, what it starts from, and what it gives undisturbed."""
+
+    def __init__(self, home: Path, kind: str) -> None:
+        self.kind = kind
+        self.command = ACTIONS[kind]
+        self.work = home / "work"
+        self._ready = home / "ready"
+        self._ready.mkdir(parents=True)
+        for step in self.command.before:
+            ending = forked(lambda step=step: step(self._ready))
+            assert ending.code == 0, ending.err
+        self.start()
+        ending = forked(self.act)
         assert ending.code == 0, ending.err
-    _copy(ready, whole)
-    ending = forked(lambda: action(whole))
-    assert ending.code == 0, ending.err
-    return ready, action, files_below(whole)
+        self.expected = self.command.result(self.work)
+
+    def start(self) -> None:
+        """Make the folder ready once more."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        shutil.copytree(self._ready, self.work)
+
+    def act(self) -> None:
+        """Run the command."""
+        self.command.action(self.work)
+
+    def judge(self, outcome: Outcome, where: str) -> None:
+        """Repeat the command; count whether it gives what it gives undisturbed, and nothing else.
+
+        It may also say, in one line, that there is nothing left to do.
+        """
+        again = forked(self.act)
+        try:
+            found = self.command.result(self.work)
+        except Exception as error:
+            outcome.add("lost", f"{where} unreadable: {error}")
+            return
+        names = found.keys() | self.expected.keys()
+        differ = sorted(n for n in names if found.get(n) != self.expected.get(n))
+        is_refusal = "dafm_core.errors." in again.err or "the command failed" in again.err
+        if "Traceback" in again.err and not is_refusal:
+            outcome.add("tracebacks", f"{where} {again.err[-300:]}")
+        else:
+            outcome.add("lost" if differ else "survived", f"{where} {differ} {again.err[-200:]}")
 
 
-def _campaign(home: Path, kind: str, *, every: int) -> Outcome:
+def _campaign(home: Path, kind: str, most: int) -> Outcome:
     outcome = Outcome(kind, "SIGKILL by executed line")
-    ready, action, expected = _prepared(home, kind)
-    work, line = home / "killed" / "work", 0
-    while True:
-        _copy(ready, work)
-        ending = forked(lambda: _killed_at(line, lambda: action(work)))  # noqa: B023
-        if ending.code == 0:
-            return outcome
-        _judge(outcome, work, action, expected, f"{kind} at {line}: {ending.err[-200:]}")
-        line += every
+    prepared = Prepared(home, kind)
+    prepared.start()
+    counted = forked(lambda: print(_killed_at(None, prepared.act), file=sys.stderr))
+    n_lines = int(counted.err.split()[-1])
+    for line in range(0, n_lines, -(-n_lines // most)):
+        prepared.start()
+        ending = forked(lambda: bool(_killed_at(line, prepared.act)))  # noqa: B023
+        prepared.judge(outcome, f"{kind} at {line}: {ending.err[-200:]}")
+    return outcome
 
 
-def _judge(
-    outcome: Outcome, work: Path, action: Action, expected: Mapping[str, bytes], where: str
-) -> None:
-    """Repeat the command; count whether it gives what it gives undisturbed, and nothing else."""
-    again = forked(lambda: action(work))
-    if "Traceback" in again.err and "the command failed" not in again.err:
-        outcome.add("tracebacks", f"{where} {again.err[-300:]}")
-    elif again.code:
-        outcome.add("lost", f"{where} refused: {again.err[-300:]}")
-    else:
-        found = files_below(work)
-        differ = sorted(
-            n for n in found.keys() | expected.keys() if found.get(n) != expected.get(n)
-        )
-        outcome.add("lost" if differ else "survived", f"{where} {differ}")
-
-
-def at_random(home: Path, *, n_kills: int, seed: int = 0) -> Outcome:
+def at_random(
+    home: Path, *, n_kills: int, seed: int = 0, kinds: Sequence[str] = tuple(ACTIONS)
+) -> Outcome:
     """Kill processes from outside at random moments, SIGKILL and SIGTERM in turn."""
-    outcome = Outcome("score, train and fuse", "SIGKILL and SIGTERM from outside, at random")
-    draw, kinds = (
-        random.Random(seed),
-        ("score into a new store", "train over a model", "fuse to npy"),
-    )
-    prepared = {kind: _prepared(home / str(n), kind) for n, kind in enumerate(kinds)}
+    outcome = Outcome("each of these in turn", "SIGKILL and SIGTERM from outside, at random")
+    draw = random.Random(seed)
+    prepared = {kind: Prepared(home / str(n), kind) for n, kind in enumerate(kinds)}
     for number in range(n_kills):
         kind = kinds[number % len(kinds)]
-        ready, action, expected = prepared[kind]
-        work = home / "random" / "work"
-        _copy(ready, work)
+        prepared[kind].start()
         child = os.fork()
         if child == 0:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 1)
             os.dup2(null, 2)
             try:
-                action(work)
+                prepared[kind].act()
             finally:
                 os._exit(0)
         time.sleep(draw.uniform(0, 0.15))
-        os.kill(child, signal.SIGKILL if number % 2 else signal.SIGTERM)
+        os.kill(child, (signal.SIGKILL, signal.SIGTERM)[(number // len(kinds)) % 2])
         wait(child, 60)
-        _judge(outcome, work, action, expected, f"{kind}, random {number}")
+        prepared[kind].judge(outcome, f"{kind}, random {number}")
     return outcome
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target)

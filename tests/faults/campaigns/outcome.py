@@ -21,6 +21,8 @@ class Outcome:
         Something finished was lost or left for good; a number was another one; a bug's traceback.
     notes : list of str
         Where, of the first that did not survive.
+    minutes : float
+        What it took.
     """
 
     kind: str
@@ -31,13 +33,15 @@ class Outcome:
     wrong: int = 0
     tracebacks: int = 0
     notes: list[str] = field(default_factory=list)
+    minutes: float = 0.0
 
     def add(self, verdict: str, where: str) -> None:
         """Count one fault as ``survived``, ``lost``, ``wrong`` or ``tracebacks``."""
         self.injected += 1
         setattr(self, verdict, getattr(self, verdict) + 1)
-        if verdict != "survived" and len(self.notes) < 20:
-            self.notes.append(f"{verdict}: {where}")
+        note = f"{verdict}: {where}"
+        if verdict != "survived" and note not in self.notes and len(self.notes) < 20:
+            self.notes.append(note)
 
     def row(self) -> str:
         """Return the line of a Markdown table."""

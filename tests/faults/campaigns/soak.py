@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from dafm_core.cli.main import main as dafm
-from tests.faults.campaigns.kills import score
+from tests.faults.campaigns.actions import score
 
 
 def resident_mib() -> float:

@@ -1,0 +1,72 @@
+"""The best candidates of each query: what a list needs of a fusion, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.ground.ordering import best_ranked
+
+
+@dataclass(frozen=True, eq=False)
+class Best:
+    """The best candidates of some queries, best first, ties by a hash of the id.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (B, k), int64
+        Where they stand in the gallery; -1 where there are fewer.
+    scores : ndarray of shape (B, k), float32
+        Fused; -inf where there are fewer.
+    """
+
+    columns: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+    @classmethod
+    def none(cls, n_rows: int, k: int) -> Best:
+        """Return lists without a candidate yet."""
+        shape = n_rows, k
+        return cls(np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32))
+
+    @classmethod
+    def of_scores(cls, scores: NDArray[np.float32], places: NDArray[np.int64], k: int) -> Best:
+        """Return the best of fused scores (B, N) that are not excluded.
+
+        Parameters
+        ----------
+        places : ndarray of shape (N,)
+            Of :func:`~dafm_core.ground.ordering.tie_places`.
+        """
+        found = cls.none(len(scores), k)
+        for b, row in enumerate(scores):
+            found.put(b, (order := best_ranked(row, places, k)), row[order])
+        return found
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Best]) -> Best:
+        """Return the lists of all parts, in order."""
+        return cls(
+            np.concatenate([part.columns for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+        )
+
+    def put(self, b: int, columns: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
+        """Write the list of one query, best first."""
+        self.columns[b, : len(columns)] = columns
+        self.scores[b, : len(columns)] = scores
+
+    def spread(self, n_gallery: int) -> NDArray[np.float32]:
+        """Return the scores as whole rows (B, N), -inf for whatever is not in the list."""
+        rows = np.full((len(self.columns), n_gallery), -np.inf, np.float32)
+        b, at = np.nonzero(self.columns >= 0)
+        rows[b, self.columns[b, at]] = self.scores[b, at]
+        return rows
+
+
+BestScorer: TypeAlias = Callable[[NDArray[np.float32]], Best]
+"""Fuses a tile ``(B, K, N)`` and gives each row's best candidates."""

@@ -1,0 +1,304 @@
+"""A query's channels at chosen images, without a whole row of scores.
+
+Mean and spread of a row, before and after a bank's column statistics, and topics are exact, from
+``moments.py``. Ranks, and the entropy of a row, are counted among the chosen images and estimated
+from a fixed sample of the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.fusion.channels.families import CONTEXT_PER_PROVIDER
+from dafm_core.fusion.channels.reverse_ranks import ReverseRanks
+from dafm_core.fusion.channels.view import ChannelReader, TileView
+from dafm_core.search.cells import IndexBank
+from dafm_core.search.features import GalleryFeatures
+from dafm_core.search.index import GalleryIndex
+from dafm_core.search.moments import BankColumns, Moments, RowMoments
+
+FAMILIES: Final = frozenset({"rows", "columns", "restandardized", "ranks", "reverse", "topics"})
+"""Channels that can be made so; the others need whole rows."""
+N_SAMPLE: Final = 8192
+"""Images by which the others are estimated."""
+N_TOP: Final = 100
+"""First images of a row that its context looks at."""
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Images that stand for all: evenly drawn, the same for every query.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (n,), int64
+        Ascending.
+    features : mapping of str to ndarray of shape (n, D), float32
+    bank : mapping of str to BankColumns
+        Empty without a bank.
+    """
+
+    columns: NDArray[np.int64]
+    features: Mapping[str, NDArray[np.float32]]
+    bank: Mapping[str, BankColumns]
+
+    @classmethod
+    def of(cls, index: GalleryIndex) -> Sample:
+        """Draw a sample of an index's images."""
+        rng = np.random.default_rng(0)
+        n = min(N_SAMPLE, index.n_images)
+        columns = np.sort(rng.choice(index.n_images, n, replace=False))
+        bank = index.bank
+        return cls(
+            columns,
+            {name: index.features(name).take(columns) for name in index.names},
+            bank.at(columns) if isinstance(bank, IndexBank) else {},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Knowledge:
+    """What is known of a large gallery before any query: features, moments, bank and sample."""
+
+    features: Mapping[str, GalleryFeatures]
+    moments: Mapping[str, Moments]
+    bank: IndexBank | None
+    sample: Sample
+    n_images: int
+
+    @classmethod
+    def of(cls, index: GalleryIndex) -> Knowledge | None:
+        """Return what is known, or None of a gallery that keeps no moments."""
+        if set(index.moments) != set(index.names):
+            return None
+        bank = index.bank
+        return cls(
+            features={name: index.features(name) for name in index.names},
+            moments=index.moments,
+            bank=bank if isinstance(bank, IndexBank) else None,
+            sample=Sample.of(index),
+            n_images=index.n_images,
+        )
+
+    def row_std(self, name: str, query: Vector) -> float:
+        """Return the spread of a query's scores over the gallery."""
+        return self.moments[name].of_row(query, np.empty(0, np.float32)).std
+
+    def rows(
+        self,
+        queries: Mapping[str, Vector],
+        chosen: NDArray[np.int64],
+        excluded: NDArray[np.int64],
+        *,
+        has_bank: bool,
+    ) -> list[Row]:
+        """Return each provider's row of a query at chosen images, none of which is excluded.
+
+        Parameters
+        ----------
+        queries : mapping of str to ndarray of shape (D,)
+        chosen : ndarray of shape (W,), int64
+            Each provider's nearest images are among them.
+        has_bank : bool
+            Whether channels are made of the bank.
+        """
+        known = np.concatenate([chosen, excluded])
+        bank = self.bank.at(known) if self.bank is not None and has_bank else {}
+        rest = Rest.of(self, known)
+        rows = []
+        for name, query in queries.items():
+            scores = self.features[name].take(known) @ query
+            own, out = scores[: len(chosen)], scores[len(chosen) :]
+            rows.append(Row.of(query, self.moments[name], own, out, bank.get(name), rest, name))
+        return rows
+
+
+@dataclass(frozen=True, eq=False)
+class Rest:
+    """The sampled images that a query does not look at, and how many each stands for."""
+
+    sample: Sample
+    others: NDArray[np.bool_]
+    weight: float
+
+    @classmethod
+    def of(cls, knowledge: Knowledge, known: NDArray[np.int64]) -> Rest:
+        """Return the sample without the images whose scores are known."""
+        others = ~np.isin(knowledge.sample.columns, known)
+        n = max(1, int(others.sum()))
+        return cls(knowledge.sample, others, (knowledge.n_images - len(known)) / n)
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One provider's row: its scores at W chosen images, and what stands for all the others.
+
+    Parameters
+    ----------
+    row : RowMoments
+    scores, z, evidence : ndarray of shape (W,)
+        Raw, standardised, and as the bank sees them.
+    other_z, other_evidence : ndarray of shape (n,)
+        Of the sampled images that are not chosen, evidence ascending.
+    weight : float
+        Images that one of them stands for.
+    bank : BankColumns or None
+        At the chosen images.
+    topics : ndarray of shape (W,)
+    """
+
+    row: RowMoments
+    scores: Vector
+    z: Vector
+    evidence: Vector
+    other_z: Vector
+    other_evidence: Vector
+    weight: float
+    bank: BankColumns | None
+    topics: Vector
+
+    @classmethod
+    def of(
+        cls,
+        query: Vector,
+        moments: Moments,
+        own: Vector,
+        out: Vector,
+        bank: BankColumns | None,
+        rest: Rest,
+        name: str,
+    ) -> Row:
+        """Standardise scores of chosen and of excluded images, and those of a sample."""
+        row = moments.of_row(query, out)
+        sampled = rest.sample.features[name] @ query
+        z, other_z = row.standardised(own), row.standardised(sampled)[rest.others]
+        if bank is None or not row.std:
+            zeros = np.zeros_like(z)
+            return cls(row, own, z, z, other_z, np.sort(other_z), rest.weight, None, zeros)
+        here, gone = _split(bank, len(own))
+        seen = rest.sample.bank[name]
+        columns = (z - here.mean) / here.std
+        other = (other_z - seen.mean[rest.others]) / seen.std[rest.others]
+        lost = ((row.standardised(out) - gone.mean) / gone.std).astype(np.float64)
+        mean, std = moments.of_columns(query, row, lost)
+        scale, middle = np.float32(1 / std if std else 0), np.float32(mean)
+        evidence, other = (columns - middle) * scale, np.sort((other - middle) * scale)
+        topics = _topics(moments, query, row, lost, here, gone)
+        return cls(row, own, z, evidence, other_z, other, rest.weight, here, topics)
+
+    def family(self, name: str) -> Vector:
+        """Return one family's channel, (W,)."""
+        if not self.row.std:
+            return np.zeros_like(self.z)
+        match name:
+            case "rows":
+                return self.z
+            case "columns" if self.bank is not None:
+                return (self.z - self.bank.mean) / self.bank.std
+            case "columns" | "restandardized":
+                return self.evidence
+            case "ranks":
+                return self._log_ranks
+            case "reverse" if self.bank is not None:
+                return self._reverse(self.bank)
+            case "topics":
+                return self.topics
+        return np.zeros_like(self.z)
+
+    def context(self) -> NDArray[np.float64]:
+        """Return what the shape of the row says about its query, (5,); see ``TileView.context``."""
+        top = np.sort(self.z)[::-1][:N_TOP].astype(np.float64)
+        first, second, tenth, last = (top[min(i, len(top) - 1)] for i in (0, 1, 9, N_TOP - 1))
+        below, other = self.z - first, self.other_z - first
+        chance, others = np.exp(below), self.weight * np.exp(other)
+        total = chance.sum() + others.sum()
+        entropy = np.log(total) - (chance @ below + others @ other) / total
+        return np.array([first, first - second, first - tenth, tenth - last, entropy])
+
+    @property
+    def _log_ranks(self) -> Vector:
+        """Return ``-log(rank / n)`` of the evidence, centred over the row as if none were tied."""
+        evidence, n = self.evidence, int(self.row.n)
+        ordered = np.sort(evidence)
+        not_above = np.searchsorted(ordered, evidence, "right")
+        level = not_above - np.searchsorted(ordered, evidence, "left")
+        ranks = len(ordered) - not_above + (level + 1) / 2
+        if len(self.other_evidence):
+            above = len(self.other_evidence) - np.arange(len(self.other_evidence)) - 0.5
+            ranks += self.weight * np.interp(evidence, self.other_evidence, above, right=0.0)
+        logs: Vector = (math.lgamma(n + 1) / n - np.log(ranks)).astype(np.float32)
+        return logs
+
+    def _reverse(self, bank: BankColumns) -> Vector:
+        reverse = ReverseRanks(bank.ranks, bank.thresholds[:, None])
+        found: Vector = reverse.log_ranks(self.z[None, None])[0, 0]
+        return found
+
+
+class ClosedView(TileView):
+    """A view of one query whose channels are those of chosen images alone, (1, C, W)."""
+
+    def __init__(self, reader: ChannelReader, rows: Sequence[Row]) -> None:
+        super().__init__(reader, np.stack([row.scores for row in rows])[None])
+        self._rows = rows
+
+    def channels(self) -> NDArray[np.float32]:
+        """Return the channels, (1, C, W)."""
+        return self._made
+
+    @cached_property
+    def _made(self) -> NDArray[np.float32]:
+        layout = self.reader.layout
+        shape = (len(layout.families), len(layout.providers), self.tile.shape[2])
+        out = np.zeros(shape, np.float32)
+        for f, name in enumerate(layout.families):
+            for k, row in zip(self.reader.present, self._rows, strict=True):
+                out[f, k] = row.family(name)
+        return out.reshape(1, layout.n_channels, -1)
+
+    def context(self) -> NDArray[np.float32]:
+        """Return what the shape of each row says about the query, (1, 5 K)."""
+        shape = (CONTEXT_PER_PROVIDER, len(self.reader.layout.providers))
+        out = np.zeros(shape, np.float32)
+        for k, row in zip(self.reader.present, self._rows, strict=True):
+            out[:, k] = row.context()
+        return out.reshape(1, -1)
+
+
+def _split(bank: BankColumns, n: int) -> tuple[BankColumns, BankColumns]:
+    """Return what a bank says of the first n images, and of the rest."""
+    parts = [
+        BankColumns(bank.ranks, bank.mean[s], bank.std[s], bank.thresholds[:, s], bank.topics[:, s])
+        for s in (slice(0, n), slice(n, None))
+    ]
+    return parts[0], parts[1]
+
+
+def _topics(
+    moments: Moments,
+    query: Vector,
+    row: RowMoments,
+    lost: NDArray[np.float64],
+    here: BankColumns,
+    gone: BankColumns,
+) -> Vector:
+    """Return what a row has in common with the bank's, standardised over the whole row."""
+    away = gone.topics.astype(np.float64)
+    shares = moments.topic_shares(query, row, lost, away)
+    lost_share = shares @ away
+    mean = float(shares @ moments.topic_sum - lost_share.sum()) / row.n
+    square = float(shares @ moments.topics @ shares - (lost_share**2).sum()) / row.n
+    std = math.sqrt(max(square - mean**2, 0.0))
+    if std <= 1e-6:
+        return np.zeros(here.topics.shape[1], np.float32)
+    topics: Vector = (shares.astype(np.float32) @ here.topics - np.float32(mean)) / np.float32(std)
+    return topics

@@ -1,0 +1,45 @@
+"""Which images of a ranking are shown, in which order."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.ground.ids import Ids
+from dafm_core.search.answers import Hit
+
+
+def best(
+    scores: NDArray[np.float32], k: int, ids: Ids, columns: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Return where the k best scores above -inf stand; ties by a hash of the id.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (W,)
+    columns : ndarray of shape (W,), int64, optional
+        Which images they are of; every image by default.
+    """
+    k = min(k, len(scores))
+    if not k:
+        return np.empty(0, np.int64)
+    bar = np.partition(scores, -k)[-k]
+    near = np.flatnonzero((scores >= bar) & (scores > -np.inf))
+    names = [ids[place if columns is None else columns[place]] for place in near]
+    hashes = [hashlib.sha256(name.encode()).digest() for name in names]
+    order = sorted(range(len(near)), key=lambda i: (-scores[near[i]], hashes[i]))
+    return near[order[:k]]
+
+
+def single(
+    scores: NDArray[np.float32], k: int, ids: Ids, columns: NDArray[np.int64] | None = None
+) -> tuple[Hit, ...]:
+    """Return what one provider alone would have shown; parameters as :func:`best`."""
+    places = best(np.where(np.isfinite(scores), scores, np.float32(-np.inf)), k, ids, columns)
+    found = places if columns is None else columns[places]
+    return tuple(
+        Hit(rank=rank, image_id=ids[column], score=float(scores[place]))
+        for rank, (place, column) in enumerate(zip(places, found, strict=True), start=1)
+    )

@@ -1,0 +1,180 @@
+"""A query of a large gallery: find the few images that can be hits, then fuse those exactly.
+
+Candidates are the union of every provider's nearest images and of the nearest of a plain sum of
+all providers; every provider then scores the whole union, and the fitted fusion ranks it by
+channels that ``closed_form.py`` makes without whole rows. A fusion that is a weighted sum of
+standardised scores is one inner product over all features side by side: its own direction finds
+its hits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.fusion.base import Fuser
+from dafm_core.fusion.channels.banked import BankedFusion
+from dafm_core.fusion.channels.view import ChannelReader, ViewScorer
+from dafm_core.search.cells import IndexBank
+from dafm_core.search.closed_form import FAMILIES, N_SAMPLE, N_TOP, ClosedView, Knowledge
+from dafm_core.search.nearest import Direction, Nearest
+from dafm_core.store.gallery import Gallery
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """One query, encoded.
+
+    Parameters
+    ----------
+    queries : mapping of str to ndarray of shape (D,)
+        By provider.
+    excluded : ndarray of int64
+        Columns that are no candidates.
+    shown : ndarray of shape (N,), bool, or None
+        What a filter lets through.
+    depth : int
+        First images in each direction that are looked at.
+    """
+
+    queries: Mapping[str, Vector]
+    excluded: NDArray[np.int64]
+    shown: NDArray[np.bool_] | None
+    depth: int
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The images that were ranked.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (W,), int64
+    fused : ndarray of shape (W,), float32
+    scores, standardised : ndarray of shape (K, W), float32
+    estimated : tuple of str
+        What was estimated, in words.
+    """
+
+    columns: NDArray[np.int64]
+    fused: Vector
+    scores: NDArray[np.float32]
+    standardised: NDArray[np.float32]
+    estimated: tuple[str, ...]
+
+
+class TwoStage:
+    """Ranks queries of some providers with a fusion; made by :func:`two_stage`.
+
+    Parameters
+    ----------
+    knowledge : Knowledge
+    nearest : Nearest
+    names : tuple of str
+    reader : ChannelReader
+    score : callable or None
+        From a view to fused scores; None for a weighted sum.
+    weights : ndarray of shape (K,)
+        Of standardised scores: the fusion itself, or what finds its candidates.
+    how : str
+        How candidates are found, in words; nothing where that is exact.
+    """
+
+    def __init__(
+        self,
+        knowledge: Knowledge,
+        nearest: Nearest,
+        names: tuple[str, ...],
+        reader: ChannelReader | None,
+        score: ViewScorer | None,
+        weights: NDArray[np.float64],
+        how: str,
+    ) -> None:
+        self._knowledge = knowledge
+        self._nearest = nearest
+        self._names = names
+        self._reader = reader
+        self._score = score
+        self._weights = weights
+        self._how = how
+
+    def rank(self, asked: Asked) -> Found:
+        """Return what was ranked for a query."""
+        union = self._union(asked)
+        queries = {name: asked.queries[name] for name in self._names}
+        has_bank = self._reader is not None and self._reader.bank is not None
+        rows = self._knowledge.rows(queries, union, asked.excluded, has_bank=has_bank)
+        standardised = np.stack([row.z for row in rows])
+        if self._reader is None or self._score is None:
+            fused = self._weights.astype(np.float32) @ standardised
+        else:
+            fused = self._score(ClosedView(self._reader, rows))[0]
+        shown = np.arange(len(union))
+        if asked.shown is not None:
+            shown = np.flatnonzero(asked.shown[union])
+        return Found(
+            columns=union[shown],
+            fused=fused[shown],
+            scores=np.stack([row.scores for row in rows])[:, shown],
+            standardised=standardised[:, shown],
+            estimated=self._estimated(asked.depth),
+        )
+
+    def _union(self, asked: Asked) -> NDArray[np.int64]:
+        """Return the images that a query looks at, ascending."""
+        each: list[Direction] = [{name: asked.queries[name]} for name in self._names]
+        more = asked.depth + len(asked.excluded)
+        lists = self._nearest([self._fused_direction(asked), *each], more, asked.shown)
+        if asked.shown is not None and self._score is not None:
+            # A context looks at the head of a whole row, whatever a filter hides.
+            lists += self._nearest(each, N_TOP + len(asked.excluded))
+        return np.setdiff1d(np.concatenate(lists), asked.excluded)
+
+    def _fused_direction(self, query: Asked) -> Direction:
+        direction = {}
+        for name, weight in zip(self._names, self._weights, strict=True):
+            std = self._knowledge.row_std(name, query.queries[name])
+            direction[name] = query.queries[name] * np.float32(weight / std if std else 0)
+        return direction
+
+    def _estimated(self, depth: int) -> tuple[str, ...]:
+        notes = [
+            f"ranked among the first {depth} images of each provider and of their sum{self._how}"
+        ]
+        if self._score is not None:
+            notes.append(
+                f"ranks and context beyond those were estimated from a sample of {N_SAMPLE} "
+                "images; means, spreads and topics are exact"
+            )
+        return tuple(notes)
+
+
+def two_stage(
+    fuser: Fuser, gallery: Gallery, knowledge: Knowledge, nearest: Nearest, how: str
+) -> TwoStage | None:
+    """Return what ranks queries in two stages, or None for a fusion that needs whole rows.
+
+    Parameters
+    ----------
+    fuser : Fuser
+        Fits the gallery, and has its bank.
+    gallery : Gallery
+        Of the providers that answer.
+    """
+    weights = fuser.row_weights(gallery)
+    if weights is not None:
+        return TwoStage(knowledge, nearest, gallery.names, None, None, weights, how)
+    if not isinstance(fuser, BankedFusion):
+        return None
+    reader, scorers = fuser.readied(gallery, ("gallery",))
+    if not FAMILIES.issuperset(reader.layout.families):
+        return None
+    if reader.bank is not None and not isinstance(reader.bank, IndexBank):
+        return None
+    equal = np.full(gallery.n_providers, 1 / gallery.n_providers)
+    return TwoStage(knowledge, nearest, gallery.names, reader, scorers["gallery"], equal, how)

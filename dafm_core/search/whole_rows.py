@@ -1,0 +1,184 @@
+"""Answers from whole rows: every provider scores every image, and the fusion ranks them.
+
+A fusion that scores candidate by candidate ranks the union of every provider's first images only,
+where nobody asks for explanations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.cases.breakdown import Breakdown, break_down
+from dafm_core.contract.items import Query
+from dafm_core.fusion.base import Tile
+from dafm_core.ground.normalize import zscore_rows
+from dafm_core.search.answers import Answer, Hit, Opinion
+from dafm_core.search.asking import ask_all, by_providers, reason, reasons_of, rows_of
+from dafm_core.search.hits import best, single
+from dafm_core.search.live import LiveProvider
+from dafm_core.search.prepared import Prepared
+from dafm_core.search.requests import Request
+
+
+class WholeRows:
+    """Answers queries of an index.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    live : mapping of str to LiveProvider
+    budget : int
+        Images of the head that a pair provider is asked about.
+    nearest : int
+        First images of each provider that are ranked, see :class:`~search.Search`.
+    """
+
+    def __init__(
+        self, prepared: Prepared, live: Mapping[str, LiveProvider], *, budget: int, nearest: int
+    ) -> None:
+        self._prepared = prepared
+        self._index = prepared.index
+        self._live = live
+        self._budget = budget
+        self._nearest = nearest
+
+    def answer(self, requests: Sequence[Request], *, explain: bool) -> list[Answer]:
+        """Return the answers, in order."""
+        index = self._index
+        queries = [request.query(index) for request in requests]
+        shown = [request.shown(index) for request in requests]
+        excluded = [r.excluded(q, index) for r, q in zip(requests, queries, strict=True)]
+        rows, failed = ask_all(self._live, requests, queries, rows_of)
+        answers: dict[int, Answer] = {}
+        for names, members in by_providers(len(requests), rows, failed).items():
+            tile = np.stack([rows[name][members] for name in names], axis=1)  # (B, K, N)
+            for b, i in enumerate(members):
+                tile[b][:, excluded[i]] = -np.inf
+                why = reasons_of(failed, i)
+                one, used, why = self._with_pairs(tile[b : b + 1], names, queries[i], why)
+                answers[i] = self._ranked(one, used, requests[i], shown[i], why, explain)
+        return [answers[i] for i in range(len(requests))]
+
+    def _with_pairs(
+        self, tile: Tile, names: tuple[str, ...], query: Query, reasons: dict[str, str]
+    ) -> tuple[Tile, tuple[str, ...], dict[str, str]]:
+        """Return a tile of one query with what pair providers say of its head."""
+        pairs = [name for name, provider in self._live.items() if provider.is_pair]
+        if not pairs or not self._budget:
+            return tile, names, reasons
+        fused = self._prepared.scorer(names)(tile)[0]
+        head = best(fused, self._budget, self._index.ids)
+        images = [self._index.refs[column] for column in head]
+        found, reasons = dict(zip(names, tile[0], strict=True)), dict(reasons)
+        for name in pairs:
+            row = np.where(np.isneginf(tile[0, 0]), np.float32(-np.inf), np.float32(np.nan))
+            try:
+                row[head] = self._live[name].score_pairs(query, images)
+                found[name] = row
+            except (Exception, SystemExit) as error:
+                reasons[name] = reason(error)
+        used = tuple(sorted(found))
+        return np.stack([found[name] for name in used])[None], used, reasons
+
+    def _ranked(
+        self,
+        tile: Tile,
+        names: tuple[str, ...],
+        request: Request,
+        shown: NDArray[np.bool_] | None,
+        left_out: Mapping[str, str],
+        explain: bool,
+    ) -> Answer:
+        of_each = f"first {max(self._nearest, 2 * request.k)} images of each provider"
+        union = None if explain else self._union(tile, names, shown, request.k)
+        fused = self._fused(tile, names, union)
+        hits = best(_visible(fused[0], shown), request.k, self._index.ids)
+        opinions = self._opinions(tile, fused, hits, names, explain)
+        return Answer(
+            hits=tuple(
+                Hit(
+                    rank=rank,
+                    image_id=self._index.ids[column],
+                    score=float(fused[0, column]),
+                    opinions=opinion,
+                )
+                for rank, (column, opinion) in enumerate(zip(hits, opinions, strict=True), start=1)
+            ),
+            singles={
+                name: single(row, request.k, self._index.ids)
+                for name, row in zip(names, _visible(tile[0], shown), strict=True)
+            },
+            left_out=dict(left_out),
+            n_scored=self._index.n_images if union is None else len(union),
+            n_images=self._index.n_images,
+            estimated=() if union is None else (f"ranked among the {of_each}",),
+            notes=self._prepared.notes,
+        )
+
+    def _union(
+        self,
+        tile: Tile,
+        names: tuple[str, ...],
+        shown: NDArray[np.bool_] | None,
+        k: int,
+    ) -> NDArray[np.int64] | None:
+        """Return every provider's first images, ascending; None where all are to be ranked."""
+        depth, n_images = max(self._nearest, 2 * k), self._index.n_images
+        if depth * len(names) >= n_images or self._prepared.chosen_scorer(names) is None:
+            return None
+        rows = _visible(tile[0], shown)
+        first = np.argpartition(rows, n_images - depth, axis=1)[:, n_images - depth :]
+        return np.unique(first)
+
+    def _fused(
+        self, tile: Tile, names: tuple[str, ...], union: NDArray[np.int64] | None
+    ) -> NDArray[np.float32]:
+        """Return fused scores, (1, N); -inf outside the union."""
+        score = None if union is None else self._prepared.chosen_scorer(names)
+        if union is None or score is None:
+            return self._prepared.scorer(names)(tile)
+        fused = np.full((1, tile.shape[2]), -np.inf, np.float32)
+        fused[0, union] = score(tile, union[None])[0]
+        return fused
+
+    def _opinions(
+        self,
+        tile: Tile,
+        fused: NDArray[np.float32],
+        hits: NDArray[np.int64],
+        names: tuple[str, ...],
+        explain: bool,
+    ) -> list[dict[str, Opinion]]:
+        if not len(hits):
+            return []
+        if not explain or len(names) == 1:
+            standing = zscore_rows(tile)[0]
+            return [
+                {
+                    name: Opinion(
+                        score=_number(tile[0, k, column]),
+                        standardised=_number(standing[k, column]),
+                    )
+                    for k, name in enumerate(names)
+                }
+                for column in hits
+            ]
+        found: Breakdown = break_down(
+            tile, fused, hits[None], self._prepared.scorers_without(names)
+        )
+        return [
+            {name: Opinion(**found.at(0, depth, k)) for k, name in enumerate(names)}
+            for depth in range(len(hits))
+        ]
+
+
+def _visible(scores: NDArray[np.float32], shown: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+    return scores if shown is None else np.where(shown, scores, np.float32(-np.inf))
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None

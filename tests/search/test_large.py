@@ -1,0 +1,230 @@
+"""Large galleries: closed forms against whole rows, two stages, growth, engines."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+import dafm_core as dafm
+from dafm_core.catalog import PluginCatalog
+from dafm_core.errors import OptionError
+from dafm_core.ground.normalize import zscore_rows
+from dafm_core.search import closed_form, search, state
+from dafm_core.search.building import add_images, build_index, remove_images
+from dafm_core.search.closed_form import ClosedView, Knowledge
+from dafm_core.search.engines import build_engine
+from dafm_core.search.prepared import with_bank
+from dafm_core.search.requests import Request
+from dafm_core.search.search import Search
+
+from .conftest import Dot, make_dataset
+
+N = 1200
+FUSERS = {
+    "light": {"network": "linear"},
+    "debiased": {},
+    "logistic": {},
+    "weighted": {"normalize": "zscore"},
+}
+
+
+def dots():
+    made = {"near": Dot(1, 12), "skewed": Dot(2, 8, skew=0.5), "third": Dot(3, 10)}
+    for model in made.values():
+        model.references = "any"
+    return made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_is_large():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state, "MAX_NEIGHBOURS", 500)
+        patch.setattr(search, "NEAREST", 200)
+        yield
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    """Queries whose target is among the first few of all models together, whom one can learn."""
+    plain = make_dataset(n_images=N, n_queries=60)
+    queries, rows = plain.iter_queries(0, plain.n_queries), 0.0
+    for model in dots().values():
+        rows += zscore_rows(
+            model.encode_queries(queries) @ model.encode_gallery(plain.gallery_images()).T
+        )
+    drawn = np.random.default_rng(0).integers(1, 6, len(queries))
+    best = np.argsort(-rows, axis=1)[np.arange(len(queries)), drawn]
+    targets = pl.Series([[plain.gallery_ids[column]] for column in best])
+    return replace(plain, queries=plain.queries.with_columns(targets=targets))
+
+
+@pytest.fixture(scope="module")
+def bank(dataset):
+    return make_dataset(n_images=N, n_queries=50, seed=1)
+
+
+@pytest.fixture(scope="module")
+def index(dataset, bank, tmp_path_factory):
+    return build_index(tmp_path_factory.mktemp("large"), dataset, dots(), bank=bank)
+
+
+@pytest.fixture(scope="module")
+def stack(dataset, tmp_path_factory):
+    return dafm.score(dataset, dots(), store=tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def fitted(stack):
+    catalog = PluginCatalog.discover()
+    trained = stack.take_queries(stack.query_ids[:40])
+    return {n: catalog.load_fuser(n, options).fit(trained) for n, options in FUSERS.items()}
+
+
+def asked(dataset, rows, k=20, **more):
+    queries = dataset.iter_queries(0, dataset.n_queries)
+    return [
+        Request(references=[r.id for r in queries[i].references], text=queries[i].text, k=k, **more)
+        for i in rows
+    ]
+
+
+def shared(some, others):
+    """Return the share of hits that two answers to each query have in common."""
+    pairs = zip(some, others, strict=True)
+    return np.mean([len(set(a.image_ids) & set(b.image_ids)) / len(b.hits) for a, b in pairs])
+
+
+def test_channels_are_those_of_whole_rows(index, stack, fitted, monkeypatch):
+    """With every image in the sample nothing is estimated."""
+    monkeypatch.setattr(closed_form, "N_SAMPLE", N)
+    fuser = with_bank(fitted["light"], index)
+    reader, _ = fuser.readied(index.gallery, ("gallery",))
+    models, knowledge = dots(), Knowledge.of(index)
+    for row in range(40, 44):
+        query = stack.dataset.iter_queries(row, row + 1)
+        tile = stack.tile(row, row + 1)
+        whole = reader.read(tile)
+        excluded = stack.dataset.excluded[row]
+        near = np.argsort(-tile[0], axis=1)[:, :120]
+        chosen = np.setdiff1d(near, excluded)
+        queries = {name: models[name].encode_queries(query)[0] for name in index.names}
+        rows = knowledge.rows(queries, chosen, excluded, has_bank=True)
+        closed = ClosedView(reader, rows)
+        np.testing.assert_allclose(closed.context(), whole.context(), rtol=1e-3, atol=1e-3)
+        ranks = reader.layout.of_families({"ranks"})  # between two images: up to half a rank off
+        for which, far in ((ranks, 0.3), (~ranks, 2e-3)):
+            np.testing.assert_allclose(
+                closed.channels()[0][which],
+                whole.channels()[0][which][:, chosen],
+                rtol=1e-3,
+                atol=far,
+            )
+
+
+@pytest.mark.parametrize("name", FUSERS)
+def test_two_stages_find_what_whole_rows_rank_first(name, index, dataset, fitted, monkeypatch):
+    monkeypatch.setattr(closed_form, "N_SAMPLE", 600)
+    used = Search(index, fitted[name], providers=dots(), nearest=200)
+    whole = Search(index, fitted[name], providers=dots(), nearest=N)
+    requests = asked(dataset, range(40, 50))
+    few, every = used.batch(requests), whole.batch(requests)
+    assert shared(few, every) > 0.95
+    assert all(a.n_scored < N == b.n_scored for a, b in zip(few, every, strict=True))
+    assert all(a.estimated and not b.estimated for a, b in zip(few, every, strict=True))
+    for a, b in zip(few, every, strict=True):
+        assert [h.image_id for h in a.singles["near"]] == [h.image_id for h in b.singles["near"]]
+        if name == "weighted":
+            assert a.image_ids == b.image_ids
+            scores = [[h.score for h in answer.hits] for answer in (a, b)]
+            np.testing.assert_allclose(*scores, rtol=1e-3)
+
+
+def test_a_filter_and_a_lost_provider_in_two_stages(index, dataset, fitted):
+    broken = dots()
+    broken["near"].fails_on = "text 41"
+    used = Search(index, fitted["light"], providers=broken, nearest=200)
+    some = [f"img{i:03d}" for i in range(0, N, 3)]
+    answers = used.batch(asked(dataset, range(40, 43), filter=some))
+    assert [set(a.left_out) for a in answers] == [set(), {"near"}, set()]
+    for answer, row in zip(answers, range(40, 43), strict=True):
+        assert len(answer.hits) == 20
+        assert set(answer.image_ids) <= set(some)
+        reference = dataset.iter_queries(row, row + 1)[0].references[0].id
+        assert reference not in answer.image_ids
+        plain = {h.image_id: h.score for h in used.batch(asked(dataset, [row], k=200))[0].hits}
+        for hit in answer.hits:  # a filter changes no score, but for what is estimated
+            if hit.image_id in plain:
+                assert hit.score == pytest.approx(plain[hit.image_id], rel=0.05, abs=0.05)
+
+
+def test_a_large_index_that_changes_keeps_what_it_knows(tmp_path, dataset, bank, fitted):
+    path = tmp_path / "index"
+    build_index(path, dataset.take_gallery(dataset.gallery_ids[: N - 50]), dots(), bank=bank)
+    folder = next(path.glob("bank-*"))
+    before = (folder / "part-0.npy").stat().st_mtime_ns
+    used = dots()
+    index = add_images(path, dataset, providers=used)
+    assert used["near"].n_encoded == 50
+    assert (folder / "part-0.npy").stat().st_mtime_ns == before
+    index = remove_images(path, ["img005", "img1190"], providers=dots())
+    index.verify()
+    assert "52 images came or went" in index.manifest.notes[-1]
+    rest = dataset.take_gallery([i for i in dataset.gallery_ids if i not in ("img005", "img1190")])
+    whole = build_index(tmp_path / "whole", rest, dots(), bank=bank)
+    for name in index.names:
+        assert index.moments[name].n == N - 2
+        for grown, made in zip(
+            vars(index.moments[name]).values(), vars(whole.moments[name]).values(), strict=True
+        ):
+            assert grown.shape == made.shape
+    grown, made = index.bank, whole.bank
+    order = np.array([index.ids.place[i] for i in whole.ids])
+    np.testing.assert_allclose(
+        grown.statistics.mean[:, order], made.statistics.mean, rtol=0.05, atol=0.05
+    )
+    requests = asked(rest, range(40, 50))
+    fuser = fitted["debiased"]
+    a = Search(index, fuser, providers=dots(), nearest=200).batch(requests)
+    b = Search(whole, fuser, providers=dots(), nearest=200).batch(requests)
+    assert shared(a, b) > 0.9
+    assert a[0].notes == index.manifest.notes
+
+
+def test_an_engine_finds_what_a_scan_finds(tmp_path, dataset, bank, fitted):
+    pytest.importorskip("faiss", reason="faiss is the extra dafm-core[faiss]")
+    path = tmp_path / "index"
+    part = dataset.take_gallery(dataset.gallery_ids[: N - 50])
+    index = build_index(path, part, dots(), bank=bank)
+    requests = asked(part, range(40, 50))
+    exact = Search(index, fitted["weighted"], providers=dots(), nearest=200).batch(requests)
+    for kind in ("ivf", "scan8", "scan16"):
+        engine = build_engine(index, kind)
+        assert engine.facts["recall"] > 0.95
+        found = Search(index, fitted["weighted"], providers=dots(), nearest=200).batch(requests)
+        assert shared(exact, found) > 0.95
+        assert kind in found[0].estimated[0]
+    # what is added is found at once, what is removed never
+    index = add_images(path, dataset, providers=dots())
+    used = Search(index, fitted["weighted"], providers=dots(), nearest=200)
+    answer = used.batch([Request(references=["img1180"], text="", exclude=(), k=5)])[0]
+    assert "img1180" in {hit.image_id for hit in answer.singles["near"]}
+    index = remove_images(path, ["img1180", "img010"], providers=dots())
+    used = Search(index, fitted["weighted"], providers=dots(), nearest=200)
+    answer = used.batch([Request(references=["img011"], text="", exclude=(), k=300)])[0]
+    assert not {"img1180", "img010"} & set(answer.image_ids)
+
+
+def test_an_engine_of_other_features_is_noticed(tmp_path, dataset, fitted):
+    pytest.importorskip("faiss", reason="faiss is the extra dafm-core[faiss]")
+    index = build_index(tmp_path / "a", dataset, dots())
+    build_engine(index, "scan16")
+    other = build_index(tmp_path / "b", dataset, dots(), dtype="float16")
+    for file in ("engine.json", "engine-1.bin"):
+        (other.path / file).write_bytes((index.path / file).read_bytes())
+    answer = Search(other, dafm.MeanFusion(), providers=dots(), nearest=200).batch(
+        asked(dataset, [40])
+    )[0]
+    assert "engine: made of other features" in answer.notes[-1]
+    with pytest.raises(OptionError, match="expected ivf, scan8"):
+        build_engine(index, "ann")

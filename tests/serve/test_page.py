@@ -1,0 +1,172 @@
+"""The page in a real browser, by mouse and by keyboard; runs where Chromium is found."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from tests.reporting.conftest import browser  # noqa: F401  # a fixture
+
+uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is of the extra dafm-core[serve]")
+
+
+@pytest.fixture
+def address(service):
+    config = uvicorn.Config(service.app(), port=0, log_level="warning", lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until(lambda: server.started)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(timeout=20)
+
+
+def until(holds, seconds=30):
+    """Wait until something holds."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.05)
+
+
+class Page:
+    """The page as somebody uses it."""
+
+    def __init__(self, opened, address):
+        self.browser, self.address = opened, address
+
+    def visit(self, path="/", **settings):
+        self.browser.visit(self.address + path, **settings)
+        until(lambda: self.run("document.querySelector('#about').textContent.length > 0"))
+
+    def run(self, script):
+        return self.browser.run(script)
+
+    def count(self, selector):
+        return self.run(f"document.querySelectorAll({json.dumps(selector)}).length")
+
+    def text(self, selector):
+        return self.run(f"document.querySelector({json.dumps(selector)})?.textContent")
+
+    def click(self, selector):
+        self.run(f"document.querySelector({json.dumps(selector)}).click()")
+
+    def focused(self):
+        return self.run("document.activeElement.id || document.activeElement.className")
+
+    def write(self, text):
+        self.browser.call("Input.insertText", text=text)
+
+    def answered(self, words="images in"):
+        try:
+            until(lambda: words in self.text("#status"), 15)
+        except AssertionError:
+            pytest.fail(f"the page says {self.text('#status')!r} {self.browser.complaints}")
+
+
+@pytest.fixture
+def page(browser, address):  # noqa: F811
+    return Page(browser, address)
+
+
+def reference(page):
+    return page.text("#references li bdi")
+
+
+def test_a_query_by_keyboard(page, service):
+    one = service.search.index.ids[1]
+    page.visit(f"/?reference={one}")
+    page.answered()
+    press = page.browser.press
+    page.run("document.activeElement.blur()")
+    press("/")
+    assert page.focused() == "text"
+    page.write("red")
+    press("Enter")
+    page.answered()
+    assert page.count(".list") == 3  # fused, and one per model
+    assert page.count(".list.fused .hit") > 3
+    assert page.run("location.search") == f"?reference={one}&text=red"
+    page.run("document.activeElement.blur()")
+    press("ArrowDown")
+    first = page.run("document.activeElement.dataset.id")
+    press("ArrowRight")
+    assert page.run("document.activeElement.dataset.list") == "scenes-color"
+    press("ArrowLeft")
+    assert page.run("document.activeElement.dataset.id") == first
+    press("m")
+    until(lambda: page.count(".list.fused .hit.meant") == 1)
+    assert service.judgements.n_queries == 1
+    press("Enter")
+    assert page.run("document.querySelector('#detail').open")
+    assert page.text("#detail-title") == first
+    assert page.count("#why tbody tr") == 2
+    press("ArrowRight")
+    assert page.text("#detail-title") != first
+    press("n")
+    until(lambda: page.run("document.querySelector('#not').ariaPressed") == "true")
+    press("r")
+    until(lambda: reference(page) != one)
+    assert page.focused() == "text"
+    assert page.browser.complaints == []
+    assert all(url.startswith((page.address, "data:", "blob:")) for url in page.browser.requests)
+
+
+def test_a_query_by_mouse(page, service):
+    one = service.search.index.ids[1]
+    page.visit(f"/?reference={one}&text=blue")  # a link to a query
+    page.answered()
+    page.click(".list.fused .hit")
+    assert page.run("document.querySelector('#detail').open")
+    page.click("#meant")
+    until(lambda: page.run("document.querySelector('#meant').ariaPressed") == "true")
+    page.click("#next")
+    page.click("#not")
+    until(lambda: page.run("document.querySelector('#not').ariaPressed") == "true")
+    page.click("#back")
+    page.click("#use")
+    until(lambda: reference(page) != one)
+    page.click("#ask [type=submit]")
+    until(lambda: "Searching" not in page.text("#status"))
+    assert one not in page.run("location.search")
+    page.run("history.back()")
+    until(lambda: reference(page) == one)
+    page.click("#show-known")
+    until(lambda: page.count("#known-list button") > 3)
+    page.click("#known-list button")
+    page.answered("target")
+    assert "query=" in page.run("location.search")
+    theme = page.run("document.documentElement.dataset.theme")
+    page.click("#theme")
+    assert page.run("document.documentElement.dataset.theme") != theme
+    page.click("#reset")
+    until(lambda: page.count(".hit") == 0)
+    page.click("#show-keys")
+    assert page.run("document.querySelector('#keys').open")
+    assert page.browser.complaints == []
+
+
+def test_what_goes_wrong_is_said_and_markup_stays_text(page, service):
+    one = service.search.index.ids[1]
+    page.visit(f"/?reference={one}&text=red&filter=colour%20%3D%201")
+    until(lambda: "no column 'colour'" in page.text("#status"))
+    assert page.count(".hit") == 0
+    page.visit(f"/?reference={one}&text=red&filter=image_id%20LIKE%20%27a/%25%27")
+    page.answered()
+    assert page.count(".list.fused .hit") == 1
+    assert "<b>'\\u202e" in page.text(".list.fused .hit .name")
+    assert page.count(".hit b") == 0
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_nothing_is_wider_than_the_screen(page, service, width):
+    page.visit(
+        f"/?reference={service.search.index.ids[1]}&text=red", width=width, mobile=width < 500
+    )
+    page.answered()
+    assert page.run("document.documentElement.scrollWidth") <= width
+    shown = [s for s in range(page.count(".list")) if page.run(
+        f"document.querySelectorAll('.list')[{s}].offsetParent !== null")]  # fmt: skip
+    assert len(shown) == (1 if width < 500 else 3)
