@@ -25,6 +25,12 @@ evidence. What an input or a network is worth beside another has not been measur
 """
 
 
+PAIRS: Final = """
+Learned fusers against each other, paired. In round brackets, where there is more than one
+cross-fitting (other folds, another seed): the lowest and the highest mean of the metrics.
+"""
+
+
 def page(
     introduction: str,
     measured: Sequence[Results],
@@ -89,10 +95,7 @@ def _table(results: Results, members: Sequence[Setting]) -> Iterator[str]:
 
 def _against_each_other(results: Results, members: Sequence[Setting]) -> Iterator[str]:
     """Yield the paired differences of every two, and their range over the cross-fittings."""
-    yield (
-        "\nLearned fusers against each other, paired. In round brackets, where there is more than one "
-        "cross-fitting (other folds, another seed): the lowest and the highest mean of the metrics.\n"
-    )
+    yield PAIRS
     yield "| | minus | R@10 | mean of metrics |"
     yield "|---|---|---|---|"
     pairs = [(one, other) for i, one in enumerate(members) for other in members[i + 1 :]]
