@@ -93,6 +93,14 @@ FOLDER = DatasetInfo(
     name="folder",
     summary="your own images/ with queries.jsonl, .csv or .parquet",
     factory="dafm_core.datasets.folder:load",
+    options=(
+        Option(
+            name="links",
+            summary="where links among the images may lead",
+            default="inside",
+            choices=("inside", "anywhere"),
+        ),
+    ),
 )
 PINPOINT = DatasetInfo(
     name="pinpoint",

@@ -24,23 +24,25 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import polars as pl
 
 from dafm_core.datasets.base import LISTS, QUERY_SCHEMA, Dataset, query_frame
+from dafm_core.datasets.reading import choose
 from dafm_core.errors import DatasetError, closest
 from dafm_core.ground.files import read_ids
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.sources import parsed_json, source_table, source_text
 
+Links: TypeAlias = Literal["inside", "anywhere"]
 IMAGE_SUFFIXES: Final = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 )
 TABLES: Final = ("queries.jsonl", "queries.csv", "queries.parquet")
 
 
-def load(path: str | Path, *, split: str | None = None) -> Dataset:
+def load(path: str | Path, *, split: str | None = None, links: Links = "inside") -> Dataset:
     """Read a folder of images and queries.
 
     Parameters
@@ -48,6 +50,9 @@ def load(path: str | Path, *, split: str | None = None) -> Dataset:
     path : path
     split : None
         A folder is one split.
+    links : {"inside", "anywhere"}
+        Where a symbolic link among the images may lead: a folder from elsewhere could show any
+        image of this machine. The folder of images itself may be a link.
 
     Returns
     -------
@@ -60,6 +65,7 @@ def load(path: str | Path, *, split: str | None = None) -> Dataset:
     ------
     DatasetError
         If a file is missing, malformed or inconsistent; the message names file, row and column.
+        For a link that leads out of the folder of images.
     """
     folder = Path(path)
     if split is not None:
@@ -67,7 +73,7 @@ def load(path: str | Path, *, split: str | None = None) -> Dataset:
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder. Check the dataset's path.")
     table = _table(folder)
-    names = image_ids(folder / "images")
+    names = image_ids(folder / "images", links=links)
     gallery = _gallery(folder, names)
     queries = query_frame(_rows(table, names), where=str(table))
     return Dataset(
@@ -87,20 +93,42 @@ def _table(folder: Path) -> Path:
     return found[0]
 
 
-def image_ids(folder: Path) -> dict[str, str]:
-    """Return the id of each image file by its path below ``images/`` (with ``/``)."""
-    names = []
-    for root, _, files in os.walk(folder):
-        below = Path(root).relative_to(folder)
-        names += [
-            (below / file).as_posix()
-            for file in files
-            if Path(file).suffix.lower() in IMAGE_SUFFIXES and not file.startswith(".")
-        ]
-    names.sort()
+def image_ids(folder: Path, *, links: Links = "inside") -> dict[str, str]:
+    """Return the id of each image file by its path below ``images/`` (with ``/``).
+
+    Raises
+    ------
+    DatasetError
+        For a link out of the folder, unless links may lead anywhere.
+    """
+    choose(links, get_args(Links), where=f"{folder}: links")
+    names = sorted(_image_files(folder, "", None if links == "anywhere" else folder.resolve()))
     stems = [name.rpartition(".")[0] for name in names]
     counts = Counter(stems)
     return {n: stem if counts[stem] == 1 else n for n, stem in zip(names, stems, strict=True)}
+
+
+def _image_files(folder: Path, below: str, root: Path | None) -> Iterator[str]:
+    """Yield the paths of images below a folder; linked folders are not entered."""
+    if not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _image_files(Path(entry.path), f"{below}{entry.name}/", root)
+            elif Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and entry.name[0] != ".":
+                if root is not None and entry.is_symlink():
+                    _check_link(Path(entry.path), root)
+                yield below + entry.name
+
+
+def _check_link(path: Path, root: Path) -> None:
+    goal = Path(os.path.realpath(path))
+    if not goal.is_relative_to(root):
+        raise DatasetError(
+            f"{path}: expected an image of this folder, got a link to {goal}. Copy the file, or "
+            "allow it with --dataset-set links=anywhere."
+        )
 
 
 def _gallery(folder: Path, names: Mapping[str, str]) -> Ids:

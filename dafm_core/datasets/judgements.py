@@ -19,7 +19,7 @@ import polars as pl
 
 from dafm_core.datasets.base import Dataset, query_frame
 from dafm_core.errors import DatasetError
-from dafm_core.ground.ids import Ids
+from dafm_core.ground.ids import Ids, is_text
 from dafm_core.ground.sources import source_bytes, source_json, source_table
 
 MARKS: Final = ("meant", "not", "none")
@@ -92,6 +92,9 @@ def read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         if not isinstance(header["index"], str):
             raise TypeError
         for line in lines:
+            texts = [*line["references"], line["text"], line["image"], line["mark"]]
+            if not all(isinstance(text, str) and is_text(text) for text in texts):
+                raise TypeError
             if not isinstance(line["references"], list) or line["mark"] not in MARKS:
                 raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError):

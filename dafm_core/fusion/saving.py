@@ -7,6 +7,7 @@ checkpoints) is checked when it is used.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -22,10 +23,12 @@ from dafm_core.fusion.record import FitRecord
 from dafm_core.ground.files import replacing, sha256_of, write_json
 from dafm_core.ground.printable import first_line
 from dafm_core.ground.sources import source_json
+from dafm_core.store.manifest import SEAL, sealed
 
-FORMAT_VERSION: Final = 3
-READABLE: Final = (2, 3)
-"""Before 3 a fusion had one head."""
+FORMAT_VERSION: Final = 4
+READABLE: Final = (2, 3, 4)
+"""Before 3 a fusion had one head, before 4 its facts had no seal."""
+SEALED_FROM: Final = 4
 FACTS: Final = "fuser.json"
 WEIGHTS: Final = "weights.safetensors"
 NEXT_WEIGHTS: Final = "weights.next.safetensors"
@@ -79,6 +82,7 @@ def save_fuser(fuser: Fuser, path: str | Path, *, infos: Iterable[FuserInfo] | N
     with replacing(folder / NEXT_WEIGHTS) as temporary:
         save_file({name: array.copy(order="C") for name, array in arrays.items()}, temporary)
     facts["weights_sha256"] = sha256_of(folder / NEXT_WEIGHTS)
+    facts = sealed(json.loads(json.dumps(facts)))
     write_json(folder / FACTS, facts)  # before it the folder is the old fuser, from here the new
     (folder / NEXT_WEIGHTS).replace(folder / WEIGHTS)
     return folder
@@ -169,6 +173,11 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         raise FuserError(
             f"{folder}: expected format {FORMAT_VERSION}, got {version!r}. "
             + ("Upgrade dafm-core." if newer else "Train it again.")
+        )
+    if version >= SEALED_FROM and sealed(facts)[SEAL] != facts.get(SEAL):
+        raise FuserError(
+            f"{folder}: {FACTS} is not as it was written: it was edited, or is damaged. Train it "
+            "again."
         )
     if missing:
         raise _damaged(folder, KeyError(*missing))

@@ -64,10 +64,14 @@ def _zscore(block: NDArray[Any], out: NDArray[np.float32]) -> None:
     # numbers is exact where the numbers themselves are coarse, and squares of tiny ones survive.
     best = np.fmax.reduce(block, axis=1, keepdims=True, initial=-np.inf)
     best[~np.isfinite(best)] = 0
-    below = np.subtract(block, best, out=out if block.dtype == np.float32 else None)
+    with np.errstate(over="ignore"):
+        below = np.subtract(block, best, out=out if block.dtype == np.float32 else None)
     if missing is not None:
         below.reshape(-1)[missing] = 0
     span = -below.min(axis=1, keepdims=True, initial=0)
+    if not np.isfinite(span).all():  # farther apart than the type reaches: a quarter, exactly
+        _zscore(block * np.where(np.isfinite(span), np.float32(1), np.float32(0.25)), out)
+        return
     informative = span > SMALLEST_SPAN * np.maximum(np.abs(best), np.abs(best - span))
     np.divide(below, np.where(informative, span, 1), out=out, casting="same_kind")
     out -= (out.sum(axis=1, keepdims=True, dtype=np.float64) / n).astype(np.float32)
@@ -91,7 +95,8 @@ def minmax_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
         kept = np.isfinite(block)
         low = np.min(block, axis=1, keepdims=True, where=kept, initial=np.inf)
         high = np.max(block, axis=1, keepdims=True, where=kept, initial=-np.inf)
-        span = np.where(high > low, high - low, 1).astype(np.float64)
+        low, high = low.astype(np.float64), high.astype(np.float64)
+        span = np.where(high > low, high - low, 1)
         above = np.where(kept, block, 0) - np.where(np.isfinite(low), low, 0)
         out[:] = np.where(kept, above / span, _not_scored(block))
     return scaled

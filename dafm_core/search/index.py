@@ -5,6 +5,7 @@ It is written by ``building.py``; queries are answered in ``search.py``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -208,8 +209,10 @@ class GalleryIndex:
             files += [f"{name}/part-{p}.npy" for p in range(len(entry.parts))]
         seen = checked.signature(self.path, files)
         if not checked.is_remembered(self.path, seen):
+            started = time.perf_counter()
             self.verify()
             checked.remember(self.path, seen)
+            checked.say_cost(self.path, checked.n_bytes(seen), started)
 
     def verify(self) -> None:
         """Read everything and compare it with its checksums.

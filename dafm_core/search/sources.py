@@ -7,13 +7,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from dafm_core.catalog import PluginCatalog
 from dafm_core.contract.items import ImageRef
 from dafm_core.datasets.base import Dataset
-from dafm_core.datasets.folder import TABLES, image_ids
+from dafm_core.datasets.folder import TABLES, Links, image_ids
+from dafm_core.datasets.reading import choose
 from dafm_core.errors import DatasetError
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.printable import first_line
@@ -57,8 +59,9 @@ class Images:
         )
 
     @classmethod
-    def of_folder(cls, folder: str | Path) -> Images:
-        """Return every image below a folder; ids as in a folder dataset.
+    def of_folder(cls, folder: str | Path, *, links: Links = "inside") -> Images:
+        """Return every image below a folder; ids, and what a link may lead to, as in a folder
+        dataset.
 
         Raises
         ------
@@ -69,7 +72,7 @@ class Images:
         if not root.is_dir():
             raise DatasetError(f"{root}: no such folder. Check the path of the images.")
         below = root / "images" if (root / "images").is_dir() else root
-        names = image_ids(below)
+        names = image_ids(below, links=links)
         if not names:
             raise DatasetError(f"{root}: expected image files, found none. Check the folder.")
         paths = {image_id: below / name for name, image_id in names.items()}
@@ -95,7 +98,7 @@ class Images:
         folder = Path(path if name == "folder" and colon else spec).expanduser()
         if (name == "folder" or not colon) and folder.is_dir():
             if not any((folder / table).exists() for table in TABLES):
-                return cls.of_folder(folder)
+                return cls.of_folder(folder, **folder_options(options or {}))
             spec = f"folder:{folder}"
         catalog = catalog or PluginCatalog.discover()
         return cls.of_dataset(catalog.load_dataset(spec, split=split, options=options))
@@ -140,6 +143,13 @@ class Images:
         if self.columns is not None:
             frame = frame.join(self.columns, on="image_id", how="left", maintain_order="left")
         return frame
+
+
+def folder_options(options: Mapping[str, str]) -> dict[str, Any]:
+    """Return the options of a plain folder; raise OptionError for any other."""
+    for name in options:
+        choose(name, ["links"], where="--dataset-set of a folder without queries")
+    return dict(options)
 
 
 def read_columns(path: str | Path) -> pl.DataFrame:

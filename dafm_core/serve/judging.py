@@ -11,7 +11,9 @@ from pathlib import Path
 
 from dafm_core.datasets.judgements import MARKS, latest, read
 from dafm_core.errors import DatasetError
+from dafm_core.ground.ids import is_text
 from dafm_core.search.index import GalleryIndex
+from dafm_core.search.requests import MAX_TEXT
 from dafm_core.serve.limits import Refused
 
 
@@ -71,6 +73,10 @@ class Judgements:
         """
         if mark not in MARKS:
             raise Refused(400, f"mark: expected {', '.join(MARKS)}, got {mark!r}.")
+        if len(text) > MAX_TEXT or not is_text(text):
+            raise Refused(
+                400, f"text: expected at most {MAX_TEXT:,} characters that can be written."
+            )
         for name in [image, *references]:
             if name not in self._index.ids:
                 raise Refused(

@@ -8,6 +8,7 @@ ones is read again. Whether content is right is not decided here but in ``store.
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,8 +18,12 @@ from typing import TypeAlias
 from dafm_core.ground.files import cache_folder, write_json
 from dafm_core.ground.sources import source_json
 
+logger = logging.getLogger(__name__)
+
 Signature: TypeAlias = dict[str, list[int]]
 
+LONG = 1.0
+"""Seconds that a check may take without a word."""
 SETTLED_NS = 2_000_000_000
 """Age, in nanoseconds, below which a file may change again without another time of change."""
 
@@ -31,6 +36,11 @@ def signature(folder: Path, names: Iterable[str]) -> Signature:
             stat = (folder / name).stat()
             found[name] = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
     return found
+
+
+def n_bytes(seen: Signature) -> int:
+    """Return the size of the files of a part."""
+    return sum(size for size, _, _ in seen.values())
 
 
 def is_remembered(folder: Path, seen: Signature) -> bool:
@@ -50,6 +60,21 @@ def remember(folder: Path, seen: Signature) -> None:
     if all(changed < settled for _, changed, _ in seen.values()):
         with suppress(OSError):
             write_json(_memory(folder), {"part": str(folder.resolve()), "files": seen})
+
+
+def say_cost(where: Path, n_bytes: int, started: float) -> None:
+    """Say what a check took since ``started``, of ``time.perf_counter``, where that was long."""
+    seconds = time.perf_counter() - started
+    level = logging.WARNING if seconds > LONG else logging.INFO
+    if n_bytes:
+        logger.log(
+            level,
+            "%s: %s MB were checked against their checksums in %.1f s; not again while the files "
+            "stay as they are (--no-verify leaves it out).",
+            where,
+            f"{n_bytes / 1e6:,.0f}",
+            seconds,
+        )
 
 
 def _memory(folder: Path) -> Path:

@@ -395,14 +395,17 @@ def float16_numbers() -> NDArray[np.float32]:
 
 
 def _refuse_nan(name: str, matrix: NDArray[Any], dataset: Dataset) -> None:
-    """Raise SimilarityError at a NaN: only a shortlist says what a missing score means."""
+    """Raise SimilarityError at a NaN, for only a shortlist says what a missing score means, and at
+    +inf.
+    """
     step = max(1, TILE_BYTES // max(1, 4 * matrix.shape[1]))
     for start in range(0, len(matrix), step):
-        missing = np.isnan(matrix[start : start + step])
+        missing = ~(matrix[start : start + step] < np.inf)
         if missing.any():
             row, column = (int(i) for i in np.argwhere(missing)[0])
+            got = "NaN" if np.isnan(matrix[start + row, column]) else "+inf"
             raise SimilarityError(
-                f"provider {name!r}: expected scores, got NaN for query "
+                f"provider {name!r}: expected scores, got {got} for query "
                 f"{dataset.query_ids[start + row]!r}, image {dataset.gallery_ids[column]!r}. Give "
                 "the rows as a Shortlist if they are incomplete."
             )

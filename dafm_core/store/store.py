@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -337,8 +338,8 @@ class SimilarityStore:
             raise AlignmentError(f"{self.path}: nothing is scored yet. Run dafm score first.")
         passports = {name: self.passport(name) for name in names}
         if verify:
-            for name in names:
-                self.check(name)
+            started = time.perf_counter()
+            checked.say_cost(self.path, sum(map(self.check, names)), started)
         neighbours = {name: self.neighbours(name) for name in names}
         subsets = {name: self.subset(name) for name in names}
         return SimilarityStack.from_matrices(
@@ -355,21 +356,22 @@ class SimilarityStore:
             checked=True,
         )
 
-    def check(self, name: str) -> None:
+    def check(self, name: str) -> int:
         """Raise StoreError if a provider's rows or files do not match their checksums.
 
-        As :meth:`verify`, but what matched once is remembered.
+        As :meth:`verify`, but what matched once is remembered. Returns how many bytes were read.
         """
         folder = self._folder(name)
         files = ("passport.json", "scores.npy", "shortlist.parquet", "neighbours.npy")
         seen = checked.signature(folder, files)
         if checked.is_remembered(folder, seen):
-            return
+            return 0
         damage = self.verify(name)
         if damage:
             more = f" {len(damage) - 1} more parts are damaged." if len(damage) > 1 else ""
             raise StoreError(f"{damage[0]}{more} Score it again: only what is damaged is computed.")
         checked.remember(folder, seen)
+        return checked.n_bytes(seen)
 
     def verify(self, name: str) -> list[str]:
         """Return one line for each block of rows, and each file, that differs from the passport."""

@@ -222,12 +222,18 @@ def numpy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]] | Non
     shape, description = _read_header(file)
     if "O" in str(description):
         return None
-    return shape, np.lib.format.descr_to_dtype(description)
+    try:
+        return shape, np.lib.format.descr_to_dtype(description)
+    except Exception:  # NumPy raises whatever the description makes it stumble over
+        raise ValueError("its header is damaged") from None
 
 
 def object_shape(file: IO[bytes]) -> tuple[int, ...]:
     """Return the shape of the array that follows, whatever it holds."""
     return _read_header(file)[0]
+
+
+_TOO_DEEP = (RecursionError, MemoryError)
 
 
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], Any]:
@@ -240,7 +246,7 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], Any]:
     try:
         header = ast.literal_eval(text.strip())
         return tuple(int(n) for n in header["shape"]), header["descr"]
-    except (SyntaxError, TypeError, KeyError, ValueError, RecursionError, MemoryError):
+    except (SyntaxError, TypeError, LookupError, ValueError, ArithmeticError, *_TOO_DEEP):
         raise ValueError("its header is damaged") from None
 
 

@@ -242,3 +242,16 @@ def test_scoring_again_computes_only_the_damaged_block(store, dataset, make_prov
     (store.path / "dot" / "scores.npy").unlink()
     assert again(block_rows=5) == [5, 5, 2]
     assert files_below(store.path) == whole
+
+
+def test_what_a_check_costs_is_said_and_paid_once(tmp_path, score, caplog, monkeypatch):
+    score(tmp_path / "store")
+    for path in (tmp_path / "store").rglob("*"):
+        os.utime(path, (10**9, 10**9))  # settled long ago
+    monkeypatch.setattr("dafm_core.store.checked.LONG", -1.0)
+    store = SimilarityStore.open(tmp_path / "store")
+    store.stack()
+    assert "MB were checked against their checksums in" in caplog.text
+    caplog.clear()
+    store.stack()
+    assert caplog.text == ""

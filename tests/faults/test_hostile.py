@@ -11,8 +11,9 @@ from PIL import Image
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.datasets.folder import load
-from dafm_core.errors import DafmError, ImageError, StoreError
+from dafm_core.errors import DafmError, DatasetError, ImageError, OptionError, StoreError
 from dafm_core.formats.importing import import_scores
+from dafm_core.search.sources import Images
 from dafm_core.store.store import SimilarityStore
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\nshowpage\n%%EOF\n"
@@ -97,3 +98,25 @@ def test_ids_that_lead_out_of_a_folder_open_nothing_there(tmp_path, image):
     except DafmError:
         return
     assert path is None or path.resolve().is_relative_to(folder.resolve())
+
+
+def test_a_link_out_of_the_folder_shows_no_image_of_this_machine(tmp_path):
+    images = tmp_path / "set" / "images"
+    (images / "sub").mkdir(parents=True)
+    Image.new("L", (2, 2)).save(tmp_path / "secret.png")
+    Image.new("L", (2, 2)).save(images / "a.png")
+    (images / "sub" / "b.png").symlink_to("../a.png")
+    query = {"query_id": "q", "reference": "a", "text": "t", "targets": ["sub/b"]}
+    (tmp_path / "set" / "queries.jsonl").write_text(json.dumps(query))
+    assert load(tmp_path / "set").gallery_ids == ("a", "sub/b"), "links inside are images"
+    (tmp_path / "link").symlink_to(images)
+    assert Images.of_folder(tmp_path / "link").ids == ("a", "sub/b"), "the folder may be one"
+    (images / "c.png").symlink_to(tmp_path / "secret.png")
+    for read in (load, Images.of_folder):
+        with pytest.raises(DatasetError, match=r"c\.png: .* a link to .*secret\.png"):
+            read(tmp_path / "set")
+        assert read(tmp_path / "set", links="anywhere")
+    with pytest.raises(OptionError, match="got 'inside-out'"):
+        load(tmp_path / "set", links="inside-out")
+    with pytest.raises(OptionError, match="of a folder without queries"):
+        Images.open(str(images), options={"split": "x"})

@@ -10,6 +10,7 @@ from dafm_core.errors import DafmError, FuserError
 from dafm_core.fusion.base import Fuser
 from dafm_core.fusion.saving import FORMAT_VERSION, load_fuser, save_fuser
 from dafm_core.fusion.static import MeanFusion, WeightedFusion
+from dafm_core.store.manifest import sealed
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def saved(stack, tmp_path):
 
 def edit(folder, **facts):
     path = folder / "fuser.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+    path.write_text(json.dumps(sealed(json.loads(path.read_text()) | facts)))
 
 
 def test_round_trip_gives_the_same_bits(static_fuser, stack, tmp_path):
@@ -49,6 +50,7 @@ def test_a_folder_holds_json_and_safetensors_and_nothing_else(saved):
         "choice",
         "values",
         "weights_sha256",
+        "sha256",
     }
 
 
@@ -73,13 +75,14 @@ def test_a_missing_folder_says_what_was_expected(tmp_path):
     ("facts", "message"),
     [
         ({"format_version": FORMAT_VERSION + 1}, "Upgrade dafm-core"),
-        ({"format_version": 1}, "expected format 3, got 1. Train it again"),
+        ({"format_version": 1}, "expected format 4, got 1. Train it again"),
         ({"fuser": "wieghted"}, "did you mean 'weighted'"),
         ({"fuser": "os:system"}, "not registered"),
         ({"class": "Popen"}, "expected a WeightedFusion"),
         ({"params": {"normalise": "zscore"}}, "cannot be read"),
         ({"params": {"normalize": "nonsense"}}, "unknown 'nonsense'|cannot be read"),
         ({"values": {}}, "cannot be read"),
+        ({"values": {"normalize": "zsgore"}}, "cannot be read"),
         ({"record": None}, "cannot be read"),
         ({"record": {"providers": ["model-0"]}}, "cannot be read"),
     ],
@@ -88,6 +91,17 @@ def test_a_folder_that_was_changed_is_refused(saved, facts, message):
     edit(saved, **facts)
     with pytest.raises(DafmError, match=message):
         load_fuser(saved, infos=STATIC_FUSERS)
+
+
+def test_an_edited_number_is_refused_but_in_older_formats(saved):
+    path = saved / "fuser.json"
+    facts = json.loads(path.read_text())
+    changed = facts | {"record": facts["record"] | {"protocol": "another"}}
+    path.write_text(json.dumps(changed))
+    with pytest.raises(FuserError, match="not as it was written"):
+        load_fuser(saved, infos=STATIC_FUSERS)
+    path.write_text(json.dumps(changed | {"format_version": 3}))
+    assert load_fuser(saved, infos=STATIC_FUSERS).record_.protocol == "another"
 
 
 @pytest.mark.parametrize("name", ["fuser.json", "weights.safetensors"])

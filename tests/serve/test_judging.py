@@ -110,3 +110,10 @@ def test_files_that_are_no_judgements(tmp_path, world):
         load(path, index=index.path)
     with pytest.raises(DatasetError, match="no splits"):
         load(path, split="val")
+
+
+def test_a_text_that_no_file_can_hold_is_refused(client, world):
+    image = world[1].ids[0]
+    for text in ("\ud800", "x" * 10_001):
+        answered = client.judge(references=[], text=text, image=image, mark="meant")
+        assert (answered.status, "can be written" in answered.json["error"]) == (400, True)

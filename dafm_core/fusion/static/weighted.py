@@ -68,7 +68,8 @@ class WeightedFusion(Fuser):
 
     def set_state(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
         """Restore weights and normalisation."""
-        self.weights_, self.normalize_ = arrays["weights"], values["normalize"]
+        self.weights_ = arrays["weights"]
+        self.normalize_ = check_normalization(values["normalize"])
 
     def row_weights(self, gallery: Gallery) -> Weights | None:
         """Return the weights, where they are those of z-scores."""

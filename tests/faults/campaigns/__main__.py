@@ -98,11 +98,11 @@ def main() -> None:
                 outcome.minutes = (time.monotonic() - started) / 60
                 started = time.monotonic()
                 outcomes.append(outcome)
+                if args.save:  # after each, for these take long
+                    args.save.write_text(json.dumps([asdict(one) for one in outcomes]))
     for outcome in outcomes:
         for note in outcome.notes:
             print(f"{outcome.kind}: {note}")
-    if args.save:
-        args.save.write_text(json.dumps([asdict(outcome) for outcome in outcomes]))
     total = Outcome("**all**", f"{sum(outcome.minutes for outcome in outcomes):.0f} minutes")
     for outcome in outcomes:
         for count in COUNTS:

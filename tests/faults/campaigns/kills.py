@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tests.faults.campaigns.actions import ACTIONS
@@ -44,9 +44,10 @@ def _killed_at(line: int | None, action: Callable[[], None]) -> int:
     return n_lines
 
 
-def by_line(home: Path, *, most: int, kinds: Iterable[str] = ACTIONS) -> list[Outcome]:
+def by_line(home: Path, *, most: int, kinds: Iterable[str] = ACTIONS) -> Iterator[Outcome]:
     """Kill each command ``most`` times at lines evenly spread, or at every line if it has fewer."""
-    return [_campaign(home / str(n), kind, most) for n, kind in enumerate(kinds)]
+    for number, kind in enumerate(kinds):
+        yield _campaign(home / str(number), kind, most)
 
 
 class Prepared:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -192,6 +191,7 @@ def kept_inputs(home: Path) -> Inputs:
     """Return what a store keeps beside its rows, and what a comparison can be repeated from; needs
     a store with the providers ``dot`` and ``other`` in ``home``.
     """
+    from dafm_core.cli.main import build_parser
     from dafm_core.cli.repeating import said_before
     from dafm_core.evaluation.trials import TrialLog
     from dafm_core.fusion.light.fuser import LightFusion
@@ -213,7 +213,7 @@ def kept_inputs(home: Path) -> Inputs:
         *("compare", store, "--providers", "dot,other", "--fusers", "mean", "--folds", "2"),
         *("--resamples", "50", "--json", compared),
     )
-    repeat = Namespace(repeat=compared, stores=[], **dict.fromkeys(_exports()))
+    repeat = build_parser("compare").parse_args(["--repeat", str(compared)])
 
     def short() -> object:
         found = SimilarityStore.open(store)
@@ -230,12 +230,6 @@ def kept_inputs(home: Path) -> Inputs:
         "shortlist passport": (store / "short" / "passport.json", short),
         "compare --repeat": (compared, lambda: said_before(repeat)),
     }
-
-
-def _exports() -> tuple[str, ...]:
-    from dafm_core.cli.arguments import EXPORTS
-
-    return tuple(EXPORTS)
 
 
 def index_inputs(home: Path) -> Inputs:
