@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dafm_core.evaluation.evaluate import evaluate_providers
-from dafm_core.metrics.spec import HEADS
+from dafm_core.metrics.families import HEADS
 from tests.benchmarks.agreement import cases
 from tests.benchmarks.worlds import FORMS, VIEWS, learned, without
 

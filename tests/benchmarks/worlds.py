@@ -25,7 +25,7 @@ from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.view import usable_families
 from dafm_core.fusion.light.linear import fit_linear
 from dafm_core.fusion.light.options import LossWeights
-from dafm_core.metrics.spec import HEADS, Head
+from dafm_core.metrics.families import HEADS, Head
 from dafm_core.store.stack import SimilarityStack
 from dafm_core.store.store import SimilarityStore
 from tests.benchmarks.label_free import Rule, Shared, measure, table
