@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.catalog import PluginCatalog
-from dafm_core.comparison.audit import audit, order_changes
+from dafm_core.comparison.audit import audit
 from dafm_core.comparison.by_type import TypeRows, measure_types
+from dafm_core.comparison.gallery_order import order_changes
 from dafm_core.comparison.provenance import Provenance
 from dafm_core.comparison.result import Comparison
 from dafm_core.comparison.rows import Row, RowKind, summarise

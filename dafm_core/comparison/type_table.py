@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _HOW: Final = (
     "A text may be of several types. Intervals resample whole groups; p is adjusted over all types "
-    "and fused rows, because five types are five looks. Every number is in the JSON."
+    "and fused rows, because five types are five looks."
 )
 
 

@@ -10,14 +10,12 @@ import pytest
 from scipy.stats import spearmanr
 
 from dafm_core.comparison.audit import (
-    Order,
-    _chance_adjacent,
     audit,
-    gallery_order,
     headroom,
     redundancy,
     resolution,
 )
+from dafm_core.comparison.gallery_order import Order, _chance_adjacent, gallery_order
 from dafm_core.evaluation.evaluate import evaluate_providers
 from dafm_core.ground.statistics import Resampler
 from dafm_core.store.stack import SimilarityStack

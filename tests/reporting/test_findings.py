@@ -2,7 +2,8 @@
 
 import pytest
 
-from dafm_core.comparison.audit import Audits, Headroom, Order, Resolution
+from dafm_core.comparison.audit import Audits, Headroom, Resolution
+from dafm_core.comparison.gallery_order import Order
 from dafm_core.reporting.findings import findings
 
 

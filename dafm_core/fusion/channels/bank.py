@@ -6,7 +6,7 @@ Which channels are made of them stands in ``view.py``; whose queries may fill it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dafm_core.errors import AlignmentError, OptionError
 from dafm_core.fusion.channels.families import BANK_FAMILIES
 from dafm_core.fusion.channels.reverse_ranks import ReverseRanks
+from dafm_core.fusion.channels.sketch import ColumnSketch, merged_moments, merged_ranks
 from dafm_core.fusion.channels.topics import Topics
 from dafm_core.ground.groups import deal_groups
 from dafm_core.ground.ids import Ids
@@ -24,7 +25,9 @@ from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 
 MAX_BYTES: Final = 1 << 30
-"""Memory of the scores from which thresholds are read; beyond it every n-th query is used."""
+"""Memory of the scores that are held at a time: more are read a batch at a time, and topics are
+found from every n-th query.
+"""
 N_PRIOR: Final = 10.0
 """Queries that the prior (columns as they are) counts for; nothing beside a bank of a thousand."""
 
@@ -52,7 +55,24 @@ class QueryBank:
     @classmethod
     def of(cls, stack: SimilarityStack) -> QueryBank:
         """Return the bank of all queries of a stack."""
-        return cls._of_scores(stack.gallery, _standardised(stack))
+        if _stride(stack) == 1:
+            return cls._of_scores(stack.gallery, _standardised(stack))
+        sketches = list(_sketches(stack, np.arange(stack.n_queries)))
+        return cls._of_sketches(stack.gallery, sketches, _standardised(stack))
+
+    @classmethod
+    def _of_sketches(
+        cls, gallery: Gallery, sketches: Sequence[ColumnSketch], sample: NDArray[np.float32]
+    ) -> QueryBank:
+        """Return the bank of queries that were read a batch at a time; topics are the sample's."""
+        statistics = ColumnStatistics.of_moments(merged_moments(sketches), n_prior=N_PRIOR)
+        return cls(
+            names=gallery.names,
+            gallery_ids=gallery.ids,
+            statistics=statistics,
+            reverse_ranks=merged_ranks(sketches),
+            topics=Topics.of(sample, statistics),
+        )
 
     @classmethod
     def _of_scores(cls, gallery: Gallery, scores: NDArray[np.float32]) -> QueryBank:
@@ -177,10 +197,19 @@ def crossfitted_banks(
     deal = deal_groups(np.concatenate([groups, of_source]), n_folds, seed=seed)
     fold, fold_of_source = deal[: len(groups)], deal[len(groups) :]
     used, scores = np.arange(source.n_queries)[:: _stride(source)], _standardised(source)
+    sketches: dict[int, list[ColumnSketch]] = {}
+    if _stride(source) > 1:
+        for f in np.unique(fold_of_source).tolist():
+            sketches[f] = list(_sketches(source, np.flatnonzero(fold_of_source == f)))
     for f in np.unique(fold):
         others = fold_of_source[used] != f
         rest = scores[others] if others.any() else scores
-        made = QueryBank._of_scores(source.gallery, rest)
+        if sketches:
+            apart = [g for g in sketches if g != f] or list(sketches)
+            batches = [sketch for g in apart for sketch in sketches[g]]
+            made = QueryBank._of_sketches(source.gallery, batches, rest)
+        else:
+            made = QueryBank._of_scores(source.gallery, rest)
         yield np.flatnonzero(fold == f), made.aligned(stack.gallery)
 
 
@@ -207,6 +236,15 @@ def without_groups(bank: SimilarityStack, held_out: SimilarityStack) -> Similari
 
 def _stride(stack: SimilarityStack) -> int:
     return max(1, -(-stack.n_queries * stack.n_providers * stack.n_gallery * 4 // MAX_BYTES))
+
+
+def _sketches(stack: SimilarityStack, rows: NDArray[np.int64]) -> Iterator[ColumnSketch]:
+    """Yield sketches of some queries, of as many at a time as ``MAX_BYTES`` allows."""
+    size = max(1, MAX_BYTES // (4 * stack.n_providers * stack.n_gallery))
+    n_batches = -(-len(rows) // size)
+    for batch in np.array_split(rows, n_batches):
+        some = stack.take_queries([stack.query_ids[row] for row in batch])
+        yield ColumnSketch.of_scores(_standardised(some))
 
 
 def _standardised(stack: SimilarityStack) -> NDArray[np.float32]:

@@ -35,7 +35,11 @@ class ReverseRanks:
     @classmethod
     def of(cls, scores: NDArray[np.float32]) -> ReverseRanks:
         """Return the thresholds of a bank's row-standardised scores, (B, K, N)."""
-        ranks = geometric_ranks(len(scores))
+        return cls.at(scores, geometric_ranks(len(scores)))
+
+    @classmethod
+    def at(cls, scores: NDArray[np.float32], ranks: NDArray[np.int64]) -> ReverseRanks:
+        """Return the thresholds at some ranks."""
         visible = np.fmax(scores, LOWEST)  # a query that excludes it, or did not ask: below all
         columns = np.sort(visible.transpose(1, 2, 0), axis=2)  # (B, K, N) -> (K, N, B)
         return cls(ranks, np.ascontiguousarray(columns[:, :, -ranks].transpose(2, 0, 1)))

@@ -86,15 +86,6 @@ def test_with_a_single_group_the_bank_holds_the_queries_themselves(make_problem)
     np.testing.assert_array_equal(bank.statistics.mean, QueryBank.of(stack).statistics.mean)
 
 
-def test_memory_is_bounded_by_using_every_nth_query(make_problem, monkeypatch):
-    _, stack = make_problem()
-    monkeypatch.setattr("dafm_core.fusion.channels.bank.MAX_BYTES", 20 * 3 * 40 * 4)
-    third = stack.take_queries(stack.query_ids[::3])
-    some = QueryBank.of(stack)
-    np.testing.assert_array_equal(some.reverse_ranks.ranks, QueryBank.of(third).reverse_ranks.ranks)
-    np.testing.assert_array_equal(some.statistics.mean, QueryBank.of(third).statistics.mean)
-
-
 def test_state_restores_a_bank(make_problem):
     bank = QueryBank.of(make_problem()[1])
     again = QueryBank.from_state(*bank.to_state())

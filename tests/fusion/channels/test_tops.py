@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from dafm_core.fusion.best import Best
-from dafm_core.fusion.channels import banked, compiled, tops
+from dafm_core.fusion.channels import banked, cell_loops, compiled, row_loops, tops
 from dafm_core.fusion.channels.bank import QueryBank
+from dafm_core.fusion.channels.candidates import PlainOpener
 from dafm_core.fusion.channels.compiled import RowLoops
 from dafm_core.fusion.channels.families import FAMILIES
 from dafm_core.fusion.channels.layout import Layout
-from dafm_core.fusion.channels.tops import CompiledOpener, PlainOpener, two_stages
+from dafm_core.fusion.channels.opening import CompiledOpener
+from dafm_core.fusion.channels.tops import two_stages
 from dafm_core.fusion.channels.view import ChannelReader
 from dafm_core.fusion.light.fuser import LightFusion
 from dafm_core.ground.ordering import tie_places
@@ -101,7 +103,7 @@ def test_what_any_model_puts_first_has_the_channels_it_has_among_all(
 def loops(request):
     """Tests turn compiling off (ranx is quicker so); here it is what is tested."""
     if request.param == "python":
-        yield RowLoops(compiled.read_rows, compiled.choose, compiled.write_channels)
+        yield RowLoops(row_loops.read_rows, cell_loops.choose, cell_loops.write_channels)
         return
     numba = pytest.importorskip("numba", reason="Numba is the extra dafm-core[compiled]")
     with pytest.MonkeyPatch.context() as patch:

@@ -1,0 +1,252 @@
+"""Candidates chosen, and their channels, as loops for Numba to compile.
+
+Plain Python that any machine can run, slowly; the same numbers from NumPy: ``cells.py`` and
+``candidates.py``. No number in here is infinite or NaN: what has no score is ``MISSING``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from dafm_core.fusion.channels.reverse_ranks import LOWEST, SMALLEST_GAP
+from dafm_core.fusion.channels.row_loops import MISSING, ONE, ZERO, bucket_of
+
+GAP: Final = np.float32(SMALLEST_GAP)
+
+
+def choose(evidence: Any, bars: Any, n_first: int, n_level: Any, mask: Any, chosen: Any) -> int:
+    """Write the candidates, ascending, that reach any model's bar; return how many they are.
+
+    Parameters
+    ----------
+    evidence : ndarray of shape (K, N), float32
+    bars : ndarray of shape (K,), float32
+        The evidence of each model's ``n_first``-th candidate.
+    n_level : ndarray of shape (K,), int32
+        Written: how many are level with each bar.
+    mask : ndarray of shape (N,), uint8
+        Room to work in.
+    chosen : ndarray of shape (N + 1,), int32
+        Written.
+    """
+    n_models, n_gallery = evidence.shape
+    for i in range(n_gallery):
+        mask[i] = 0
+    for k in range(n_models):
+        bar, own, level, above = bars[k], evidence[k], np.int32(0), np.int32(0)
+        for i in range(n_gallery):
+            level += np.int32(own[i] == bar)
+            above += np.int32(own[i] > bar)
+        n_level[k] = level
+        if above + level > 2 * n_first:  # those level with so many say nothing for themselves
+            for i in range(n_gallery):
+                mask[i] |= np.uint8(own[i] > bar)
+        else:
+            for i in range(n_gallery):
+                mask[i] |= np.uint8(own[i] >= bar)
+    width = 0
+    for i in range(n_gallery):
+        chosen[width] = i
+        width += mask[i]
+    return width
+
+
+def write_log_ranks(
+    values: Any, chosen: Any, top: Any, n: int, n_level: int, starts: Any, sums: Any, out: Any
+) -> None:
+    """Write how far the logarithm of each chosen candidate's rank is below the row's mean.
+
+    Ranks are exact among the ``top`` scores (M,), descending, with the last of which ``n_level``
+    are level; below, all in a bucket share their mean rank.
+    """
+    n_top = min(len(top), n)
+    bar = top[n_top - 1]
+    first, total = 0, sums[n]
+    while first < n_top:
+        end = first + 1
+        while end < n_top and top[end] == top[first]:
+            end += 1
+        if end == n_top:
+            end = first + n_level
+        if end - first > 1:
+            total += (end - first) * math.log((first + end + 1) / 2) - (sums[end] - sums[first])
+        first = end
+    mean = total / n
+    for w in range(len(chosen)):
+        value = values[chosen[w]]
+        if value >= bar:
+            above, stop = 0, n_top  # how many are higher, by halving
+            while above < stop:
+                middle = (above + stop) // 2
+                if top[middle] > value:
+                    above = middle + 1
+                else:
+                    stop = middle
+            end = above
+            while end < n_top and top[end] == value:
+                end += 1
+            level = n_level if value == bar else end - above
+            rank = above + (level + 1) / 2
+        else:
+            j = bucket_of(value)
+            rank = max(n_top + 1.0, (starts[j] + starts[j + 1] + 1) / 2)
+        out[w] = mean - math.log(rank)
+
+
+def write_reverse(values: Any, chosen: Any, limits: Any, steps: Any, out: Any) -> None:
+    """Write :meth:`ReverseRanks.log_ranks` of chosen candidates."""
+    last = len(steps) - 1
+    for w in range(len(chosen)):
+        i = chosen[w]
+        score, total = max(values[i], LOWEST), ZERO
+        for t in range(last):
+            below = limits[i, t] - score
+            if below <= 0:
+                break
+            gap, step = max(limits[i, t] - limits[i, t + 1], GAP), steps[t + 1] - steps[t]
+            total += step if below >= gap else step * below / gap
+        out[w] = steps[last] - ONE - total
+
+
+def write_topics(
+    chosen: Any,
+    shares: Any,
+    directions: Any,
+    sums: Any,
+    products: Any,
+    places: Any,
+    n: int,
+    out: Any,
+) -> None:
+    """Write what a row has in common with the bank's directions, standardised over the row.
+
+    ``places`` are the missing candidates, which take no part in the row's mean and spread.
+    """
+    n_topics = len(shares)
+    total: Any = 0.0
+    squares: Any = 0.0
+    for h in range(n_topics):
+        total += shares[h] * sums[h]
+        part = ZERO
+        for g in range(n_topics):
+            part += products[h, g] * shares[g]
+        squares += shares[h] * part
+    for i in range(len(places)):
+        lost = ZERO
+        for h in range(n_topics):
+            lost += shares[h] * directions[places[i], h]
+        total -= lost
+        squares -= np.float64(lost) * lost
+    mean = total / max(1, n)
+    spread = math.sqrt(max(0.0, squares / max(1, n) - mean * mean))
+    centre, factor = np.float32(mean), np.float32(1 / spread if spread > 1e-6 else 0.0)
+    for w in range(len(chosen)):
+        i = chosen[w]
+        part = ZERO
+        for h in range(n_topics):
+            part += shares[h] * directions[i, h]
+        out[w] = (part - centre) * factor
+
+
+def write_neighbours(values: Any, chosen: Any, nearest: Any, n_near: Any, out: Any) -> None:
+    """Write the mean over each chosen candidate's nearest others; the missing count as 0."""
+    for w in range(len(chosen)):
+        i, total = chosen[w], ZERO
+        for m in range(n_near[i]):
+            total += values[nearest[i, m]]
+        out[w] = total / max(1, n_near[i])
+
+
+def write_channels(
+    rows: Any,
+    columns: Any,
+    evidence: Any,
+    differ: Any,
+    missing: Any,
+    n_missing: Any,
+    starts: Any,
+    top: Any,
+    n_level: Any,
+    shares: Any,
+    chosen: Any,
+    families: Any,
+    present: Any,
+    sums: Any,
+    steps: Any,
+    thresholds: Any,
+    directions: Any,
+    direction_sums: Any,
+    products: Any,
+    nearest: Any,
+    n_near: Any,
+    channels: Any,
+) -> None:
+    """Write the channels of the chosen candidates of one query.
+
+    Parameters
+    ----------
+    rows, columns, evidence : ndarray of shape (K, N), float32
+        Of one query, as :func:`read_rows` leaves them.
+    differ, missing, n_missing, starts : ndarray
+        The same.
+    top : ndarray of shape (K, M), float32
+        Each model's best evidence, descending.
+    n_level : ndarray of shape (K,), int32
+        Candidates that are level with the last of them.
+    shares : ndarray of shape (K, H), float32
+        Products of the columns with the directions.
+    chosen : ndarray of shape (W,), int32
+    families : ndarray of shape (9,), int64
+        Where each family of ``FAMILIES`` stands in the layout; -1 where it is not made here.
+    present : ndarray of shape (K,), int64
+        Where each model stands in the layout.
+    sums : ndarray of shape (N + 1,), float64
+        Logarithms of factorials.
+    steps : ndarray of shape (T,), float32
+        Logarithms of the bank's ranks.
+    thresholds : ndarray of shape (K, N, T), float32
+    directions : ndarray of shape (K, N, H), float32
+    direction_sums, products : ndarray of shape (K, H), (K, H, H), float32
+    nearest : ndarray of shape (N, M), int32
+        Those that there are, first.
+    n_near : ndarray of shape (N,), int32
+        How many there are.
+    channels : ndarray of shape (n_families, n_layout, W), float32
+        Written; zero before.
+    """
+    n_models, n_gallery = evidence.shape
+    for k in range(n_models):
+        at, row, own = present[k], rows[k], evidence[k]
+        n, places = n_gallery - n_missing[k], missing[k, : n_missing[k]]
+        if families[1] >= 0:
+            for w in range(len(chosen)):
+                channels[families[1], at, w] = row[chosen[w]]
+        if families[2] >= 0:
+            for w in range(len(chosen)):
+                channels[families[2], at, w] = columns[k, chosen[w]]
+        if families[3] >= 0:
+            for w in range(len(chosen)):
+                channels[families[3], at, w] = own[chosen[w]]
+        if families[4] >= 0 and differ[1, k]:
+            found = channels[families[4], at]
+            write_log_ranks(own, chosen, top[k], n, n_level[k], starts[k], sums, found)
+        if families[5] >= 0 and differ[0, k]:
+            write_reverse(row, chosen, thresholds[k], steps, channels[families[5], at])
+        if families[6] >= 0:
+            known, found = (directions[k], direction_sums[k]), channels[families[6], at]
+            write_topics(chosen, shares[k], known[0], known[1], products[k], places, n, found)
+        for i in range(len(places)):  # says nothing of its neighbours
+            row[places[i]] = own[places[i]] = ZERO
+        if families[7] >= 0:
+            write_neighbours(own, chosen, nearest, n_near, channels[families[7], at])
+        if families[8] >= 0:
+            write_neighbours(row, chosen, nearest, n_near, channels[families[8], at])
+        for i in range(len(places)):
+            own[places[i]] = MISSING
+        for w in range(len(chosen) if len(places) else 0):
+            if own[chosen[w]] == MISSING:  # by this model alone
+                for f in range(channels.shape[0]):
+                    channels[f, at, w] = ZERO

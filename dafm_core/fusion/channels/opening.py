@@ -1,0 +1,184 @@
+"""Candidates that some model puts first, with their channels, by machine code.
+
+What depends on the gallery alone is laid out candidate by candidate, once. In NumPy:
+``candidates.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.fusion.base import Tile
+from dafm_core.fusion.channels.candidates import Candidates, descending, last_of_first
+from dafm_core.fusion.channels.cells import log_factorials
+from dafm_core.fusion.channels.compiled import RowLoops
+from dafm_core.fusion.channels.families import (
+    BANK_ONLY_FAMILIES,
+    FAMILIES,
+    NEIGHBOUR_FAMILIES,
+)
+from dafm_core.fusion.channels.row_loops import MISSING, N_BUCKETS
+from dafm_core.fusion.channels.view import N_TOP, ChannelReader
+from dafm_core.ground.normalize import minmax_rows
+
+BLOCK_ROWS: Final = 16
+"""Queries read at a time: what is made of their rows stays in the cache."""
+
+
+class CompiledOpener:
+    """Chooses candidates and makes their channels by machine code.
+
+    What depends on the gallery alone is laid out candidate by candidate, once.
+    """
+
+    def __init__(self, reader: ChannelReader, n_first: int, loops: RowLoops) -> None:
+        self.reader, self.n_first, self.loops = reader, n_first, loops
+        self.tables = GalleryTables.of(reader)
+
+    def __call__(self, tile: Tile) -> Iterator[Candidates]:
+        """Yield the candidates of each query."""
+        tile = np.ascontiguousarray(tile, np.float32)
+        room = Room.of(min(BLOCK_ROWS, len(tile)), *tile.shape[1:])
+        for start in range(0, len(tile), BLOCK_ROWS):
+            block = tile[start : start + BLOCK_ROWS]
+            yield from self._candidates(block, room.first(len(block)))
+
+    def _candidates(self, tile: Tile, room: Room) -> Iterator[Candidates]:
+        """Yield the candidates of each query of a few."""
+        n_rows, n_models, n_gallery = tile.shape
+        tables, layout = self.tables, self.reader.layout
+        raw = np.empty(n_gallery, np.int32)
+        self.loops.read_rows(
+            tile.view(np.int32), tables.mean, tables.std, *room, raw, raw.view(np.float32)
+        )
+        context = self.reader.context(descending(room.rows, min(N_TOP, n_gallery)), room.entropies)
+        shares = [room.columns[:, k] @ own for k, own in enumerate(tables.directions)]
+        top = descending(room.evidence, self.n_first)
+        bars, n_level = last_of_first(top, MISSING), np.empty(n_models, np.int32)
+        mask, chosen = np.empty(n_gallery, np.uint8), np.empty(n_gallery + 1, np.int32)
+        for b in range(n_rows):
+            width = self.loops.choose(
+                room.evidence[b], bars[b], self.n_first, n_level, mask, chosen
+            )
+            some = chosen[:width].astype(np.int64)
+            shape = len(layout.families), len(layout.providers), width
+            channels = np.zeros(shape, np.float32)
+            self.loops.write_channels(
+                room.rows[b],
+                room.columns[b],
+                room.evidence[b],
+                room.differ[b],
+                room.missing[b],
+                room.n_missing[b],
+                room.starts[b],
+                top[b],
+                n_level,
+                np.stack([share[b] for share in shares]),
+                chosen[:width],
+                tables.families,
+                self.reader.present,
+                tables.sums,
+                tables.steps,
+                tables.thresholds,
+                tables.directions,
+                tables.direction_sums,
+                tables.products,
+                tables.nearest,
+                tables.n_near,
+                channels,
+            )
+            cells = tile[b : b + 1, :, some]
+            if "minmax" in layout.families:
+                scaled = minmax_rows(tile[b])[:, some]
+                at = layout.families.index("minmax")
+                channels[at, self.reader.present] = np.where(np.isfinite(cells[0]), scaled, 0)
+            made = channels.reshape(1, layout.n_channels, width)
+            yield Candidates(self.reader, cells, some, made, context[b : b + 1])
+
+
+class Room(NamedTuple):
+    """What ``compiled.read_rows`` writes of a few queries, in its order."""
+
+    rows: NDArray[np.float32]
+    columns: NDArray[np.float32]
+    evidence: NDArray[np.float32]
+    differ: NDArray[np.bool_]
+    entropies: NDArray[np.float32]
+    missing: NDArray[np.int32]
+    n_missing: NDArray[np.int32]
+    starts: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, n_rows: int, n_models: int, n_gallery: int) -> Room:
+        """Return room for so many queries."""
+        cells = n_rows, n_models, n_gallery
+        return cls(
+            rows=np.empty(cells, np.float32),
+            columns=np.empty(cells, np.float32),
+            evidence=np.empty(cells, np.float32),
+            differ=np.empty((n_rows, 2, n_models), bool),
+            entropies=np.empty((n_rows, n_models), np.float32),
+            missing=np.empty(cells, np.int32),
+            n_missing=np.empty((n_rows, n_models), np.int32),
+            starts=np.empty((n_rows, n_models, N_BUCKETS + 1), np.int32),
+        )
+
+    def first(self, n_rows: int) -> Room:
+        """Return the room of the first queries."""
+        return Room._make(part[:n_rows] for part in self)
+
+
+@dataclass(frozen=True, eq=False)
+class GalleryTables:
+    """What a gallery's bank and neighbours say, candidate by candidate; see ``compiled.py``."""
+
+    families: NDArray[np.int64]
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+    sums: NDArray[np.float64]
+    steps: NDArray[np.float32]
+    thresholds: NDArray[np.float32]
+    directions: NDArray[np.float32]
+    direction_sums: NDArray[np.float32]
+    products: NDArray[np.float32]
+    nearest: NDArray[np.int32]
+    n_near: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, reader: ChannelReader) -> GalleryTables:
+        """Return the tables of a reader's gallery."""
+        gallery, bank, families = reader.source[0], reader.bank, reader.layout.families
+        n_models, n_gallery = gallery.n_providers, gallery.n_candidates
+        made = set(families) - {"minmax"}
+        if bank is None:
+            made -= BANK_ONLY_FAMILIES
+        if reader.neighbours is None:
+            made -= NEIGHBOUR_FAMILIES
+            nearest = np.empty((n_gallery, 0), np.int32)
+        else:
+            nearest = np.sort(reader.neighbours.T, axis=1).astype(np.int32)  # N is none
+        empty = np.empty((n_models, 0), np.float32)
+        nothing = np.empty((n_models, n_gallery, 0), np.float32)
+        topics = None if bank is None else bank.topics
+        return cls(
+            families=np.array([families.index(f) if f in made else -1 for f in FAMILIES]),
+            mean=empty if bank is None else bank.statistics.mean,
+            std=empty if bank is None else bank.statistics.std,
+            sums=log_factorials(n_gallery),
+            steps=np.log([1] if bank is None else bank.reverse_ranks.ranks).astype(np.float32),
+            thresholds=nothing if bank is None else _by_candidate(bank.reverse_ranks.thresholds),
+            directions=nothing if topics is None else topics.directions.transpose(0, 2, 1).copy(),
+            direction_sums=empty if topics is None else topics.sums,
+            products=np.empty((n_models, 0, 0), np.float32) if topics is None else topics.products,
+            nearest=nearest,
+            n_near=(nearest < n_gallery).sum(axis=1).astype(np.int32),
+        )
+
+
+def _by_candidate(thresholds: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(thresholds.transpose(1, 2, 0))  # (T, K, N) -> (K, N, T)

@@ -1,0 +1,215 @@
+"""Whole rows read, as loops for Numba to compile: standardised, described, dealt to buckets.
+
+Plain Python that any machine can run, slowly; the same numbers from NumPy: ``view.py``. No number
+in here is infinite or NaN: what has no score is ``MISSING``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from dafm_core.ground.normalize import SMALLEST_SPAN
+
+MISSING: Final = np.float32(-1e30)
+"""Stands for a score that is excluded."""
+MISSING_BITS: Final = int(MISSING.view(np.int32))
+MAGNITUDE: Final = 0x7FFFFFFF
+"""Bits of a float32 without its sign."""
+INFINITE: Final = 0x7F800000
+"""Magnitude of an infinite float32; those of NaN are higher."""
+CHUNK: Final = 2048
+"""Cells worked on at a time: they stay in the innermost cache."""
+RUN: Final = 64
+"""Cells of which one comparison says that none of them is missing."""
+EDGE, PER_UNIT, N_BUCKETS = np.float32(8), np.float32(256), 4096
+"""Buckets of evidence, from ``EDGE`` down to ``-EDGE``, and how many are in a unit of it."""
+LAST_BUCKET: Final = np.float32(N_BUCKETS - 1)
+ZERO, ONE = np.float32(0), np.float32(1)
+FLAT: Final = np.float32(-40)
+"""Where the exponential is nothing beside 1."""
+SCALE: Final = np.float32(1 / 32)
+C2, C3, C4, C5, C6 = (np.float32(1 / math.factorial(i)) for i in range(2, 7))
+
+
+def missing_places(values: Any, places: Any) -> int:
+    """Write where values are missing, and return how many are."""
+    n = 0
+    for start in range(0, len(values), RUN):
+        run = values[start : start + RUN]
+        lowest = run[0]
+        for i in range(len(run)):
+            lowest = min(lowest, run[i])
+        if lowest == MISSING:
+            for i in range(len(run)):
+                if run[i] == MISSING:
+                    places[n] = start + i
+                    n += 1
+    return n
+
+
+def standardise(values: Any, places: Any, out: Any) -> tuple[Any, Any, Any]:
+    """Write values less their mean over their standard deviation.
+
+    What is missing takes no part and becomes 0. ``values`` of missing cells are overwritten. The
+    same bits as ``normalize.zscore_rows``: equal scores stay equal, and so do ranks.
+
+    Returns
+    -------
+    highest, lowest : float32
+        Of what was written.
+    differ : bool
+        Whether any two of the values do.
+    """
+    n_all, n = len(values), max(1, len(values) - len(places))
+    high = values[0]
+    for i in range(n_all):
+        high = max(high, values[i])
+    for i in range(len(places)):
+        values[places[i]] = high
+    low = high
+    for i in range(n_all):
+        low = min(low, values[i])
+    span = high - low
+    differ = span > SMALLEST_SPAN * max(abs(high), abs(low))
+    if not differ:
+        span = ONE
+    total = 0.0
+    for start in range(0, n_all, CHUNK):
+        part = out[start : start + CHUNK]
+        shift_and_divide(values[start : start + CHUNK], high, span, part)
+        for i in range(len(part)):
+            total += part[i]
+    mean, squares = np.float32(total / n), 0.0
+    for start in range(0, n_all, CHUNK):
+        part = out[start : start + CHUNK]
+        shift_and_divide(part, mean, ONE, part)
+        for i in range(len(part)):
+            squares += np.float64(part[i]) * part[i]
+    lost = np.float64(standard(ZERO, mean, ONE))  # the missing count as the highest score so far
+    std = np.float32(math.sqrt(max(0.0, squares - len(places) * lost * lost) / n))
+    differ = differ and std > 0
+    if differ:
+        shift_and_divide(out, ZERO, std, out)
+        for i in range(len(places)):
+            out[places[i]] = ZERO
+        highest = standard(standard(ZERO, mean, ONE), ZERO, std)
+        lowest = standard(standard(standard(low, high, span), mean, ONE), ZERO, std)
+        return highest, lowest, differ
+    for i in range(n_all):
+        out[i] = ZERO
+    return ZERO, ZERO, differ
+
+
+def shift_and_divide(values: Any, shift: Any, divisor: Any, out: Any) -> None:
+    """Write ``(values - shift) / divisor``, rounded as NumPy rounds it."""
+    for i in range(len(values)):
+        out[i] = (values[i] - shift) / divisor
+
+
+def standard(value: Any, mean: Any, std: Any) -> Any:
+    """Return ``(value - mean) / std``, rounded as NumPy rounds it."""
+    return (value - mean) / std
+
+
+def entropy(values: Any, first: Any) -> float:
+    """Return the entropy of the softmax of values, of which ``first`` is the highest."""
+    total, mixed = ZERO, ZERO
+    for i in range(len(values)):
+        below = max(values[i] - first, FLAT)
+        u = below * SCALE
+        e = ONE + u * (ONE + u * (C2 + u * (C3 + u * (C4 + u * (C5 + u * C6)))))
+        e = e * e
+        e = e * e
+        e = e * e
+        e = e * e
+        e = e * e
+        total += e
+        mixed += e * below
+    return float(math.log(total) - mixed / total)
+
+
+def bucket_of(value: Any) -> Any:
+    """Return in which bucket a value is, rounded as NumPy rounds it."""
+    return np.int32(min(max((EDGE - value) * PER_UNIT, ZERO), LAST_BUCKET))
+
+
+def count_buckets(values: Any, starts: Any) -> None:
+    """Write how many values are in the buckets before each, of shape (N_BUCKETS + 1,)."""
+    for j in range(N_BUCKETS + 1):
+        starts[j] = 0
+    for i in range(len(values)):
+        starts[bucket_of(values[i]) + 1] += 1
+    for j in range(N_BUCKETS):
+        starts[j + 1] += starts[j]
+
+
+def read_rows(
+    bits: Any,
+    mean: Any,
+    std: Any,
+    rows: Any,
+    columns: Any,
+    evidence: Any,
+    differ: Any,
+    entropies: Any,
+    missing: Any,
+    n_missing: Any,
+    starts: Any,
+    raw: Any,
+    values: Any,
+) -> None:
+    """Standardise whole rows as ``view.py`` does, and say what is needed of them as a whole.
+
+    Parameters
+    ----------
+    bits : ndarray of shape (B, K, N), int32
+        Raw scores, float32, as their bits.
+    mean, std : ndarray of shape (K, N), float32
+        Of the bank's columns; (K, 0) without a bank.
+    rows, columns, evidence : ndarray of shape (B, K, N), float32
+        Written. A missing cell has the row's lowest score, a column's 0, and ``MISSING`` evidence.
+    differ : ndarray of shape (B, 2, K), bool
+        Written: whether the scores of a row, and its evidence, are not all level.
+    entropies : ndarray of shape (B, K), float32
+        Written.
+    missing, n_missing : ndarray of shape (B, K, N) and (B, K), int32
+        Written: which cells have no score, at the start, and how many they are.
+    starts : ndarray of shape (B, K, N_BUCKETS + 1), int32
+        Written: how many cells have their evidence in the buckets before each.
+    raw, values : ndarray of shape (N,), int32 and float32
+        Room to work in: the same bytes.
+    """
+    n_rows, n_models, n_gallery = bits.shape
+    for b in range(n_rows):
+        for k in range(n_models):
+            own, row, column = bits[b, k], rows[b, k], columns[b, k]
+            n = 0
+            for i in range(n_gallery):
+                known = (own[i] & MAGNITUDE) < INFINITE
+                raw[i] = own[i] if known else MISSING_BITS
+                n += 1 - known
+            if n:
+                n = missing_places(values, missing[b, k])
+            places, n_missing[b, k] = missing[b, k, :n], n
+            highest, lowest, differ[b, 0, k] = standardise(values, places, row)
+            for i in range(n):
+                row[places[i]] = lowest
+            entropies[b, k] = entropy(row, highest)
+            differ[b, 1, k] = differ[b, 0, k]
+            if mean.shape[1] and differ[b, 0, k]:
+                centre, spread = mean[k], std[k]
+                for i in range(n_gallery):
+                    column[i] = values[i] = standard(row[i], centre[i], spread[i])
+                for i in range(n):
+                    values[places[i]] = MISSING
+                differ[b, 1, k] = standardise(values, places, evidence[b, k])[2]
+            else:
+                for i in range(n_gallery):
+                    column[i] = evidence[b, k, i] = row[i]
+            for i in range(n):
+                column[places[i]] = ZERO
+                evidence[b, k, places[i]] = MISSING
+            count_buckets(evidence[b, k], starts[b, k])

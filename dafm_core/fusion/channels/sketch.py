@@ -1,0 +1,89 @@
+"""Columns of a bank too large to be sorted at once: what is known of it after one pass.
+
+Queries are read a batch at a time. Sums add up; of each batch's sorted columns some ranks are kept,
+all of them at the top, and batches are merged by weight. So the thresholds of the first ``N_EXACT``
+ranks are those of all queries, and the others are off by a few hundredths of their rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.fusion.channels.reverse_ranks import LOWEST, ReverseRanks, geometric_ranks
+from dafm_core.ground.normalize import column_moments
+
+N_EXACT: Final = 32
+"""Best scores of a column that every batch keeps."""
+GROWTH: Final = 1.1
+"""How much higher each rank beyond is than the last."""
+MERGE_CELLS: Final = 1 << 21
+"""Kept scores that are merged at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnSketch:
+    """What some queries of a bank say of each candidate.
+
+    Parameters
+    ----------
+    moments : ndarray of shape (3, K, N), float64
+        See ``normalize.column_moments``.
+    ranks : ndarray of shape (R,), int64
+        Ascending, the last being the number of queries.
+    values : ndarray of shape (R, K, N), float32
+        Each column's ``ranks``-highest scores.
+    """
+
+    moments: NDArray[np.float64]
+    ranks: NDArray[np.int64]
+    values: NDArray[np.float32]
+
+    @classmethod
+    def of_scores(cls, scores: NDArray[np.float32]) -> ColumnSketch:
+        """Return the sketch of a batch of row-standardised scores, (B, K, N)."""
+        ranks = kept_ranks(len(scores))
+        moments = column_moments(scores[i : i + 64] for i in range(0, len(scores), 64))
+        return cls(moments, ranks, ReverseRanks.at(scores, ranks).thresholds)
+
+
+def kept_ranks(n: int) -> NDArray[np.int64]:
+    """Return the ranks that a batch of n queries keeps.
+
+    Examples
+    --------
+    >>> kept_ranks(40).tolist()[28:]
+    [29, 30, 31, 32, 35, 39, 40]
+    """
+    n_more = max(0, int(np.ceil(np.log(n / N_EXACT) / np.log(GROWTH)))) if n > N_EXACT else 0
+    more = np.round(N_EXACT * GROWTH ** np.arange(1, n_more + 1))
+    return np.unique(np.append(np.arange(1, N_EXACT + 1), more).clip(1, n).astype(np.int64))
+
+
+def merged_moments(sketches: Iterable[ColumnSketch]) -> NDArray[np.float64]:
+    """Return the moments of all batches together."""
+    moments: NDArray[np.float64] = np.sum([sketch.moments for sketch in sketches], axis=0)
+    return moments
+
+
+def merged_ranks(sketches: Sequence[ColumnSketch]) -> ReverseRanks:
+    """Return the thresholds of all batches together."""
+    weights = np.concatenate([np.diff(sketch.ranks, prepend=0) for sketch in sketches])
+    ranks = geometric_ranks(int(weights.sum()))
+    n_providers, n_gallery = sketches[0].values.shape[1:]
+    thresholds = np.empty((len(ranks), n_providers, n_gallery), np.float32)
+    step = max(1, MERGE_CELLS // (len(weights) * n_providers))
+    for start in range(0, n_gallery, step):
+        block = slice(start, start + step)
+        values = np.concatenate([sketch.values[:, :, block] for sketch in sketches])
+        order = np.argsort(-values, axis=0, kind="stable")
+        counted = np.cumsum(weights[order], axis=0)  # queries that score a candidate so high
+        ordered = np.take_along_axis(values, order, axis=0)
+        for at, rank in zip(thresholds, ranks, strict=True):
+            first = (counted < rank).sum(axis=0)
+            at[:, block] = np.take_along_axis(ordered, first[None], axis=0)[0]
+    return ReverseRanks(ranks, np.maximum(thresholds, LOWEST))
