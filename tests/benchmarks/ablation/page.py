@@ -51,12 +51,28 @@ def page(
     by_name = {results.name: results for results in measured}
     for results in measured:
         lines += [_heading(results), *_sections(results)]
+        before = next((old for old in older if old.name == results.name), results)
+        if missing := unmeasured(results, before):
+            lines.append(f"\nNot measured on {results.name}: {'; '.join(missing)}.")
     for results in older:
         new = by_name.get(results.name)
         lines += [_heading(results, ", older version"), OLDER, *_sections(results, beside=new)]
         if results.name in orders:
             lines += ["\n### Providers added one at a time\n", *_orders(orders[results.name])]
     return "\n".join(lines) + "\n"
+
+
+def unmeasured(results: Results, older: Results) -> list[str]:
+    """Return what neither the present version nor an older one has measured, by section."""
+    return [
+        f"{section}, {', '.join(lacking)}"
+        for section, members in results.sections()
+        if (lacking := [m.name for m in members if not _measured_by_any(m, results, older)])
+    ]
+
+
+def _measured_by_any(setting: Setting, *results: Results) -> bool:
+    return any(each.n_measured(setting) for each in results)
 
 
 def _heading(results: Results, note: str = "") -> str:
