@@ -89,7 +89,8 @@ def _words() -> dict[str, list[str]]:
         "datasets": list(catalog.datasets),
         "plugins": [plugin.name for plugin in catalog.plugins],
         "score": list(catalog.datasets),
-        "check": [*catalog.providers, *catalog.fusers],
+        "check": [*catalog.providers, *catalog.fusers, *catalog.datasets],
+        "index": list(catalog.datasets),
     }
     found = {}
     for command in COMMANDS:
@@ -109,5 +110,6 @@ def _values() -> dict[str, list[str]]:
     return {
         "--provider|--providers|--base": list(catalog.providers),
         "--fuser|--fusers": list(catalog.fusers),
+        "--dataset|--images": list(catalog.datasets),
         "--split": sorted(splits),
     }

@@ -148,12 +148,13 @@ def run(args: argparse.Namespace) -> None:
             )
         if args.engine:
             with writing_index(args.out):
-                engine = build_engine(GalleryIndex.open(args.out), args.engine, progress)
+                engines = build_engine(GalleryIndex.open(args.out), args.engine, progress)
     bank = index.manifest.bank
     queries = f"a bank of {bank['queries']} queries" if bank else "no query bank"
     say(f"{index.path}: {index.n_images} images, {', '.join(index.names)}, {queries}")
     if args.engine:
-        say(f"engine {args.engine}: found {engine.facts['recall']:.3f} of the first 50 images")
+        share = min(one.facts["recall"] for one in engines.values())
+        say(f"engine {args.engine}: found {share:.3f} of the first 50 images")
     for note in index.manifest.notes:
         say(f"note: {note}")
 

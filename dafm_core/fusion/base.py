@@ -220,14 +220,17 @@ class Fuser(ABC):
         Parameters
         ----------
         target : Gallery or SimilarityStack
-        k : int
-            Candidates in a list.
+        k : int, >= 1
+            Candidates in a list; no more than there are in the gallery.
         head : {"gallery", "subset"}
         exact : bool
             Whether to fuse whole rows in any case. What is lost otherwise is measured in
             docs/explanation/performance.md.
         """
+        if k < 1:
+            raise OptionError(f"{self.name}.best: expected k of at least 1, got {k}. Ask for one.")
         gallery = self._checked(target)
+        k = min(k, gallery.n_candidates)
         if not (exact or gallery.unknown or head == "subset"):
             n_rows = target.n_queries if isinstance(target, SimilarityStack) else None
             if (score_best := self._best_scorer(gallery, k, n_rows)) is not None:

@@ -89,9 +89,9 @@ class Knowledge:
             n_images=index.n_images,
         )
 
-    def row_std(self, name: str, query: Vector) -> float:
-        """Return the spread of a query's scores over the gallery."""
-        return self.moments[name].of_row(query, np.empty(0, np.float32)).std
+    def row(self, name: str, query: Vector) -> RowMoments:
+        """Return mean and spread of a query's scores over the gallery."""
+        return self.moments[name].of_row(query, np.empty(0, np.float32))
 
     def rows(
         self,
@@ -100,6 +100,7 @@ class Knowledge:
         excluded: NDArray[np.int64],
         *,
         has_bank: bool,
+        only_z: bool = False,
     ) -> list[Row]:
         """Return each provider's row of a query at chosen images, none of which is excluded.
 
@@ -110,10 +111,12 @@ class Knowledge:
             Each provider's nearest images are among them.
         has_bank : bool
             Whether channels are made of the bank.
+        only_z : bool
+            Whether standardised scores are all that is wanted, for which no sample is needed.
         """
         known = np.concatenate([chosen, excluded])
         bank = self.bank.at(known) if self.bank is not None and has_bank else {}
-        rest = Rest.of(self, known)
+        rest = None if only_z else Rest.of(self, known)
         rows = []
         for name, query in queries.items():
             scores = self.features[name].take(known) @ query
@@ -174,13 +177,16 @@ class Row:
         own: Vector,
         out: Vector,
         bank: BankColumns | None,
-        rest: Rest,
+        rest: Rest | None,
         name: str,
     ) -> Row:
         """Standardise scores of chosen and of excluded images, and those of a sample."""
         row = moments.of_row(query, out)
-        sampled = rest.sample.features[name] @ query
-        z, other_z = row.standardised(own), row.standardised(sampled)[rest.others]
+        z = row.standardised(own)
+        if rest is None:
+            none = np.empty(0, np.float32)
+            return cls(row, own, z, z, none, none, 0.0, None, np.zeros_like(z))
+        other_z = row.standardised(rest.sample.features[name] @ query)[rest.others]
         if bank is None or not row.std:
             zeros = np.zeros_like(z)
             return cls(row, own, z, z, other_z, np.sort(other_z), rest.weight, None, zeros)

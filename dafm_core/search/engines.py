@@ -1,6 +1,6 @@
 """An engine beside an index: what finds near images without looking at all of them.
 
-One engine holds the vectors of all models side by side, so that it finds the nearest of any one
+An engine holds the vectors of all models side by side, so that it finds the nearest of any one
 model and of a linear fusion alike. It belongs to the features that it was made of: ``engine.json``
 has their hashes. What was added since is scanned by ``nearest.py``; an engine of other features is
 not used, and the answer says so. The engine that ships is ``faiss_engine.py``'s.
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,9 @@ from dafm_core.errors import OptionError, StoreError
 from dafm_core.ground.files import write_json
 from dafm_core.ground.progress import Progress, silent
 from dafm_core.search.index import GalleryIndex
-from dafm_core.search.stored import stored_array
+from dafm_core.search.nearest import Direction, Nearest
+from dafm_core.search.spaces import BANK, Space, Vectors, spaces
 from dafm_core.store.manifest import SEAL, read_object, sealed
-
-if TYPE_CHECKING:
-    from dafm_core.search.nearest import Direction
 
 FORMAT_VERSION: Final = 1
 FILE: Final = "engine.json"
@@ -39,14 +37,10 @@ DEPTH: Final = 500
 """among as many, which are scored exactly afterwards."""
 ENOUGH: Final = 0.985
 """Share of them with which it looks at no more lists."""
-SINGLE: Final = 0.25
-"""Part of the lists that is enough for one model alone: its nearest are wanted as candidates, and
-most are found by the sum as well."""
 BLOCK: Final = 1 << 14
 """Images whose vectors are joined at a time."""
 
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
-_NONE: Final[Found] = (np.empty(0, np.int64), np.empty(0, np.float32))
 
 
 class Engine(Protocol):
@@ -73,8 +67,6 @@ class Engine(Protocol):
         queries: NDArray[np.float32],
         n: int,
         allowed: NDArray[np.bool_] | None = None,
-        *,
-        part: float = 1.0,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return names and scores of the n nearest of each query, (B, n); -1 where there is none.
 
@@ -82,8 +74,6 @@ class Engine(Protocol):
         ----------
         allowed : ndarray of bool, optional
             By name, which may be found.
-        part : float
-            Of the effort.
         """
 
     def add(self, vectors: NDArray[np.float32]) -> None:
@@ -101,22 +91,32 @@ class Engine(Protocol):
 
 
 class IndexEngine:
-    """An engine over the images of an index.
+    """An engine over the images of an index, in one of its spaces.
 
     Parameters
     ----------
     engine : Engine
     index : GalleryIndex
+    widths : mapping of str to int
+        Of the parts of a vector, in order.
     facts : mapping
-        What ``engine.json`` says.
+        What ``engine.json`` says of the space: ``scales``, ``effort``, ``recall``.
+    n_parts : int
+        Builds and ``--add`` of the index that it holds.
     """
 
-    def __init__(self, engine: Engine, index: GalleryIndex, facts: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        index: GalleryIndex,
+        widths: Mapping[str, int],
+        facts: Mapping[str, Any],
+        n_parts: int,
+    ) -> None:
         self._engine = engine
         self.facts = facts
         self._scales: dict[str, float] = facts["scales"]
-        self._widths = {name: index.entries[name].width[0] for name in self._scales}
-        n_parts = len(facts["parts"])
+        self._widths = widths
         self._columns, start = [], 0
         for p, (n, rows) in enumerate(zip(index.manifest.part_rows, index.part_rows, strict=True)):
             columns = np.full(n, -1, np.int64)
@@ -141,17 +141,11 @@ class IndexEngine:
             there &= shown[self._column_of]
         allowed = None if there.all() else there
         queries = np.stack([self._joined(direction) for direction in directions])
-        whole = np.array([len(direction) == len(self._scales) for direction in directions])
-        best: list[Found] = [_NONE] * len(directions)
-        for which, part in ((whole, 1.0), (~whole, SINGLE)):
-            if not which.any():
-                continue
-            rows, scores = self._engine.search(
-                queries[which], min(n, len(there)), allowed, part=part
-            )
-            for d, found, score in zip(np.flatnonzero(which), rows, scores, strict=True):
-                best[d] = (self._column_of[found[found >= 0]], score[found >= 0])
-        return best
+        rows, scores = self._engine.search(queries, min(n, len(there)), allowed)
+        return [
+            (self._column_of[found[found >= 0]], score[found >= 0])
+            for found, score in zip(rows, scores, strict=True)
+        ]
 
     def _joined(self, direction: Direction) -> NDArray[np.float32]:
         return np.concatenate(
@@ -166,8 +160,8 @@ class IndexEngine:
 
 def build_engine(
     index: GalleryIndex, kind: str = "ivf", progress: Progress = silent
-) -> IndexEngine:
-    """Make an engine for the images of an index, and keep it beside them.
+) -> dict[str, IndexEngine]:
+    """Make an engine for the images of an index, one in each of its spaces, and keep them.
 
     Parameters
     ----------
@@ -187,41 +181,60 @@ def build_engine(
             f"engine: expected models whose scores are inner products, got {name!r}, whose are "
             "not. Index without it, or search exactly."
         )
-    engine_type = _engine_type()
-    scales = {name: _scale(index, name) for name in index.names}
-    parts = range(len(index.manifest.part_rows))
+    old = list(index.path.glob("engine-*.bin"))
+    number = 1 + max((int(file.stem.split("-")[1]) for file in old), default=0)
+    made, facts = {}, {}
+    for which, space in spaces(index).items():
+        file = index.path / f"engine-{number}-{which}.bin"
+        made[which] = _built(index, which, space, kind, file, progress)
+        facts[which] = {**made[which].facts, "file": file.name}
+    values = {
+        "format": FORMAT_VERSION, "kind": kind, "parts": _parts(index), "spaces": facts,
+    }  # fmt: skip
+    write_json(index.path / FILE, sealed(values))
+    for file in old:
+        file.unlink(missing_ok=True)
+    return made
+
+
+def _built(
+    index: GalleryIndex, which: str, space: Space, kind: str, file: Path, progress: Progress
+) -> IndexEngine:
+    """Build, try and save the engine of one space; images that were removed are zeros in it."""
+    scales = {name: _scale(vectors, name) for name, vectors in space.items()}
+    widths = {name: vectors.width[0] for name, vectors in space.items()}
+    n_rows = sum(index.manifest.part_rows)
+    row_of = np.concatenate(
+        [
+            start + rows
+            for start, rows in zip(
+                np.cumsum([0, *index.manifest.part_rows]), index.part_rows, strict=False
+            )
+        ]
+    )
 
     def blocks() -> Iterable[NDArray[np.float32]]:
-        for p in parts:
-            arrays = {name: index.part(name, p) for name in scales}
-            n = index.manifest.part_rows[p]
-            for start in range(0, n, BLOCK):
-                progress("engine", start, n)
-                rows = slice(start, start + BLOCK)
-                yield np.concatenate(
-                    [arrays[name][rows] * np.float32(scale) for name, scale in scales.items()],
-                    axis=1,
-                )
+        next_row = 0
+        for parts in zip(*(vectors.blocks(BLOCK) for vectors in space.values()), strict=True):
+            progress(f"engine {which}", next_row, n_rows)
+            joined = np.concatenate(
+                [v * np.float32(scales[name]) for name, (_, v) in zip(space, parts, strict=True)], 1
+            )
+            rows = row_of[parts[0][0]]
+            block = np.zeros((rows[-1] + 1 - next_row, joined.shape[1]), np.float32)
+            block[rows - next_row] = joined
+            next_row = rows[-1] + 1
+            yield block
+        if next_row < n_rows:
+            yield np.zeros((n_rows - next_row, sum(widths.values())), np.float32)
 
-    made = engine_type.build(kind, sum(index.manifest.part_rows), blocks)
-    facts: dict[str, Any] = {
-        "format": FORMAT_VERSION,
-        "kind": kind,
-        "scales": scales,
-        "parts": _parts(index),
-    }
-    recall = _tune(IndexEngine(made, index, facts), made, index)
-    number = 1 + max(
-        (int(f.stem.rpartition("-")[2]) for f in index.path.glob("engine-*.bin")), default=0
-    )
-    file = index.path / f"engine-{number}.bin"
-    made.save(file)
-    facts |= {"file": file.name, "effort": made.effort, "recall": recall}
-    write_json(index.path / FILE, sealed(facts))
-    for old in index.path.glob("engine-*.bin"):
-        if old != file:
-            old.unlink(missing_ok=True)
-    return IndexEngine(made, index, facts)
+    engine = _engine_type().build(kind, n_rows, blocks)
+    facts: dict[str, Any] = {"scales": scales, "kind": kind}
+    found = IndexEngine(engine, index, widths, facts, len(index.manifest.part_rows))
+    facts["recall"] = _tune(found, engine, index, space)
+    facts["effort"] = engine.effort
+    engine.save(file)
+    return found
 
 
 def check_kind(kind: str) -> None:
@@ -231,28 +244,33 @@ def check_kind(kind: str) -> None:
     _engine_type()
 
 
-def open_engine(index: GalleryIndex) -> tuple[IndexEngine | None, str | None]:
-    """Return the engine beside an index, if one fits it, and what an answer must say of it.
+def open_engine(index: GalleryIndex) -> tuple[dict[str, IndexEngine], str | None]:
+    """Return the engines beside an index by space, if they fit it, and what answers must say.
 
     Raises
     ------
     StoreError
-        If its file is damaged or missing.
+        If a file is damaged or missing.
     """
     path = index.path / FILE
     if not path.exists():
-        return None, None
+        return {}, None
     facts = read_object(path)
     if sealed({k: v for k, v in facts.items() if k != SEAL})[SEAL] != facts.get(SEAL):
         raise StoreError(f"{path}: edited or damaged. Make it again with dafm index --engine.")
     again = f"Make it again: dafm index --engine {facts['kind']} --out {index.path}"
-    if facts["format"] != FORMAT_VERSION or _parts(index)[: len(facts["parts"])] != facts["parts"]:
-        return None, f"engine: made of other features, so every image was scanned. {again}"
+    n_parts = len(facts["parts"])
+    if facts["format"] != FORMAT_VERSION or _parts(index)[:n_parts] != facts["parts"]:
+        return {}, f"engine: made of other features, so every image was scanned. {again}"
     if find_spec("faiss") is None:
-        return None, "engine: not used, since the extra dafm-core[faiss] is not installed here"
-    engine = _engine_type().open(index.path / facts["file"])
-    engine.effort = facts["effort"]
-    return IndexEngine(engine, index, facts), None
+        return {}, "engine: not used, since the extra dafm-core[faiss] is not installed here"
+    engines = {}
+    for which, space in spaces(index).items():
+        engine = _engine_type().open(index.path / facts["spaces"][which]["file"])
+        engine.effort = facts["spaces"][which]["effort"]
+        widths = {name: vectors.width[0] for name, vectors in space.items()}
+        engines[which] = IndexEngine(engine, index, widths, facts["spaces"][which], n_parts)
+    return engines, None
 
 
 def _engine_type() -> type[Engine]:
@@ -266,42 +284,38 @@ def _engine_type() -> type[Engine]:
 
 
 def _parts(index: GalleryIndex) -> list[dict[str, str]]:
-    """Return the hash of each part of every provider's features."""
+    """Return the hash of each part of every provider's features, and of what the bank says."""
+    bank = index.manifest.bank.get("parts", [""] * len(index.manifest.part_rows))
     return [
-        {name: index.entries[name].parts[p].sha256 for name in index.names}
+        {name: index.entries[name].parts[p].sha256 for name in index.names} | {BANK: bank[p]}
         for p in range(len(index.manifest.part_rows))
     ]
 
 
-def _scale(index: GalleryIndex, name: str) -> float:
-    """Return what gives a model's features unit length, so that each counts alike in the lists."""
-    features = index.features(name)
-    some = features.take(
-        np.linspace(0, len(features) - 1, min(len(features), 4096)).astype(np.int64)
-    )
-    return float(1 / max(np.sqrt((some**2).sum(axis=1).mean()), 1e-12))
+def _scale(vectors: Vectors, name: str) -> float:
+    """Return what gives a model's vectors unit length, so that each counts alike in the lists."""
+    if name == BANK:
+        return 1.0
+    places = np.linspace(0, len(vectors) - 1, min(len(vectors), 4096)).astype(np.int64)
+    return float(1 / max(np.sqrt((vectors.take(places) ** 2).sum(axis=1).mean()), 1e-12))
 
 
-def _tune(engine: IndexEngine, made: Engine, index: GalleryIndex) -> float:
+def _tune(engine: IndexEngine, made: Engine, index: GalleryIndex, space: Space) -> float:
     """Let an engine look at as many lists as it takes; return the share that it finds then."""
-    from dafm_core.search.nearest import Nearest
-
-    features = {name: index.features(name) for name in index.names}
-    scales = engine.facts["scales"]
     files = {name: index.path / name / "bank.npy" for name in index.names}
     queries: dict[str, NDArray[np.float32]]
     if index.manifest.bank and all(file.exists() for file in files.values()):
-        queries = {name: np.array(stored_array(file)) for name, file in files.items()}
+        queries = {name: np.load(file, allow_pickle=False) for name, file in files.items()}
     else:  # its own images are easier than queries, but something has to be asked
         some = np.linspace(0, index.n_images - 1, N_CHECKED).astype(np.int64)
-        queries = {name: part.take(some) for name, part in features.items()}
+        queries = {name: index.features(name).take(some) for name in index.names}
     n = min(N_CHECKED, *(len(rows) for rows in queries.values()))
     directions = [
-        {name: rows[i] * np.float32(scales[name]) for name, rows in queries.items()}
+        {name: rows[i] * np.float32(engine.facts["scales"][name]) for name, rows in queries.items()}
         for i in range(n)
     ]
     depth, wanted = min(DEPTH, index.n_images), min(WANTED, index.n_images)
-    first = [set(c[:wanted].tolist()) for c in Nearest(features)(directions, wanted)]
+    first = [set(c[:wanted].tolist()) for c in Nearest(space)(directions, wanted)]
     recall = 0.0
     for effort in made.efforts:
         made.effort = effort

@@ -63,8 +63,6 @@ class FaissEngine:
         queries: NDArray[np.float32],
         n: int,
         allowed: NDArray[np.bool_] | None = None,
-        *,
-        part: float = 1.0,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return names and scores of the nearest, (B, n)."""
         options: dict[str, Any] = {}
@@ -72,9 +70,7 @@ class FaissEngine:
             bits = np.packbits(allowed, bitorder="little")  # kept until the search is over
             options["sel"] = faiss.IDSelectorBitmap(bits)
         if self._lists is not None:
-            parameters = faiss.SearchParametersIVF(
-                nprobe=max(1, round(part * self.effort)), **options
-            )
+            parameters = faiss.SearchParametersIVF(nprobe=self.effort, **options)
         else:
             parameters = faiss.SearchParameters(**options)
         scores, rows = self._index.search(_even(queries), n, params=parameters)

@@ -134,6 +134,18 @@ class GalleryIndex:
         }
         return QueryBank.from_state(arrays, {"names": names, "gallery": self.ids})
 
+    @cached_property
+    def bank_columns(self) -> GalleryFeatures | None:
+        """Mean and spread of each image's column by provider, (N, 2 K), of a large gallery."""
+        if not self.bank_parts:
+            return None
+        files = (self._columns_file(path) for path in self.bank_parts)
+        return self._of_images([stored_array(file) for file in files])
+
+    @staticmethod
+    def _columns_file(part: Path) -> Path:
+        return part.with_name(part.name.replace("part", "columns"))
+
     @property
     def bank_folder(self) -> Path:
         """Where a bank is kept image by image."""
@@ -225,6 +237,10 @@ class GalleryIndex:
         for file, expected in self._sealed:
             if sha256_of(file) != expected:
                 raise _mismatch(file)
+        for file in self.bank_parts:
+            columns, cells = stored_array(self._columns_file(file)), stored_array(file)
+            if not np.array_equal(columns, np.concatenate([cells[:, :, 0], cells[:, :, 1]], 1)):
+                raise _mismatch(self._columns_file(file))
         for name, entry in self.entries.items():
             for p, part in enumerate(entry.parts):
                 file = self.path / name / f"part-{p}.npy"

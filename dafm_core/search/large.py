@@ -133,8 +133,12 @@ def _folder(index: GalleryIndex, bank: Mapping[str, Any]) -> Path:
 
 
 def _add_part(folder: Path, bank: dict[str, Any], cells: NDArray[np.float32]) -> None:
-    file = folder / f"part-{len(bank['parts'])}.npy"
+    number = len(bank["parts"])
+    file = folder / f"part-{number}.npy"
     state.save(file, cells)
+    state.save(
+        folder / f"columns-{number}.npy", np.concatenate([cells[:, :, 0], cells[:, :, 1]], 1)
+    )
     bank["parts"].append(sha256_of(file))
 
 

@@ -8,6 +8,7 @@
     INDEX/state-S/NAME.neighbours.npy nearest others; bank.*.npy
     INDEX/state-S/NAME.moments.npz    of a large gallery, see moments.py
     INDEX/bank-V/part-P.npy           what the bank says, image by image: of a large gallery
+    INDEX/bank-V/columns-P.npy        the means and spreads among it
 
 Everything else is written first and under new names, so that a kill at any time leaves the index
 as it was. How the files come about is ``parts.py``'s, ``settling.py``'s and

@@ -6,13 +6,15 @@ it does not hold yet.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.search.engines import IndexEngine
-from dafm_core.search.features import GalleryFeatures
+from dafm_core.search.spaces import Space
+
+if TYPE_CHECKING:
+    from dafm_core.search.engines import IndexEngine
 
 Direction: TypeAlias = Mapping[str, NDArray[np.float32]]
 """Vectors by provider: an image's score is the sum of their products with its features."""
@@ -26,14 +28,13 @@ class Nearest:
 
     Parameters
     ----------
-    features : mapping of str to GalleryFeatures
+    features : mapping of str to Vectors
+        One of the ``spaces`` of an index.
     engine : IndexEngine, optional
         Searches most of them; the others, added since, are scanned.
     """
 
-    def __init__(
-        self, features: Mapping[str, GalleryFeatures], engine: IndexEngine | None = None
-    ) -> None:
+    def __init__(self, features: Space, engine: IndexEngine | None = None) -> None:
         self._features = features
         self._engine = engine
         self._n_images = len(next(iter(features.values())))

@@ -15,6 +15,7 @@ from dafm_core.search.closed_form import Knowledge
 from dafm_core.search.engines import open_engine
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.nearest import Nearest
+from dafm_core.search.spaces import spaces
 from dafm_core.search.two_stage import TwoStage, two_stage
 from dafm_core.store.gallery import Gallery
 
@@ -39,7 +40,7 @@ class Prepared:
         self._chosen: dict[Names, ChosenScorer | None] = {}
         self._stages: dict[Names, TwoStage | None] = {}
         self._lock = threading.Lock()
-        self._engine, self._engine_note = open_engine(index)
+        self._engines, self._engine_note = open_engine(index)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -70,18 +71,23 @@ class Prepared:
         )
 
     @cached_property
-    def _nearest(self) -> tuple[Nearest, Knowledge] | None:
+    def _nearest(self) -> tuple[dict[str, Nearest], Knowledge] | None:
         knowledge = Knowledge.of(self.index)
         if knowledge is None:
             return None
-        return Nearest(knowledge.features, self._engine), knowledge
+        found = spaces(self.index).items()
+        return {name: Nearest(space, self._engines.get(name)) for name, space in found}, knowledge
 
     @property
     def _how(self) -> str:
-        if self._engine is None:
+        if not self._engines:
             return ""
-        kind, share = self._engine.facts["kind"], self._engine.facts["recall"]
-        return f", by the engine {kind}, which found {share:.3f} of the first 50 when it was made"
+        facts = [engine.facts for engine in self._engines.values()]
+        share = min(fact["recall"] for fact in facts)
+        return (
+            f", by the engine {facts[0]['kind']}, which found {share:.3f} of the first 50 when it "
+            "was made"
+        )
 
     def _kept(self, kept: dict[Names, T], names: Names, make: Callable[[Gallery], T]) -> T:
         """Return what a set of providers needs, made once."""

@@ -1,15 +1,15 @@
 """A query of a large gallery: find the few images that can be hits, then fuse those exactly.
 
-Candidates are the union of every provider's nearest images and of the nearest of a plain sum of
-all providers; every provider then scores the whole union, and the fitted fusion ranks it by
-channels that ``closed_form.py`` makes without whole rows. A fusion that is a weighted sum of
-standardised scores is one inner product over all features side by side: its own direction finds
-its hits.
+Candidates are the union of every provider's nearest images, by its score and by what the bank makes
+of that, and of the nearest of a plain sum of all providers. Every provider then
+scores the whole union, and the fitted fusion ranks it by channels that ``closed_form.py`` makes
+without whole rows. A fusion that is a weighted sum of standardised scores is one inner product over
+all features side by side: its own direction finds its hits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from dafm_core.fusion.channels.view import ChannelReader, ViewScorer
 from dafm_core.search.cells import IndexBank
 from dafm_core.search.closed_form import FAMILIES, N_SAMPLE, N_TOP, ClosedView, Knowledge
 from dafm_core.search.nearest import Direction, Nearest
+from dafm_core.search.spaces import BANK
 from dafm_core.store.gallery import Gallery
 
 Vector = NDArray[np.float32]
@@ -74,7 +75,8 @@ class TwoStage:
     Parameters
     ----------
     knowledge : Knowledge
-    nearest : Nearest
+    nearest : mapping of str to Nearest
+        By space.
     names : tuple of str
     reader : ChannelReader
     score : callable or None
@@ -88,7 +90,7 @@ class TwoStage:
     def __init__(
         self,
         knowledge: Knowledge,
-        nearest: Nearest,
+        nearest: Mapping[str, Nearest],
         names: tuple[str, ...],
         reader: ChannelReader | None,
         score: ViewScorer | None,
@@ -98,6 +100,7 @@ class TwoStage:
         self._knowledge = knowledge
         self._nearest = nearest
         self._names = names
+        self._all = tuple(knowledge.features)  # the order of the bank's means
         self._reader = reader
         self._score = score
         self._weights = weights
@@ -107,8 +110,11 @@ class TwoStage:
         """Return what was ranked for a query."""
         union = self._union(asked)
         queries = {name: asked.queries[name] for name in self._names}
-        has_bank = self._reader is not None and self._reader.bank is not None
-        rows = self._knowledge.rows(queries, union, asked.excluded, has_bank=has_bank)
+        rows = self._knowledge.rows(
+            *(queries, union, asked.excluded),
+            has_bank=self._has_bank,
+            only_z=self._score is None,
+        )
         standardised = np.stack([row.z for row in rows])
         if self._reader is None or self._score is None:
             fused = self._weights.astype(np.float32) @ standardised
@@ -127,20 +133,47 @@ class TwoStage:
 
     def _union(self, asked: Asked) -> NDArray[np.int64]:
         """Return the images that a query looks at, ascending."""
-        each: list[Direction] = [{name: asked.queries[name]} for name in self._names]
-        more = asked.depth + len(asked.excluded)
-        lists = self._nearest([self._fused_direction(asked), *each], more, asked.shown)
+        n = asked.depth + len(asked.excluded)
+        raw: list[Direction] = [{name: asked.queries[name]} for name in self._names]
+        if self._has_bank:  # a fusion goes by what the bank makes of scores
+            seen = [self._seen(asked, name) for name in self._names]
+            found = self._nearest["seen"]([self._seen_sum(seen), *seen], n, asked.shown)
+            n_raw = max(N_TOP, asked.depth // 4) + len(asked.excluded)
+            found += self._nearest["raw"](raw, n_raw, asked.shown)
+        else:
+            found = self._nearest["raw"]([self._sum(asked), *raw], n, asked.shown)
         if asked.shown is not None and self._score is not None:
             # A context looks at the head of a whole row, whatever a filter hides.
-            lists += self._nearest(each, N_TOP + len(asked.excluded))
-        return np.setdiff1d(np.concatenate(lists), asked.excluded)
+            found += self._nearest["raw"](raw, N_TOP + len(asked.excluded))
+        return np.setdiff1d(np.concatenate(found), asked.excluded)
 
-    def _fused_direction(self, query: Asked) -> Direction:
+    @property
+    def _has_bank(self) -> bool:
+        return self._reader is not None and self._reader.bank is not None
+
+    def _sum(self, asked: Asked) -> Direction:
+        """Return the direction of the weighted sum of standardised scores."""
         direction = {}
         for name, weight in zip(self._names, self._weights, strict=True):
-            std = self._knowledge.row_std(name, query.queries[name])
-            direction[name] = query.queries[name] * np.float32(weight / std if std else 0)
+            std = self._knowledge.row(name, asked.queries[name]).std
+            direction[name] = asked.queries[name] * np.float32(weight / std if std else 0)
         return direction
+
+    def _seen(self, asked: Asked, name: str) -> Direction:
+        """Return the direction of one provider's scores as the bank sees them."""
+        query, k = asked.queries[name], self._all.index(name)
+        row = self._knowledge.row(name, query)
+        offsets = np.zeros(2 * len(self._all), np.float32)
+        if not row.std:
+            return {name: np.zeros_like(query), BANK: offsets}
+        offsets[k] = (row.offset - row.mean) / row.std
+        offsets[len(self._all) + k] = -1
+        return {name: query / np.float32(row.std), BANK: offsets}
+
+    def _seen_sum(self, seen: Sequence[Direction]) -> Direction:
+        """Return the direction of the sum over providers."""
+        whole = {name: part[name] for name, part in zip(self._names, seen, strict=True)}
+        return {**whole, BANK: np.sum([part[BANK] for part in seen], axis=0)}
 
     def _estimated(self, depth: int) -> tuple[str, ...]:
         notes = [
@@ -155,7 +188,11 @@ class TwoStage:
 
 
 def two_stage(
-    fuser: Fuser, gallery: Gallery, knowledge: Knowledge, nearest: Nearest, how: str
+    fuser: Fuser,
+    gallery: Gallery,
+    knowledge: Knowledge,
+    nearest: Mapping[str, Nearest],
+    how: str,
 ) -> TwoStage | None:
     """Return what ranks queries in two stages, or None for a fusion that needs whole rows.
 

@@ -199,11 +199,15 @@ def test_an_engine_finds_what_a_scan_finds(tmp_path, dataset, bank, fitted):
     requests = asked(part, range(40, 50))
     exact = Search(index, fitted["weighted"], providers=dots(), nearest=200).batch(requests)
     for kind in ("ivf", "scan8", "scan16"):
-        engine = build_engine(index, kind)
-        assert engine.facts["recall"] > 0.95
+        engines = build_engine(index, kind)
+        assert set(engines) == {"raw", "seen"}
+        assert all(engine.facts["recall"] > 0.95 for engine in engines.values())
         found = Search(index, fitted["weighted"], providers=dots(), nearest=200).batch(requests)
         assert shared(exact, found) > 0.95
         assert kind in found[0].estimated[0]
+    exact = Search(index, fitted["debiased"], providers=dots(), nearest=N).batch(requests)
+    found = Search(index, fitted["debiased"], providers=dots(), nearest=200).batch(requests)
+    assert shared(exact, found) > 0.95
     # what is added is found at once, what is removed never
     index = add_images(path, dataset, providers=dots())
     used = Search(index, fitted["weighted"], providers=dots(), nearest=200)
@@ -220,7 +224,7 @@ def test_an_engine_of_other_features_is_noticed(tmp_path, dataset, fitted):
     index = build_index(tmp_path / "a", dataset, dots())
     build_engine(index, "scan16")
     other = build_index(tmp_path / "b", dataset, dots(), dtype="float16")
-    for file in ("engine.json", "engine-1.bin"):
+    for file in ("engine.json", "engine-1-raw.bin"):
         (other.path / file).write_bytes((index.path / file).read_bytes())
     answer = Search(other, dafm.MeanFusion(), providers=dots(), nearest=200).batch(
         asked(dataset, [40])

@@ -45,11 +45,11 @@ def prepared(folder: Path, n_images: int, n_bank: int, kind: str) -> Path:
         print(f"built in {time.perf_counter() - started:.0f} s", flush=True)
     if kind != "none" and not (path / "engine.json").exists():
         started = time.perf_counter()
-        engine = build_engine(dafm.GalleryIndex.open(path), kind)
-        took, facts = time.perf_counter() - started, engine.facts
-        print(
-            f"engine {kind} in {took:.0f} s: found {facts['recall']:.3f}, {facts['effort']} lists"
-        )
+        engines = build_engine(dafm.GalleryIndex.open(path), kind)
+        took = time.perf_counter() - started
+        for which, engine in engines.items():
+            recall, effort = engine.facts["recall"], engine.facts["effort"]
+            print(f"engine {kind}, {which}, in {took:.0f} s: found {recall:.3f}, effort {effort}")
     return path
 
 
@@ -118,10 +118,12 @@ def main() -> None:
     for name, fuser in fusers.items():
         search = Search(index, fuser, providers=models, nearest=args.nearest)
         timed(search, requests[:20])
+        used = time.process_time()
         times, hits = timed(search, requests)
+        used = 1000 * (time.process_time() - used) / len(requests)
         p95 = np.percentile(times, 95)
         print(
-            f"{name}: median {median(times):.1f} ms, p95 {p95:.1f} ms "
+            f"{name}: median {median(times):.1f} ms, p95 {p95:.1f} ms, {used:.1f} ms of CPU "
             f"({p95 / floor:.2f} of that floor); memory beyond maps "
             f"{own_memory() - start_memory:.0f} MiB"
         )

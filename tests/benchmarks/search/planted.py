@@ -19,7 +19,7 @@ NOISE = (1.0, 1.1, 1.2, 1.3)
 """How far each model's idea of the target is off, relative to the target itself."""
 SHARED = 0.6
 """Part of that error which all models make together."""
-HUB = 0.1
+HUB = 0.3
 """Spread of what a candidate is scored whatever is asked, relative to that of its score."""
 N_KINDS = 10_000
 """Images of one kind look alike: every so many are of the same."""
@@ -38,11 +38,13 @@ class Planted:
 
     def __init__(self, number: int, *, width: int = 256, seed: int = 0) -> None:
         self.number, self.width, self.seed = number, width, seed
-        self.fingerprint = {"planted": f"2/{seed}/{number}/{width}"}
+        self.fingerprint = {"planted": f"3/{seed}/{number}/{width}"}
         rng = np.random.default_rng([seed, number])
         self._turn = np.linalg.qr(rng.standard_normal((width, width)))[0].astype(np.float32)
         spectrum = np.arange(1, width + 1) ** -DECAY
         self._spectrum = (spectrum / np.linalg.norm(spectrum)).astype(np.float32)
+        # of the score of a query, which is a target and errors, over images
+        self._spread = np.sqrt((1 + NOISE[number] ** 2) * (self._spectrum**4).sum())
         self._kinds = self._drawn(10, N_KINDS)
         self._block = (-1, self._kinds)
 
@@ -50,7 +52,7 @@ class Planted:
         """Return the latent vectors of images, turned, their last number being what a hub has."""
         latent = np.stack([self._latent(int(image.id[1:])) for image in images])
         rng = np.random.default_rng([self.seed, self.number, int(images[0].id[1:])])
-        latent[:, -1] = HUB * rng.standard_normal(len(latent))
+        latent[:, -1] = HUB * self._spread * rng.standard_normal(len(latent))
         return latent @ self._turn
 
     def encode_queries(self, queries: Sequence[Query]) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dafm_core.errors import OptionError
 from dafm_core.fusion.best import Best
 from dafm_core.fusion.channels import banked, cell_loops, compiled, row_loops, tops
 from dafm_core.fusion.channels.bank import QueryBank
@@ -156,6 +157,14 @@ def test_candidates_that_no_model_tells_apart_are_fused_all_the_same(fuser, stac
     best = two_stages(reader, scorers["gallery"], 12, cheap=None, loops=None, n_first=3)(tile)
     exact = Best.of_scores(fuser.scorer(stack)(tile), tie_places(stack.gallery_ids), 12)
     np.testing.assert_array_equal(best.columns, exact.columns)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_list_is_as_long_as_the_gallery_at_most(fuser, stack, exact):
+    best = fuser.best_scorer(stack, 10**12, exact=exact)(stack.tile(0, 1))
+    assert best.columns.shape == (1, N_GALLERY)
+    with pytest.raises(OptionError, match="expected k of at least 1, got 0"):
+        fuser.best_scorer(stack, 0, exact=exact)
 
 
 def test_few_candidates_leave_places_empty(fuser, stack):
