@@ -43,7 +43,7 @@ def test_training_refuses_before_it_begins(scored, capsys, monkeypatch, tmp_path
 
 
 def test_scoring_refuses_before_the_model_is_loaded(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr("dafm_core.scoring.score.load_with_options", None)  # is not reached
+    monkeypatch.setattr("dafm_core.scoring.named.load_with_options", None)  # is not reached
     (tmp_path / "file").write_text("mine")
     arguments = ["score", "scenes", "--provider", "scenes-color", "--store", str(tmp_path / "file")]
     assert main(arguments) == 2
