@@ -45,7 +45,13 @@ def run_ray(
             "--executor ray: Ray is not installed. pip install 'dafm-core[ray]'"
         ) from None
     if not ray.is_initialized():
-        ray.init(log_to_driver=False, include_dashboard=False)
+        try:
+            ray.init(log_to_driver=False, include_dashboard=False)
+        except Exception as error:  # Ray raises bare ones where a machine is too busy, or unreached
+            raise ProviderError(
+                f"--executor ray: no cluster could be started or joined ({first_line(error)}). "
+                "Try again, or leave --executor out."
+            ) from None
     shared = ray.put(function)
 
     @ray.remote(max_retries=RETRIES)  # of a process that ended; what a provider raises is final

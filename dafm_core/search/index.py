@@ -29,6 +29,8 @@ from dafm_core.search.stored import stored_array, stored_table
 from dafm_core.store import checked
 from dafm_core.store.gallery import Gallery
 
+COLUMNS: Final = {"image_id", "path", "part", "row"}
+"""Of the gallery's table; others are its user's."""
 BANK_ARRAYS: Final = ("mean", "std", "ranks", "thresholds", "topics")
 
 
@@ -52,6 +54,11 @@ class GalleryIndex:
             if not (self.state / name).exists():
                 raise StoreError(f"{self.state / name}: is missing. Build the index again.")
         self.images = stored_table(self.state / "gallery.parquet")
+        if lacking := COLUMNS - set(self.images.columns):
+            raise StoreError(
+                f"{self.state}/gallery.parquet: expected a column {min(lacking)}, got none: it is "
+                "damaged. Build the index again."
+            )
         self.ids = Ids(self.images["image_id"].to_list())
 
     @classmethod

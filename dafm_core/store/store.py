@@ -36,6 +36,7 @@ from dafm_core.errors import AlignmentError, StoreError, closest
 from dafm_core.ground.blocks import checksum
 from dafm_core.ground.files import replacing, sha256_of, write_json
 from dafm_core.ground.ids import Ids
+from dafm_core.ground.printable import first_line
 from dafm_core.ground.sources import source_array, source_table
 from dafm_core.store import checked, format1
 from dafm_core.store.locks import Visit, writing
@@ -191,7 +192,9 @@ class SimilarityStore:
             listed = source_table(self.path / "gallery.parquet")
             gallery = listed["image_id"].to_list()
         except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-            raise StoreError(f"{self.path}: queries or gallery cannot be read ({error}).") from None
+            raise StoreError(
+                f"{self.path}: queries or gallery cannot be read ({first_line(error)})."
+            ) from None
         dataset = Dataset(
             protocol=self.protocol,
             gallery_ids=Ids(gallery),

@@ -4,6 +4,7 @@ import json
 import zipfile
 
 import numpy as np
+import polars as pl
 import pytest
 
 from dafm_core.datasets import cirr, judgements
@@ -11,6 +12,7 @@ from dafm_core.errors import DafmError
 from dafm_core.evaluation.trials import TrialLog
 from dafm_core.formats.importing import import_scores
 from dafm_core.fusion.light.fuser import LightFusion
+from dafm_core.search.index import GalleryIndex
 from dafm_core.search.sources import read_columns
 from dafm_core.store.store import SimilarityStore
 
@@ -93,3 +95,19 @@ def test_a_judgement_that_lacks_something(tmp_path, line):
 def test_columns_that_are_no_table(tmp_path, name):
     (tmp_path / name).write_text("image_id,a\nx,1\ny,1,2,3\n")
     assert "cannot be read as a table" in one_line(read_columns, tmp_path / name)
+
+
+def test_an_index_whose_table_lost_a_column(tmp_path):
+    from tests.faults.campaigns.actions import ACTIONS
+
+    ACTIONS["index"].action(tmp_path)
+    (table,) = (tmp_path / "index").glob("state-*/gallery.parquet")
+    pl.read_parquet(table).rename({"image_id": "imagg_id"}).write_parquet(table)
+    assert "expected a column image_id" in one_line(GalleryIndex.open, tmp_path / "index")
+
+
+def test_a_store_whose_queries_lost_a_column(tmp_path, score):
+    score(tmp_path / "store")
+    table = tmp_path / "store" / "queries.parquet"
+    pl.read_parquet(table).rename({"subset": "subs\x0et"}).write_parquet(table)
+    assert "cannot be read" in one_line(SimilarityStore.open(tmp_path / "store").stack)

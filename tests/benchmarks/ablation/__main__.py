@@ -5,8 +5,8 @@
     python tests/benchmarks/ablation cirr=STORE --bank cirr=STORE  # foreign queries in the bank
 
 Every query is ranked by a fusion that has not seen its group. Results are one file a data set,
-beside this one, with what ``dafm incremental STORE --json NAME.orders.json`` wrote; delete a file
-to measure anew. Not collected by pytest.
+beside this one; ``older`` has those of an earlier version, with what ``dafm incremental STORE
+--json NAME.orders.json`` wrote. Delete a file to measure anew. Not collected by pytest.
 """
 
 from __future__ import annotations
@@ -27,14 +27,17 @@ EXPLANATION: Final = HERE.parents[2] / "docs/explanation"
 
 def write_page(results: Path, folder: Path) -> None:
     """Write ablation.md and frontier.svg of all that is stored."""
-    measured = [Results.read(path) for path in sorted(results.glob("*.npz"))]
+    measured, older = (
+        [Results.read(path) for path in sorted(place.glob("*.npz"))]
+        for place in (results, results / "older")
+    )
     orders = {
         path.name.split(".")[0]: json.loads(path.read_text(encoding="utf-8"))
-        for path in results.glob("*.orders.json")
+        for path in (results / "older").glob("*.orders.json")
     }
-    text = page((HERE / "intro.md").read_text(encoding="utf-8"), measured, orders)
+    text = page((HERE / "intro.md").read_text(encoding="utf-8"), measured, older, orders)
     (folder / "ablation.md").write_text(text, encoding="utf-8")
-    draw_frontier(measured, folder / "frontier.svg")
+    draw_frontier(older, folder / "frontier.svg")
 
 
 def main() -> None:

@@ -14,50 +14,118 @@ from settings import Setting
 from dafm_core.ground.statistics import Resampler
 
 HEADS: Final = ("R@1", "R@5", "R@10", "R@50", "Rs@1", "Rmean")
+LEARNED: Final = ("light (default)", "linear InfoNCE", "LambdaMART", "greedy selection")
+"""First words of the learned peers that are compared with each other."""
 R10, RS1 = METRICS.index("recall@10"), METRICS.index("rsubset@1")
 
 
-def page(introduction: str, measured: Sequence[Results], orders: Mapping[str, Any]) -> str:
+OLDER: Final = """
+Measured by an older version: one score for both rankings, and a start from the plain mean of the
+evidence. What an input or a network is worth beside another has not been measured again.
+"""
+
+
+PAIRS: Final = """
+Learned fusers against each other, paired. In round brackets, where there is more than one
+cross-fitting (other folds, another seed): the lowest and the highest mean of the metrics.
+"""
+
+
+def page(
+    introduction: str,
+    measured: Sequence[Results],
+    older: Sequence[Results],
+    orders: Mapping[str, Any],
+) -> str:
     """Return the page.
 
     Parameters
     ----------
+    measured, older : sequence of Results
+        By the present version, and what an earlier one measured: shown apart, and only where the
+        present one has nothing.
     orders : mapping of data set to JSON
-        What ``dafm incremental --json`` wrote.
+        What ``dafm incremental --json`` wrote; as old as ``older``.
     """
     lines = [introduction]
+    by_name = {results.name: results for results in measured}
     for results in measured:
-        n_queries, n_folds = len(results.arrays["groups"]), int(results.arrays["n_folds"])
-        lines.append(
-            f"\n## On {results.name}: {n_queries} queries in {results.resampler.n_groups} groups, "
-            f"{n_folds} folds\n"
-        )
-        missing = []
-        for section, members in results.sections():
-            known = [m for m in members if results.values(m) is not None]
-            missing += [m.name for m in members if results.values(m) is None]
-            if len(known) > 1:
-                repeats = members[0].repeats
-                note = f", mean of {repeats} cross-fittings on different folds" * (repeats > 1)
-                lines += [f"\n### {section}{note}\n", *_table(results, known)]
+        lines += [_heading(results), *_sections(results)]
+        before = next((old for old in older if old.name == results.name), results)
+        if missing := unmeasured(results, before):
+            lines.append(f"\nNot measured on {results.name}: {'; '.join(missing)}.")
+    for results in older:
+        new = by_name.get(results.name)
+        lines += [_heading(results, ", older version"), OLDER, *_sections(results, beside=new)]
         if results.name in orders:
             lines += ["\n### Providers added one at a time\n", *_orders(orders[results.name])]
-        if missing:
-            lines.append(f"\nNot measured on {results.name}: {'; '.join(missing)}.")
     return "\n".join(lines) + "\n"
+
+
+def unmeasured(results: Results, older: Results) -> list[str]:
+    """Return what neither the present version nor an older one has measured, by section."""
+    return [
+        f"{section}, {', '.join(lacking)}"
+        for section, members in results.sections()
+        if (lacking := [m.name for m in members if not _measured_by_any(m, results, older)])
+    ]
+
+
+def _measured_by_any(setting: Setting, *results: Results) -> bool:
+    return any(each.n_measured(setting) for each in results)
+
+
+def _heading(results: Results, note: str = "") -> str:
+    n_queries, n_folds = len(results.arrays["groups"]), int(results.arrays["n_folds"])
+    groups = f"{results.resampler.n_groups} groups"
+    return f"\n## On {results.name}{note}: {n_queries} queries in {groups}, {n_folds} folds\n"
+
+
+def _sections(results: Results, *, beside: Results | None = None) -> Iterator[str]:
+    """Yield every section that is stored, but those that other results have too."""
+    for section, members in results.sections():
+        known = [m for m in members if results.n_measured(m)]
+        if len(known) < 2 or (beside and all(beside.n_measured(m) for m in known)):
+            continue
+        n = min(results.n_measured(m) for m in known)
+        note = f", mean of {n} cross-fittings on different folds" * (n > 1)
+        yield f"\n### {section}{note}\n"
+        yield from _table(results, known)
+        if section == "Peers":
+            learned = [m for m in known if m.name.split(",")[0] in LEARNED]
+            yield from _against_each_other(results, learned)
 
 
 def _table(results: Results, members: Sequence[Setting]) -> Iterator[str]:
     head = " | ".join(HEADS)
-    yield f"| | {head} | R@10 minus the first row's | mean of metrics, likewise | CPU s a fold |"
-    yield "|---" * (len(HEADS) + 4) + "|"
+    yield f"| | {head} | R@10 minus the first row's | mean of metrics, likewise |"
+    yield "|---" * (len(HEADS) + 3) + "|"
     values = [_values(results, setting) for setting in members]
     away = [100 * (other - values[0]) for other in values[1:]]
     differences = iter(_intervals([pair for d in away for pair in _pair(d)], results.resampler))
     for setting, mine in zip(members, values, strict=True):
         shown = " | ".join(f"{100 * value:.2f}" for value in mine.mean(axis=0))
         cells = " |" if mine is values[0] else f"{next(differences)} | {next(differences)}"
-        yield f"| {setting.name} | {shown} | {cells} | {results.seconds(setting):.1f} |"
+        yield f"| {setting.name} | {shown} | {cells} |"
+
+
+def _against_each_other(results: Results, members: Sequence[Setting]) -> Iterator[str]:
+    """Yield the paired differences of every two, and their range over the cross-fittings."""
+    yield PAIRS
+    yield "| | minus | R@10 | mean of metrics |"
+    yield "|---|---|---|---|"
+    pairs = [(one, other) for i, one in enumerate(members) for other in members[i + 1 :]]
+    found = {setting.key: results.cross_fittings(setting) for setting in members}
+    for one, other in pairs:
+        first, second = found[one.key], found[other.key]
+        assert first is not None
+        assert second is not None
+        n = min(len(first), len(second))
+        each = 100 * (first[:n] - second[:n])  # (n_cross_fittings, n_queries, n_metrics)
+        cells = " | ".join(_intervals(_pair(each.mean(axis=0)), results.resampler))
+        means = each.mean(axis=(1, 2))
+        spread = f" ({means.min():+.2f}, {means.max():+.2f})" if n > 1 else ""
+        yield f"| {one.name} | {other.name} | {cells}{spread} |"
 
 
 def _pair(away: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

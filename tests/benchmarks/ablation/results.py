@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from settings import Setting, settings
 
-from dafm_core.evaluation.crossfit import fit_and_evaluate
-from dafm_core.evaluation.design import Folds, Part
+from dafm_core.evaluation.design import Folds
+from dafm_core.evaluation.evaluate import evaluate
+from dafm_core.fusion.base import Fuser
 from dafm_core.ground.statistics import Resampler
 from dafm_core.store.stack import SimilarityStack
 
@@ -30,7 +30,7 @@ class Results:
     ----------
     path : Path
         A compressed npz: ``groups`` (group numbers of the queries), ``providers``, ``n_folds``,
-        and ``values.KEY`` (n_queries, n_metrics) and ``seconds.KEY`` for every setting.
+        and ``values.KEY`` (n_cross_fittings, n_queries, n_metrics) for every setting.
     """
 
     path: Path
@@ -51,14 +51,25 @@ class Results:
         """Names of the providers."""
         return tuple(str(name) for name in self.arrays["providers"])
 
-    def values(self, setting: Setting) -> NDArray[np.float64] | None:
-        """Return a setting's values (n_queries, n_metrics) in [0, 1], or None."""
-        found = self.arrays.get(f"values.{setting.key}")
-        return None if found is None else found.astype(np.float64)
+    def cross_fittings(self, setting: Setting) -> NDArray[np.float64] | None:
+        """Return a setting's values in [0, 1], (n_cross_fittings, n_queries, n_metrics), or None.
 
-    def seconds(self, setting: Setting) -> float:
-        """Return processor seconds to fit on and rank one fold."""
-        return float(self.arrays[f"seconds.{setting.key}"])
+        In files of before there was more than one of them, they are means already.
+        """
+        found = self.arrays.get(f"values.{setting.key}")
+        if found is None:
+            return None
+        return found.astype(np.float64)[None] if found.ndim == 2 else found.astype(np.float64)
+
+    def values(self, setting: Setting) -> NDArray[np.float64] | None:
+        """Return the means over cross-fittings, (n_queries, n_metrics), or None."""
+        found = self.cross_fittings(setting)
+        return None if found is None else found.mean(axis=0)
+
+    def n_measured(self, setting: Setting) -> int:
+        """Return how many of a setting's cross-fittings are stored."""
+        found = self.cross_fittings(setting)
+        return 0 if found is None else len(found)
 
     @cached_property
     def resampler(self) -> Resampler:
@@ -80,35 +91,76 @@ class Results:
         bank: SimilarityStack | None,
         only: str | None,
     ) -> None:
-        """Measure and store every setting that is not stored yet."""
+        """Measure and store every cross-fitting that is not stored yet.
+
+        Settings of a section share what is made of a fold's training queries; each cross-fitting
+        has its own deal of the folds, and its own seed of the fusions.
+        """
         groups = np.unique(stack.dataset.groups, return_inverse=True)[1]
         self.arrays["groups"] = groups.astype(np.int16)
         self.arrays["providers"] = np.array(stack.names)
         self.arrays["n_folds"] = np.array(n_folds)
-        for setting in settings(stack.names):
-            known = f"values.{setting.key}" in self.arrays
-            if known or (setting.foreign_bank and bank is None):
+        for section, members in self.sections():
+            if only and only != section:
                 continue
-            if (only and only != setting.section) or self._reuse(setting):
-                continue
-            start = time.process_time()
-            values = _measure(setting, stack, n_folds, bank)
-            seconds = (time.process_time() - start) / n_folds / setting.repeats
-            self.arrays[f"values.{setting.key}"] = values.astype(np.float32)
-            self.arrays[f"seconds.{setting.key}"] = np.array(round(seconds, 1))
-            self._write()
-            means = " ".join(f"{100 * v:6.2f}" for v in values.mean(axis=0))
-            label = f"{setting.section}: {setting.name}"
-            print(f"{self.name:8}{label:72} {means} {seconds:6.1f} s", flush=True)
+            wanted = [
+                s for s in members if not (s.foreign_bank and bank is None) and not self._reuse(s)
+            ]
+            for seed in range(max((s.repeats for s in wanted), default=0)):
+                pending = [s for s in wanted if s.repeats > seed >= self.n_measured(s)]
+                self._cross_fit(pending, stack, seed=seed, n_folds=n_folds, bank=bank)
+
+    def _cross_fit(
+        self,
+        pending: Sequence[Setting],
+        stack: SimilarityStack,
+        *,
+        seed: int,
+        n_folds: int,
+        bank: SimilarityStack | None,
+    ) -> None:
+        """Measure settings on one deal of the folds, and store them."""
+        shape = (stack.n_queries, len(METRICS))
+        values = {setting.key: np.empty(shape, np.float32) for setting in pending}
+        changed = {c: c(stack) for s in pending for c in (s.train, s.test)}
+        for part in Folds(n_folds, seed).parts(stack) if pending else ():
+            assert part.train is not None  # folds are fitted
+            held_out = stack.query_ids.positions(part.test.query_ids)
+            trains = {
+                change: changed[change].take_queries(part.train.query_ids).remembering()
+                for change in {setting.train for setting in pending}
+            }
+            fitted: dict[str, Fuser] = {}
+            for setting in pending:
+                if setting.fit_key not in fitted:
+                    fitted[setting.fit_key] = setting.fuser(seed).fit(
+                        trains[setting.train], bank=bank if setting.foreign_bank else None
+                    )
+                test = changed[setting.test].take_queries(part.test.query_ids)
+                found = evaluate(fitted[setting.fit_key], test, metrics=METRICS)
+                values[setting.key][held_out] = found.per_query
+        for setting in pending:
+            self._store(setting, values[setting.key])
+            means = " ".join(f"{100 * v:6.2f}" for v in values[setting.key].mean(axis=0))
+            label = f"{setting.section}, {seed}: {setting.name}"
+            print(f"{self.name:8}{label:72} {means}", flush=True)
+
+    def _store(self, setting: Setting, values: NDArray[np.float32]) -> None:
+        """Add the values of one more cross-fitting."""
+        name = f"values.{setting.key}"
+        before = self.arrays.get(name, np.empty((0, *values.shape), np.float32))
+        self.arrays[name] = np.concatenate([before, values[None]])
+        self._write()
 
     def _reuse(self, setting: Setting) -> bool:
         """Take over what another section has measured of the same configuration."""
+        if self.n_measured(setting):
+            return False
         for _, members in self.sections():
             for other in members:
                 same = replace(other, section=setting.section, name=setting.name) == setting
-                if same and f"values.{other.key}" in self.arrays:
-                    for kind in ("values", "seconds"):
-                        self.arrays[f"{kind}.{setting.key}"] = self.arrays[f"{kind}.{other.key}"]
+                if same and self.n_measured(other) >= setting.repeats:
+                    self.arrays[f"values.{setting.key}"] = self.arrays[f"values.{other.key}"]
                     self._write()
                     return True
         return False
@@ -119,35 +171,3 @@ class Results:
         part = self.path.with_suffix(".part")
         part.write_bytes(buffer.getvalue())
         part.replace(self.path)
-
-
-def _measure(
-    setting: Setting, stack: SimilarityStack, n_folds: int, bank: SimilarityStack | None
-) -> NDArray[np.float64]:
-    """Return a setting's values, (n_queries, n_metrics), averaged over its cross-fittings."""
-    fuser = setting.make(**setting.options)
-    train, test = setting.train(stack), setting.test(stack)
-    evaluations = [
-        fit_and_evaluate(
-            fuser,
-            test,
-            [
-                _part(fold, train, test, setting.n_train)
-                for fold in Folds(n_folds, seed).parts(stack)
-            ],
-            metrics=METRICS,
-            bank=bank if setting.foreign_bank else None,
-        )[0]
-        for seed in range(setting.repeats)
-    ]
-    mean: NDArray[np.float64] = np.mean([e.per_query for e in evaluations], axis=0)
-    return mean
-
-
-def _part(fold: Part, train: SimilarityStack, test: SimilarityStack, n_train: int | None) -> Part:
-    """Return a fold of the changed stacks, with whole groups of about so many training queries."""
-    assert fold.train is not None  # folds are fitted
-    fit = train.take_queries(fold.train.query_ids)
-    if n_train is not None and n_train < fit.n_queries:
-        fit = fit.split(test_size=n_train / fit.n_queries, seed=0)[1]
-    return Part(fit, test.take_queries(fold.test.query_ids))

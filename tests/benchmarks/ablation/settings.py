@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+from stackers import CandidateWeights, GreedySelection, IsotonicSum, PredictedWeights
 
 from dafm_core.catalog import resolve
 from dafm_core.fusion.base import Fuser
+from dafm_core.fusion.debiased import DebiasedFusion
 from dafm_core.fusion.light.fuser import LightFusion
 from dafm_core.fusion.logistic import LogisticFusion
 from dafm_core.fusion.paper import PaperFusion
@@ -41,11 +43,9 @@ class Setting:
     train, test : callable
         What happens to the stack before training, and before the held-out queries are ranked.
     repeats : int
-        Cross-fittings on other folds, averaged per query.
+        Cross-fittings on other folds, each with another seed of the fusion; averaged per query.
     foreign_bank : bool
         Whether the bank is one of unlabelled queries given apart.
-    n_train : int, optional
-        Training queries of each fold, about; all by default.
     """
 
     section: str
@@ -56,13 +56,24 @@ class Setting:
     test: Change = unchanged
     repeats: int = 1
     foreign_bank: bool = False
-    n_train: int | None = None
 
     @property
     def key(self) -> str:
         """What the result is stored under."""
         words = f"{self.section} {self.name}".lower()
         return "".join(c if c.isalnum() else "-" for c in words)
+
+    @property
+    def fit_key(self) -> str:
+        """What settings have in common that differ only in how held-out queries are ranked."""
+        return f"{self.make} {self.options} {self.train} {self.foreign_bank}"
+
+    def fuser(self, seed: int) -> Fuser:
+        """Return the unfitted fuser, with this seed where it has one and the options name none."""
+        fuser = self.make(**self.options)
+        if "seed" in fuser.params() and "seed" not in self.options:
+            fuser = self.make(**self.options, seed=seed)
+        return fuser
 
 
 def settings(providers: tuple[str, ...]) -> Iterator[Setting]:
@@ -71,7 +82,6 @@ def settings(providers: tuple[str, ...]) -> Iterator[Setting]:
         peers(),
         inputs(),
         banks(),
-        labels(),
         lost_providers(providers),
         networks(),
         objectives(),
@@ -86,15 +96,20 @@ def peers() -> Iterator[Setting]:
     """LightFusion, static rules tuned on the same queries, and learned peers on the same inputs."""
     members: dict[str, tuple[Callable[..., Fuser], dict[str, Any]]] = {
         "light (default)": (LightFusion, {}),
+        "linear InfoNCE, same inputs": (LightFusion, LINEAR),
+        "LambdaMART, same inputs": (lambdamart, {}),
+        "logistic, same inputs": (LogisticFusion, {}),
+        "greedy selection, same inputs": (GreedySelection, {}),
+        "evidence, weights by predicted performance": (PredictedWeights, {}),
+        "evidence, isotonic and summed": (IsotonicSum, {}),
+        "rows, a weight a provider and candidate": (CandidateWeights, {}),
+        "logistic, row scores only": (LogisticFusion, {"inputs": "rows"}),
+        "debiased (no labels)": (DebiasedFusion, {}),
         "best single": (BestSingle, {}),
         "mean, tuned": (MeanFusion, {}),
         "weights on the simplex": (WeightedFusion, {}),
         "reciprocal rank, tuned": (VotingFusion, {"rule": "rrf"}),
         "confidence margin, tuned": (MarginFusion, {}),
-        "logistic, row scores only": (LogisticFusion, {"inputs": "rows"}),
-        "logistic, same inputs": (LogisticFusion, {}),
-        "linear InfoNCE, same inputs": (LightFusion, LINEAR),
-        "LambdaMART, same inputs": (lambdamart, {}),
     }
     for name, (make, options) in members.items():
         yield Setting(section="Peers", name=name, make=make, options=options, repeats=3)
@@ -132,24 +147,6 @@ def banks() -> Iterator[Setting]:
             name = f"bank of {whose}{label}"
             yield Setting(
                 section="Bank", name=name, options=chosen, foreign_bank=foreign, repeats=3
-            )
-
-
-def labels() -> Iterator[Setting]:
-    """How many training queries it takes."""
-    rules: dict[str, tuple[Callable[..., Fuser], dict[str, Any]]] = {
-        "light": (LightFusion, {}),
-        "reciprocal rank, tuned": (VotingFusion, {"rule": "rrf"}),
-        "weights on the simplex": (WeightedFusion, {}),
-    }
-    for n_train in (None, 40, 80, 160, 320, 640):
-        for name, (make, options) in rules.items():
-            yield Setting(
-                section="Training queries",
-                name=f"{name}, {n_train or 'all'}",
-                make=make,
-                options=options,
-                n_train=n_train,
             )
 
 
@@ -225,27 +222,16 @@ def temperatures() -> Iterator[Setting]:
 
 
 def paper() -> Iterator[Setting]:
-    """The network as printed, on the gallery as written and on a shuffled one."""
-    section = "Preset paper"
-    steps = {"temperature": 0.1, "n_epochs": 12, "batch_size": 64}
-    for label, longer in (("", {}), ("20 times the steps, tau 0.1: ", steps)):
-        for order in ("file", "shuffled"):
-            options = {"gallery_order": order, "n_steps": 0} | longer
-            for used, test in (("file", unchanged), ("shuffled", shuffled)):
-                yield Setting(
-                    section=section,
-                    name=f"{label}trained in {order} order, used in {used} order",
-                    make=PaperFusion,
-                    options=options,
-                    test=test,
-                )
-    for rule in ("fixed", "adaptive", "learned"):
-        yield Setting(
-            section=section,
-            name=f"temperature {rule}, file order",
-            make=PaperFusion,
-            options={"temperature_rule": rule, "n_steps": 0},
-        )
+    """The network as printed, with the paper's number of steps, in both orders of the gallery."""
+    for order in ("file", "shuffled"):
+        for used, test in (("file", unchanged), ("shuffled", shuffled)):
+            yield Setting(
+                section="Preset paper",
+                name=f"trained in {order} order, used in {used} order",
+                make=PaperFusion,
+                options={"gallery_order": order},
+                test=test,
+            )
 
 
 def shuffled(stack: SimilarityStack) -> SimilarityStack:

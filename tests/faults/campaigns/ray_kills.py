@@ -83,7 +83,10 @@ def ray_kills(home: Path, *, n_kills: int, seed: int = 0) -> Iterator[Outcome]:
         if code not in (0, -signal.SIGKILL) and "dafm_core.errors." not in said:
             outcome.add("tracebacks", f"{where}: {said[-300:]}")
             continue
-        code, said = _ask(store, -1)
+        for _ in range(3):  # a busy machine may not start Ray in time, which it says
+            code, said = _ask(store, -1)
+            if "no cluster could be started" not in said:
+                break
         found = files_below(store) if store.exists() else {}
         outcome.add("survived" if found == expected else "lost", f"{where}: {said[-300:]}")
     yield from (workers, askers)

@@ -12,6 +12,7 @@ import os
 import re
 import resource
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,9 @@ from tests.faults.campaigns.kills import Prepared
 from tests.faults.campaigns.outcome import Outcome
 from tests.faults.forking import Ending, forked
 
-REFUSAL: Final = re.compile(r"^(dafm_core\.errors\.\w+|[A-Z]\w*Error: \[Errno \d+\])", re.M)
+REFUSAL: Final = re.compile(
+    r"^(dafm_core\.(errors|serve\.limits)\.\w+|[A-Z]\w*Error: \[Errno \d+\])", re.M
+)
 """The last line of what Python's interface raises; the command line makes one line of it."""
 PAGE: Final = 4096
 QUOTAS: Final = (300, 1000, 3000)
@@ -85,15 +88,23 @@ def _refused(
     _judge(outcome, prepared, forked(lambda: _after(change, prepared)), where)
 
 
-def _after(change: Callable[[], object], prepared: Prepared) -> None:
+def _after(change: Callable[[], object], prepared: Prepared) -> int:
+    """Run the command changed; say in one line what it raised, for a quota is one of that too."""
     change()
-    prepared.act()
+    try:
+        prepared.act()
+    except Exception as error:
+        module = type(error).__module__.replace("builtins", "").rstrip(".")
+        line = f"{module}.{type(error).__name__}".lstrip(".") + f": {error}"
+        print(line[:150], file=sys.stderr)
+        return 1
+    return 0
 
 
 def _judge(outcome: Outcome, prepared: Prepared, ending: Ending, where: str) -> None:
     """Count a traceback of the refused command itself, or what became of it when repeated."""
     said = ending.err.strip().splitlines()
-    is_line = "the command failed" in ending.err and "Traceback" not in said[0]
+    is_line = "the command failed" in ending.err and said[0].startswith("dafm: ")
     if ending.code < 0 or (ending.code and not is_line and not REFUSAL.search(ending.err)):
         outcome.add("tracebacks", f"{where}: {ending.code} {ending.err[-300:]}")
     else:

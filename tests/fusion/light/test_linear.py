@@ -7,6 +7,7 @@ import pytest
 
 from dafm_core.fusion.channels.examples import make_examples
 from dafm_core.fusion.light.linear import (
+    DEFAULT_STRENGTH,
     STRENGTHS,
     choose_strength,
     fit_linear,
@@ -91,11 +92,16 @@ def test_few_labels_do_no_harm(make_problem):
 def test_a_prior_that_is_right_is_held_strongly_and_one_that_is_wrong_is_not(examples):
     loss_weights = LossWeights(1.0, 0.0)
     best = fit_linear(examples, loss_weights, prior=np.zeros(6), strength=1.0)
-    few = examples.take(np.arange(60))
-    right = choose_strength(few, loss_weights, best, seed=0)
+    right = choose_strength(examples, loss_weights, best, seed=0)
     wrong = choose_strength(examples, loss_weights, np.array([1.0, 0, 0, 0, 0, -1.0]), seed=0)
     assert right > wrong == min(STRENGTHS)
-    assert choose_strength(few, loss_weights, best, seed=0) == right
+    assert choose_strength(examples, loss_weights, best, seed=0) == right
+
+
+def test_a_handful_of_labels_does_not_choose(examples):
+    few = examples.take(np.arange(160))
+    for prior in (np.zeros(6), np.array([1.0, 0, 0, 0, 0, -1.0])):
+        assert choose_strength(few, LossWeights(1.0, 0.0), prior, seed=0) == DEFAULT_STRENGTH
 
 
 def test_a_prior_is_scaled_to_the_data_before_anything_pulls_away_from_it(examples):
