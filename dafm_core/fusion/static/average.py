@@ -74,7 +74,7 @@ class MeanFusion(TunedRule[Normalization]):
     def __init__(
         self, *, normalize: Normalization | None = None, objective: str | None = None
     ) -> None:
-        self.normalize = check_normalization(normalize)
+        self.normalize = None if normalize is None else check_normalization(normalize)
         self.objective = objective
 
     def settings(self, gallery: Gallery) -> tuple[Normalization, ...]:
@@ -105,8 +105,8 @@ class MaxFusion(MeanFusion):
         return peak
 
 
-def check_normalization(name: Normalization | None) -> Normalization | None:
+def check_normalization(name: Normalization) -> Normalization:
     """Return the name; raise OptionError with the closest match if it is unknown."""
-    if name is not None and name not in NORMALIZATIONS:
+    if name not in NORMALIZATIONS:
         raise OptionError(f"normalize: unknown {name!r}{closest(name, NORMALIZATIONS)}")
     return name

@@ -59,7 +59,7 @@ class WeightedFusion(Fuser):
     def __init__(
         self, *, normalize: Normalization | None = None, objective: str | None = None
     ) -> None:
-        self.normalize = check_normalization(normalize)
+        self.normalize = None if normalize is None else check_normalization(normalize)
         self.objective = objective
 
     def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
