@@ -71,8 +71,10 @@ def fuser_blocks(
     exact : bool
         Whether to fuse whole rows for lists too; see :meth:`Fuser.best_scorer`.
     """
+    named = head if len(fuser.heads) > 1 else None
     if depth is not None and head == "gallery" and not stack.gallery.unknown:
-        return FusedBlocks(_best_blocks(fuser, stack, depth, exact=exact), fuser.fitted_ids(stack))
+        best = _best_blocks(fuser, stack, depth, exact=exact)
+        return FusedBlocks(best, fuser.fitted_ids(stack), named)
     score = fuser.scorer(stack, head=head)
     subsets = stack.dataset.subsets if head == "subset" else None
 
@@ -85,7 +87,7 @@ def fuser_blocks(
                 fused = np.where(fuser.unranked(tile, stack.gallery), np.float32(-np.inf), fused)
             yield stack.query_ids[rows], fused
 
-    return FusedBlocks(blocks(), fuser.fitted_ids(stack), head if len(fuser.heads) > 1 else None)
+    return FusedBlocks(blocks(), fuser.fitted_ids(stack), named)
 
 
 def _best_blocks(
