@@ -16,7 +16,10 @@ PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/python $(INSTALL)
 SLOW := benchmarks cli contracts examples faults reporting test_scaffold.py \
   comparison/test_incremental.py evaluation/test_tuning.py formats/test_round_trips.py \
   formats/test_submission.py fusion/light fusion/test_shortlists.py scoring/test_executors.py
+SLOWER := $(SLOW) cases comparison fusion/channels scenes search serve testing wrapping \
+  evaluation/test_workers.py formats/test_exporting.py formats/test_shortlists.py fusion/test_paper.py
 CORE_TESTS := dafm_core tests $(addprefix --ignore=tests/,$(SLOW))
+FAST_TESTS := dafm_core tests $(addprefix --ignore=tests/,$(SLOWER))
 OLDEST := .venv-oldest
 
 .PHONY: demo serve test test-fast test-oldest lint types layers tests docs wheels format clean
@@ -35,9 +38,9 @@ serve: $(VENV)/.installed-serve
 test: $(INSTALLED)
 	$(MAKE) --no-print-directory -j 2 --output-sync=line lint types layers docs wheels tests
 
-## Core alone, without what takes long (SLOW): under a minute on an idle machine
+## The heart of core alone, without what takes long (SLOWER)
 test-fast: $(INSTALLED)
-	$(BIN)/pytest -q -n 2 $(CORE_TESTS)
+	$(BIN)/pytest -q -n 2 $(FAST_TESTS)
 
 ## The same with the oldest releases that pyproject.toml allows
 test-oldest: $(INSTALLED)
