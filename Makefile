@@ -9,6 +9,8 @@ INSTALLED := $(VENV)/.installed-dev
 # Python files are compiled when they are imported, and packages of this repository are built by the
 # one setuptools that is installed first, which saves time.
 INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
+# An environment that forbids compiled files would have every process of the tests compile anew.
+unexport PYTHONDONTWRITEBYTECODE
 # As a variable of the environment, the constraints also hold for what builds a package.
 PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/python $(INSTALL)
 
@@ -17,9 +19,10 @@ SLOW := benchmarks cli contracts examples faults reporting test_scaffold.py \
   comparison/test_incremental.py evaluation/test_tuning.py formats/test_round_trips.py \
   formats/test_submission.py fusion/light fusion/test_shortlists.py scoring/test_executors.py
 SLOWER := $(SLOW) cases comparison fusion/channels scenes search serve testing wrapping \
-  evaluation/test_workers.py formats/test_exporting.py formats/test_shortlists.py fusion/test_paper.py
+  evaluation/test_workers.py formats/test_exporting.py formats/test_shortlists.py \
+  fusion/static/test_ranx.py fusion/test_paper.py
 CORE_TESTS := dafm_core tests $(addprefix --ignore=tests/,$(SLOW))
-FAST_TESTS := dafm_core tests $(addprefix --ignore=tests/,$(SLOWER))
+FAST_TESTS := tests $(addprefix --ignore=tests/,$(SLOWER))
 OLDEST := .venv-oldest
 
 .PHONY: demo serve test test-fast test-oldest lint types layers tests docs wheels format clean
