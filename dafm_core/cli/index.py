@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dafm_core.cli.arguments import read_settings
 from dafm_core.errors import OptionError
@@ -30,6 +30,11 @@ EXAMPLES = {
     "  dafm index --engine ivf --out index/\n\n"
     "Interrupted? Repeat the command: it goes on where it stopped.",
 }
+
+
+OF_IMAGES: Final = ("split", "dataset_set", "columns", "on_missing", "features", "set")
+OF_BUILDING: Final = ("provider", "model", "bank", "dtype")
+"""Options that say what is encoded, and options that are fixed once an index is there."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,8 +120,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.engine:
         check_kind(args.engine)
-    if args.images is None and not args.engine:
-        raise OptionError("dafm index: expected IMAGES, or --engine for those that are there.")
+    _check_options(args)
     catalog = PluginCatalog.discover()
     with progress_bars() as progress:
         if args.images is None:
@@ -157,6 +161,25 @@ def run(args: argparse.Namespace) -> None:
         say(f"engine {args.engine}: found {share:.3f} of the first 50 images")
     for note in index.manifest.notes:
         say(f"note: {note}")
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Raise OptionError for what is missing, and for options that the action would not look at."""
+    if args.images is None and not args.engine:
+        raise OptionError("dafm index: expected IMAGES, or --engine for those that are there.")
+    action: str
+    unused: tuple[str, ...]
+    if args.images is None:
+        action, unused = "--engine without IMAGES", ("add", "remove", *OF_IMAGES, *OF_BUILDING)
+    elif args.remove:
+        action, unused = "--remove", (*OF_IMAGES, *OF_BUILDING)
+    else:
+        action, unused = "--add", OF_BUILDING if args.add else ()
+    defaults = {"on_missing": "error", "dtype": "float32"}
+    for name in unused:
+        if getattr(args, name) and getattr(args, name) != defaults.get(name):
+            option = name.replace("_", "-")
+            raise OptionError(f"dafm index {action}: has no use for --{option}. Leave it out.")
 
 
 def read_provider_settings(pairs: list[str]) -> dict[str, Any]:

@@ -76,10 +76,10 @@ class Engine(Protocol):
             By name, which may be found.
         """
 
-    def add(self, vectors: NDArray[np.float32]) -> None:
-        """Hold more vectors, called by the numbers that follow."""
+    def add(self, vectors: NDArray[np.float32], names: NDArray[np.int64]) -> None:
+        """Hold more vectors, under names that none has had before."""
 
-    def remove(self, rows: NDArray[np.int64]) -> None:
+    def remove(self, names: NDArray[np.int64]) -> None:
         """Forget some; no other changes its name."""
 
     def save(self, path: Path) -> None:

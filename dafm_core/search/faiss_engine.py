@@ -44,9 +44,10 @@ class FaissEngine:
         if lists is not None:
             lists.cp.niter = 6
         index.train(training)
-        made = cls(index)
+        made, start = cls(index), 0
         for block in blocks():
-            made.add(block)
+            made.add(block, np.arange(start, start + len(block)))
+            start += len(block)
         return made
 
     @property
@@ -76,14 +77,13 @@ class FaissEngine:
         scores, rows = self._index.search(_even(queries), n, params=parameters)
         return rows, scores
 
-    def add(self, vectors: NDArray[np.float32]) -> None:
+    def add(self, vectors: NDArray[np.float32], names: NDArray[np.int64]) -> None:
         """Hold more vectors."""
-        names = np.arange(self._index.ntotal, self._index.ntotal + len(vectors))
         self._index.add_with_ids(_even(vectors), names)
 
-    def remove(self, rows: NDArray[np.int64]) -> None:
+    def remove(self, names: NDArray[np.int64]) -> None:
         """Forget some."""
-        self._index.remove_ids(np.ascontiguousarray(rows, np.int64))
+        self._index.remove_ids(np.ascontiguousarray(names, np.int64))
 
     def save(self, path: Path) -> None:
         """Write the index, whole or not at all."""

@@ -93,6 +93,9 @@ def test_what_index_refuses(folder, tmp_path, capsys):
         ("nowhere", "--provider", "scenes-color", "--out", str(tmp_path / "a")): "unknown dataset",
         ("scenes", "--out", str(tmp_path / "b")): "expected --provider, --features or --model",
         ("x", "--remove", "--out", str(tmp_path / "c")): "not a gallery index",
+        ("x", "--remove", "--dtype", "float16", "--out", str(tmp_path / "c")): "no use for --dtype",
+        ("x", "--add", "--bank", "none", "--out", str(tmp_path / "c")): "no use for --bank",
+        ("--remove", "--engine", "ivf", "--out", str(tmp_path / "c")): "no use for --remove",
     }
     for words, message in cases.items():
         assert main(["index", *words]) == 2
