@@ -1,6 +1,6 @@
 """Rows of a comparison: intervals, and paired differences to the best single and best static row.
 
-Which rows there are, and on which queries, is ``comparison.py``'s.
+Which rows there are, and on which queries, is ``compare.py``'s.
 """
 
 from __future__ import annotations

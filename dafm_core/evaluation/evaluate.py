@@ -2,7 +2,7 @@
 
 Aggregates are derived from the frame, and everything is aligned by id. Scores are read tile by
 tile, so memory follows the tile and not queries x gallery. Comparing evaluations, with intervals
-and tests, is ``comparison.py``'s.
+and tests, is ``comparison/compare.py``'s.
 """
 
 from __future__ import annotations

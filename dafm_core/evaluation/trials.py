@@ -1,7 +1,7 @@
 """How many configurations have been measured on the same queries: a count kept beside a store.
 
 The best of many looks better than it is, and by more the more there were. Whoever reads a result
-needs the number; nobody remembers it. Options chosen within the training part (``selection.py``)
+needs the number; nobody remembers it. Options chosen within the training part (``tuning.py``)
 are one configuration, however many there were to choose from.
 """
 

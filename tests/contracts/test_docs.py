@@ -78,6 +78,23 @@ def test_modules_named_in_the_pages_exist(page):
             assert hasattr(importlib.import_module(module), name), dotted
 
 
+def test_modules_that_modules_refer_to_exist():
+    sources = [*ROOT.glob("dafm_core/**/*.py"), *ROOT.glob("plugins/*/dafm_plugin_*/**/*.py")]
+    known = {part.as_posix() for path in sources for part in endings(path.relative_to(ROOT))}
+    named = {
+        (path.relative_to(ROOT).as_posix(), name)
+        for path in sources
+        for name in re.findall(r"``([a-z_/]+\.py)``", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 20
+    assert {(path, name) for path, name in named if name not in known} == set()
+
+
+def endings(path):
+    """Return a path, the path without its first folder, and so on."""
+    return [Path(*path.parts[start:]) for start in range(len(path.parts))]
+
+
 def test_the_layers_in_the_pages_are_those_that_are_enforced():
     """The table of design.md, from the top, and the map of CONTRIBUTING, from the ground up."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())

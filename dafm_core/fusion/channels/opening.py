@@ -102,7 +102,7 @@ class CompiledOpener:
 
 
 class Room(NamedTuple):
-    """What ``compiled.read_rows`` writes of a few queries, in its order."""
+    """What ``row_loops.read_rows`` writes of a few queries, in its order."""
 
     rows: NDArray[np.float32]
     columns: NDArray[np.float32]
@@ -135,7 +135,7 @@ class Room(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class GalleryTables:
-    """What a gallery's bank and neighbours say, candidate by candidate; see ``compiled.py``."""
+    """What a gallery's bank and neighbours say, candidate by candidate; see ``cell_loops.py``."""
 
     families: NDArray[np.int64]
     mean: NDArray[np.float32]
