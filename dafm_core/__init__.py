@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dafm_core.contract.provider import PairProvider as PairProvider
     from dafm_core.contract.provider import SimilarityProvider as SimilarityProvider
     from dafm_core.datasets.base import Dataset as Dataset
-    from dafm_core.datasets.base import query_frame as query_frame
+    from dafm_core.datasets.query_frame import query_frame as query_frame
     from dafm_core.errors import DafmError as DafmError
     from dafm_core.evaluation.design import AsGiven as AsGiven
     from dafm_core.evaluation.design import Folds as Folds

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import Phase, settings
 
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.store.stack import SimilarityStack
 
 ROOT = Path(__file__).parent.parent

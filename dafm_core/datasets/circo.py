@@ -15,7 +15,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from dafm_core.datasets.bank import as_bank
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.datasets.reading import (
     checked,
     checked_list,

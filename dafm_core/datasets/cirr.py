@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dafm_core.datasets.bank import as_bank
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.datasets.reading import (
     checked,
     checked_list,

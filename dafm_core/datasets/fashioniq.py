@@ -27,7 +27,8 @@ from typing import Any, Final
 import polars as pl
 
 from dafm_core.datasets.bank import as_bank
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.datasets.reading import (
     checked,
     checked_list,

@@ -28,7 +28,8 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import polars as pl
 
-from dafm_core.datasets.base import LISTS, QUERY_SCHEMA, Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import LISTS, QUERY_SCHEMA, query_frame
 from dafm_core.datasets.reading import choose
 from dafm_core.errors import DatasetError, closest
 from dafm_core.ground.files import read_ids

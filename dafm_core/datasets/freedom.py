@@ -16,7 +16,8 @@ from collections import defaultdict
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.datasets.reading import choose, image_folder, inside
 from dafm_core.errors import DatasetError, OptionError, closest
 from dafm_core.ground.ids import Ids

@@ -16,7 +16,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.datasets.reading import (
     checked,
     checked_list,

@@ -15,7 +15,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Final
 
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.datasets.reading import image_folder, inside
 from dafm_core.errors import DatasetError, OptionError, closest
 from dafm_core.ground.ids import Ids

@@ -17,7 +17,8 @@ from typing import Any, Final
 
 import polars as pl
 
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.errors import DatasetError
 from dafm_core.ground.ids import Ids, is_text
 from dafm_core.ground.sources import source_bytes, source_json, source_table

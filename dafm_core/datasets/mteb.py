@@ -15,9 +15,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
 from dafm_core.datasets.cirr import annotation_folder, image_paths
 from dafm_core.datasets.fashioniq import CATEGORIES
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.datasets.reading import (
     checked,
     checked_list,

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.datasets.reading import checked, checked_list, choose, image_folder
 from dafm_core.errors import DatasetError
 from dafm_core.ground.files import read_ids

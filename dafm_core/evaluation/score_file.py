@@ -16,7 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from dafm_core.datasets.base import QUERY_SCHEMA, Dataset
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import QUERY_SCHEMA
 from dafm_core.errors import OptionError, SubmissionError
 from dafm_core.evaluation.evaluate import Evaluation
 from dafm_core.formats.fitted import read_fitted

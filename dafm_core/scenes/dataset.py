@@ -16,7 +16,8 @@ from random import Random
 
 import numpy as np
 
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.errors import DatasetError
 from dafm_core.ground.ids import Ids
 from dafm_core.scenes.render import render

@@ -13,7 +13,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dafm_core.contract.provider import Features
-from dafm_core.datasets.base import QUERY_SCHEMA, Dataset
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import QUERY_SCHEMA
 from dafm_core.errors import OptionError
 from dafm_core.ground.files import replacing, sha256_of
 from dafm_core.scoring.boundary import named_errors

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from dafm_core.contract.items import Query
 from dafm_core.datasets.bank import as_bank
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.fusion.channels.bank import MAX_BYTES, QueryBank
 from dafm_core.ground.files import replacing, sha256_of
 from dafm_core.ground.progress import Progress, silent

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import polars as pl
 
-from dafm_core.datasets.base import QUERY_SCHEMA, Dataset
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import QUERY_SCHEMA
 from dafm_core.errors import StoreError
 from dafm_core.ground.ids import hash_strings
 

@@ -1,7 +1,7 @@
 """The similarity store: one portable folder with K frozen models' scores and what evaluation needs.
 
     STORE/store.json           manifest of the dataset part: protocol, hashes, metrics
-    STORE/queries.parquet      one row per query, see ``datasets.base.QUERY_SCHEMA``
+    STORE/queries.parquet      one row per query, see ``datasets/query_frame.py``
     STORE/gallery.parquet      image_id
     STORE/NAME/passport.json   manifest of one provider: where its scores come from, and hashes
     STORE/NAME/scores.npy      (n_queries, n_gallery) in C order, float32 or float16
@@ -31,7 +31,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from dafm_core.datasets.base import QUERY_SCHEMA, Dataset, with_later_columns
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import QUERY_SCHEMA, with_later_columns
 from dafm_core.errors import AlignmentError, StoreError, closest
 from dafm_core.ground.blocks import checksum
 from dafm_core.ground.files import replacing, sha256_of, write_json

@@ -12,7 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dafm_core.contract.items import ImageRef, Query
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.fusion.base import Fuser
 from dafm_core.ground.ids import Ids
 from dafm_core.store.shortlist import Shortlist, Unknown

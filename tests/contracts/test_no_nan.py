@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from dafm_core.catalog import resolve
 from dafm_core.core_plugin import FUSERS
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.errors import DafmError
 from dafm_core.ground import normalize
 from dafm_core.ground.ids import Ids

@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.errors import AlignmentError, DatasetError
 from dafm_core.ground.ids import Ids
 

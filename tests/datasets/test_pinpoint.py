@@ -100,7 +100,7 @@ def test_other_datasets_have_no_negatives_and_hash_as_before(make_problem):
     with pytest.raises(DatasetError, match="names no negatives"):
         evaluate(stack.names[0], stack, metrics=["negrecall@2"])
     older = dataset.queries.drop("negatives")
-    from dafm_core.datasets.base import with_later_columns
+    from dafm_core.datasets.query_frame import with_later_columns
 
     assert with_later_columns(older).equals(dataset.queries)
 

@@ -14,7 +14,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.scoring.score import score_provider
 from tests.faults.killing import HOME, WRITING
 

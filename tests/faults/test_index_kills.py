@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import dafm_core as dafm
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
 from dafm_core.datasets.judgements import read
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.errors import StoreError
 from dafm_core.ground.ids import Ids
 from dafm_core.search import state

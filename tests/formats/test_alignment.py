@@ -8,7 +8,8 @@ import torch
 from numpy.testing import assert_array_equal
 from safetensors.numpy import save_file
 
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.errors import AlignmentError, DatasetError, OptionError, SimilarityError
 from dafm_core.formats.id_files import read_id_file
 from dafm_core.formats.importing import import_scores

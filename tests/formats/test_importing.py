@@ -10,7 +10,8 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.numpy import save_file
 
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.errors import (
     AlignmentError,
     DafmError,

@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 from numpy.testing import assert_array_equal
 
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.errors import AlignmentError, SimilarityError, SubmissionError
 from dafm_core.formats.json_lists import read_submission
 from dafm_core.formats.lists import ListedScores

@@ -11,7 +11,8 @@ import torch
 from numpy.testing import assert_array_equal
 from safetensors.torch import save_file
 
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.errors import DafmError, OptionError, SimilarityError
 from dafm_core.formats.content import Matrix, RankedLists, Request
 from dafm_core.formats.importing import import_features, import_scores

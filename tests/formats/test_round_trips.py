@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_array_equal
 
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.errors import SimilarityError, StoreError
 from dafm_core.formats.importing import import_scores
 from dafm_core.formats.runs import write_run

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dafm_core.comparison.compare import compare
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.evaluation.design import Folds
 from dafm_core.evaluation.evaluate import evaluate_providers
 from dafm_core.formats.importing import import_scores

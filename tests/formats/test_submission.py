@@ -8,8 +8,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from dafm_core.datasets import cirr
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
 from dafm_core.datasets.benchmarks import BENCHMARKS
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.errors import AlignmentError, OptionError, SimilarityError, SubmissionError
 from dafm_core.evaluation.evaluate import evaluate_run
 from dafm_core.evaluation.score_file import score_submission

@@ -13,7 +13,8 @@ import os, sys
 os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
 from pathlib import Path
 import numpy as np
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.errors import ProviderError
 from dafm_core.scoring.executors import load_executor
 from dafm_core.scoring.pairs import score_pairs

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.ground.ids import Ids
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.errors import AlignmentError, DatasetError, SimilarityError, StoreError
 from dafm_core.evaluation.evaluate import evaluate_providers
 from dafm_core.metrics import truth as truth_module

@@ -6,7 +6,8 @@ import zlib
 import numpy as np
 import pytest
 
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.errors import ImageError, ProviderError
 from dafm_core.testing import (
     CheckFailed,

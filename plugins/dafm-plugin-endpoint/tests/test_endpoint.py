@@ -11,7 +11,8 @@ import pytest
 from dafm_plugin_endpoint.provider import load
 
 from dafm_core.contract.items import ImageRef, Query
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.errors import ImageError, OptionError, ProviderError
 from dafm_core.ground.ids import Ids
 from dafm_core.scoring.score import score_provider

@@ -10,7 +10,7 @@ import pytest
 from dafm_plugin_lambdamart import plugin
 from dafm_plugin_lambdamart.fuser import LambdaMartFusion, _features, _load
 
-from dafm_core.datasets.base import query_frame
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.errors import AlignmentError, LeakageError
 from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.fusion.channels.layout import Layout

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.contract.items import ImageRef, Query
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.ground.ids import Ids
 
 NOISE = (1.0, 1.1, 1.2, 1.3)

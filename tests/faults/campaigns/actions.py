@@ -144,7 +144,8 @@ def _compare(folder: Path, fusers: str = "mean,weighted") -> None:
 
 def _cirr(folder: Path) -> None:
     """Score a split that a test server takes, and train on it."""
-    from dafm_core.datasets.base import Dataset, query_frame
+    from dafm_core.datasets.base import Dataset
+    from dafm_core.datasets.query_frame import query_frame
     from dafm_core.ground.ids import Ids
     from dafm_core.scoring.score import score_provider
 

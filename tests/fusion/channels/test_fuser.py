@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dafm_core.datasets.base import query_frame
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.errors import AlignmentError, FuserError, LeakageError, OptionError
 from dafm_core.evaluation.crossfit import fit_and_evaluate
 from dafm_core.evaluation.design import Folds

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dafm_core.datasets.base import Dataset, query_frame
+from dafm_core.datasets.base import Dataset
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.fusion.channels.families import FAMILIES
 from dafm_core.fusion.channels.layout import Layout

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dafm_core.contract.options import option
-from dafm_core.datasets.base import query_frame
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.errors import FuserError, OptionError
 from dafm_core.evaluation.evaluate import evaluate, evaluate_providers
 from dafm_core.fusion.channels.layout import Layout

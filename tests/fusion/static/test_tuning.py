@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dafm_core.datasets.base import query_frame
+from dafm_core.datasets.query_frame import query_frame
 from dafm_core.errors import FuserError
 from dafm_core.evaluation.evaluate import evaluate
 from dafm_core.fusion.static import (
