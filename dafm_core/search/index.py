@@ -21,7 +21,7 @@ from dafm_core.ground.blocks import checksum
 from dafm_core.ground.files import sha256_of
 from dafm_core.ground.ids import Ids, hash_strings
 from dafm_core.scoring.feature_cache import BLOCK_IMAGES
-from dafm_core.search.cells import BankRows, IndexBank
+from dafm_core.search.cells import BankRows, IndexBank, columns_file
 from dafm_core.search.features import GalleryFeatures
 from dafm_core.search.manifest import MANIFEST, Entry, Manifest
 from dafm_core.search.moments import Moments
@@ -49,6 +49,8 @@ class GalleryIndex:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
+        self.is_checked = False
+        """Whether files are compared with their checksums before they are used."""
         self.state = path / f"state-{self.manifest.state}"
         for name in self.manifest.files:
             if not (self.state / name).exists():
@@ -73,6 +75,7 @@ class GalleryIndex:
             the cache, and not read again while it is the same files.
         """
         index = cls(Path(path), Manifest.read(Path(path)))
+        index.is_checked = verify
         if verify:
             index.check()
         return index
@@ -146,12 +149,7 @@ class GalleryIndex:
         """Mean and spread of each image's column by provider, (N, 2 K), of a large gallery."""
         if not self.bank_parts:
             return None
-        files = (self._columns_file(path) for path in self.bank_parts)
-        return self._of_images([stored_array(file) for file in files])
-
-    @staticmethod
-    def _columns_file(part: Path) -> Path:
-        return part.with_name(part.name.replace("part", "columns"))
+        return self._of_images([stored_array(columns_file(path)) for path in self.bank_parts])
 
     @property
     def bank_folder(self) -> Path:
@@ -245,9 +243,9 @@ class GalleryIndex:
             if sha256_of(file) != expected:
                 raise _mismatch(file)
         for file in self.bank_parts:
-            columns, cells = stored_array(self._columns_file(file)), stored_array(file)
+            columns, cells = stored_array(columns_file(file)), stored_array(file)
             if not np.array_equal(columns, np.concatenate([cells[:, :, 0], cells[:, :, 1]], 1)):
-                raise _mismatch(self._columns_file(file))
+                raise _mismatch(columns_file(file))
         for name, entry in self.entries.items():
             for p, part in enumerate(entry.parts):
                 file = self.path / name / f"part-{p}.npy"

@@ -67,7 +67,11 @@ def settle(
     }
     notes = [state.write_neighbours(folder, live, progress)]
     if bank is not None:
-        draft = replace(draft, bank={**draft.bank, **write_bank_queries(path, bank, index, live)})
+        most = (
+            large.MAX_QUERIES if large.is_large(draft) else state.most_queries(len(live), len(ids))
+        )
+        said = write_bank_queries(path, state.thinned(bank, most), index, live)
+        draft = replace(draft, bank={**draft.bank, **said})
     kept = {key: draft.bank[key] for key in draft.bank if key not in large.KEYS}
     if large.is_large(draft):
         kept, note = large.settle(path, draft, live, before, progress)
