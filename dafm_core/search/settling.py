@@ -15,6 +15,7 @@ from dafm_core.ground.ids import Ids
 from dafm_core.ground.progress import Progress
 from dafm_core.search import large, state
 from dafm_core.search.bank_queries import read_bank_queries, write_bank_queries
+from dafm_core.search.checking import trust
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.live import LiveProvider
 from dafm_core.search.manifest import Manifest
@@ -83,7 +84,9 @@ def settle(
     final = replace(draft, files=state.hashes(folder), notes=tuple(note for note in notes if note))
     final.write(path)
     tidy(path, final)
-    return GalleryIndex.open(path, verify=False)
+    index = GalleryIndex.open(path, verify=False)
+    trust(index)
+    return index
 
 
 def tidy(path: Path, manifest: Manifest) -> None:
