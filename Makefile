@@ -49,7 +49,7 @@ test-fast: $(INSTALLED)
 test-oldest: $(INSTALLED)
 	$(PYTHON) -m venv $(OLDEST)
 	$(BIN)/python .ci/oldest.py > $(OLDEST)/oldest.txt
-	PIP_CONSTRAINT=$(OLDEST)/oldest.txt $(OLDEST)/bin/python $(INSTALL) -e ".[onnx,serve]" \
+	PIP_CONSTRAINT=$(OLDEST)/oldest.txt $(OLDEST)/bin/python $(INSTALL) -e ".[faiss,onnx,serve]" \
 	  onnxruntime pytest hypothesis ir-measures ranx ftfy regex tokenizers transformers
 	$(OLDEST)/bin/pytest -q -W ignore::DeprecationWarning $(CORE_TESTS)
 

@@ -47,6 +47,17 @@ def add_set(parser: argparse.ArgumentParser, what: str) -> None:
     )
 
 
+def add_timeout(parser: argparse.ArgumentParser) -> None:
+    """Add --timeout, for commands that are watched."""
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="end the command, in one line, if a call of a model takes longer (a block of queries "
+        "or images; loading it); no limit by default",
+    )
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add --json, for machines."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")

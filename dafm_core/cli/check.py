@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dafm_core.cli.arguments import add_json, add_set, read_settings
+from dafm_core.cli.watching import watch_models
 from dafm_core.errors import OptionError, ProviderError, closest
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Check description and subject, print every law with its outcome, fail if one does."""
+    watch_models(args.name)
     from dafm_core.catalog import PluginCatalog
     from dafm_core.reporting.terminal import print_json, print_records, say
     from dafm_core.testing import summarize
