@@ -93,9 +93,24 @@ class _PrintableFormatter(logging.Formatter):
         return "\n".join(map(printable, super().format(record).split("\n")))
 
 
+class _OncePerCommand(logging.Filter):
+    """What every fold and every fuser finds again is said once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        new = message not in self._said
+        self._said.add(message)
+        return new
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_OncePerCommand())
     handler.setFormatter(_PrintableFormatter("dafm: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
