@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dafm_core.cli.arguments import add_json, add_set, read_settings
+from dafm_core.cli.arguments import add_json, add_set, add_split, read_settings
 from dafm_core.cli.watching import watch_models
 from dafm_core.errors import OptionError, ProviderError, closest
 
@@ -36,14 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--on", metavar="DATASET", help="score this too, and compare with what is reported for it"
     )
-    parser.add_argument("--split", help="of the dataset; its first by default")
-    parser.add_argument(
-        "--dataset-set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="an option of the dataset of --on; repeatable",
-    )
+    add_split(parser, "the dataset of --on")
     add_json(parser)
 
 

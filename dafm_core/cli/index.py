@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from dafm_core.cli.arguments import add_timeout, read_settings
+from dafm_core.cli.arguments import add_split, add_timeout, read_settings
 from dafm_core.cli.watching import watch_models
 from dafm_core.errors import OptionError
 
@@ -47,14 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder of images, or a dataset as NAME:PATH; with --remove a file of ids, or an "
         "id; left out with --engine, for the images that are there",
     )
-    parser.add_argument("--split", help="split of the dataset; its first by default")
-    parser.add_argument(
-        "--dataset-set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="an option of the dataset (dafm datasets lists them); repeatable",
-    )
+    add_split(parser)
     parser.add_argument("--out", required=True, type=Path, help="folder of the index")
     change = parser.add_mutually_exclusive_group()
     change.add_argument("--add", action="store_true", help="add images to the index that is there")
