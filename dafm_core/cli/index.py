@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.catalog import PluginCatalog
     from dafm_core.reporting.terminal import progress_bars, say
     from dafm_core.search.building import add_images, build_index, remove_images, writing_index
-    from dafm_core.search.engines import build_engine, check_kind
+    from dafm_core.search.engine_making import build_engine, check_kind
     from dafm_core.search.index import GalleryIndex
 
     if args.engine:

@@ -60,13 +60,6 @@ class Best:
         self.columns[b, : len(columns)] = columns
         self.scores[b, : len(columns)] = scores
 
-    def spread(self, n_gallery: int) -> NDArray[np.float32]:
-        """Return the scores as whole rows (B, N), -inf for whatever is not in the list."""
-        rows = np.full((len(self.columns), n_gallery), -np.inf, np.float32)
-        b, at = np.nonzero(self.columns >= 0)
-        rows[b, self.columns[b, at]] = self.scores[b, at]
-        return rows
-
 
 BestScorer: TypeAlias = Callable[[NDArray[np.float32]], Best]
 """Fuses a tile ``(B, K, N)`` and gives each row's best candidates."""

@@ -2,12 +2,14 @@
 
 An engine holds the vectors of all models side by side, so that it finds the nearest of any one
 model and of a linear fusion alike. It belongs to the features that it was made of: ``engine.json``
-has their hashes. What was added since is scanned by ``nearest.py``; an engine of other features is
-not used, and the answer says so. The engine that ships is ``faiss_engine.py``'s.
+has their hashes, and those of the engine's own files, ``engine-N/SPACE.bin``. What was added since
+is scanned by ``nearest.py``; an engine of other features is not used, and the answer says so. The
+engine that ships is ``faiss_engine.py``'s.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
@@ -18,28 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import OptionError, StoreError
-from dafm_core.ground.files import write_json
-from dafm_core.ground.progress import Progress, silent
+from dafm_core.ground.files import sha256_of
 from dafm_core.search.index import GalleryIndex
-from dafm_core.search.nearest import Direction, Nearest
-from dafm_core.search.spaces import BANK, Space, Vectors, spaces
+from dafm_core.search.nearest import Direction
+from dafm_core.search.spaces import BANK, spaces
+from dafm_core.store import checked
 from dafm_core.store.manifest import SEAL, read_object, sealed
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 FILE: Final = "engine.json"
 KINDS: Final = ("ivf", "scan8", "scan16")
 """Inverted lists over vectors of two bits a number; scans of 8-bit and half-precision vectors."""
-N_CHECKED: Final = 64
-"""Queries on which an engine is tried."""
-WANTED: Final = 50
-"""First images of each query that an engine should find,"""
-DEPTH: Final = 500
-"""among as many, which are scored exactly afterwards."""
-ENOUGH: Final = 0.985
-"""Share of them with which it looks at no more lists."""
-BLOCK: Final = 1 << 14
-"""Images whose vectors are joined at a time."""
-
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
@@ -158,92 +149,6 @@ class IndexEngine:
         )
 
 
-def build_engine(
-    index: GalleryIndex, kind: str = "ivf", progress: Progress = silent
-) -> dict[str, IndexEngine]:
-    """Make an engine for the images of an index, one in each of its spaces, and keep them.
-
-    Parameters
-    ----------
-    index : GalleryIndex
-        Of models whose scores are inner products.
-    kind : {"ivf", "scan8", "scan16"}
-
-    Raises
-    ------
-    OptionError
-        For an unknown kind, a model of another geometry, or where the extra is not installed.
-    """
-    check_kind(kind)
-    if not index.manifest.all_dot:
-        name = next(n for n, entry in index.entries.items() if not entry.is_dot)
-        raise OptionError(
-            f"engine: expected models whose scores are inner products, got {name!r}, whose are "
-            "not. Index without it, or search exactly."
-        )
-    old = list(index.path.glob("engine-*.bin"))
-    number = 1 + max((int(file.stem.split("-")[1]) for file in old), default=0)
-    made, facts = {}, {}
-    for which, space in spaces(index).items():
-        file = index.path / f"engine-{number}-{which}.bin"
-        made[which] = _built(index, which, space, kind, file, progress)
-        facts[which] = {**made[which].facts, "file": file.name}
-    values = {
-        "format": FORMAT_VERSION, "kind": kind, "parts": _parts(index), "spaces": facts,
-    }  # fmt: skip
-    write_json(index.path / FILE, sealed(values))
-    for file in old:
-        file.unlink(missing_ok=True)
-    return made
-
-
-def _built(
-    index: GalleryIndex, which: str, space: Space, kind: str, file: Path, progress: Progress
-) -> IndexEngine:
-    """Build, try and save the engine of one space; images that were removed are zeros in it."""
-    scales = {name: _scale(vectors, name) for name, vectors in space.items()}
-    widths = {name: vectors.width[0] for name, vectors in space.items()}
-    n_rows = sum(index.manifest.part_rows)
-    row_of = np.concatenate(
-        [
-            start + rows
-            for start, rows in zip(
-                np.cumsum([0, *index.manifest.part_rows]), index.part_rows, strict=False
-            )
-        ]
-    )
-
-    def blocks() -> Iterable[NDArray[np.float32]]:
-        next_row = 0
-        for parts in zip(*(vectors.blocks(BLOCK) for vectors in space.values()), strict=True):
-            progress(f"engine {which}", next_row, n_rows)
-            joined = np.concatenate(
-                [v * np.float32(scales[name]) for name, (_, v) in zip(space, parts, strict=True)], 1
-            )
-            rows = row_of[parts[0][0]]
-            block = np.zeros((rows[-1] + 1 - next_row, joined.shape[1]), np.float32)
-            block[rows - next_row] = joined
-            next_row = rows[-1] + 1
-            yield block
-        if next_row < n_rows:
-            yield np.zeros((n_rows - next_row, sum(widths.values())), np.float32)
-
-    engine = _engine_type().build(kind, n_rows, blocks)
-    facts: dict[str, Any] = {"scales": scales, "kind": kind}
-    found = IndexEngine(engine, index, widths, facts, len(index.manifest.part_rows))
-    facts["recall"] = _tune(found, engine, index, space)
-    facts["effort"] = engine.effort
-    engine.save(file)
-    return found
-
-
-def check_kind(kind: str) -> None:
-    """Raise OptionError for an unknown kind, or where the extra is not installed."""
-    if kind not in KINDS:
-        raise OptionError(f"engine: expected {', '.join(KINDS)}, got {kind!r}.")
-    _engine_type()
-
-
 def open_engine(index: GalleryIndex) -> tuple[dict[str, IndexEngine], str | None]:
     """Return the engines beside an index by space, if they fit it, and what answers must say.
 
@@ -257,23 +162,51 @@ def open_engine(index: GalleryIndex) -> tuple[dict[str, IndexEngine], str | None
         return {}, None
     facts = read_object(path)
     if sealed({k: v for k, v in facts.items() if k != SEAL})[SEAL] != facts.get(SEAL):
-        raise StoreError(f"{path}: edited or damaged. Make it again with dafm index --engine.")
-    again = f"Make it again: dafm index --engine {facts['kind']} --out {index.path}"
+        raise StoreError(f"{path}: edited or damaged. {_again(index)}")
     n_parts = len(facts["parts"])
-    if facts["format"] != FORMAT_VERSION or _parts(index)[:n_parts] != facts["parts"]:
-        return {}, f"engine: made of other features, so every image was scanned. {again}"
+    if facts["format"] != FORMAT_VERSION:
+        return {}, f"engine: of another version, so every image was scanned. {_again(index)}"
+    if part_hashes(index)[:n_parts] != facts["parts"]:
+        return {}, f"engine: made of other features, so every image was scanned. {_again(index)}"
     if find_spec("faiss") is None:
         return {}, "engine: not used, since the extra dafm-core[faiss] is not installed here"
+    folder = index.path / f"engine-{facts['number']}"
+    if index.is_checked:
+        _check(
+            index, folder, {which: facts["spaces"][which]["sha256"] for which in facts["spaces"]}
+        )
     engines = {}
     for which, space in spaces(index).items():
-        engine = _engine_type().open(index.path / facts["spaces"][which]["file"])
+        engine = engine_type().open(folder / f"{which}.bin")
         engine.effort = facts["spaces"][which]["effort"]
         widths = {name: vectors.width[0] for name, vectors in space.items()}
         engines[which] = IndexEngine(engine, index, widths, facts["spaces"][which], n_parts)
     return engines, None
 
 
-def _engine_type() -> type[Engine]:
+def _check(index: GalleryIndex, folder: Path, expected: Mapping[str, str]) -> None:
+    """Compare an engine's files with their checksums; what matched once is remembered."""
+    files = {f"{which}.bin": sha256 for which, sha256 in expected.items()}
+    seen = checked.signature(folder, files)
+    if checked.is_remembered(folder, seen):
+        return
+    started = time.perf_counter()
+    for name, sha256 in files.items():
+        if name not in seen:
+            raise StoreError(f"{folder / name}: is missing. {_again(index)}")
+        if sha256_of(folder / name) != sha256:
+            raise StoreError(f"{folder / name}: does not match its checksum. {_again(index)}")
+    checked.remember(folder, seen)
+    checked.say_cost(folder, checked.n_bytes(seen), started)
+
+
+def _again(index: GalleryIndex) -> str:
+    """Return what to do about an engine that cannot be used."""
+    return f"Make the engine again: dafm index --engine ivf --out {index.path}"
+
+
+def engine_type() -> type[Engine]:
+    """Return the engine that ships; raise OptionError where its extra is not installed."""
     try:
         from dafm_core.search.faiss_engine import FaissEngine
     except ImportError:
@@ -283,45 +216,10 @@ def _engine_type() -> type[Engine]:
     return FaissEngine
 
 
-def _parts(index: GalleryIndex) -> list[dict[str, str]]:
+def part_hashes(index: GalleryIndex) -> list[dict[str, str]]:
     """Return the hash of each part of every provider's features, and of what the bank says."""
     bank = index.manifest.bank.get("parts", [""] * len(index.manifest.part_rows))
     return [
         {name: index.entries[name].parts[p].sha256 for name in index.names} | {BANK: bank[p]}
         for p in range(len(index.manifest.part_rows))
     ]
-
-
-def _scale(vectors: Vectors, name: str) -> float:
-    """Return what gives a model's vectors unit length, so that each counts alike in the lists."""
-    if name == BANK:
-        return 1.0
-    places = np.linspace(0, len(vectors) - 1, min(len(vectors), 4096)).astype(np.int64)
-    return float(1 / max(np.sqrt((vectors.take(places) ** 2).sum(axis=1).mean()), 1e-12))
-
-
-def _tune(engine: IndexEngine, made: Engine, index: GalleryIndex, space: Space) -> float:
-    """Let an engine look at as many lists as it takes; return the share that it finds then."""
-    files = {name: index.path / name / "bank.npy" for name in index.names}
-    queries: dict[str, NDArray[np.float32]]
-    if index.manifest.bank and all(file.exists() for file in files.values()):
-        queries = {name: np.load(file, allow_pickle=False) for name, file in files.items()}
-    else:  # its own images are easier than queries, but something has to be asked
-        some = np.linspace(0, index.n_images - 1, N_CHECKED).astype(np.int64)
-        queries = {name: index.features(name).take(some) for name in index.names}
-    n = min(N_CHECKED, *(len(rows) for rows in queries.values()))
-    directions = [
-        {name: rows[i] * np.float32(engine.facts["scales"][name]) for name, rows in queries.items()}
-        for i in range(n)
-    ]
-    depth, wanted = min(DEPTH, index.n_images), min(WANTED, index.n_images)
-    first = [set(c[:wanted].tolist()) for c in Nearest(space)(directions, wanted)]
-    recall = 0.0
-    for effort in made.efforts:
-        made.effort = effort
-        found = engine.search(directions, depth, None)
-        shares = [len(f & set(c.tolist())) / wanted for f, (c, _) in zip(first, found, strict=True)]
-        recall = float(np.mean(shares))
-        if recall >= ENOUGH:
-            break
-    return recall

@@ -59,8 +59,7 @@ class BankedFusion(Fuser):
 
     def _best_scorer(self, gallery: Gallery, k: int, n_rows: int | None) -> BestScorer | None:
         reader, scorers = self.readied(gallery, ("gallery",))
-        n_scores = None if n_rows is None else n_rows * gallery.n_providers * gallery.n_candidates
-        worth = n_scores is None or n_scores >= WORTH_COMPILING
+        worth = n_rows is None or n_rows >= WORTH_COMPILING
         return two_stages(
             reader,
             scorers["gallery"],

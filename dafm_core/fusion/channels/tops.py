@@ -10,7 +10,7 @@ numbers, but for rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -18,18 +18,20 @@ from numpy.typing import NDArray
 
 from dafm_core.fusion.base import Tile
 from dafm_core.fusion.best import Best, BestScorer
-from dafm_core.fusion.channels.candidates import Candidates, PlainOpener
+from dafm_core.fusion.channels.candidates import Candidates, MadeView, PlainOpener
 from dafm_core.fusion.channels.compiled import RowLoops
 from dafm_core.fusion.channels.opening import CompiledOpener
 from dafm_core.fusion.channels.view import ChannelReader, ViewScorer
-from dafm_core.ground.ordering import best_first, tie_places
+from dafm_core.ground.ordering import best_of_rows, tie_places
 
 N_FIRST, FIRST_PER_PLACE = 200, 6
 """Best candidates of each model that are fused: at least, and for each place in a list."""
 N_CLOSE, CLOSE_PER_PLACE = 128, 4
 """Best by the cheap score that the costly one is asked about: at least, and for each place."""
-WORTH_COMPILING: Final = 1 << 28
-"""Scores to fuse from which on machine code repays the second that it takes to load Numba."""
+AT_ONCE: Final = 16
+"""Queries whose candidates are scored and ranked together."""
+WORTH_COMPILING: Final = 500
+"""Queries from which on machine code repays the second or two that it takes to load it."""
 
 Opener: TypeAlias = Callable[[Tile], Iterator[Candidates]]
 """Yields the candidates of each query of a tile."""
@@ -66,23 +68,33 @@ def two_stages(
     if loops is not None:
         opened = CompiledOpener(reader, first, loops)
 
+    def settle(close: Mapping[int, Candidates], found: Best) -> None:
+        """Rank the candidates of some queries; those with equally many of them at once."""
+        for width in {len(view.columns_in_gallery) for view in close.values()}:
+            some = {b: v for b, v in close.items() if len(v.columns_in_gallery) == width}
+            fused = score(MadeView.of(list(some.values())))
+            columns = np.stack([view.columns_in_gallery for view in some.values()])
+            order = best_of_rows(fused, places[columns], k)
+            for b, own, scores, ordered in zip(some, columns, fused, order, strict=True):
+                found.put(b, own[ordered], scores[ordered])
+
     def best(tile: Tile) -> Best:
-        found = Best.none(len(tile), k)
+        found, close = Best.none(len(tile), k), dict[int, Candidates]()
         for b, view in enumerate(opened(tile)):
-            columns = view.columns_in_gallery
-            if len(columns) < min(k, int(np.count_nonzero(tile[b, 0] > -np.inf))):
+            n_chosen = len(view.columns_in_gallery)
+            if n_chosen < min(k, int(np.count_nonzero(tile[b, 0] > -np.inf))):
                 # No model tells so many apart: all of them, then.
                 fused = score(reader.read(tile[b : b + 1]))
                 fused[0, np.isneginf(tile[b, 0])] = -np.inf
                 found.put(b, *_first(Best.of_scores(fused, places, k)))
                 continue
-            if cheap is not None and len(columns) > n_close:
-                close = np.argpartition(cheap(view)[0], len(columns) - n_close)[-n_close:]
-                view = view.some(close)
-                columns = view.columns_in_gallery
-            fused = score(view)[0]
-            order = best_first(fused, places[columns], k)
-            found.put(b, columns[order], fused[order])
+            if cheap is not None and n_chosen > n_close:
+                view = view.some(np.argpartition(cheap(view)[0], n_chosen - n_close)[-n_close:])
+            close[b] = view
+            if len(close) == AT_ONCE:
+                settle(close, found)
+                close.clear()
+        settle(close, found)
         return found
 
     return best

@@ -24,7 +24,7 @@ import dafm_core as dafm
 from dafm_core.catalog import PluginCatalog
 from dafm_core.fusion.saving import load_fuser, save_fuser
 from dafm_core.search.building import add_images, build_index
-from dafm_core.search.engines import build_engine
+from dafm_core.search.engine_making import build_engine
 from dafm_core.search.requests import Request
 from dafm_core.search.search import Search
 from tests.benchmarks.search.clients import bare, served
