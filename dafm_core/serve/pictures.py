@@ -47,7 +47,7 @@ def save_upload(data: bytes, folder: Path, number: int, limits: Limits) -> Image
             frames = 1 if kind == "MPO" else getattr(image, "n_frames", 1)
     except Image.DecompressionBombError:
         raise Refused(413, _too_many(limits)) from None
-    except (OSError, ValueError, SyntaxError):
+    except Exception:  # of a damaged file Pillow raises whatever comes
         raise Refused(415, f"image: expected one of {', '.join(FORMATS)}, got none.") from None
     if pixels > limits.image_pixels:
         raise Refused(413, _too_many(limits))
