@@ -14,6 +14,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -92,13 +93,31 @@ class _PrintableFormatter(logging.Formatter):
         return "\n".join(map(printable, super().format(record).split("\n")))
 
 
+class _OncePerCommand(logging.Filter):
+    """What every fold and every fuser finds again is said once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        new = message not in self._said
+        self._said.add(message)
+        return new
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_OncePerCommand())
     handler.setFormatter(_PrintableFormatter("dafm: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     try:
-        with _stopping_when_asked():
+        with _stopping_when_asked(), warnings.catch_warnings():
+            # A damaged image is an error of ours, in one line, or it is whole.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
             code = _run(list(sys.argv[1:] if argv is None else argv))
             sys.stdout.flush()  # a full disk behind it is said here, not after the end
         return code

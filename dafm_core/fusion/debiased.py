@@ -6,13 +6,15 @@ How each channel is made is ``channels/view.py``'s; what the bank holds, ``chann
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dafm_core.fusion.base import HeadScorer, Scores, TileScorer
+from dafm_core.fusion.channels.agreement import agreement, outsiders
 from dafm_core.fusion.channels.bank import training_bank
 from dafm_core.fusion.channels.banked import BankedFusion, view_scorer
 from dafm_core.fusion.channels.layout import Layout
@@ -33,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 EVIDENCE: Final = "restandardized"
 """Always made, because ranks and neighbours are those of the evidence, whatever its own weight."""
+N_ASKED: Final = 128
+"""Queries of the bank by which a provider is found to agree with no other."""
 
 
 class DebiasedFusion(BankedFusion):
@@ -48,14 +52,19 @@ class DebiasedFusion(BankedFusion):
 
     ``fit`` uses no target: it makes the bank, of the queries it is given or of those in ``bank``.
     A fusion whose bank holds its own queries remembers them, so that it is not evaluated on them.
+    A provider that agrees with no other is left out, with a warning: noise among the models costs a
+    fusion that trusts all of them alike more than a weak model gives it. It is asked, by the bank's
+    queries, what it scores the candidates that the others like best. So a model that is right
+    alone is left out too: ``least_agreement=0`` keeps every provider.
+
     Before ``fit``, and on a gallery that the bank does not know, it goes on without a bank, with a
     warning: then ``reverse`` and ``topics`` are left out, and ranks are those of the plain scores.
 
     Parameters
     ----------
     **options
-        Weights by channel family, see :class:`~dafm_core.fusion.channels.options.DebiasedOptions`;
-        dimensionless, of either sign.
+        Weights by channel family, dimensionless, of either sign, and ``least_agreement``, from 0
+        to 1: see :class:`~dafm_core.fusion.channels.options.DebiasedOptions`.
 
     Attributes
     ----------
@@ -63,6 +72,8 @@ class DebiasedFusion(BankedFusion):
     bank_ : QueryBank
     families_ : tuple of str
         Views in use; neighbours are left out where no provider knows any.
+    outsiders_ : tuple of str
+        Providers that agree with no other, and do not count.
 
     Raises
     ------
@@ -86,20 +97,52 @@ class DebiasedFusion(BankedFusion):
 
     options_type = DebiasedOptions
 
+    outsiders_: tuple[str, ...] = ()
+    _trusted_of: tuple[Gallery, Gallery] | None = None
+
     def __init__(self, **options: Any) -> None:
         self.options = DebiasedOptions.of(options)
 
     def params(self) -> dict[str, Any]:
-        """Return every weight by channel family."""
+        """Return every option."""
         return self.options.flat()
 
     def _fit(
         self, stack: SimilarityStack, *, bank: SimilarityStack | None, progress: Progress | None
     ) -> None:
-        self.families_ = self._families_for(stack.gallery)
-        self.bank_ = training_bank(stack, self.families_, bank)
+        self.bank_ = training_bank(stack, (EVIDENCE,), bank)
+        self.outsiders_ = self._disagreeing(stack if bank is None else bank)
+        self.families_ = self._families_for(self._trusted(stack.gallery))
         if bank is None:  # a query in its own bank pushes up the very candidates it asks for
             self.record_ = replace(self.record_, query_ids=frozenset(stack.query_ids))
+
+    def _disagreeing(self, bank: SimilarityStack) -> tuple[str, ...]:
+        """Return the providers that clearly agree with no other, and warn of them."""
+        least = self.options.least_agreement
+        if not least or bank.n_providers < 3:
+            return ()
+        asked = bank.take_queries(bank.query_ids[:: -(-bank.n_queries // N_ASKED)])
+        reader = ChannelReader.of(bank.gallery, Layout((EVIDENCE,), bank.names), self.bank_)
+        liked = [agreement(reader.read(tile).evidence) for _, tile in asked.tiles()]
+        apart = outsiders(np.concatenate(liked), least)
+        names = tuple(name for name, is_apart in zip(bank.names, apart, strict=True) if is_apart)
+        if names:
+            logger.warning(
+                "%s: left out %s: what the other models like best is scored little above the mean "
+                "there. If it is right where they are wrong, keep it with least_agreement=0.",
+                *(self.name, ", ".join(names)),
+            )
+        return names
+
+    def get_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return bank, families, and who is left out."""
+        arrays, values = super().get_state()
+        return arrays, values | {"outsiders": list(self.outsiders_)}
+
+    def set_state(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
+        """Restore what ``get_state`` returned."""
+        super().set_state(arrays, values)
+        self.outsiders_ = tuple(values.get("outsiders", ()))  # models of 0.1 have none
 
     @property
     def heads(self) -> tuple[Head, ...]:
@@ -118,6 +161,7 @@ class DebiasedFusion(BankedFusion):
         self, gallery: Gallery, heads: Sequence[Head]
     ) -> tuple[ChannelReader, dict[Head, ViewScorer]]:
         """Return what makes the channels of a gallery, and what weighs them for each head."""
+        gallery = self._trusted(gallery)
         if self.is_fitted:
             lacks_neighbours = self._lacks_neighbours(gallery, instead="without them")
             families = self._families_without_neighbours if lacks_neighbours else self.families_
@@ -132,19 +176,29 @@ class DebiasedFusion(BankedFusion):
             reader = ChannelReader.of(gallery, layout, None)
         return reader, {head: self._weighted(reader, head) for head in heads}
 
+    def _trusted(self, gallery: Gallery) -> Gallery:
+        """Return the gallery without the neighbours by outsiders; one object for one gallery."""
+        kept = {n: near for n, near in gallery.neighbours.items() if n not in self.outsiders_}
+        if len(kept) == len(gallery.neighbours):
+            return gallery
+        if self._trusted_of is None or self._trusted_of[0] is not gallery:
+            self._trusted_of = gallery, replace(gallery, neighbours=kept)
+        return self._trusted_of[1]
+
     def _families_for(self, gallery: Gallery) -> tuple[str, ...]:
         """Return the families that have a weight and can be made of a gallery, and the evidence."""
-        by_family = self.options.flat()
+        by_family = self.options.weights
         wanted = tuple(name for name in by_family if by_family[name] or name == EVIDENCE)
         return usable_families(gallery, wanted)
 
     def _weighted(self, reader: ChannelReader, head: Head) -> ViewScorer:
         """Return the weighted sum of channels: a mean over the providers that are there."""
-        by_family = of_head(self.options.flat(), head)
-        weights = np.repeat(
-            [by_family[name] for name in reader.layout.families], len(reader.layout.providers)
-        )
-        weights = (weights / len(reader.present)).astype(np.float32)
+        by_family = of_head(self.options.weights, head)
+        counts = reader.present_mask
+        if (inside := counts & ~np.isin(reader.layout.providers, self.outsiders_)).any():
+            counts = inside
+        of_families = [by_family[name] for name in reader.layout.families]
+        weights = (np.outer(of_families, counts).ravel() / counts.sum()).astype(np.float32)
 
         def score(view: TileView) -> Scores:
             fused: Scores = weights @ view.channels()  # (B, C, N) -> (B, N)

@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.agreement STORE [--partitions 1]
 
-`debiased` with all providers counting alike, and with each counting by what it scores the
-candidates that the others like, on the store as it is and with more providers: of noise, of the
-worst provider's rows beneath noise, and of copies of the worst provider, which agree with each
-other. Not collected by pytest.
+`debiased` with all providers counting alike, with each counting by what it scores the candidates
+that the others like, and without those that agree with no other (what ships); on the store as it
+is and with more providers: of noise, of the worst provider's rows beneath noise, and of copies of
+the worst provider, which agree with each other. Not collected by pytest.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from dafm_core.evaluation.evaluate import evaluate_providers
 from dafm_core.ground.normalize import zscore_rows
 from dafm_core.store.stack import SimilarityStack
 from dafm_core.store.store import SimilarityStore
-from tests.benchmarks.corrections import agreement
-from tests.benchmarks.label_free import Bank, Shared, measure, table
+from tests.benchmarks.label_free import Bank, Shared, insiders, measure, relative_agreement, table
 
 MISTAKES: Final = 0.5
 """Standard deviation, beside the worst provider's own rows, of what a copy adds."""
@@ -72,13 +71,17 @@ def main() -> None:
     parser.add_argument("--only", default="", help="cases whose name has this in it")
     arguments = parser.parse_args()
     whole = SimilarityStore.open(arguments.store).stack()
-    rules = {"all alike": Shared.debiased(), "by agreement": Shared.debiased(agreeing=True)}
+    rules = {
+        "all alike": Shared.debiased(),
+        "by agreement": Shared.debiased(relative_agreement),
+        "outsiders left out": Shared.debiased(insiders),
+    }
     for name, make in cases(whole).items():
         if arguments.only not in name:
             continue
         stack = make()
         values = measure(stack, rules, partitions=range(arguments.partitions))
-        counts = agreement(Bank(stack).scores)
+        counts = relative_agreement(Bank(stack))
         shown = ", ".join(f"{n} {c:.2f}" for n, c in zip(stack.names, counts, strict=True))
         print(f"\n{stack.protocol}, {name}; agreement: {shown}\n")
         print("\n".join(table(values, stack.dataset.groups)), flush=True)

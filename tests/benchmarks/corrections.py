@@ -94,30 +94,3 @@ def asked_for_first(bank: Bank) -> NDArray[np.bool_]:
     first = np.zeros((n_providers, n_gallery), bool)
     first[np.arange(n_providers), bank.argmax(axis=2)] = True
     return first
-
-
-def agreement(bank: Bank, *, n_best: int = 10) -> NDArray[np.float64]:
-    """Return how far each provider likes what the others like, (K,), with mean 1.
-
-    That is the mean score it gives the ``n_best`` best candidates of the mean of the others: near
-    zero for noise, high for models that find the same. It cannot tell being right from being
-    wrong together.
-
-    Examples
-    --------
-    Two providers that say the same, and one that says nothing of it:
-
-    >>> same, other = [0, 0, 0, 2], [1, -1, 1, -1]
-    >>> bank = np.array([[same, same, other]], np.float32)
-    >>> agreement(bank, n_best=1).round(2).tolist()
-    [1.5, 1.5, 0.0]
-    """
-    _, n_providers, n_gallery = bank.shape
-    total = np.where(np.isfinite(bank), bank, 0).sum(axis=1)  # (B, N)
-    likes = np.zeros(n_providers)
-    for provider in range(n_providers):
-        own = bank[:, provider]
-        others = np.where(np.isfinite(own), total - own, -np.inf)
-        best = np.argpartition(others, n_gallery - n_best, axis=1)[:, n_gallery - n_best :]
-        likes[provider] = max(0.0, float(np.take_along_axis(own, best, axis=1).mean()))
-    return likes / likes.mean() if likes.any() else np.ones(n_providers)

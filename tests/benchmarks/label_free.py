@@ -21,11 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.fusion.base import Scores
+from dafm_core.fusion.channels.agreement import agreement
 from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.fusion.channels.families import DEFAULT_INPUTS, SHARED, parse_families
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.shared import of_head
 from dafm_core.fusion.channels.view import ChannelReader, TileView, usable_families
+from dafm_core.fusion.debiased import DebiasedFusion
 from dafm_core.ground.normalize import zscore_rows
 from dafm_core.ground.statistics import Resampler
 from dafm_core.metrics.families import HEADS, Head
@@ -65,33 +67,47 @@ class Bank:
         return np.concatenate([zscore_rows(tile) for _, tile in self.stack.tiles()])
 
 
+def alike(bank: Bank) -> NDArray[np.float64]:
+    """Return that every provider counts once."""
+    return np.ones(bank.stack.n_providers)
+
+
+def insiders(bank: Bank) -> NDArray[np.float64]:
+    """Return 1 for providers that ``debiased`` fuses, 0 for those that agree with no other."""
+    left_out = DebiasedFusion().fit(bank.stack).outsiders_
+    return np.array([name not in left_out for name in bank.stack.names], float)
+
+
+def relative_agreement(bank: Bank) -> NDArray[np.float64]:
+    """Return how far each provider likes what the others like, (K,), at least 0 and with mean 1."""
+    likes: NDArray[np.float64] = np.maximum(agreement(bank.scores).mean(axis=0), 0)
+    return likes / likes.mean() if likes.any() else np.ones(len(likes))
+
+
 @dataclass(frozen=True)
 class Shared:
-    """One weight per channel family, as in ``debiased``; ``agreeing`` weighs providers too.
+    """One weight per channel family, and one per provider.
 
     Parameters
     ----------
     weights : mapping of head to mapping of family to float
-    agreeing : bool
-        Whether a provider counts by its agreement with the others.
+    counts : callable
+        From a bank to what each provider counts, (K,).
     """
 
     weights: Mapping[Head, Mapping[str, float]]
-    agreeing: bool = False
+    counts: Callable[[Bank], NDArray[np.float64]] = alike
 
     @classmethod
-    def debiased(cls, *, agreeing: bool = False, **changed: float) -> Shared:
-        """Return the shipped weights of both heads, or others."""
-        by_family = {**SHARED, **changed}
-        return cls({head: of_head(by_family, head) for head in HEADS}, agreeing)
+    def debiased(cls, counts: Callable[[Bank], NDArray[np.float64]] = alike) -> Shared:
+        """Return the weights of ``debiased``, of both heads."""
+        return cls({head: of_head(SHARED, head) for head in HEADS}, counts)
 
     def __call__(self, bank: Bank) -> Callable[[TileView], ByHead]:
         """Return what scores a tile."""
         layout = bank.reader.layout
         n_families, n_providers = len(layout.families), len(layout.providers)
-        counts = np.ones(n_providers)
-        if self.agreeing:
-            counts = corrections.agreement(bank.scores)
+        counts = self.counts(bank)
         rows = {
             head: np.outer([of.get(name, 0.0) for name in layout.families], counts).ravel()
             for head, of in self.weights.items()

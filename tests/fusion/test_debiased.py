@@ -13,8 +13,10 @@ from dafm_core.comparison.compare import compare
 from dafm_core.errors import LeakageError, OptionError
 from dafm_core.evaluation.design import Folds
 from dafm_core.evaluation.evaluate import evaluate
+from dafm_core.fusion.channels.agreement import agreement
 from dafm_core.fusion.debiased import DebiasedFusion
 from dafm_core.fusion.light.fuser import LightFusion
+from dafm_core.fusion.saving import load_fuser, save_fuser
 from dafm_core.fusion.static import MeanFusion, VotingFusion
 from dafm_core.store.stack import SimilarityStack
 
@@ -206,6 +208,87 @@ def test_a_learned_fusion_is_measured_against_it_as_a_static_rule(make_problem):
     expected = np.concatenate(by_hand).mean(axis=0)
     got = [row.metrics[metric].value for metric in found.metrics]
     np.testing.assert_allclose(got, expected)
+
+
+def favourites_of_others(evidence, k, n_best):
+    """Return what provider k scores the best candidates by the others' sum: (mean over queries)."""
+    means = []
+    for rows in evidence:
+        own = rows[k]
+        sums = [
+            sum(row[j] for i, row in enumerate(rows) if i != k and np.isfinite(row[j]))
+            if np.isfinite(own[j])
+            else -np.inf
+            for j in range(len(own))
+        ]
+        best = sorted(range(len(own)), key=lambda j: sums[j])[-n_best:]
+        means.append(np.mean([own[j] for j in best]))
+    return means
+
+
+def test_agreement_is_what_loops_find():
+    rng = np.random.default_rng(0)
+    evidence = rng.normal(size=(6, 3, 60)).astype(np.float32)
+    evidence[:, :, 7] = -np.inf
+    found = agreement(evidence)
+    for k in range(3):
+        np.testing.assert_allclose(found[:, k], favourites_of_others(evidence, k, 3), atol=1e-5)
+    evidence[2, 1, 30:] = np.nan  # a verifier asked about a few candidates
+    found = agreement(evidence)
+    assert np.isnan(found).sum() == 1
+    assert np.isnan(found[2, 1])
+
+
+def with_noise(stack, n=1):
+    shape = (stack.n_queries, stack.n_gallery)
+    rng = np.random.default_rng(0)
+    noise = {f"noise-{i}": rng.normal(size=shape).astype(np.float32) for i in range(n)}
+    rows = dict(zip(stack.names, stack.matrices, strict=True))
+    near = {
+        name: np.array([rng.permutation(np.delete(np.arange(shape[1]), j))[:8] for j in range(40)])
+        for name in noise
+    }
+    return SimilarityStack.from_matrices(rows | noise, stack.dataset, neighbours=near)
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_noise_among_the_models_is_left_out_with_a_warning(make_problem, caplog, tmp_path, n):
+    _, stack = make_problem(n_queries=120, n_gallery=40, noise=(0.5, 0.6, 0.7))
+    noisy = with_noise(stack, n)
+    fit, test = stack.split(seed=0)
+    noisy_test = noisy.take_queries(test.query_ids)
+    fitted = DebiasedFusion().fit(noisy.take_queries(fit.query_ids))
+    assert fitted.outsiders_ == tuple(f"noise-{i}" for i in range(n))
+    assert "left out noise-0" in caplog.text
+    assert "least_agreement=0" in caplog.text
+    # neither their scores nor their neighbours count
+    expected = DebiasedFusion().fit(fit).fuse(test).scores
+    np.testing.assert_allclose(fitted.fuse(noisy_test).scores, expected, atol=1e-5)
+    save_fuser(fitted, tmp_path / "model")
+    again = load_fuser(tmp_path / "model")
+    np.testing.assert_array_equal(again.fuse(noisy_test).scores, fitted.fuse(noisy_test).scores)
+    everyone = DebiasedFusion(least_agreement=0).fit(noisy.take_queries(fit.query_ids))
+    assert everyone.outsiders_ == ()
+    with_all = everyone.fuse(noisy_test).scores
+    assert not np.allclose(with_all, expected, atol=0.01)
+
+
+def test_nobody_is_an_outsider_without_two_others_that_agree(make_problem, caplog):
+    _, stack = make_problem(n_queries=120, noise=(0.5, 0.6, 0.7))
+    one = with_noise(stack.select(["model-0"]))
+    assert DebiasedFusion().fit(one).outsiders_ == ()  # of two that differ, either may be right
+    assert DebiasedFusion().fit(stack).outsiders_ == ()
+    few = with_noise(stack).take_queries(stack.query_ids[:1])
+    assert DebiasedFusion().fit(few).outsiders_ == ()  # a single query shows nothing
+    assert "left out" not in caplog.text
+
+
+def test_when_only_outsiders_are_there_they_are_fused(make_problem):
+    _, stack = make_problem(n_queries=120, noise=(0.5, 0.6, 0.7))
+    noisy = with_noise(stack, 2)
+    fitted = DebiasedFusion().fit(noisy)
+    fused = fitted.fuse(noisy.select(["noise-0", "noise-1"])).scores
+    assert np.ptp(fused[0][np.isfinite(fused[0])]) > 0
 
 
 @pytest.mark.parametrize(

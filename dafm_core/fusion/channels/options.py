@@ -49,7 +49,7 @@ class LogisticOptions(ChannelOptions):
 class DebiasedOptions(Options):
     """Weights of the label-free fusion: one per channel family, the same for every provider.
 
-    The defaults are ``families.SHARED``.
+    The defaults are ``families.SHARED``. A provider counts or does not: see ``least_agreement``.
     """
 
     owner = "DebiasedFusion"
@@ -62,14 +62,25 @@ class DebiasedOptions(Options):
     neighbours: float = option(
         SHARED["neighbours"], "weight of the evidence of a candidate's neighbours in the gallery"
     )
+    least_agreement: float = option(
+        0.3,
+        "providers that agree less than this share of what others do are left out; 0: none is",
+        at_least=0,
+        at_most=1,
+    )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weights by channel family."""
+        return {name: value for name, value in self.flat().items() if name in FAMILIES}
 
     def check(self, owner: str) -> None:
         """Check that every weight is a finite number, and that one of them is not zero."""
         super().check(owner)
-        for name, weight in self.flat().items():
+        for name, weight in self.weights.items():
             if not math.isfinite(weight):
                 raise OptionError(f"{owner}: expected a finite weight of {name}, got {weight}.")
-        if not any(self.flat().values()):
+        if not any(self.weights.values()):
             raise OptionError(
                 f"{owner}: expected a weight other than 0, got none. Give a family some weight."
             )

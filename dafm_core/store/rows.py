@@ -1,0 +1,75 @@
+"""Rows of K providers as they lie, in memory or on disk, read as a tile (B, K, N)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.datasets.base import Dataset
+from dafm_core.errors import SimilarityError
+from dafm_core.ground.half_precision import widen
+from dafm_core.ground.ragged import Ragged
+from dafm_core.store.shortlist import Shortlist
+
+TILE_BYTES = 32 << 20
+"""Memory of one tile of raw scores; a fuser's own channels multiply it."""
+
+
+def read_tile(
+    matrices: Sequence[NDArray[Any] | Shortlist],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64] | None,
+    excluded: Ragged,
+) -> NDArray[np.float32]:
+    """Return raw scores (B, K, N): -inf where excluded, NaN where a shortlist has no score.
+
+    Parameters
+    ----------
+    matrices : sequence of K ndarrays or Shortlists
+    rows : ndarray of shape (B,), int64
+    columns : ndarray of shape (N,), int64, optional
+        All of them, in their order, without.
+    excluded : Ragged of B rows
+        Columns of the tile.
+    """
+    n_columns = matrices[0].shape[1] if columns is None else len(columns)
+    tile = np.empty((len(rows), len(matrices), n_columns), np.float32)
+    for k, matrix in enumerate(matrices):
+        widen(stored_rows(matrix, rows, columns), tile[:, k])
+    tile[excluded.rows, :, excluded.values] = -np.inf
+    return tile
+
+
+def stored_rows(
+    matrix: NDArray[Any] | Shortlist,
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64] | None,
+) -> NDArray[Any]:
+    """Return rows of a matrix as they are stored, (B, N); parameters as :func:`read_tile`."""
+    # A run of rows is read where it lies, and not copied first.
+    is_run = len(rows) > 0 and bool((np.diff(rows) == 1).all())
+    if is_run and isinstance(matrix, np.ndarray):
+        block: NDArray[Any] = np.asarray(matrix[int(rows[0]) : int(rows[-1]) + 1])
+    else:
+        block = matrix[rows]
+    return block if columns is None else block[:, columns]
+
+
+def refuse_nan(name: str, matrix: NDArray[Any], dataset: Dataset) -> None:
+    """Raise SimilarityError at a NaN, for only a shortlist says what a missing score means, and at
+    +inf.
+    """
+    step = max(1, TILE_BYTES // max(1, 4 * matrix.shape[1]))
+    for start in range(0, len(matrix), step):
+        missing = ~(matrix[start : start + step] < np.inf)
+        if missing.any():
+            row, column = (int(i) for i in np.argwhere(missing)[0])
+            got = "NaN" if np.isnan(matrix[start + row, column]) else "+inf"
+            raise SimilarityError(
+                f"provider {name!r}: expected scores, got {got} for query "
+                f"{dataset.query_ids[start + row]!r}, image {dataset.gallery_ids[column]!r}. Give "
+                "the rows as a Shortlist if they are incomplete."
+            )
