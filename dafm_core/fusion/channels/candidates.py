@@ -97,16 +97,15 @@ class PlainOpener:
     """Chooses candidates and makes their channels in NumPy."""
 
     reader: ChannelReader
-    n_first: int
 
-    def __call__(self, tile: Tile) -> Iterator[Candidates]:
-        """Yield the candidates of each query."""
+    def __call__(self, tile: Tile, n_first: int) -> Iterator[Candidates]:
+        """Yield the candidates of each query: every model's ``n_first``."""
         for b in range(len(tile)):
             view = self.reader.read(tile[b : b + 1])
             evidence = np.fmax(view.evidence[0], np.float32(-np.inf))
-            top = descending(evidence, self.n_first)
+            top = descending(evidence, n_first)
             bars = last_of_first(top, np.float32(-np.inf))
-            columns = _reaching(evidence, bars, self.n_first)
+            columns = _reaching(evidence, bars, n_first)
             ranks = NearRanks(evidence, top)
             yield Candidates(
                 self.reader,

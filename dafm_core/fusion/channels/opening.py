@@ -36,31 +36,29 @@ class CompiledOpener:
     What depends on the gallery alone is laid out candidate by candidate, once.
     """
 
-    def __init__(self, reader: ChannelReader, n_first: int, loops: RowLoops) -> None:
-        self.reader, self.n_first, self.loops = reader, n_first, loops
+    def __init__(self, reader: ChannelReader, loops: RowLoops) -> None:
+        self.reader, self.loops = reader, loops
         self.tables = GalleryTables.of(reader)
 
-    def __call__(self, tile: Tile) -> Iterator[Candidates]:
-        """Yield the candidates of each query."""
+    def __call__(self, tile: Tile, n_first: int) -> Iterator[Candidates]:
+        """Yield the candidates of each query: every model's ``n_first``."""
         tile = np.ascontiguousarray(tile, np.float32)
         room = Room.of(min(BLOCK_ROWS, len(tile)), *tile.shape[1:])
         for start in range(0, len(tile), BLOCK_ROWS):
             block = tile[start : start + BLOCK_ROWS]
-            yield from self._candidates(block, room.first(len(block)))
+            yield from self._candidates(block, n_first, room.first(len(block)))
 
-    def _candidates(self, tile: Tile, room: Room) -> Iterator[Candidates]:
+    def _candidates(self, tile: Tile, n_first: int, room: Room) -> Iterator[Candidates]:
         """Yield the candidates of each query of a few."""
         n_rows, n_models, n_gallery = tile.shape
         tables, layout = self.tables, self.reader.layout
-        best, top = self._read(tile, room)
+        best, top = self._read(tile, n_first, room)
         context = self.reader.context(best, room.entropies)
         shares = np.stack([room.columns[:, k] @ own for k, own in enumerate(tables.directions)], 1)
         bars, n_level = last_of_first(top, MISSING), np.empty(n_models, np.int32)
         mask, chosen = np.empty(n_gallery, np.uint8), np.empty(n_gallery + 1, np.int32)
         for b in range(n_rows):
-            width = self.loops.choose(
-                room.evidence[b], bars[b], self.n_first, n_level, mask, chosen
-            )
+            width = self.loops.choose(room.evidence[b], bars[b], n_first, n_level, mask, chosen)
             some = chosen[:width].astype(np.int64)
             shape = len(layout.families), len(layout.providers), width
             channels = np.zeros(shape, np.float32)
@@ -96,10 +94,12 @@ class CompiledOpener:
             made = channels.reshape(1, layout.n_channels, width)
             yield Candidates(self.reader, cells, some, made, context[b : b + 1])
 
-    def _read(self, tile: Tile, room: Room) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _read(
+        self, tile: Tile, n_first: int, room: Room
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Read rows; return the best scores and the best evidence of each, (B, K, M) descending."""
         tables, (n_rows, n_models, n_gallery) = self.tables, tile.shape
-        n_best, n_first = min(N_TOP, n_gallery), self.n_first
+        n_best = min(N_TOP, n_gallery)
         best, first = (
             np.empty((n_rows, n_models, 2 * (n + NEAR)), np.float32) for n in (n_best, n_first)
         )
