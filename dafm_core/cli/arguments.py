@@ -26,13 +26,18 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "dataset", metavar="DATASET", help="NAME:PATH, e.g. cirr:data/cirr; or scenes (embedded)"
     )
-    parser.add_argument("--split", help="split of the dataset; its first by default")
+    add_split(parser)
+
+
+def add_split(parser: argparse.ArgumentParser, dataset: str = "the dataset") -> None:
+    """Add --split and --dataset-set, for a dataset that the command names in its own way."""
+    parser.add_argument("--split", help=f"split of {dataset}; its first by default")
     parser.add_argument(
         "--dataset-set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="an option of the dataset (dafm datasets lists them); repeatable",
+        help=f"an option of {dataset} (dafm datasets lists them); repeatable",
     )
 
 
@@ -44,6 +49,17 @@ def add_set(parser: argparse.ArgumentParser, what: str) -> None:
         default=[],
         metavar="KEY=VALUE",
         help=f"an option of the {what}; repeatable",
+    )
+
+
+def add_timeout(parser: argparse.ArgumentParser) -> None:
+    """Add --timeout, for commands that are watched."""
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="end the command, in one line, if a call of a model takes longer (a block of queries "
+        "or images; loading it); no limit by default",
     )
 
 

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dafm_core.cli.arguments import add_json, add_set, read_settings
+from dafm_core.cli.arguments import add_json, add_set, add_split, read_settings
+from dafm_core.cli.watching import watch_models
 from dafm_core.errors import OptionError, ProviderError, closest
 
 if TYPE_CHECKING:
@@ -35,19 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--on", metavar="DATASET", help="score this too, and compare with what is reported for it"
     )
-    parser.add_argument("--split", help="of the dataset; its first by default")
-    parser.add_argument(
-        "--dataset-set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="an option of the dataset of --on; repeatable",
-    )
+    add_split(parser, "the dataset of --on")
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Check description and subject, print every law with its outcome, fail if one does."""
+    watch_models(args.name)
     from dafm_core.catalog import PluginCatalog
     from dafm_core.reporting.terminal import print_json, print_records, say
     from dafm_core.testing import summarize

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dafm_core.cli.arguments import read_settings
+from dafm_core.cli.arguments import add_split, read_settings
 from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
@@ -35,14 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--provider", required=True, help="name it gets in the store")
     parser.add_argument("--store", required=True, type=Path, help="folder of the similarity store")
     parser.add_argument("--dataset", help="NAME:PATH, to make the store if there is none")
-    parser.add_argument("--split", help="split of --dataset")
-    parser.add_argument(
-        "--dataset-set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="option of --dataset",
-    )
+    add_split(parser, "--dataset")
     parser.add_argument(
         "--subset-file",
         type=Path,

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from dafm_core.cli.arguments import read_settings
+from dafm_core.cli.arguments import add_split, add_timeout, read_settings
+from dafm_core.cli.watching import watch_models
 from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ EXAMPLES = {
 }
 
 
-OF_IMAGES: Final = ("split", "dataset_set", "columns", "on_missing", "features", "set")
+OF_IMAGES: Final = ("split", "dataset_set", "columns", "on_missing", "features", "set", "timeout")
 OF_BUILDING: Final = ("provider", "model", "bank", "dtype")
 """Options that say what is encoded, and options that are fixed once an index is there."""
 
@@ -46,14 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder of images, or a dataset as NAME:PATH; with --remove a file of ids, or an "
         "id; left out with --engine, for the images that are there",
     )
-    parser.add_argument("--split", help="split of the dataset; its first by default")
-    parser.add_argument(
-        "--dataset-set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="an option of the dataset (dafm datasets lists them); repeatable",
-    )
+    add_split(parser)
     parser.add_argument("--out", required=True, type=Path, help="folder of the index")
     change = parser.add_mutually_exclusive_group()
     change.add_argument("--add", action="store_true", help="add images to the index that is there")
@@ -108,10 +102,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="error",
         help="what a missing or broken image does: skip leaves it out (default error)",
     )
+    add_timeout(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Build, add or remove, with progress on standard error."""
+    _check_options(args)
+    watch_models("dafm index", seconds=args.timeout)
     from dafm_core.catalog import PluginCatalog
     from dafm_core.reporting.terminal import progress_bars, say
     from dafm_core.search.building import add_images, build_index, remove_images, writing_index
@@ -120,7 +117,6 @@ def run(args: argparse.Namespace) -> None:
 
     if args.engine:
         check_kind(args.engine)
-    _check_options(args)
     catalog = PluginCatalog.discover()
     with progress_bars() as progress:
         if args.images is None:

@@ -14,6 +14,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -112,8 +113,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler.addFilter(_OncePerCommand())
     handler.setFormatter(_PrintableFormatter("dafm: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     try:
-        with _stopping_when_asked():
+        with _stopping_when_asked(), warnings.catch_warnings():
+            # A damaged image is an error of ours, in one line, or it is whole.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
             code = _run(list(sys.argv[1:] if argv is None else argv))
             sys.stdout.flush()  # a full disk behind it is said here, not after the end
         return code

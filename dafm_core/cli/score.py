@@ -6,7 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dafm_core.cli.arguments import add_dataset, add_set, read_settings
+from dafm_core.cli.arguments import add_dataset, add_set, add_timeout, read_settings
+from dafm_core.cli.watching import watch_models
+from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,10 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--executor", choices=["local", "ray"], default="local", help="where blocks are scored"
     )
+    add_timeout(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Score, with progress on standard error."""
+    if args.timeout is not None and args.executor == "ray":
+        raise OptionError("--timeout: workers of Ray are not watched. Leave one of both out.")
+    watch_models(f"provider {args.provider!r}", seconds=args.timeout)
     from dafm_core.catalog import PluginCatalog, find
     from dafm_core.contract.provider import is_pair
     from dafm_core.reporting.terminal import print_notes, progress_bars, say

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dafm_core.cli.arguments import add_json, read_settings
+from dafm_core.cli.arguments import add_json, add_split, read_settings
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
@@ -35,14 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset", required=not is_lint, help="NAME:PATH, the dataset the file is for"
     )
-    parser.add_argument("--split", help="split of --dataset; its first by default")
-    parser.add_argument(
-        "--dataset-set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="option of --dataset; repeatable",
-    )
+    add_split(parser, "--dataset")
     add_json(parser)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dafm_core.contract.tiff import noting_complaints
 from dafm_core.errors import DatasetError, ImageError
 
 if TYPE_CHECKING:
@@ -41,10 +42,6 @@ class ImageRef:
         """
         from PIL import Image, UnidentifiedImageError
 
-        bombs = (
-            Image.DecompressionBombError,
-            Image.DecompressionBombWarning,
-        )
         if self.path is None:
             raise ImageError(
                 f"image {self.id!r}: no image folder is known. Give the dataset its images."
@@ -54,14 +51,18 @@ class ImageRef:
                 raise ImageError(
                     f"image {self.id!r}: {self.path} is no file. Replace or remove it."
                 )
-            with Image.open(self.path, formats=FORMATS) as image:
+            with (
+                noting_complaints() as complaints,
+                Image.open(self.path, formats=FORMATS) as image,
+            ):
                 if math.prod(image.size) > LARGEST_PIXELS:
                     raise ImageError(
                         f"image {self.id!r}: {self.path} has {image.width} x {image.height} "
                         f"pixels, more than the {LARGEST_PIXELS:,} that are decoded."
                     )
                 image.load()
-                return image
+                if complaints:
+                    raise ValueError("damaged")
         except ImageError:
             raise
         except FileNotFoundError:
@@ -72,9 +73,10 @@ class ImageRef:
             raise ImageError(
                 f"image {self.id!r}: {self.path} is not an image. Replace or remove it."
             ) from None
-        except (OSError, ValueError, SyntaxError, *bombs) as error:
+        except Exception as error:  # of a damaged file Pillow raises whatever comes
+            words = complaints or [str(error) or type(error).__name__]
             raise ImageError(
-                f"image {self.id!r}: {self.path} cannot be decoded ({error})."
+                f"image {self.id!r}: {self.path} cannot be decoded ({words[0].rstrip('.')})."
             ) from None
         return image
 

@@ -58,12 +58,12 @@ def windowed(stack: SimilarityStack, window: int) -> WindowedStack:
 
 def fit_on_windows(fuser: Fuser, stack: WindowedStack) -> Fuser:
     """Fit a fuser on the queries that have a target in their window, and on those targets alone."""
-    kept = [np.empty(0, np.int64)] * stack.n_queries
+    kept: list[NDArray[np.int64]] = []
     for rows, tile in stack.tiles():
         inside = np.isfinite(tile[:, 0])
         for b, query in enumerate(range(rows.start, rows.stop)):
             targets = stack.dataset.targets[query]
-            kept[query] = targets[inside[b, targets]]
+            kept.append(targets[inside[b, targets]])
     names = [[stack.gallery_ids[column] for column in columns] for columns in kept]
     queries = stack.dataset.queries.with_columns(targets=pl.Series(names, dtype=pl.List(pl.String)))
     if "grades" in queries.columns:

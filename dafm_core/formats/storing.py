@@ -16,7 +16,8 @@ from dafm_core.datasets.base import Dataset
 from dafm_core.errors import OptionError, SimilarityError, StoreError, closest
 from dafm_core.formats.lists import ListedScores, is_excluded
 from dafm_core.scoring.neighbours import nearest_neighbours
-from dafm_core.store.store import SCORE_DTYPES, SimilarityStore
+from dafm_core.store.store import SimilarityStore
+from dafm_core.store.unit import SCORE_DTYPES
 
 BLOCK_ROWS: Final = 256
 MAX_COLLAPSED: Final = 0.01
@@ -155,7 +156,10 @@ def write_lists(
     n_collapsed = listed.collapsed(0, dataset.n_queries, dtype)
     _check_collapsed(name, n_collapsed, len(shortlist.scores), dtype)
     written = overwrite or name not in store.providers
-    store.write_shortlist(name, shortlist, passport=passport, unknown="below", overwrite=overwrite)
+    with store.replacing_answers(name, overwrite=overwrite):
+        store.write_shortlist(
+            name, shortlist, passport=passport, unknown="below", overwrite=overwrite
+        )
     n_queries, n_images = listed.left_out
     return Imported(
         written=written,

@@ -1,30 +1,30 @@
 """What a fuser is: scikit-learn manners over a stack of similarities.
 
-The concrete rules live beside this file; what a fit remembers, in ``record.py``; saving and loading
-in ``saving.py``.
+The concrete rules live beside this file; constructor arguments by name, in ``parameters.py``; what
+a fit remembers, in ``record.py``; saving and loading in ``saving.py``.
 """
 
 from __future__ import annotations
 
-import inspect
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.contract.descriptions import Kind
-from dafm_core.errors import FuserError, OptionError, closest
+from dafm_core.errors import FuserError, OptionError
 from dafm_core.fusion.best import Best, BestScorer
-from dafm_core.fusion.completing import complete, completed, unknown_to_all
+from dafm_core.fusion.completing import completed, completing, unknown_to_all
+from dafm_core.fusion.parameters import Parameters
 from dafm_core.fusion.record import FitRecord
+from dafm_core.fusion.tiles import HeadScorer, Scores, Tile, TileScorer
 from dafm_core.ground.ordering import tie_places
 from dafm_core.ground.progress import Progress
 from dafm_core.ground.threads import one_blas_thread
 from dafm_core.metrics.families import Head
-from dafm_core.metrics.ranking import below_all
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.run import Run
 from dafm_core.store.stack import SimilarityStack
@@ -32,22 +32,12 @@ from dafm_core.store.stack import SimilarityStack
 if TYPE_CHECKING:
     from dafm_core.fusion.static.tuning import TunedRule
 
+__all__ = ["Fuser", "HeadScorer", "Scores", "Tile", "TileScorer"]
+
 logger = logging.getLogger(__name__)
 
-Tile: TypeAlias = NDArray[np.float32]
-"""Raw scores of a few queries, ``(B, K, N)``; excluded cells are -inf, all others finite."""
 
-Scores: TypeAlias = NDArray[np.float32]
-"""Fused scores of a few queries, ``(B, N)``; excluded cells are -inf."""
-
-TileScorer: TypeAlias = Callable[[Tile], Scores]
-"""Fuses a tile ``(B, K, N) -> (B, N)``; excluded cells stay -inf; rows do not see each other."""
-
-HeadScorer: TypeAlias = Callable[[Tile], Mapping[Head, Scores]]
-"""Fuses a tile once and gives the scores of every head asked for, each ``(B, N)``."""
-
-
-class Fuser(ABC):
+class Fuser(Parameters, ABC):
     """Base of all fusers: the constructor stores, ``fit`` learns, ``fuse`` scores.
 
     A subclass implements ``_scorer``, ``_fit`` where it learns anything, and ``get_state`` and
@@ -272,17 +262,7 @@ class Fuser(ABC):
     def _whole_scorer(self, gallery: Gallery, heads: Sequence[Head]) -> HeadScorer:
         """Return a scorer that completes shortlists first."""
         score = self._head_scorer(gallery, heads)
-        if not gallery.unknown:
-            return score
-
-        def score_whole(tile: Tile) -> Mapping[Head, Scores]:
-            fused = score(complete(tile, gallery, lists_only=self.reads_unknown))
-            nobody = unknown_to_all(tile)
-            if not nobody.any():
-                return fused
-            return {head: below_all(scores, nobody) for head, scores in fused.items()}
-
-        return score_whole
+        return completing(score, gallery, lists_only=self.reads_unknown)
 
     def _head_scorer(self, gallery: Gallery, heads: Sequence[Head]) -> HeadScorer:
         """Return the function that scores for every head; here one score serves them all."""
@@ -299,11 +279,6 @@ class Fuser(ABC):
         ``n_rows`` is how many queries there will be; None where nobody knows.
         """
         return None
-
-    @property
-    def name(self) -> str:
-        """Name of the class, which starts messages."""
-        return type(self).__name__
 
     @property
     def history_(self) -> list[list[dict[str, float]]]:
@@ -341,66 +316,9 @@ class Fuser(ABC):
         """
         raise OptionError(f"{self.name}: has no query bank. Leave the bank out.")
 
-    def clone(self) -> Self:
-        """Return an unfitted fuser with the same constructor arguments."""
-        return type(self)(**self.params())
-
-    def params(self) -> dict[str, Any]:
-        """Return the constructor's arguments by name."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return :meth:`params`, as scikit-learn asks for them.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-            Add the arguments of fusers among them, as ``name__argument``.
-        """
-        found = self.params()
-        if deep:
-            inner = {name: value for name, value in found.items() if isinstance(value, Fuser)}
-            for name, value in inner.items():
-                found |= {f"{name}__{key}": item for key, item in value.get_params().items()}
-        return found
-
-    def set_params(self, **params: Any) -> Self:
-        """Change some constructor arguments; the fuser is unfitted then, and returned.
-
-        What was learned belongs to the old arguments.
-
-        Raises
-        ------
-        OptionError
-            For an unknown argument (with the closest match), or a value that the class refuses.
-        """
-        known = self.params()
-        for name in params:
-            if name not in known:
-                raise OptionError(f"{self.name}: unknown option {name!r}{closest(name, known)}")
-        if params:
-            self.__dict__ = type(self)(**{**known, **params}).__dict__
-        return self
-
-    def __sklearn_clone__(self) -> Self:
-        """Return :meth:`clone`, for ``sklearn.base.clone``."""
-        return self.clone()
-
     def __repr__(self) -> str:
-        """Return the constructor's arguments that are not its defaults, and whether it is fitted.
-
-        Examples
-        --------
-        >>> from dafm_core.fusion.static import MeanFusion
-        >>> MeanFusion(), MeanFusion(normalize="rank")
-        (MeanFusion(), MeanFusion(normalize='rank'))
-        """
-        try:
-            usual = type(self)().params()
-        except (TypeError, OptionError):  # an argument is required
-            usual = {}
-        given = [f"{k}={v!r}" for k, v in self.params().items() if k not in usual or v != usual[k]]
-        text = f"{self.name}({', '.join(given)})"
+        """Return the arguments that are no defaults, and what it is fitted on."""
+        text = super().__repr__()
         if not self.is_fitted:
             return text
         record = self.record_
@@ -410,12 +328,12 @@ class Fuser(ABC):
         """Return what ``fit`` learned: arrays by name, and JSON values by name."""
         return {}, {}
 
-    def set_state(  # noqa: B027  # may have learned nothing
+    def set_state(  # may have learned nothing
         self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]
     ) -> None:
         """Restore what ``get_state`` returned."""
 
-    def _fit(  # noqa: B027  # may learn nothing
+    def _fit(  # may learn nothing
         self, stack: SimilarityStack, *, bank: SimilarityStack | None, progress: Progress | None
     ) -> None:
         """Learn from a stack; the record is there already."""

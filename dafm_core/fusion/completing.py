@@ -17,12 +17,13 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from dafm_core.fusion.tiles import HeadScorer, Scores, Tile
 from dafm_core.ground.normalize import zscore_rows
+from dafm_core.metrics.families import Head
+from dafm_core.metrics.ranking import below_all
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.shortlist import Unknown
 from dafm_core.store.stack import SimilarityStack
-
-Tile = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,6 +90,24 @@ def complete(tile: Tile, gallery: Gallery, *, lists_only: bool = False) -> Tile:
         for k in np.flatnonzero(partial):
             _speak_for(filled[row, k], others)
     return filled
+
+
+def completing(score: HeadScorer, gallery: Gallery, *, lists_only: bool = False) -> HeadScorer:
+    """Return a scorer of tiles as they are made of one of complete tiles.
+
+    Candidates that no provider knows tie below all others.
+    """
+    if not gallery.unknown:
+        return score
+
+    def score_whole(tile: Tile) -> Mapping[Head, Scores]:
+        fused = score(complete(tile, gallery, lists_only=lists_only))
+        nobody = unknown_to_all(tile)
+        if not nobody.any():
+            return fused
+        return {head: below_all(scores, nobody) for head, scores in fused.items()}
+
+    return score_whole
 
 
 def unknown_to_all(tile: Tile) -> NDArray[np.bool_]:

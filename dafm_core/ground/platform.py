@@ -1,4 +1,5 @@
-"""What only some operating systems offer: memory used, and advice about mapped memory.
+"""What only some operating systems offer: memory used, advice about mapped memory, a process that
+ends with its parent.
 
 Imports that fail elsewhere stand here alone, each with a fallback, so that everything else runs
 wherever Python, NumPy and polars do.
@@ -8,6 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
+import signal
 import sys
 
 try:
@@ -15,6 +18,7 @@ try:
 except ImportError:  # not on Windows
     resource = None  # type: ignore[assignment]
 
+_PR_SET_PDEATHSIG = 1
 _MADV_PAGEOUT = 21
 """Of Linux 5.4 and newer, which may refuse it; unlike MADV_DONTNEED it never changes content."""
 
@@ -44,3 +48,19 @@ def page_out(address: int, n_bytes: int) -> None:
     if (whole := (address + n_bytes - first) // mmap.PAGESIZE * mmap.PAGESIZE) > 0:
         madvise = ctypes.CDLL(None).madvise
         madvise(ctypes.c_void_p(first), ctypes.c_size_t(whole), ctypes.c_int(_MADV_PAGEOUT))
+
+
+def end_with_parent(parent: int) -> None:
+    """Let the system kill this process when its parent has died; elsewhere than on Linux it lives
+    on until it has something to tell.
+
+    Parameters
+    ----------
+    parent : int
+        Its number, which the parent itself has seen.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it died before that
+        os.kill(os.getpid(), signal.SIGKILL)

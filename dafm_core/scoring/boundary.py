@@ -5,8 +5,9 @@ Checked here, at the boundary, and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, get_args
 
 import numpy as np
@@ -17,6 +18,9 @@ from dafm_core.contract.provider import Provider, is_pair
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import DafmError, DatasetError, ProviderError, SimilarityError
 from dafm_core.ground.printable import first_line
+
+announcing: ContextVar[Callable[[str], object]] = ContextVar("announcing", default=len)
+"""Who is told which provider is called, and nothing once it has returned; by default nobody."""
 
 
 def require_whole_gallery(name: str, provider: Provider) -> None:
@@ -52,10 +56,21 @@ def check_references(dataset: Dataset, name: str, references: References) -> Non
 
 
 @contextmanager
+def announced(words: str) -> Iterator[None]:
+    """Tell who is called, and that the call is over."""
+    tell = announcing.get()
+    tell(words)
+    try:
+        yield
+    finally:
+        tell("")
+
+
+@contextmanager
 def named_errors(name: str, where: str) -> Iterator[None]:
     """Turn whatever a provider raises into a ProviderError that names it, and says how to go on."""
     try:
-        with contained():
+        with announced(f"provider {name!r} at {where}"), contained():
             yield
     except DafmError:
         raise

@@ -10,6 +10,7 @@ from dafm_core.catalog import PluginCatalog, find
 from dafm_core.contract.descriptions import References
 from dafm_core.contract.provider import Provider
 from dafm_core.errors import ProviderError
+from dafm_core.scoring.boundary import announced
 
 
 def named_providers(
@@ -50,7 +51,8 @@ def load_with_options(
     """Return a registered provider, and its options as a passport records them: a file by its name
     alone, so that a store is the same wherever the file lies.
     """
-    provider = catalog.load_provider(name, options)
+    with announced(f"provider {name!r} at loading"):
+        provider = catalog.load_provider(name, options)
     info = find(catalog.providers, name, what="provider")
     paths = {option.name for option in info.options if option.kind == "path"}
     return provider, {k: Path(v).name if k in paths else v for k, v in options.items()}

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +31,8 @@ from dafm_core.scoring.job import Executor, Scores, run_local
 from dafm_core.scoring.shortlists import Candidates
 from dafm_core.store.locks import writing
 from dafm_core.store.shortlist import Shortlist
-from dafm_core.store.store import SimilarityStore
+from dafm_core.store.store import ANSWERS, SimilarityStore
 from dafm_core.store.writer import check_same
-
-PROGRESS_FILE: Final = "pairs.progress.jsonl"
 
 
 def score_pairs(
@@ -83,9 +81,9 @@ def score_pairs(
         opened.check_name(name)
         if name in opened.providers and not overwrite:
             check_same(opened.path, name, identity, opened.passport(name))
-            (opened.path / name / PROGRESS_FILE).unlink(missing_ok=True)  # killed at the very end
+            (opened.path / name / ANSWERS).unlink(missing_ok=True)  # killed at the very end
             return opened
-        log = _Log(opened.path / name / PROGRESS_FILE, identity, restart=overwrite)
+        log = _Log(opened.path / name / ANSWERS, identity, restart=overwrite)
         asked = _Asked(dataset, name, provider, candidates, broken)
         seconds = _ask(log, asked, executor, progress)
         columns = [asked.columns(row) for row in range(dataset.n_queries)]

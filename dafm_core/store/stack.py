@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,15 +18,14 @@ from dafm_core.errors import AlignmentError, SimilarityError
 from dafm_core.ground.groups import grouped_folds
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.ragged import Ragged
-from dafm_core.metrics.ranking import Places, TargetRanks, rank_targets
+from dafm_core.metrics.ranking import Places
 from dafm_core.metrics.truth import Truth
 from dafm_core.store.gallery import Gallery
+from dafm_core.store.rows import TILE_BYTES, read_tile, refuse_nan
 from dafm_core.store.shortlist import Shortlist, Unknown
+from dafm_core.store.singles import places_of_singles
 
 Value = TypeVar("Value")
-
-TILE_BYTES = 32 << 20
-"""Memory of one tile of raw scores; a fuser's own channels multiply it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,7 +106,7 @@ class SimilarityStack:
                     "Rows follow queries, columns follow the gallery."
                 )
             if not isinstance(array, Shortlist) and not checked:
-                _refuse_nan(name, array, dataset)
+                refuse_nan(name, array, dataset)
         gallery = Gallery(
             names=names,
             ids=dataset.gallery_ids,
@@ -177,42 +176,7 @@ class SimilarityStack:
         DatasetError
             If a query has no target.
         """
-        tiles: dict[str, list[Places]] = {name: [] for name in self.names}
-        for rows, tile in self.tiles():
-            truth = self.truth.part(rows)
-            for k, name in enumerate(self.names):
-                scores, kind = tile[:, k], self.gallery.unknown.get(name)
-                if kind is None:
-                    placed = truth.places(scores)
-                else:
-                    anywhere = kind == "not-asked"
-                    placed = truth.places(scores, unknown=np.isnan(scores), anywhere=anywhere)
-                tiles[name].append(placed)
-        places = {name: Places.concatenate(parts) for name, parts in tiles.items()}
-        for name in places.keys() & self.subset_lists.keys():
-            places[name] = replace(places[name], subset=self._own_subset_places(name))
-        return places
-
-    def _own_subset_places(self, name: str) -> TargetRanks | None:
-        """Return where the targets stand in a provider's own ranking of the subsets."""
-        if not self.truth.subsets.counts.all():
-            return None
-        tiles = []
-        size = max(1, TILE_BYTES // (8 * self.n_gallery))
-        for start in range(0, self.n_queries, size):
-            rows = slice(start, min(start + size, self.n_queries))
-            listed = self.subset_lists[name][self.rows[rows]][:, self.columns].astype(np.float64)
-            truth = self.truth.part(rows)
-            tiles.append(
-                rank_targets(
-                    listed,
-                    truth.targets,
-                    within=truth.subsets,
-                    n_targets=truth.n_targets,
-                    unknown=np.isnan(listed),
-                )
-            )
-        return TargetRanks.concatenate(tiles)
+        return places_of_singles(self)
 
     def notes(self) -> list[str]:
         """Return what whoever reads numbers of this stack should know, a line per finding."""
@@ -350,15 +314,8 @@ class SimilarityStack:
         return self._read(self.rows[rows], self.dataset.excluded.take(rows))
 
     def _read(self, rows: NDArray[np.int64], excluded: Ragged) -> NDArray[np.float32]:
-        tile = np.empty((len(rows), self.n_providers, self.n_gallery), np.float32)
-        run = slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
-        is_run = bool((np.diff(rows) == 1).all())
-        for k, matrix in enumerate(self.matrices):
-            # A run of rows is read where it lies, and not copied first.
-            block = matrix[run] if is_run and isinstance(matrix, np.ndarray) else matrix[rows]
-            _widen(block if self._whole_gallery else block[:, self.columns], tile[:, k])
-        tile[excluded.rows, :, excluded.values] = -np.inf
-        return tile
+        columns = None if self._whole_gallery else self.columns
+        return read_tile(self.matrices, rows, columns, excluded)
 
     def tiles(self, size: int | None = None) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yield (rows, tile) over all queries, ``size`` queries at a time.
@@ -374,38 +331,3 @@ class SimilarityStack:
     def _whole_gallery(self) -> bool:
         width = self.matrices[0].shape[1]
         return len(self.columns) == width and bool((self.columns == np.arange(width)).all())
-
-
-def _widen(block: NDArray[Any], out: NDArray[np.float32]) -> None:
-    """Write scores (B, N) as float32; float16 by looking up what each of its numbers is.
-
-    That is twice as fast as NumPy converts them.
-    """
-    if block.dtype != np.float16 or block.size < len(float16_numbers()):
-        out[:] = block
-        return
-    for row, wide in zip(block, out, strict=True):
-        np.take(float16_numbers(), row.view(np.uint16), out=wide, mode="clip")
-
-
-@cache
-def float16_numbers() -> NDArray[np.float32]:
-    """Return every number of float16, by its bits."""
-    return np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
-
-
-def _refuse_nan(name: str, matrix: NDArray[Any], dataset: Dataset) -> None:
-    """Raise SimilarityError at a NaN, for only a shortlist says what a missing score means, and at
-    +inf.
-    """
-    step = max(1, TILE_BYTES // max(1, 4 * matrix.shape[1]))
-    for start in range(0, len(matrix), step):
-        missing = ~(matrix[start : start + step] < np.inf)
-        if missing.any():
-            row, column = (int(i) for i in np.argwhere(missing)[0])
-            got = "NaN" if np.isnan(matrix[start + row, column]) else "+inf"
-            raise SimilarityError(
-                f"provider {name!r}: expected scores, got {got} for query "
-                f"{dataset.query_ids[start + row]!r}, image {dataset.gallery_ids[column]!r}. Give "
-                "the rows as a Shortlist if they are incomplete."
-            )

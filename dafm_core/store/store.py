@@ -11,8 +11,9 @@
     STORE/NAME/subset.json     optional: manifest of a ranking of subsets, see ``subset_file.py``
 
 A part is there when its manifest is, which is written last. Two processes may score two providers
-at the same time. How scores come about is not known here: see ``scoring/`` and ``formats/``; how a
-folder is written, ``writer.py``; stores of format 1, ``format1.py``.
+at the same time. How scores come about is not known here: see ``scoring/`` and ``formats/``. How a
+provider's folder is read is in ``unit.py``, how it is written in ``writer.py``; the files that all
+providers share are in ``dataset_part.py``, stores of format 1 in ``format1.py``.
 """
 
 from __future__ import annotations
@@ -28,64 +29,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from dafm_core.datasets.base import Dataset
-from dafm_core.datasets.query_frame import QUERY_SCHEMA, with_later_columns
 from dafm_core.errors import AlignmentError, StoreError, closest
-from dafm_core.ground.blocks import checksum
-from dafm_core.ground.files import replacing, sha256_of, write_json
-from dafm_core.ground.ids import Ids
-from dafm_core.ground.printable import first_line
-from dafm_core.ground.sources import source_array, source_table
 from dafm_core.store import checked, format1
+from dafm_core.store.dataset_part import (
+    REQUIRED,
+    make_folder,
+    protocol_of,
+    read_dataset,
+    write_dataset,
+)
 from dafm_core.store.locks import Visit, writing
-from dafm_core.store.manifest import (
-    FORMAT_VERSION,
-    read_manifest,
-    read_object,
-    sealed,
-    shared_facts,
-    store_facts,
-)
-from dafm_core.store.shortlist import (
-    Shortlist,
-    Unknown,
-    read_shortlist,
-    unknown_of,
-    write_shortlist,
-)
+from dafm_core.store.manifest import FORMAT_VERSION, read_manifest, shared_facts
+from dafm_core.store.shortlist import Shortlist, Unknown, unknown_of
 from dafm_core.store.stack import SimilarityStack
-from dafm_core.store.subset_file import read_subset, write_subset
-from dafm_core.store.writer import ScoreWriter, check_same, reopen, shortlist_passport
+from dafm_core.store.subset_file import write_subset
+from dafm_core.store.unit import SCORE_DTYPES, Unit
+from dafm_core.store.writer import (
+    ScoreWriter,
+    check_same,
+    put_shortlist,
+    reopen,
+    shortlist_passport,
+)
 
 logger = logging.getLogger(__name__)
 
-DENSE_FILES = (
-    "scores.npy",
-    "scores.partial.npy",
-    "scores.progress.jsonl",
-    "neighbours.npy",
-    "cost.json",
-)
-"""What shortlists of the same name replace."""
-SHARED_FIELDS = ("protocol", "queries_sha256", "gallery_sha256", "dataset_options", "direction")
-"""Passport fields in which every provider must agree with the store."""
 PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
-SCORE_DTYPES = ("float32", "float16")
-REQUIRED = {
-    "format": int,
-    "protocol": str,
-    "queries_sha256": str,
-    "gallery_sha256": str,
-    "dataset_options": dict,
-    "n_queries": int,
-    "n_gallery": int,
-    "metrics": list,
-}
-"""Fields of ``store.json``, and their kinds."""
-PASSPORT_REQUIRED = {"provider": str, "protocol": str, "dtype": str, "blocks": list}
+ANSWERS = "pairs.progress.jsonl"
+"""What a pair provider has answered so far, in its folder until its shortlists are whole."""
 
 
 class SimilarityStore:
@@ -129,17 +103,10 @@ class SimilarityStore:
             store = cls(path)
             store.check_dataset(dataset)
             return store
-        _check_folder(path)
+        make_folder(path)
         with writing(path, "store.json", wait=True):
             if not (path / "store.json").exists():  # nobody made it while this one waited
-                with replacing(path / "queries.parquet") as temporary:
-                    dataset.queries.write_parquet(temporary)
-                gallery = pl.DataFrame(
-                    {"image_id": list(dataset.gallery_ids)}, schema={"image_id": pl.String}
-                )
-                with replacing(path / "gallery.parquet") as temporary:
-                    gallery.write_parquet(temporary)
-                write_json(path / "store.json", sealed(store_facts(dataset)))
+                write_dataset(path, dataset)
         store = cls(path)
         store.check_dataset(dataset)
         return store
@@ -152,7 +119,7 @@ class SimilarityStore:
         What another process has put into it meanwhile stays.
         """
         path = Path(path)
-        _check_folder(path)
+        make_folder(path)
         new = not (path / "store.json").exists()
         visit = Visit(path)
         try:
@@ -179,41 +146,12 @@ class SimilarityStore:
     @property
     def protocol(self) -> str:
         """Name of the protocol: dataset, split, gallery and exclusions."""
-        protocol = str(self._facts["protocol"])
-        return format1.protocol_of(protocol) if self._facts["format"] == 1 else protocol
+        return protocol_of(self._facts)
 
     @cached_property
     def dataset(self) -> Dataset:
         """The queries, gallery and truth; without image paths."""
-        try:
-            queries = source_table(self.path / "queries.parquet")
-            if self._facts["format"] == 1:
-                queries = format1.queries_of(queries)
-            queries = with_later_columns(queries).select(list(QUERY_SCHEMA))
-            listed = source_table(self.path / "gallery.parquet")
-            gallery = listed["image_id"].to_list()
-        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-            raise StoreError(
-                f"{self.path}: queries or gallery cannot be read ({first_line(error)})."
-            ) from None
-        dataset = Dataset(
-            protocol=self.protocol,
-            gallery_ids=Ids(gallery),
-            queries=queries,
-            metrics=tuple(self._facts["metrics"]),
-            options=self._facts["dataset_options"],
-        )
-        if self._facts["format"] == 1:
-            format1.check(self.path, self._facts, dataset)
-            return dataset
-        for field in ("queries_sha256", "gallery_sha256", "truth_sha256"):
-            if getattr(dataset, field) != self._facts.get(field):
-                raise StoreError(
-                    f"{self.path}: {field} does not match store.json: the ids, texts or targets "
-                    "were changed after scoring. Restore the files, or score again into a new "
-                    "store."
-                )
-        return dataset
+        return read_dataset(self.path, self._facts)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -237,74 +175,27 @@ class SimilarityStore:
         StoreError
             If it was edited, or belongs to another provider or to another store.
         """
-        path = self._folder(name) / "passport.json"
-        passport = read_manifest(path, required=PASSPORT_REQUIRED)
-        if passport["provider"] != name:
-            raise StoreError(
-                f"{path}: expected the passport of {name!r}, got that of "
-                f"{passport['provider']!r}: the folder was renamed or swapped. Name it back."
-            )
-        if passport.get("format", 1) != self._facts["format"] == 1:
-            raise StoreError(
-                f"{path}: is of format 2, the store of format 1: an upgrade was interrupted. "
-                f"Repeat dafm upgrade {self.path}."
-            )
-        for field in SHARED_FIELDS:
-            expected = self._facts.get(field, "similarity")  # the direction of every store
-            if passport.get(field) != expected:
-                raise StoreError(
-                    f"{path}: expected the store's {field} {expected!r}, got "
-                    f"{passport.get(field)!r}: the folder comes from another store. Score it again."
-                )
-        return passport
+        return self._unit(name).passport()
 
     def cost(self, name: str) -> dict[str, Any]:
         """Return what scoring took, or nothing where it is not known."""
-        path = self._folder(name) / "cost.json"
-        return read_object(path) if path.exists() else {}
+        return self._unit(name).cost()
 
     def scores(self, name: str) -> NDArray[Any] | Shortlist:
         """Return a provider's matrix, memory-mapped, (n_queries, n_gallery), or its shortlists."""
-        if self.passport(name).get("kind") == "shortlist":
-            return read_shortlist(self._folder(name) / "shortlist.parquet", self.dataset)
-        return self.matrix(name)
+        return self._unit(name).scores(self.dataset)
 
     def matrix(self, name: str) -> NDArray[Any]:
         """Return a dense provider's matrix, memory-mapped, (n_queries, n_gallery)."""
-        matrix = self._load(self._folder(name) / "scores.npy")
-        expected = (self._facts["n_queries"], self._facts["n_gallery"])
-        if matrix.shape != expected or str(matrix.dtype) not in SCORE_DTYPES:
-            raise StoreError(
-                f"{self.path}: {name}/scores.npy: expected {' or '.join(SCORE_DTYPES)} of shape "
-                f"{expected}, got {matrix.dtype} of {matrix.shape}. Score it again with "
-                "--overwrite."
-            )
-        return matrix
+        return self._unit(name).matrix()
 
     def neighbours(self, name: str) -> NDArray[np.int32] | None:
         """Return each candidate's nearest other candidates, (n_gallery, M), or None."""
-        path = self._folder(name) / "neighbours.npy"
-        passport = self.passport(name)
-        is_listed = "neighbours.npy" in passport.get("files", {})
-        if not path.exists():
-            if is_listed:
-                raise StoreError(f"{path}: is missing. Score {name!r} again with --overwrite.")
-            return None
-        if passport.get("format") == FORMAT_VERSION and not is_listed:
-            return None  # left behind by something else: only what the passport hashes counts
-        nearest = self._load(path)
-        n = self._facts["n_gallery"]
-        valid = nearest.ndim == 2 and len(nearest) == n and nearest.dtype.kind == "i"
-        if not valid or (nearest.size and not -1 <= nearest.min() <= nearest.max() < n):
-            raise StoreError(
-                f"{path}: expected {n} rows of candidates' numbers, got {nearest.dtype} of shape "
-                f"{nearest.shape}. Score {name!r} again with --overwrite."
-            )
-        return np.asarray(nearest, dtype=np.int32)
+        return self._unit(name).neighbours()
 
     def subset(self, name: str) -> Shortlist | None:
         """Return a provider's own ranking of each query's subset, or None; see ``subset_file``."""
-        return read_subset(self._folder(name), self.dataset, self.passport(name))
+        return self._unit(name).subset(self.dataset)
 
     def write_subset(self, name: str, lists: Shortlist, *, sources: Mapping[str, Any]) -> None:
         """Put a ranking of subsets beside a provider's rows; errors as :meth:`writer`."""
@@ -365,42 +256,11 @@ class SimilarityStore:
 
         As :meth:`verify`, but what matched once is remembered. Returns how many bytes were read.
         """
-        folder = self._folder(name)
-        files = ("passport.json", "scores.npy", "shortlist.parquet", "neighbours.npy")
-        seen = checked.signature(folder, files)
-        if checked.is_remembered(folder, seen):
-            return 0
-        damage = self.verify(name)
-        if damage:
-            more = f" {len(damage) - 1} more parts are damaged." if len(damage) > 1 else ""
-            raise StoreError(f"{damage[0]}{more} Score it again: only what is damaged is computed.")
-        checked.remember(folder, seen)
-        return checked.n_bytes(seen)
+        return self._unit(name).check()
 
     def verify(self, name: str) -> list[str]:
         """Return one line for each block of rows, and each file, that differs from the passport."""
-        passport = self.passport(name)
-        if passport.get("kind") == "shortlist":
-            return self._verify_files(name, passport)
-        scores = self.matrix(name)
-        lines = [
-            f"{self.path}: {name}: rows {b['start']}:{b['stop']} do not match their checksum."
-            for b in passport["blocks"]
-            if checksum(scores[b["start"] : b["stop"]]) != b["sha256"]
-        ]
-        covered = sum(b["stop"] - b["start"] for b in passport["blocks"])
-        if covered != len(scores):
-            lines.append(f"{self.path}: {name}: {len(scores) - covered} rows have no checksum.")
-        return lines + self._verify_files(name, passport)
-
-    def _verify_files(self, name: str, passport: Mapping[str, Any]) -> list[str]:
-        lines = []
-        files = passport.get("files", {}) if passport.get("format") == FORMAT_VERSION else {}
-        for file, expected in files.items():
-            path = self.path / name / file
-            if not path.exists() or sha256_of(path) != expected:
-                lines.append(f"{self.path}: {name}: {file} does not match its checksum.")
-        return lines
+        return self._unit(name).verify()
 
     def remove(self, name: str) -> None:
         """Delete one provider's folder."""
@@ -442,7 +302,7 @@ class SimilarityStore:
         self.check_name(name)
         if dtype not in SCORE_DTYPES:
             raise StoreError(f"{name}: dtype {dtype!r}{closest(dtype, SCORE_DTYPES)}")
-        with writing(self.path, name):
+        with self.replacing_answers(name, overwrite=overwrite), writing(self.path, name):
             self._clear_damaged(name, overwrite)
             if not overwrite:
                 block_rows = self._reopen_damaged(name) or block_rows
@@ -482,15 +342,30 @@ class SimilarityStore:
             if name in self.providers and not overwrite:
                 check_same(self.path, name, facts, self.passport(name))
                 return
-            folder = self.path / name
-            (folder / "passport.json").unlink(missing_ok=True)
-            write_shortlist(folder / "shortlist.parquet", shortlist, self.dataset)
-            for stale in DENSE_FILES:
-                (folder / stale).unlink(missing_ok=True)
-            if cost:
-                write_json(folder / "cost.json", dict(cost))
-            files = {"shortlist.parquet": sha256_of(folder / "shortlist.parquet")}
-            write_json(folder / "passport.json", sealed({**facts, "files": files}))
+            put_shortlist(self.path / name, shortlist, self.dataset, facts, cost)
+
+    @contextmanager
+    def replacing_answers(self, name: str, *, overwrite: bool) -> Iterator[None]:
+        """Let something else take the name of an interrupted pair run; its answers go at the end.
+
+        Raises
+        ------
+        StoreError
+            If there are answers and ``overwrite`` is not said, for they may have cost much; or
+            another process is asking for more.
+        """
+        answers = self.path / name / ANSWERS
+        if not answers.exists() or (name in self.providers and not overwrite):
+            yield
+            return
+        with writing(self.path, f"{name}.pairs"):
+            if not overwrite:
+                raise StoreError(
+                    f"{self.path}: {name!r} is an interrupted run over pairs, whose answers are "
+                    "kept. Repeat that command, use another name, or give --overwrite."
+                )
+            yield
+            answers.unlink(missing_ok=True)
 
     def check_name(self, name: str) -> None:
         """Raise StoreError if a provider cannot be called so, or nothing can be written here."""
@@ -535,26 +410,5 @@ class SimilarityStore:
             raise StoreError(f"{self.path}: no provider {name!r}{closest(name, self.providers)}")
         return self.path / name
 
-    def _load(self, path: Path) -> NDArray[Any]:
-        try:
-            return source_array(path)
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"{path}: cannot be read ({error}). Score it again with --overwrite."
-            ) from None
-
-
-def _check_folder(path: Path) -> None:
-    """Make the folder of a store; raise StoreError where it cannot be one.
-
-    Files that an interrupted start has left are no obstacle: they are written again.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
-    except OSError as error:
-        raise StoreError(
-            f"{path}: cannot be made a store ({error.strerror}). Choose another folder."
-        ) from None
-    if "store.json" not in names and names - {"queries.parquet", "gallery.parquet"}:
-        raise StoreError(f"{path}: expected an empty or new folder for a store. Choose another.")
+    def _unit(self, name: str) -> Unit:
+        return Unit(self._folder(name), self._facts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dafm_core.ground.files import replacing, sha256_of, write_json
+from dafm_core.store.dataset_part import REQUIRED
 from dafm_core.store.locks import writing
 from dafm_core.store.manifest import (
     FORMAT_VERSION,
@@ -14,7 +15,7 @@ from dafm_core.store.manifest import (
     shared_facts,
     store_facts,
 )
-from dafm_core.store.store import REQUIRED, SimilarityStore
+from dafm_core.store.store import SimilarityStore
 
 
 def upgrade(path: str | Path) -> list[str] | None:

@@ -19,7 +19,16 @@ from dafm_core.ground.blocks import BlockFile, checksum
 from dafm_core.ground.files import replacing, sha256_of, write_json, write_text
 from dafm_core.ground.ragged import Ragged
 from dafm_core.store.manifest import FORMAT_VERSION, sealed, shared_facts
-from dafm_core.store.shortlist import Shortlist, Unknown
+from dafm_core.store.shortlist import Shortlist, Unknown, write_shortlist
+
+DENSE_FILES = (
+    "scores.npy",
+    "scores.partial.npy",
+    "scores.progress.jsonl",
+    "neighbours.npy",
+    "cost.json",
+)
+"""What shortlists of the same name replace."""
 
 
 class ScoreWriter:
@@ -153,7 +162,6 @@ class ScoreWriter:
         # Without a passport the folder counts as unfinished, until it is written again below.
         (self._folder / "passport.json").unlink(missing_ok=True)
         self._file.commit()
-        (self._folder / "shortlist.parquet").unlink(missing_ok=True)
         files = {}
         if self._neighbours is None:
             (self._folder / "neighbours.npy").unlink(missing_ok=True)
@@ -247,6 +255,24 @@ def shortlist_passport(
     }
     known: dict[str, Any] = json.loads(json.dumps(facts))
     return known
+
+
+def put_shortlist(
+    folder: Path,
+    shortlist: Shortlist,
+    dataset: Dataset,
+    passport: Mapping[str, Any],
+    cost: Mapping[str, Any] | None,
+) -> None:
+    """Make a provider's folder hold shortlists, in place of whatever it held."""
+    (folder / "passport.json").unlink(missing_ok=True)
+    write_shortlist(folder / "shortlist.parquet", shortlist, dataset)
+    for stale in DENSE_FILES:
+        (folder / stale).unlink(missing_ok=True)
+    if cost:
+        write_json(folder / "cost.json", dict(cost))
+    files = {"shortlist.parquet": sha256_of(folder / "shortlist.parquet")}
+    write_json(folder / "passport.json", sealed({**passport, "files": files}))
 
 
 MANY: Final = 4096

@@ -5,7 +5,6 @@ Providers that score a whole gallery are checked in ``providers.py``, which also
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import PairProvider
 from dafm_core.errors import DafmError
 from dafm_core.testing.images import LAW, check_broken_images
+from dafm_core.testing.randomness import check_random_state
 from dafm_core.testing.results import Battery, Check, CheckFailed, CheckResult, NotApplicable
 from dafm_core.testing.samples import ProviderSample
 
@@ -130,18 +130,7 @@ def _deterministic(provider: PairProvider, sample: ProviderSample) -> None:
 
 @_battery.add("Scoring leaves the global random state of Python and NumPy alone.")
 def _global_state(provider: PairProvider, sample: ProviderSample) -> None:
-    kept = random.getstate(), np.random.get_state()  # noqa: NPY002
-    random.seed(8191)  # states no provider would seed, so that seeding anew shows
-    np.random.seed(8191)  # noqa: NPY002
-    before = random.getstate(), repr(np.random.get_state())  # noqa: NPY002
-    try:
-        _score(provider, sample.queries, _lists(sample))
-        after = random.getstate(), repr(np.random.get_state())  # noqa: NPY002
-    finally:
-        random.setstate(kept[0])
-        np.random.set_state(kept[1])  # noqa: NPY002
-    if before != after:
-        raise CheckFailed("scoring drew from, or seeded, the global random state")
+    check_random_state(lambda: _score(provider, sample.queries, _lists(sample)))
 
 
 @_battery.add("Unusual texts are scored; one that is too long may be refused by a DafmError.")

@@ -6,7 +6,6 @@ spread, since a network's last bits change with its batch.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from dafm_core.contract.provider import (
 from dafm_core.errors import DafmError
 from dafm_core.testing.images import LAW, check_broken_images
 from dafm_core.testing.pairs import run_pair_checks
+from dafm_core.testing.randomness import check_random_state
 from dafm_core.testing.results import Battery, Check, CheckFailed, CheckResult, NotApplicable
 from dafm_core.testing.samples import ProviderSample
 
@@ -161,18 +161,7 @@ def _deterministic(provider: Provider, sample: ProviderSample) -> None:
 
 @_battery.add("Scoring leaves the global random state of Python and NumPy alone.")
 def _global_state(provider: Provider, sample: ProviderSample) -> None:
-    kept = random.getstate(), np.random.get_state()  # noqa: NPY002
-    random.seed(8191)  # states no provider would seed, so that seeding anew shows
-    np.random.seed(8191)  # noqa: NPY002
-    before = random.getstate(), repr(np.random.get_state())  # noqa: NPY002
-    try:
-        _score(provider, sample.queries, sample.gallery)
-        after = random.getstate(), repr(np.random.get_state())  # noqa: NPY002
-    finally:
-        random.setstate(kept[0])
-        np.random.set_state(kept[1])  # noqa: NPY002
-    if before != after:
-        raise CheckFailed("scoring drew from, or seeded, the global random state")
+    check_random_state(lambda: _score(provider, sample.queries, sample.gallery))
 
 
 @_battery.add("The same query twice has equal rows; the same image twice has equal columns.")

@@ -12,7 +12,8 @@ from dafm_core.fusion.static import MeanFusion
 from dafm_core.store.stack import SimilarityStack
 
 
-def test_a_comparison_can_be_repeated_from_its_json(make_problem):
+def test_a_comparison_can_be_repeated_from_its_json(make_problem, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
     dataset, plain = make_problem()
     matrices = {name: np.asarray(m) for name, m in zip(plain.names, plain.matrices, strict=True)}
     passports = {"model-0": {"source": "imported", "fingerprint": {"model": "m"}, "dtype": "x"}}
@@ -24,6 +25,7 @@ def test_a_comparison_can_be_repeated_from_its_json(make_problem):
     found = compare(stack, fusers, design=Folds(2, seed=7), seed=3, n_resamples=99)
     record = json.loads(json.dumps(found.to_json(), allow_nan=False))["provenance"]
     assert (record["seed"], record["n_resamples"]) == (3, 99)
+    assert record["threads"] == "3"
     assert "2 folds" in record["design"]
     assert "seed 7" in record["design"]
     said = record["providers"]["model-0"]

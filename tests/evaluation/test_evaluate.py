@@ -120,6 +120,18 @@ def test_a_run_is_read_by_id(problem, rng):
     assert evaluate_run(moved, part).frame.equals(expected.frame)
 
 
+def test_a_run_with_a_score_for_subsets_is_measured_by_both(problem):
+    dataset, stack = problem
+    run = MeanFusion().fuse(stack)
+    one = evaluate_run(run, dataset)
+    two = evaluate_run(replace(run, subset_scores=-run.scores), dataset)
+    assert (one.heads, two.heads) == (("gallery",), ("gallery", "subset"))
+    shared = ["recall@1", "recall@5"]
+    assert two.frame.select(shared).equals(one.frame.select(shared))
+    flipped = evaluate_run(replace(run, scores=-run.scores), dataset)
+    assert two.frame["rsubset@1"].equals(flipped.frame["rsubset@1"])
+
+
 def test_exclusions_hold_even_where_a_run_does_not_mark_them(problem):
     dataset, stack = problem
     matrix = np.array(stack.matrices[0])

@@ -11,6 +11,7 @@ from dafm_core.errors import StoreError
 from dafm_core.scoring.score import score_provider
 from dafm_core.store import checked
 from dafm_core.store.store import SimilarityStore
+from dafm_core.store.unit import Unit
 from tests.faults.killing import files_below
 
 
@@ -34,10 +35,8 @@ def age(path, seconds=60):
 def reads(monkeypatch):
     """Count how often a provider is read to be checked."""
     counted = []
-    verify = SimilarityStore.verify
-    monkeypatch.setattr(
-        SimilarityStore, "verify", lambda self, name: counted.append(name) or verify(self, name)
-    )
+    verify = Unit.verify
+    monkeypatch.setattr(Unit, "verify", lambda self: counted.append(self.name) or verify(self))
     return counted
 
 

@@ -1,5 +1,7 @@
 """What can be written, known beforehand and without a trace."""
 
+import os
+
 import pytest
 
 from dafm_core.ground.files import write_text
@@ -40,6 +42,14 @@ def test_folders_and_files_are_not_taken_for_each_other(tmp_path):
     with pytest.raises(IsADirectoryError):
         require_writable(tmp_path, folder=False)
     require_writable(tmp_path, folder=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with a name are POSIX's")
+def test_a_pipe_may_be_written_and_is_no_folder(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    require_writable(tmp_path / "pipe")
+    with pytest.raises(NotADirectoryError):
+        require_writable(tmp_path / "pipe", folder=True)
 
 
 def test_a_link_leads_to_its_goal(tmp_path):

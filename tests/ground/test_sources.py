@@ -78,6 +78,13 @@ def test_an_array_is_mapped_and_equal(tmp_path):
     assert isinstance(read, np.memmap)
 
 
+def test_an_archive_is_no_array_whatever_it_is_called(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.npy", "w") as archive:
+        archive.writestr("scores.npy", b"")
+    with pytest.raises(ValueError, match="archive of arrays by its content"):
+        sources.source_array(tmp_path / "x.npy")
+
+
 def test_text_loses_its_mark_and_nothing_else(tmp_path):
     (tmp_path / "x").write_bytes(b"\xef\xbb\xbf{}\r\n")
     assert sources.source_text(tmp_path / "x") == "{}\r\n"

@@ -8,7 +8,13 @@ from scipy import stats
 
 from dafm_core.errors import DatasetError
 from dafm_core.ground import statistics
-from dafm_core.ground.statistics import Resampler, detectable, holm, t_quantile
+from dafm_core.ground.statistics import (
+    Resampler,
+    StratifiedResampler,
+    detectable,
+    holm,
+    t_quantile,
+)
 
 
 def clustered(rng, n_groups=80, size=6, between=1.0, within=1.0, mean=0.0):
@@ -57,6 +63,17 @@ def test_standard_error_is_that_of_group_means(rng):
     *_, error = Resampler(groups).summary(values)
     by_group = values.reshape(80, 6).mean(axis=1)
     assert error[0] == pytest.approx(by_group.std() / np.sqrt(80), rel=0.05)
+
+
+def test_the_standard_error_of_strata_adds_up_theirs_by_their_shares(rng):
+    groups, values = np.repeat(np.arange(30), 4), rng.normal(size=(120, 2))
+    strata = np.array(["a"] * 80 + ["b"] * 40)
+    variance = 0
+    for name, share in (("a", 2 / 3), ("b", 1 / 3)):
+        own = strata == name
+        variance += (share * Resampler(groups[own]).standard_error(values[own])) ** 2
+    found = StratifiedResampler(groups, strata).standard_error(values)
+    np.testing.assert_allclose(found, np.sqrt(variance))
 
 
 def test_groups_of_one_are_the_ordinary_bootstrap(rng):

@@ -120,3 +120,13 @@ def test_a_target_that_stands_twice_counts_the_most_it_is_given():
     once = graded([["c1", "c2"]], [[3.0, 2.0]])
     scores = [[1, 5, 6, 2, 3, 4]]
     assert ndcg(twice, scores, 5) == pytest.approx(ndcg(once, scores, 5))
+
+
+def test_as_many_known_as_are_looked_at_decide_it():
+    dataset = graded([["c1", "c4", "c5"]], [[1.0, 2.0, 3.0]])
+    scores, unknown = np.array([[9.0, 8, 7, 0, 0, 0]]), np.arange(6)[None] > 2
+    values = Truth.of(dataset).measure(
+        scores, parse_metrics(["ndcg@3", "ndcg@4"]), unknown=unknown
+    )[0]
+    assert values[0] == pytest.approx(naive(["c0", "c1", "c2"], {"c1": 1, "c4": 2, "c5": 3}, 3))
+    assert np.isnan(values[1])

@@ -9,6 +9,8 @@ from dafm_core.errors import OptionError, ProviderError, SimilarityError, StoreE
 from dafm_core.scoring.pairs import require_shortlist, score_pairs
 from dafm_core.scoring.score import score_provider
 from dafm_core.scoring.shortlists import shortlist_of
+from dafm_core.store.locks import writing
+from dafm_core.store.shortlist import Shortlist
 from dafm_core.store.store import SimilarityStore
 from dafm_core.testing import check_provider
 
@@ -127,6 +129,39 @@ def test_an_interrupted_one_is_resumed_under_the_same_shortlist_only(store, data
         run(store, dataset, Verifier(), spec="provider:a:4")
     run(store, dataset, Verifier(), spec="provider:a:4", overwrite=True)
     assert store.passport("v")["shortlist"]["providers"] == ["a"]
+
+
+def write_rows(store, dataset, **settings):
+    with store.writer("v", passport={"source": "test"}, **settings) as writer:
+        for start, stop in writer.pending():
+            writer.write(start, np.ones((stop - start, dataset.n_gallery)))
+
+
+def write_lists(store, dataset, *, overwrite=False):
+    lists = Shortlist.of_lists(
+        [np.array([0, 1])] * dataset.n_queries, [np.ones(2)] * dataset.n_queries, dataset.n_gallery
+    )
+    with store.replacing_answers("v", overwrite=overwrite):
+        store.write_shortlist(
+            "v", lists, passport={"source": "test"}, unknown="below", overwrite=overwrite
+        )
+
+
+@pytest.mark.parametrize("write", [write_rows, write_lists])
+def test_answers_go_only_when_it_is_said(store, dataset, write):
+    with pytest.raises(ProviderError):
+        run(store, dataset, Verifier(fail_at="q5"))
+    with pytest.raises(StoreError, match=r"'v' is an interrupted run over pairs.*--overwrite"):
+        write(store, dataset)
+    with (
+        writing(store.path, "v.pairs"),
+        pytest.raises(StoreError, match=r"another process is writing 'v\.pairs'"),
+    ):
+        write(store, dataset, overwrite=True)
+    assert store.unfinished == ("v",)
+    write(store, dataset, overwrite=True)
+    assert (store.providers, store.unfinished) == (("a", "b", "v"), ())
+    assert not list((store.path / "v").glob("pairs*"))
 
 
 @pytest.mark.parametrize(

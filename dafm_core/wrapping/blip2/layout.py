@@ -130,6 +130,32 @@ _QFORMER = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Of a whole model with this image encoder: its Q-Former, query vectors, and embedding."""
+
+    vision: VisionSizes
+    qformer: QFormerSizes
+    n_vectors: int
+    n_features: int
+
+    @classmethod
+    def of(cls, weights: Weights) -> Sizes:
+        """Infer everything but head counts, which no shape tells.
+
+        Raises
+        ------
+        ProviderError
+            If a needed tensor is missing, or sizes make no model.
+        """
+        return cls(
+            vision=vision_sizes(weights),
+            qformer=qformer_sizes(weights),
+            n_vectors=weights.shape("query_tokens", 3)[1],
+            n_features=weights.shape("vision_proj.weight", 2)[0],
+        )
+
+
 def placed(part: str, tensors: Tensors) -> Tensors:
     """Return tensors with the keys they have in a module that holds this one as ``part``."""
     return {f"{part}.{key}": tensor for key, tensor in tensors.items()}

@@ -8,8 +8,6 @@ the width of the embedding (256).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -17,44 +15,15 @@ from torch.nn.functional import normalize
 from dafm_core.wrapping.blip.encoders import trimmed
 from dafm_core.wrapping.blip2.encoders import QFormer, VisionEncoder
 from dafm_core.wrapping.blip2.layout import (
-    QFormerSizes,
-    VisionSizes,
+    Sizes,
     own_tensors,
     placed,
-    qformer_sizes,
     qformer_tensors,
-    vision_sizes,
     vision_tensors,
 )
 from dafm_core.wrapping.checkpoints import Weights, assign
 from dafm_core.wrapping.inference import check_heads
 from dafm_plugin_covr.layout import QUERY_UNUSED
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """Of the whole model; both Q-Formers have one form."""
-
-    vision: VisionSizes
-    qformer: QFormerSizes
-    n_vectors: int
-    n_features: int
-
-    @classmethod
-    def of(cls, weights: Weights) -> Sizes:
-        """Infer everything but head counts, which no shape tells.
-
-        Raises
-        ------
-        ProviderError
-            If a needed tensor is missing, or sizes make no model.
-        """
-        return cls(
-            vision=vision_sizes(weights),
-            qformer=qformer_sizes(weights),
-            n_vectors=weights.shape("query_tokens", 3)[1],
-            n_features=weights.shape("vision_proj.weight", 2)[0],
-        )
 
 
 class Covr2(nn.Module):

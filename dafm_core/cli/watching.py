@@ -1,0 +1,147 @@
+"""A process of its own for the commands that run models, watched by the one that was started.
+
+What crashes the interpreter, ends it, or never returns cannot be caught in the same process. So the
+command forks before it imports anything: the child does the work and tells, through a pipe, which
+model it is calling; its parent waits, and says in one line whose call the child did not survive.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import sys
+import time
+from contextlib import suppress
+from typing import Final, NoReturn
+
+from dafm_core.errors import OptionError, ProviderError
+from dafm_core.ground.platform import end_with_parent
+
+THREADED: Final = ("polars", "torch")
+"""Libraries that have started threads, which a fork would not have."""
+RESUME: Final = "Finished blocks are kept: repair it and repeat the command to resume."
+GLANCE: Final = 0.5
+"""Seconds between two looks at a child whose own children may hold its pipe."""
+
+
+def watch_models(what: str, *, seconds: float | None = None) -> None:
+    """Go on in a child process; this one stays here until that ends, and ends as it did.
+
+    Where a process of Python calls a command as a function nothing is forked, and nothing watched.
+
+    Parameters
+    ----------
+    what : str
+        Whose call it is that the child does not survive, where it has told nothing.
+    seconds : float, optional
+        What one call of a model may take.
+
+    Raises
+    ------
+    OptionError
+        For a time limit where nothing can be watched, or no time.
+    ProviderError
+        In the parent: if a call did not return in time, or ended the process.
+    """
+    if seconds is not None and not seconds > 0:
+        raise OptionError(f"--timeout: expected seconds above 0, got {seconds:g}.")
+    if not hasattr(os, "fork") or not sys.modules.keys().isdisjoint(THREADED):
+        if seconds is not None:
+            raise OptionError(
+                "--timeout: needs the command dafm in a process of its own, on a system with fork."
+            )
+        return
+    heard, told = os.pipe()
+    parent = os.getpid()
+    child = os.fork()
+    if child:
+        os.close(told)
+        _end_as(_Child(child, heard, what), seconds)
+    os.close(heard)
+    end_with_parent(parent)
+    _tell(told)
+
+
+def _tell(pipe: int) -> None:
+    """Let whoever calls a model write its words into the pipe, and an empty line at the end."""
+    from dafm_core.scoring.boundary import announcing
+
+    announcing.set(lambda words: os.write(pipe, f"{' '.join(words.split())}\n".encode()))
+
+
+class _Child:
+    """The process that does the work, as its parent sees it.
+
+    Attributes
+    ----------
+    call : str
+        What it is calling, or nothing.
+    """
+
+    def __init__(self, number: int, pipe: int, what: str) -> None:
+        self.number = number
+        self.call = ""
+        self._what = what
+        self._pipe = pipe
+        self._since = time.monotonic()
+
+    def follow(self, seconds: float | None) -> int | None:
+        """Return its exit code, or minus the signal that ended it; None if it is late."""
+        rest = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._pipe, selectors.EVENT_READ)
+            while True:
+                left = GLANCE
+                if seconds is not None and self.call:
+                    left = self._since + seconds - time.monotonic()
+                    if left <= 0:
+                        return None
+                if not selector.select(min(left, GLANCE)):
+                    done, status = os.waitpid(self.number, os.WNOHANG)
+                    if done:
+                        return os.waitstatus_to_exitcode(status)
+                    continue
+                part = os.read(self._pipe, 2**16)
+                if not part:  # nobody can tell anything any more
+                    return os.waitstatus_to_exitcode(os.waitpid(self.number, 0)[1])
+                *lines, rest = (rest + part).split(b"\n")
+                if lines:
+                    self.call, self._since = lines[-1].decode(errors="replace"), time.monotonic()
+
+    def end(self) -> None:
+        """End it, whatever it is doing."""
+        os.kill(self.number, signal.SIGKILL)
+        os.waitpid(self.number, 0)
+
+    def is_ours(self, code: int) -> bool:
+        """Whether an exit code is the command's own, in whose words all is said already."""
+        return code >= 0 and not self.call
+
+    def ended(self, code: int) -> str:
+        """Return what is said of a child that did not end by itself."""
+        how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        if self.call or not self._what:
+            return f"{self.call or 'the command'}: ended the process ({how}). {RESUME}"
+        return f"{self._what}: the process that ran it was ended ({how}). {RESUME}"
+
+
+def _end_as(child: _Child, seconds: float | None) -> NoReturn:
+    """Be the parent: wait, hand on what the system asks, end as the child has."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the child too
+
+    def hand_on(number: int, frame: object) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(child.number, number)
+
+    signal.signal(signal.SIGTERM, hand_on)
+    code = child.follow(seconds)
+    if code is None:
+        child.end()
+        raise ProviderError(
+            f"{child.call}: did not return within {seconds:g} s. Finished blocks are kept: repair "
+            "it, or give it longer (--timeout), and repeat the command to resume."
+        )
+    if not child.is_ours(code):
+        raise ProviderError(child.ended(code))
+    raise SystemExit(code)

@@ -1,0 +1,61 @@
+"""Where the targets stand in the rows of each provider of a stack, alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dafm_core.metrics.ranking import Places, TargetRanks, rank_targets
+from dafm_core.store.rows import TILE_BYTES
+
+if TYPE_CHECKING:
+    from dafm_core.store.stack import SimilarityStack
+
+
+def places_of_singles(stack: SimilarityStack) -> dict[str, Places]:
+    """Return where every target stands in each provider's own rows, by name.
+
+    Raises
+    ------
+    DatasetError
+        If a query has no target.
+    """
+    tiles: dict[str, list[Places]] = {name: [] for name in stack.names}
+    for rows, tile in stack.tiles():
+        truth = stack.truth.part(rows)
+        for k, name in enumerate(stack.names):
+            scores, kind = tile[:, k], stack.gallery.unknown.get(name)
+            if kind is None:
+                placed = truth.places(scores)
+            else:
+                anywhere = kind == "not-asked"
+                placed = truth.places(scores, unknown=np.isnan(scores), anywhere=anywhere)
+            tiles[name].append(placed)
+    places = {name: Places.concatenate(parts) for name, parts in tiles.items()}
+    for name in places.keys() & stack.subset_lists.keys():
+        places[name] = replace(places[name], subset=_own_subset_places(stack, name))
+    return places
+
+
+def _own_subset_places(stack: SimilarityStack, name: str) -> TargetRanks | None:
+    """Return where the targets stand in a provider's own ranking of the subsets."""
+    if not stack.truth.subsets.counts.all():
+        return None
+    tiles = []
+    size = max(1, TILE_BYTES // (8 * stack.n_gallery))
+    for start in range(0, stack.n_queries, size):
+        rows = slice(start, min(start + size, stack.n_queries))
+        listed = stack.subset_lists[name][stack.rows[rows]][:, stack.columns].astype(np.float64)
+        truth = stack.truth.part(rows)
+        tiles.append(
+            rank_targets(
+                listed,
+                truth.targets,
+                within=truth.subsets,
+                n_targets=truth.n_targets,
+                unknown=np.isnan(listed),
+            )
+        )
+    return TargetRanks.concatenate(tiles)
