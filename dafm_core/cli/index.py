@@ -153,7 +153,7 @@ def run(args: argparse.Namespace) -> None:
     queries = f"a bank of {bank['queries']} queries" if bank else "no query bank"
     say(f"{index.path}: {index.n_images} images, {', '.join(index.names)}, {queries}")
     if args.engine:
-        share = min(one.facts["recall"] for one in engines.values())
+        share = min(one.recall for one in engines.values())
         say(f"engine {args.engine}: found {share:.3f} of the first 50 images")
     for note in index.manifest.notes:
         say(f"note: {note}")

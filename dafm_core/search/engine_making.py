@@ -22,12 +22,15 @@ from dafm_core.search.engines import (
     KINDS,
     Engine,
     IndexEngine,
+    Rows,
+    SpaceEngines,
     engine_type,
+    file_of,
     part_hashes,
 )
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.nearest import Nearest
-from dafm_core.search.spaces import BANK, Space, Vectors, spaces
+from dafm_core.search.spaces import BANK, Space, Vectors, spaces, views_of
 from dafm_core.store.manifest import sealed
 
 N_CHECKED: Final = 64
@@ -44,8 +47,8 @@ BLOCK: Final = 1 << 14
 
 def build_engine(
     index: GalleryIndex, kind: str = "ivf", progress: Progress = silent
-) -> dict[str, IndexEngine]:
-    """Make an engine for the images of an index, one in each of its spaces, and keep them.
+) -> dict[str, SpaceEngines]:
+    """Make engines for the images of an index, in each of its spaces, and keep them.
 
     Parameters
     ----------
@@ -67,11 +70,19 @@ def build_engine(
         )
     old = [folder for folder in index.path.glob("engine-*/") if folder.name[7:].isdecimal()]
     number = 1 + max((int(folder.name[7:]) for folder in old), default=0)
-    made, facts = {}, {}
+    folder, rows = index.path / f"engine-{number}", Rows(index, len(index.manifest.part_rows))
+    made: dict[str, SpaceEngines] = {}
+    facts: dict[str, dict[str, Any]] = {}
     for which, space in spaces(index).items():
-        file = index.path / f"engine-{number}" / f"{which}.bin"
-        made[which] = _built(index, which, space, kind, file, progress)
-        facts[which] = {**made[which].facts, "sha256": sha256_of(file)}
+        engines = {}
+        for view, part in views_of(space).items():
+            file = folder / file_of(which, view)
+            engines[view] = _built(index, rows, part, kind, file, progress)
+        made[which] = SpaceEngines(engines, rows)
+        facts[which] = {
+            view: {**one.facts, "sha256": sha256_of(folder / file_of(which, view))}
+            for view, one in engines.items()
+        }
     values = {
         "format": FORMAT_VERSION,
         "kind": kind,
@@ -80,45 +91,37 @@ def build_engine(
         "spaces": facts,
     }
     write_json(index.path / FILE, sealed(values))
-    for folder in old:
-        shutil.rmtree(folder, ignore_errors=True)
+    for before in old:
+        shutil.rmtree(before, ignore_errors=True)
     return made
 
 
 def _built(
-    index: GalleryIndex, which: str, space: Space, kind: str, file: Path, progress: Progress
+    index: GalleryIndex, rows: Rows, space: Space, kind: str, file: Path, progress: Progress
 ) -> IndexEngine:
-    """Build, try and save the engine of one space; images that were removed are zeros in it."""
+    """Build, try and save one engine; images that were removed are zeros in it."""
     scales = {name: _scale(vectors, name) for name, vectors in space.items()}
     widths = {name: vectors.width[0] for name, vectors in space.items()}
-    n_rows = sum(index.manifest.part_rows)
-    row_of = np.concatenate(
-        [
-            start + rows
-            for start, rows in zip(
-                np.cumsum([0, *index.manifest.part_rows]), index.part_rows, strict=False
-            )
-        ]
-    )
+    n_rows, row_of = len(rows.column_of), np.flatnonzero(rows.column_of >= 0)
 
     def blocks() -> Iterable[NDArray[np.float32]]:
         next_row = 0
         for parts in zip(*(vectors.blocks(BLOCK) for vectors in space.values()), strict=True):
-            progress(f"engine {which}", next_row, n_rows)
+            progress(f"engine {file.stem}", next_row, n_rows)
             joined = np.concatenate(
                 [v * np.float32(scales[name]) for name, (_, v) in zip(space, parts, strict=True)], 1
             )
-            rows = row_of[parts[0][0]]
-            block = np.zeros((rows[-1] + 1 - next_row, joined.shape[1]), np.float32)
-            block[rows - next_row] = joined
-            next_row = rows[-1] + 1
+            here = row_of[parts[0][0]]
+            block = np.zeros((here[-1] + 1 - next_row, joined.shape[1]), np.float32)
+            block[here - next_row] = joined
+            next_row = here[-1] + 1
             yield block
         if next_row < n_rows:
             yield np.zeros((n_rows - next_row, sum(widths.values())), np.float32)
 
     engine = engine_type().build(kind, n_rows, blocks)
     facts: dict[str, Any] = {"scales": scales, "kind": kind}
-    found = IndexEngine(engine, index, widths, facts, len(index.manifest.part_rows))
+    found = IndexEngine(engine, rows, widths, facts)
     facts["recall"] = _tune(found, engine, index, space)
     facts["effort"] = engine.effort
     engine.save(file)
@@ -142,13 +145,14 @@ def _scale(vectors: Vectors, name: str) -> float:
 
 def _tune(engine: IndexEngine, made: Engine, index: GalleryIndex, space: Space) -> float:
     """Let an engine look at as many lists as it takes; return the share that it finds then."""
-    files = {name: index.path / name / "bank.npy" for name in index.names}
+    names = [name for name in space if name != BANK]
+    files = {name: index.path / name / "bank.npy" for name in names}
     queries: dict[str, NDArray[np.float32]]
     if index.manifest.bank and all(file.exists() for file in files.values()):
         queries = {name: np.load(file, allow_pickle=False) for name, file in files.items()}
     else:  # its own images are easier than queries, but something has to be asked
         some = np.linspace(0, index.n_images - 1, N_CHECKED).astype(np.int64)
-        queries = {name: index.features(name).take(some) for name in index.names}
+        queries = {name: index.features(name).take(some) for name in names}
     n = min(N_CHECKED, *(len(rows) for rows in queries.values()))
     directions = [
         {name: rows[i] * np.float32(engine.facts["scales"][name]) for name, rows in queries.items()}

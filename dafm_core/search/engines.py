@@ -1,17 +1,16 @@
-"""An engine beside an index: what finds near images without looking at all of them.
+"""Engines beside an index: what finds near images without looking at all of them.
 
-An engine holds the vectors of all models side by side, so that it finds the nearest of any one
-model and of a linear fusion alike. It belongs to the features that it was made of: ``engine.json``
-has their hashes, and those of the engine's own files, ``engine-N/SPACE.bin``. What was added since
-is scanned by ``nearest.py``; an engine of other features is not used, and the answer says so. The
-engine that ships is ``faiss_engine.py``'s.
+There is one over each model's vectors, and one over those of all models side by side, which finds
+the nearest of a linear fusion. They belong to the features that they were made of: ``engine.json``
+has their hashes, and those of the engines' own files, ``engine-N/SPACE-MODEL.bin``. What was added
+since is scanned by ``nearest.py``; an engine of other features is not used, and the answer says so.
+The engine that ships is ``faiss_engine.py``'s.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -23,7 +22,7 @@ from dafm_core.errors import OptionError, StoreError
 from dafm_core.ground.files import sha256_of
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.nearest import Direction
-from dafm_core.search.spaces import BANK, spaces
+from dafm_core.search.spaces import BANK, spaces, view_of, views_of
 from dafm_core.store import checked
 from dafm_core.store.manifest import SEAL, read_object, sealed
 
@@ -81,61 +80,70 @@ class Engine(Protocol):
         """Return what was saved, read from disk as it is needed."""
 
 
+class Rows:
+    """Which column of the gallery each row of an engine is.
+
+    Parameters
+    ----------
+    index : GalleryIndex
+    n_parts : int
+        Builds and ``--add`` of the index that the engine holds.
+    """
+
+    def __init__(self, index: GalleryIndex, n_parts: int) -> None:
+        columns, start, n_there = [np.empty(0, np.int64)], 0, 0
+        for p, (n, rows) in enumerate(zip(index.manifest.part_rows, index.part_rows, strict=True)):
+            if p < n_parts:
+                column = np.full(n, -1, np.int64)
+                column[rows] = np.arange(start, start + len(rows))
+                columns.append(column)
+                n_there += len(rows)
+            start += len(rows)
+        self.column_of = np.concatenate(columns)
+        """-1 where the image was removed."""
+        self.tail = np.arange(n_there, start)
+        """Columns of images that were added since."""
+        self._there = None if n_there == len(self.column_of) else self.column_of >= 0
+
+    def allowed(self, shown: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        """Return which rows may be found; None where all may."""
+        if shown is None:
+            return self._there
+        return shown[self.column_of] & (self.column_of >= 0)
+
+
 class IndexEngine:
-    """An engine over the images of an index, in one of its spaces.
+    """An engine over the images of an index: over one provider's vectors, or all side by side.
 
     Parameters
     ----------
     engine : Engine
-    index : GalleryIndex
+    rows : Rows
     widths : mapping of str to int
         Of the parts of a vector, in order.
     facts : mapping
-        What ``engine.json`` says of the space: ``scales``, ``effort``, ``recall``.
-    n_parts : int
-        Builds and ``--add`` of the index that it holds.
+        What ``engine.json`` says of it: ``scales``, ``effort``, ``recall``.
     """
 
     def __init__(
-        self,
-        engine: Engine,
-        index: GalleryIndex,
-        widths: Mapping[str, int],
-        facts: Mapping[str, Any],
-        n_parts: int,
+        self, engine: Engine, rows: Rows, widths: Mapping[str, int], facts: Mapping[str, Any]
     ) -> None:
         self._engine = engine
-        self.facts = facts
-        self._scales: dict[str, float] = facts["scales"]
+        self._rows = rows
         self._widths = widths
-        self._columns, start = [], 0
-        for p, (n, rows) in enumerate(zip(index.manifest.part_rows, index.part_rows, strict=True)):
-            columns = np.full(n, -1, np.int64)
-            columns[rows] = np.arange(start, start + len(rows))
-            start += len(rows)
-            if p < n_parts:
-                self._columns.append(columns)
-        self.tail = np.arange(sum(int((c >= 0).sum()) for c in self._columns), start)
-        """Columns of images that were added since."""
-
-    @cached_property
-    def _column_of(self) -> NDArray[np.int64]:
-        """Column of each row of the engine; -1 where the image was removed."""
-        return np.concatenate(self._columns)
+        self.facts = facts
 
     def search(
         self, directions: Sequence[Direction], n: int, shown: NDArray[np.bool_] | None
     ) -> list[Found]:
         """Return the n best columns in each direction and their scores, best first."""
-        there = self._column_of >= 0
-        if shown is not None:
-            there &= shown[self._column_of]
-        allowed = None if there.all() else there
         queries = np.stack([self._joined(direction) for direction in directions])
-        rows, scores = self._engine.search(queries, min(n, len(there)), allowed)
+        column_of = self._rows.column_of
+        allowed = self._rows.allowed(shown)
+        names, scores = self._engine.search(queries, min(n, len(column_of)), allowed)
         return [
-            (self._column_of[found[found >= 0]], score[found >= 0])
-            for found, score in zip(rows, scores, strict=True)
+            (column_of[found[found >= 0]], score[found >= 0])
+            for found, score in zip(names, scores, strict=True)
         ]
 
     def _joined(self, direction: Direction) -> NDArray[np.float32]:
@@ -144,12 +152,41 @@ class IndexEngine:
                 direction[name] / np.float32(scale)
                 if name in direction
                 else np.zeros(self._widths[name], np.float32)
-                for name, scale in self._scales.items()
+                for name, scale in self.facts["scales"].items()
             ]
         )
 
 
-def open_engine(index: GalleryIndex) -> tuple[dict[str, IndexEngine], str | None]:
+class SpaceEngines:
+    """The engines of one space: of each provider, and of all side by side.
+
+    A direction of one provider is looked for among that provider's vectors alone, which are
+    narrower and lie in lists of their own.
+    """
+
+    def __init__(self, engines: Mapping[str, IndexEngine], rows: Rows) -> None:
+        self._engines = engines
+        self.tail = rows.tail
+
+    @property
+    def recall(self) -> float:
+        """Share of the first images that was found when they were made."""
+        return min(float(engine.facts["recall"]) for engine in self._engines.values())
+
+    def search(
+        self, directions: Sequence[Direction], n: int, shown: NDArray[np.bool_] | None
+    ) -> list[Found]:
+        """Return the n best columns in each direction and their scores, best first."""
+        views = [view_of(direction) for direction in directions]
+        found: dict[int, Found] = {}
+        for view in dict.fromkeys(views):
+            asked = [d for d, name in enumerate(views) if name == view]
+            answers = self._engines[view].search([directions[d] for d in asked], n, shown)
+            found.update(zip(asked, answers, strict=True))
+        return [found[d] for d in range(len(directions))]
+
+
+def open_engine(index: GalleryIndex) -> tuple[dict[str, SpaceEngines], str | None]:
     """Return the engines beside an index by space, if they fit it, and what answers must say.
 
     Raises
@@ -171,22 +208,32 @@ def open_engine(index: GalleryIndex) -> tuple[dict[str, IndexEngine], str | None
     if find_spec("faiss") is None:
         return {}, "engine: not used, since the extra dafm-core[faiss] is not installed here"
     folder = index.path / f"engine-{facts['number']}"
+    made: dict[str, dict[str, Any]] = facts["spaces"]
     if index.is_checked:
-        _check(
-            index, folder, {which: facts["spaces"][which]["sha256"] for which in facts["spaces"]}
-        )
-    engines = {}
+        files = {
+            file_of(w, v): one["sha256"] for w, views in made.items() for v, one in views.items()
+        }
+        _check(index, folder, files)
+    rows, engines = Rows(index, n_parts), {}
     for which, space in spaces(index).items():
-        engine = engine_type().open(folder / f"{which}.bin")
-        engine.effort = facts["spaces"][which]["effort"]
-        widths = {name: vectors.width[0] for name, vectors in space.items()}
-        engines[which] = IndexEngine(engine, index, widths, facts["spaces"][which], n_parts)
+        opened = {}
+        for view, part in views_of(space).items():
+            known = made[which][view]
+            engine = engine_type().open(folder / file_of(which, view))
+            engine.effort = known["effort"]
+            widths = {name: vectors.width[0] for name, vectors in part.items()}
+            opened[view] = IndexEngine(engine, rows, widths, known)
+        engines[which] = SpaceEngines(opened, rows)
     return engines, None
 
 
-def _check(index: GalleryIndex, folder: Path, expected: Mapping[str, str]) -> None:
+def file_of(which: str, view: str) -> str:
+    """Return the name of an engine's file."""
+    return f"{which}-{view}.bin" if view else f"{which}.bin"
+
+
+def _check(index: GalleryIndex, folder: Path, files: Mapping[str, str]) -> None:
     """Compare an engine's files with their checksums; what matched once is remembered."""
-    files = {f"{which}.bin": sha256 for which, sha256 in expected.items()}
     seen = checked.signature(folder, files)
     if checked.is_remembered(folder, seen):
         return

@@ -93,12 +93,8 @@ class Prepared:
     def _how(self) -> str:
         if not self._engines:
             return ""
-        facts = [engine.facts for engine in self._engines.values()]
-        share = min(fact["recall"] for fact in facts)
-        return (
-            f", by the engine {facts[0]['kind']}, which found {share:.3f} of the first 50 when it "
-            "was made"
-        )
+        share = min(engine.recall for engine in self._engines.values())
+        return f", by an engine, which found {share:.3f} of the first 50 when it was made"
 
     def _kept(self, kept: dict[Names, T], names: Names, make: Callable[[Gallery], T]) -> T:
         """Return what a set of providers needs, made once."""

@@ -47,9 +47,8 @@ def prepared(folder: Path, n_images: int, n_bank: int, kind: str) -> Path:
         started = time.perf_counter()
         engines = build_engine(dafm.GalleryIndex.open(path), kind)
         took = time.perf_counter() - started
-        for which, engine in engines.items():
-            recall, effort = engine.facts["recall"], engine.facts["effort"]
-            print(f"engine {kind}, {which}, in {took:.0f} s: found {recall:.3f}, effort {effort}")
+        found = {which: round(engine.recall, 3) for which, engine in engines.items()}
+        print(f"engine {kind} in {took:.0f} s: found {found}", flush=True)
     return path
 
 
