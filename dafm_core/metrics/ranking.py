@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import AlignmentError, DatasetError, SimilarityError
+from dafm_core.ground.half_precision import are_odd, comparable
 from dafm_core.ground.ragged import Ragged
 
 Counts = NDArray[np.int64]
@@ -253,11 +254,13 @@ def rank_targets(
             scores = below_all(scores, unknown)
         else:
             unknown = None
-    _check(scores, targets, counts)
+    compared = comparable(scores)
+    _check(scores, compared, targets, counts)
     columns, filled = _padded(targets)  # (B, T)
     own = np.take_along_axis(scores, columns, axis=1) if columns.size else np.empty(columns.shape)
     ranked = filled & np.isfinite(own)
     pool = scores if within is None else _pool(scores, within)
+    compared, bars = compared if within is None else comparable(pool), comparable(own)
     greater, tied, targets_greater, targets_tied = np.zeros((4, *own.shape), np.int64)
     # Padding and removed targets become -inf: below every ranked one, so they never count as above
     # or level.
@@ -267,9 +270,9 @@ def rank_targets(
     for t in range(own.shape[1]):  # one pass over the tile per target of a query
         rows = np.flatnonzero(ranked[:, t])
         bar = own[rows, t, None]
-        others = pool if len(rows) == len(pool) else pool[rows]
-        greater[rows, t] = np.count_nonzero(others > bar, axis=1)
-        tied[rows, t] = np.count_nonzero(others == bar, axis=1)
+        others = compared if len(rows) == len(pool) else compared[rows]
+        greater[rows, t] = np.count_nonzero(others > bars[rows, t, None], axis=1)
+        tied[rows, t] = np.count_nonzero(others == bars[rows, t, None], axis=1)
         targets_greater[rows, t] = np.count_nonzero(rivals[rows] > bar, axis=1)
         targets_tied[rows, t] = np.count_nonzero(rivals[rows] == bar, axis=1)
     if (tied[ranked] == 0).any():
@@ -322,12 +325,21 @@ def _count_unknown(
     return counted, ~lost[ranked]
 
 
-def _check(scores: NDArray[Any], targets: Ragged, n_targets: NDArray[np.int64]) -> None:
+def _check(
+    scores: NDArray[Any],
+    compared: NDArray[Any],
+    targets: Ragged,
+    n_targets: NDArray[np.int64],
+) -> None:
     if not len(scores) == len(targets) == len(n_targets):
         raise AlignmentError(
             f"ranking: expected targets for {len(scores)} queries, got {len(targets)}."
         )
-    peaks = scores.max(axis=1, initial=-np.inf)  # NaN wins a maximum
+    odd: Any = slice(None)
+    if compared is not scores:
+        odd = np.flatnonzero(are_odd(compared))
+    peaks = np.full(len(scores), 0.0)
+    peaks[odd] = scores[odd].max(axis=1, initial=-np.inf)  # NaN wins a maximum
     bad = np.flatnonzero(np.isnan(peaks) | np.isposinf(peaks))
     if len(bad):
         raise SimilarityError(

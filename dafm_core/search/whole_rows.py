@@ -6,8 +6,8 @@ where nobody asks for explanations.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,13 +177,14 @@ class WholeRows:
         tile: Tile, hits: NDArray[np.int64], names: tuple[str, ...]
     ) -> list[dict[str, Opinion]]:
         """Return what each provider scores the hits."""
-        raw, standing = tile[0][:, hits], zscore_rows(tile)[0][:, hits]
+        raw = tile[0][:, hits].T.tolist()  # (n_hits, K)
+        standing = zscore_rows(tile)[0][:, hits].T.tolist()
         return [
             {
-                name: Opinion(score=_number(raw[k, h]), standardised=_number(standing[k, h]))
-                for k, name in enumerate(names)
+                name: Opinion(score=_number(score), standardised=_number(place))
+                for name, score, place in zip(names, scores, places, strict=True)
             }
-            for h in range(len(hits))
+            for scores, places in zip(raw, standing, strict=True)
         ]
 
 
@@ -191,5 +192,5 @@ def _visible(scores: NDArray[np.float32], shown: NDArray[np.bool_] | None) -> ND
     return scores if shown is None else np.where(shown, scores, np.float32(-np.inf))
 
 
-def _number(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
