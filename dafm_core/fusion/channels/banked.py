@@ -45,12 +45,15 @@ class BankedFusion(Fuser):
     families_ : tuple of str
         Inputs in use; neighbours are left out where no provider knows any.
     bank_ : QueryBank or None
+    outsiders_ : tuple of str
+        Providers that do not count, where a fusion leaves any out.
     """
 
     may_lack_providers = True
 
     families_: tuple[str, ...]
     bank_: QueryBank | None
+    outsiders_: tuple[str, ...] = ()
     _kept_reader: ChannelReader
 
     def _cheap_scorer(self, reader: ChannelReader) -> ViewScorer | None:
@@ -163,7 +166,8 @@ class BankedFusion(Fuser):
     def _reader(self, gallery: Gallery, families: tuple[str, ...]) -> ChannelReader:
         """Return what makes the channels of a gallery, with the bank where it knows the gallery."""
         kept: ChannelReader | None = vars(self).get("_kept_reader")
-        layout, bank = Layout(families, self.record_.providers), self._bank_for(gallery)
+        layout = Layout(families, self.record_.providers, self.outsiders_)
+        bank = self._bank_for(gallery)
         if kept is None or not kept.is_of(gallery, layout, bank):
             self._kept_reader = kept = ChannelReader.of(gallery, layout, bank)
         return kept
