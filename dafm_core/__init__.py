@@ -98,7 +98,7 @@ _HOMES = {
     "load_dataset": "catalog",
     "load_fuser": "fusion.saving",
     "option": "contract.options",
-    "query_frame": "datasets.base",
+    "query_frame": "datasets.query_frame",
     "save_fuser": "fusion.saving",
     "score": "scoring.score",
 }

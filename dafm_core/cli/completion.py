@@ -14,7 +14,7 @@ EXAMPLES = {
 _BASH = """
 _dafm() {{
   local command=${{COMP_WORDS[1]}} current=${{COMP_WORDS[COMP_CWORD]}}
-  local before=${{COMP_WORDS[COMP_CWORD-1]}} words=
+  local before=${{COMP_WORDS[COMP_CWORD-1]}} words= first=
   if [ "$COMP_CWORD" -eq 1 ]; then
     words="{commands}"
   else
@@ -25,7 +25,8 @@ _dafm() {{
       esac ;;
     esac
   fi
-  COMPREPLY=( $(compgen -W "$words" -- "$current") )
+  case "$words,$current" in ?*,*,*) first=${{current%,*}}, ;; esac  # the last of a list
+  COMPREPLY=( $(compgen -W "$words" -P "$first" -- "${{current#"$first"}}") )
 }}
 complete -o default -F _dafm dafm
 """.lstrip()
@@ -72,8 +73,9 @@ def _fish() -> str:
             lines.append(f"complete -c dafm -n {seen} -a '{' '.join(others)}'")
     for flags, names in _values().items():
         for flag in flags.split("|"):
-            word = flag.removeprefix("--")
-            lines.append(f"complete -c dafm -l {word} -x -a '{' '.join(names)}'")
+            word, given = flag.removeprefix("--"), " ".join(names)
+            given = f"(__fish_append , {given})" if word.endswith("s") else given  # a list
+            lines.append(f"complete -c dafm -l {word} -x -a '{given}'")
     return "\n".join(lines)
 
 
@@ -104,12 +106,18 @@ def _words() -> dict[str, list[str]]:
 def _values() -> dict[str, list[str]]:
     """Return what may follow an option, by the option's names as a pattern of the shell."""
     from dafm_core.catalog import PluginCatalog
+    from dafm_core.cli.main import COMMANDS, build_parser
 
     catalog = PluginCatalog.discover()
     splits = {split for info in catalog.datasets.values() for split in info.splits}
-    return {
+    values = {
         "--provider|--providers|--base": list(catalog.providers),
         "--fuser|--fusers": list(catalog.fusers),
         "--dataset|--images": list(catalog.datasets),
         "--split": sorted(splits),
     }
+    for action in (action for command in COMMANDS for action in build_parser(command)._actions):
+        for flag in action.option_strings if action.choices else ():
+            known = values.setdefault(flag, [])
+            known += [str(choice) for choice in action.choices or () if str(choice) not in known]
+    return values

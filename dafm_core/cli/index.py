@@ -27,6 +27,7 @@ EXAMPLES = {
     "  dafm index photos/ --provider sprc --set sprc.checkpoint=sprc.pt --out index/\n"
     "  dafm index photos/ --model light/ --bank folder:queries/ --out index/\n"
     "  dafm index new-photos/ --add --out index/\n"
+    "  dafm index share-2.index/ --add --out index/    # encoded on another machine\n"
     "  dafm index ids.txt --remove --out index/\n"
     "  dafm index --engine ivf --out index/\n\n"
     "Interrupted? Repeat the command: it goes on where it stopped.",
@@ -44,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images",
         metavar="IMAGES",
         nargs="?",
-        help="a folder of images, or a dataset as NAME:PATH; with --remove a file of ids, or an "
-        "id; left out with --engine, for the images that are there",
+        help="a folder of images, another index, or a dataset as NAME:PATH; with --remove a file "
+        "of ids, or an id; left out with --engine, for the images that are there",
     )
     add_split(parser)
     parser.add_argument("--out", required=True, type=Path, help="folder of the index")
@@ -112,7 +113,7 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.catalog import PluginCatalog
     from dafm_core.reporting.terminal import progress_bars, say
     from dafm_core.search.building import add_images, build_index, remove_images, writing_index
-    from dafm_core.search.engines import build_engine, check_kind
+    from dafm_core.search.engine_making import build_engine, check_kind
     from dafm_core.search.index import GalleryIndex
 
     if args.engine:
@@ -153,7 +154,7 @@ def run(args: argparse.Namespace) -> None:
     queries = f"a bank of {bank['queries']} queries" if bank else "no query bank"
     say(f"{index.path}: {index.n_images} images, {', '.join(index.names)}, {queries}")
     if args.engine:
-        share = min(one.facts["recall"] for one in engines.values())
+        share = min(one.recall for one in engines.values())
         say(f"engine {args.engine}: found {share:.3f} of the first 50 images")
     for note in index.manifest.notes:
         say(f"note: {note}")

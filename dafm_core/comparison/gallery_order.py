@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dafm_core.evaluation.evaluate import Evaluation
+from dafm_core.ground.ragged import Ragged
 from dafm_core.metrics.spec import metric_label
 
 if TYPE_CHECKING:
@@ -70,15 +70,15 @@ class Order:
 
 def gallery_order(dataset: Dataset) -> Order:
     """Return how often targets stand next to related images in the order of the gallery file."""
-    n, related = dataset.n_gallery, _related(dataset)
-    adjacent, chance = [], []
-    for target, others in zip(dataset.targets, related, strict=True):
-        if len(target) and len(others):
-            adjacent.append(np.isin([target[0] - 1, target[0] + 1], others).any())
-            chance.append(_chance_adjacent(n, len(others)))
-    if not adjacent:
+    related, targets = _related(dataset), dataset.targets
+    asked = np.flatnonzero((targets.counts > 0) & (related.counts > 0))
+    if not len(asked):
         return Order(0.0, 0.0)
-    return Order(float(np.mean(adjacent)), float(np.mean(chance)))
+    others, first = related.take(asked), targets.values[targets.offsets[asked]]
+    adjacent = others.holds(first - 1) | others.holds(first + 1)
+    counts, n_queries = np.unique(others.counts, return_counts=True)
+    chance = [_chance_adjacent(dataset.n_gallery, m) for m in counts.tolist()]
+    return Order(float(adjacent.mean()), float(np.average(chance, weights=n_queries)))
 
 
 def order_changes(given: Evaluation, shuffled: Evaluation) -> dict[str, float]:
@@ -87,11 +87,10 @@ def order_changes(given: Evaluation, shuffled: Evaluation) -> dict[str, float]:
     return {metric: change for metric, change in changes.items() if not math.isnan(change)}
 
 
-def _related(dataset: Dataset) -> list[NDArray[np.int64]]:
+def _related(dataset: Dataset) -> Ragged:
     """Return, for each query, the columns of its reference and subset without its targets."""
-    references = dataset.columns("references")
-    rows = zip(dataset.columns("subset"), references, dataset.targets, strict=True)
-    return [np.setdiff1d(np.append(s, r), t) for s, r, t in rows]
+    named = dataset.columns("subset").union(dataset.columns("references"))
+    return named.without(dataset.targets)
 
 
 def _chance_adjacent(n: int, m: int) -> float:

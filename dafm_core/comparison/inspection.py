@@ -6,6 +6,7 @@ Measuring is done in ``audit.py``; reading files in ``store``; showing the resul
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -215,7 +216,11 @@ def inspect_store(
     A provider that is damaged is left out of the audits.
     """
     dataset = store.dataset
-    damage = {name: _damage(store, name) for name in store.providers} if verify else {}
+    damage: dict[str, list[str]] = {}
+    if verify:
+        with ThreadPoolExecutor() as threads:
+            found = threads.map(lambda name: _damage(store, name), store.providers)
+            damage = dict(zip(store.providers, found, strict=True))
     whole = [name for name in store.providers if not damage.get(name)]
     n_measured = int((dataset.queries["targets"].list.len() > 0).sum())
     audits, tags, problems = None, {}, dataset.problems()

@@ -128,8 +128,7 @@ class Dataset:
     @cached_property
     def excluded(self) -> Ragged:
         """Gallery columns removed from each query's ranking; a target is never among them."""
-        rows = zip(self.removed, self.targets, strict=True)
-        return Ragged.from_rows([np.setdiff1d(row, target) for row, target in rows])
+        return self.removed.without(self.targets)
 
     @cached_property
     def removed(self) -> Ragged:
@@ -153,10 +152,8 @@ class Dataset:
     @cached_property
     def subsets(self) -> Ragged:
         """Gallery columns of each query's hard candidates: excluded ones out, its targets in."""
-        rows = zip(self.columns("subset"), self.removed, self.targets, strict=True)
-        return Ragged.from_rows(
-            [np.union1d(np.setdiff1d(s, e), t) if len(s) else s for s, e, t in rows]
-        )
+        named = self.columns("subset")
+        return named.without(self.removed).union(self.targets.where(named.counts > 0))
 
     @property
     def has_subsets(self) -> bool:

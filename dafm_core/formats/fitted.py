@@ -18,11 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import DatasetError
+from dafm_core.fusion.best import Best
 from dafm_core.ground.sources import source_json
 from dafm_core.metrics.families import Head
 
 ScoreBlock: TypeAlias = tuple[Sequence[str], NDArray[np.float32]]
 """Query ids and their scores, (B, N); -inf where a candidate is excluded."""
+
+ListBlock: TypeAlias = tuple[Sequence[str], NDArray[np.float32] | Best]
+"""Query ids and their scores, or the lists that are all that is wanted of those."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +35,18 @@ class FusedBlocks:
 
     Parameters
     ----------
-    blocks : iterable of (query ids, scores)
+    blocks : iterable of (query ids, scores or lists)
     fitted_query_ids : frozenset of str
         Queries whose targets the fusion has seen.
     head : {"gallery", "subset"}, optional
         What the scores rank, of a fusion that has a score for each.
     """
 
-    blocks: Iterable[ScoreBlock] = field(repr=False)
+    blocks: Iterable[ListBlock] = field(repr=False)
     fitted_query_ids: frozenset[str] = field(default=frozenset(), repr=False)
     head: Head | None = None
 
-    def __iter__(self) -> Iterator[ScoreBlock]:
+    def __iter__(self) -> Iterator[ListBlock]:
         return iter(self.blocks)
 
 
@@ -54,7 +58,7 @@ def fitted_path(path: str | Path) -> Path:
 
 def fitted_text(
     path: str | Path,
-    blocks: Iterable[ScoreBlock],
+    blocks: Iterable[ListBlock],
     query_ids: Iterable[str],
     *,
     head: Head | None = None,

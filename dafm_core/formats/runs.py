@@ -15,9 +15,10 @@ import polars as pl
 
 from dafm_core.errors import OptionError, closest
 from dafm_core.formats.arrays import SIDECARS
-from dafm_core.formats.fitted import FusedBlocks, ScoreBlock, fitted_text
+from dafm_core.formats.fitted import FusedBlocks, ListBlock, fitted_text
+from dafm_core.fusion.best import Best
 from dafm_core.ground.files import replacing_with, reserve
-from dafm_core.ground.ordering import best_ranked, tie_places
+from dafm_core.ground.ordering import tie_places
 from dafm_core.ground.printable import printable
 
 DEPTH = 100
@@ -26,7 +27,7 @@ DEPTH = 100
 
 def write_run(
     path: str | Path,
-    blocks: Iterable[ScoreBlock],
+    blocks: Iterable[ListBlock],
     *,
     query_ids: Sequence[str],
     gallery_ids: Sequence[str],
@@ -41,9 +42,10 @@ def write_run(
         ``.npy``: the whole matrix, (n_queries, n_gallery) float32, with ``.queries.txt`` and
         ``.gallery.txt`` beside it for its ids. ``.parquet``: query_id, image_id, rank, score.
         ``.trec``: a TREC run.
-    blocks : iterable of (query ids, scores)
-        In the order of ``query_ids``; those of a fusion fitted on any of these queries, or with a
-        score for each ranking, leave ids and head in a file beside, see ``fitted.py``.
+    blocks : iterable of (query ids, scores or lists)
+        A matrix needs scores. In the order of ``query_ids``; those of a fusion fitted on any of
+        these queries, or with a score for each ranking, leave ids and head in a file beside, see
+        ``fitted.py``.
     query_ids, gallery_ids : sequence of str
     name : str
         Tag of a TREC run.
@@ -87,19 +89,22 @@ def _check_ids(path: Path, query_ids: Sequence[str], gallery_ids: Sequence[str])
 
 
 def best(
-    blocks: Iterable[ScoreBlock], gallery_ids: Sequence[str], depth: int
+    blocks: Iterable[ListBlock], gallery_ids: Sequence[str], depth: int
 ) -> Iterator[pl.DataFrame]:
     """Yield query_id, image_id, rank (from 1) and score of the best, a frame per block."""
     places = tie_places(gallery_ids)
     images = np.asarray(gallery_ids, dtype=object)
-    for query_ids, scores in blocks:
-        orders = [best_ranked(row, places, depth) for row in scores]
+    for query_ids, found in blocks:
+        found = found if isinstance(found, Best) else Best.of_scores(found, places, depth)
+        lists = [row[row >= 0][:depth] for row in found.columns]
         yield pl.DataFrame(
             {
-                "query_id": [q for q, o in zip(query_ids, orders, strict=True) for _ in o],
-                "image_id": [i for o in orders for i in images[o]],
-                "rank": [rank for o in orders for rank in range(1, len(o) + 1)],
-                "score": np.concatenate([row[o] for o, row in zip(orders, scores, strict=True)]),
+                "query_id": [q for q, own in zip(query_ids, lists, strict=True) for _ in own],
+                "image_id": [i for own in lists for i in images[own]],
+                "rank": [rank for own in lists for rank in range(1, len(own) + 1)],
+                "score": np.concatenate(
+                    [row[: len(own)] for own, row in zip(lists, found.scores, strict=True)]
+                ),
             },
             schema={
                 "query_id": pl.String,
@@ -115,7 +120,7 @@ def _tag(name: str) -> str:
     return "-".join(printable(name).split()) or "dafm"
 
 
-def _write_matrix(out: Path, blocks: Iterable[ScoreBlock], shape: tuple[int, int]) -> None:
+def _write_matrix(out: Path, blocks: Iterable[ListBlock], shape: tuple[int, int]) -> None:
     """Write the matrix through a file: a disk that is full is an error, and through a map it would
     end the process.
     """
@@ -128,6 +133,8 @@ def _write_matrix(out: Path, blocks: Iterable[ScoreBlock], shape: tuple[int, int
         np.lib.format.write_array_header_1_0(file, header)
         reserve(file, file.tell() + 4 * math.prod(shape))
         for _, scores in blocks:
+            if isinstance(scores, Best):
+                raise OptionError(f"{out}: a matrix needs whole rows, and these are lists.")
             file.write(np.ascontiguousarray(scores, np.float32).data)
 
 

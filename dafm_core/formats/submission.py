@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from dafm_core.datasets.base import Dataset
 from dafm_core.datasets.benchmarks import Benchmark
 from dafm_core.errors import AlignmentError, SimilarityError, SubmissionError
-from dafm_core.formats.fitted import FusedBlocks, ScoreBlock, fitted_text
+from dafm_core.formats.fitted import FusedBlocks, ListBlock, ScoreBlock, fitted_text
 from dafm_core.formats.lint import lint_content
+from dafm_core.fusion.best import Best
 from dafm_core.ground.files import replacing_with
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.ordering import best_ranked, tie_places
@@ -67,7 +68,8 @@ def fuser_blocks(
         Whether candidates that no list should have are -inf: those that no provider knows and,
         under the subset's head, those outside of the query's subset.
     depth : int, optional
-        How many of each query are wanted under the gallery's head: all others may be -inf.
+        How many of each query are wanted under the gallery's head: blocks are then lists, where
+        a fusion has a faster way to them.
     exact : bool
         Whether to fuse whole rows for lists too; see :meth:`Fuser.best_scorer`.
     """
@@ -92,12 +94,12 @@ def fuser_blocks(
 
 def _best_blocks(
     fuser: Fuser, stack: SimilarityStack, depth: int, *, exact: bool
-) -> Iterator[ScoreBlock]:
+) -> Iterator[ListBlock]:
     # A list leaves out what is removed, of which a tile still shows a query's own targets.
     shown = stack.dataset.removed.counts - stack.dataset.excluded.counts
     score = fuser.best_scorer(stack, depth + int(shown.max(initial=0)), exact=exact)
     for rows, tile in stack.tiles():
-        yield stack.query_ids[rows], score(tile).spread(stack.n_gallery)
+        yield stack.query_ids[rows], score(tile)
 
 
 def undecided_lists(
@@ -137,7 +139,7 @@ def _members(subsets: Ragged, rows: slice, shape: tuple[int, ...]) -> NDArray[np
 def write_submission(
     path: str | Path,
     dataset: Dataset,
-    blocks: Iterable[ScoreBlock],
+    blocks: Iterable[ListBlock],
     *,
     gallery_ids: Sequence[str],
     metric: str | None = None,
@@ -196,7 +198,7 @@ def write_submission(
 
 
 def rank(
-    blocks: Iterable[ScoreBlock],
+    blocks: Iterable[ListBlock],
     dataset: Dataset,
     *,
     gallery_ids: Sequence[str],
@@ -205,7 +207,8 @@ def rank(
 ) -> dict[str, list[str]]:
     """Return each query's best candidates, best first, in the dataset's order of queries.
 
-    Excluded images, and others than the query's own candidates, are left out; with
+    Lists are taken as they are, less what is removed: they were made deep enough. Excluded images,
+    and others than the query's own candidates, are left out; with
     ``within_subset`` only members of the query's subset are ranked. Ties are broken by a hash of
     the image id.
 
@@ -226,23 +229,25 @@ def rank(
     members = Ragged.from_ids(dataset.queries["subset"].to_list(), gallery.place)
     places = tie_places(gallery)
     lists: dict[str, list[str]] = {}
-    for query_ids, scores in blocks:
-        for query_id, row_scores in zip(query_ids, scores, strict=True):
+    for query_ids, found in blocks:
+        scores = found.scores if isinstance(found, Best) else found
+        for b, query_id in enumerate(query_ids):
             if query_id not in queries or query_id in lists:
                 problem = "stands twice" if query_id in lists else f"is not in {dataset.protocol}"
                 raise AlignmentError(f"submit: query {query_id!r} {problem}.")
-            if np.isnan(row_scores).any():
+            if np.isnan(scores[b]).any():
                 raise SimilarityError(
                     f"submit: query {query_id!r} has a NaN score. Look at its fuser."
                 )
             row = queries.place[query_id]
-            ranked = row_scores.copy()
-            ranked[removed[row]] = -np.inf
-            if within_subset:
-                pool = np.unique(members[row])
-                best = pool[best_ranked(ranked[pool], places[pool], depth)]
+            if isinstance(found, Best):
+                listed = found.columns[b][found.columns[b] >= 0]
+                best = listed[~np.isin(listed, removed[row])][:depth]
             else:
-                best = best_ranked(ranked, places, depth)
+                ranked = scores[b].copy()
+                ranked[removed[row]] = -np.inf
+                pool = np.unique(members[row]) if within_subset else np.arange(len(gallery))
+                best = pool[best_ranked(ranked[pool], places[pool], depth)]
             lists[query_id] = [gallery[column] for column in best]
     missing = [query_id for query_id in dataset.query_ids if query_id not in lists]
     if missing:

@@ -22,16 +22,20 @@ class Best:
         Where they stand in the gallery; -1 where there are fewer.
     scores : ndarray of shape (B, k), float32
         Fused; -inf where there are fewer.
+    n_fused : ndarray of shape (B,), int64
+        Among how many candidates they are the best.
     """
 
     columns: NDArray[np.int64]
     scores: NDArray[np.float32]
+    n_fused: NDArray[np.int64]
 
     @classmethod
     def none(cls, n_rows: int, k: int) -> Best:
         """Return lists without a candidate yet."""
         shape = n_rows, k
-        return cls(np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32))
+        columns, scores = np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32)
+        return cls(columns, scores, np.zeros(n_rows, np.int64))
 
     @classmethod
     def of_scores(cls, scores: NDArray[np.float32], places: NDArray[np.int64], k: int) -> Best:
@@ -44,7 +48,8 @@ class Best:
         """
         found = cls.none(len(scores), k)
         for b, row in enumerate(scores):
-            found.put(b, (order := best_ranked(row, places, k)), row[order])
+            n_fused = int(np.count_nonzero(row > -np.inf))
+            found.put(b, (order := best_ranked(row, places, k)), row[order], n_fused=n_fused)
         return found
 
     @classmethod
@@ -53,19 +58,16 @@ class Best:
         return cls(
             np.concatenate([part.columns for part in parts]),
             np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.n_fused for part in parts]),
         )
 
-    def put(self, b: int, columns: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
+    def put(
+        self, b: int, columns: NDArray[np.int64], scores: NDArray[np.float32], *, n_fused: int
+    ) -> None:
         """Write the list of one query, best first."""
+        self.n_fused[b] = n_fused
         self.columns[b, : len(columns)] = columns
         self.scores[b, : len(columns)] = scores
-
-    def spread(self, n_gallery: int) -> NDArray[np.float32]:
-        """Return the scores as whole rows (B, N), -inf for whatever is not in the list."""
-        rows = np.full((len(self.columns), n_gallery), -np.inf, np.float32)
-        b, at = np.nonzero(self.columns >= 0)
-        rows[b, self.columns[b, at]] = self.scores[b, at]
-        return rows
 
 
 BestScorer: TypeAlias = Callable[[NDArray[np.float32]], Best]

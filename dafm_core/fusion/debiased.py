@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.fusion.base import HeadScorer, Scores, TileScorer
-from dafm_core.fusion.channels.agreement import agreement, outsiders
+from dafm_core.fusion.channels.agreement import find_outsiders
 from dafm_core.fusion.channels.bank import training_bank
 from dafm_core.fusion.channels.banked import BankedFusion, view_scorer
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.options import DebiasedOptions
-from dafm_core.fusion.channels.shared import of_head
+from dafm_core.fusion.channels.shared import of_head, over_providers
 from dafm_core.fusion.channels.view import (
     ChannelReader,
     TileView,
@@ -35,8 +35,6 @@ logger = logging.getLogger(__name__)
 
 EVIDENCE: Final = "restandardized"
 """Always made, because ranks and neighbours are those of the evidence, whatever its own weight."""
-N_ASKED: Final = 128
-"""Queries of the bank by which a provider is found to agree with no other."""
 
 
 class DebiasedFusion(BankedFusion):
@@ -97,7 +95,6 @@ class DebiasedFusion(BankedFusion):
 
     options_type = DebiasedOptions
 
-    outsiders_: tuple[str, ...] = ()
     _trusted_of: tuple[Gallery, Gallery] | None = None
 
     def __init__(self, **options: Any) -> None:
@@ -118,14 +115,7 @@ class DebiasedFusion(BankedFusion):
 
     def _disagreeing(self, bank: SimilarityStack) -> tuple[str, ...]:
         """Return the providers that clearly agree with no other, and warn of them."""
-        least = self.options.least_agreement
-        if not least or bank.n_providers < 3:
-            return ()
-        asked = bank.take_queries(bank.query_ids[:: -(-bank.n_queries // N_ASKED)])
-        reader = ChannelReader.of(bank.gallery, Layout((EVIDENCE,), bank.names), self.bank_)
-        liked = [agreement(reader.read(tile).evidence) for _, tile in asked.tiles()]
-        apart = outsiders(np.concatenate(liked), least)
-        names = tuple(name for name, is_apart in zip(bank.names, apart, strict=True) if is_apart)
+        names = find_outsiders(bank, self.bank_, least=self.options.least_agreement)
         if names:
             logger.warning(
                 "%s: left out %s: what the other models like best is scored little above the mean "
@@ -194,11 +184,9 @@ class DebiasedFusion(BankedFusion):
     def _weighted(self, reader: ChannelReader, head: Head) -> ViewScorer:
         """Return the weighted sum of channels: a mean over the providers that are there."""
         by_family = of_head(self.options.weights, head)
-        counts = reader.present_mask
-        if (inside := counts & ~np.isin(reader.layout.providers, self.outsiders_)).any():
-            counts = inside
         of_families = [by_family[name] for name in reader.layout.families]
-        weights = (np.outer(of_families, counts).ravel() / counts.sum()).astype(np.float32)
+        counted = reader.layout.counted(reader.present_mask)
+        weights = over_providers(of_families, counted).astype(np.float32)
 
         def score(view: TileView) -> Scores:
             fused: Scores = weights @ view.channels()  # (B, C, N) -> (B, N)

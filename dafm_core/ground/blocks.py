@@ -3,7 +3,9 @@ and caches.
 
 ``NAME.npy`` appears only when it is complete. Until then ``NAME.partial.npy`` holds the rows and
 ``NAME.progress.jsonl`` is a log: a line that says what is being written, then a line with a
-checksum per block. A block is on disk before its line is, so a kill loses at most one block.
+checksum per block. A block is written before its line is, so a kill loses at most one block. The
+disk is waited for once in a while: whoever resumes after a loss of power reads every block that has
+a line, and makes those again that are not what was written.
 """
 
 from __future__ import annotations
@@ -12,10 +14,11 @@ import hashlib
 import json
 import math
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +26,9 @@ from numpy.typing import NDArray
 from dafm_core.errors import StoreError
 from dafm_core.ground.files import reserve
 from dafm_core.ground.sources import source_array, source_bytes
+
+SYNC_SECONDS: Final = 1.0
+"""Work that a loss of power may cost."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ class BlockFile:
         self._log = _log_of(path)
         self._blocks: dict[int, Block] = {}
         self._data_offset = 0
+        self._synced = -math.inf
         if self._log.exists():
             self._resume(restart)
 
@@ -81,7 +88,7 @@ class BlockFile:
         return [(s, min(s + self.block_rows, self.n_rows)) for s in starts if s not in self._blocks]
 
     def write(self, start: int, rows: NDArray[Any], **facts: Any) -> None:
-        """Put one block on disk, then record it.
+        """Write one block, then record it.
 
         Raises
         ------
@@ -91,19 +98,23 @@ class BlockFile:
         rows = np.ascontiguousarray(rows)
         if not self._data_offset:
             self._create(rows)
+        is_due = time.monotonic() - self._synced > SYNC_SECONDS
         with self._partial.open("r+b", buffering=0) as file:
             file.seek(self._data_offset + start * rows[0].nbytes)
             data = memoryview(rows.data).cast("B")
             while data:  # an unbuffered write may take less than it is given
                 data = data[file.write(data) :]
-            os.fsync(file.fileno())
+            if is_due:
+                os.fsync(file.fileno())
         block = Block(start, start + len(rows), checksum(rows), facts)
-        self._append(asdict(block))
+        self._append(asdict(block), sync=is_due)
         self._blocks[start] = block
+        if is_due:
+            self._synced = time.monotonic()
 
     @property
     def blocks(self) -> list[Block]:
-        """The blocks on disk, by row."""
+        """The blocks that are written, by row."""
         return [self._blocks[start] for start in sorted(self._blocks)]
 
     def commit(self) -> None:
@@ -112,6 +123,8 @@ class BlockFile:
             raise StoreError(
                 f"{self.path}: {len(self.pending())} blocks are missing; cannot finish."
             )
+        with self._partial.open("rb+") as file:
+            os.fsync(file.fileno())
         self._partial.replace(self.path)
 
     def forget(self) -> None:
@@ -142,14 +155,15 @@ class BlockFile:
             reserve(file, size)
             os.fsync(file.fileno())
         self._log.unlink(missing_ok=True)
-        self._append({"identity": self.identity})
+        self._append({"identity": self.identity}, sync=True)
         self._data_offset = offset
 
-    def _append(self, record: Mapping[str, Any]) -> None:
+    def _append(self, record: Mapping[str, Any], *, sync: bool) -> None:
         with self._log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
 
     def _cut_log(self) -> list[dict[str, Any]]:
         """Return the records of the log; remove a last line that a kill cut short.

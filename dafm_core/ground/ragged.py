@@ -65,7 +65,11 @@ class Ragged:
 
     def take(self, rows: ArrayLike) -> Ragged:
         """Return the rows in another order or a selection of them."""
-        return Ragged.from_rows([self[int(row)] for row in np.asarray(rows, dtype=np.int64)])
+        chosen = np.asarray(rows, dtype=np.int64)
+        counts = self.counts[chosen]
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        shift = np.repeat(self.offsets[chosen] - offsets[:-1], counts)
+        return Ragged(offsets, self.values[np.arange(offsets[-1]) + shift])
 
     def part(self, rows: slice) -> Ragged:
         """Return consecutive rows; values are not copied."""
@@ -80,3 +84,41 @@ class Ragged:
         keep = values >= 0
         counts = np.bincount(self.rows[keep], minlength=len(self))
         return Ragged(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), values[keep])
+
+    def without(self, other: Ragged) -> Ragged:
+        """Return each row's values that are not in the other's row: each once, ascending."""
+        width = self._width(other)
+        kept = np.setdiff1d(self._cells(width), other._cells(width))
+        return Ragged._of_cells(kept, len(self), width)
+
+    def union(self, other: Ragged) -> Ragged:
+        """Return the values of both in each row: each once, ascending."""
+        width = self._width(other)
+        both = np.union1d(self._cells(width), other._cells(width))
+        return Ragged._of_cells(both, len(self), width)
+
+    def where(self, kept: NDArray[np.bool_]) -> Ragged:
+        """Return the rows that are kept, and no value in the others."""
+        counts = np.where(kept, self.counts, 0)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return Ragged(offsets, self.values[kept[self.rows]])
+
+    def holds(self, values: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Say of one value for each row whether it is there."""
+        width = 1 + max(int(self.values.max(initial=0)), int(values.max(initial=0)))
+        inside = np.isin(np.arange(len(self)) * width + values, self._cells(width))
+        found: NDArray[np.bool_] = inside & (values >= 0)
+        return found
+
+    def _width(self, other: Ragged) -> int:
+        return 1 + max(int(self.values.max(initial=0)), int(other.values.max(initial=0)))
+
+    def _cells(self, width: int) -> NDArray[np.int64]:
+        """Return each value as the cell of a matrix with so many columns."""
+        return self.rows * width + self.values
+
+    @classmethod
+    def _of_cells(cls, cells: NDArray[np.int64], n_rows: int, width: int) -> Ragged:
+        """Return cells, ascending, as rows."""
+        offsets = np.searchsorted(cells, np.arange(n_rows + 1) * width)
+        return cls(offsets.astype(np.int64), cells % width)

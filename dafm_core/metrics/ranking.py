@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import AlignmentError, DatasetError, SimilarityError
+from dafm_core.ground.half_precision import are_odd, count_above
 from dafm_core.ground.ragged import Ragged
 
 Counts = NDArray[np.int64]
@@ -140,15 +141,16 @@ class TargetRanks:
             np.concatenate([part.targets_tied for part in parts]),
             np.concatenate([part.n_targets for part in parts]),
             np.concatenate(grades) if len(grades) == len(parts) else None,
-            np.concatenate(
-                [
-                    np.pad(part.all_grades, ((0, 0), (0, width - part.all_grades.shape[1])))
-                    for part in parts
-                ]
-            ),
+            np.concatenate([_widened(part.all_grades, width) for part in parts]),
             unknown,
             is_known,
         )
+
+
+def _widened(grades: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Return grades (B, T) filled up with 0 to a width."""
+    missing = width - grades.shape[1]
+    return np.pad(grades, ((0, 0), (0, missing))) if missing else grades
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,8 +270,7 @@ def rank_targets(
         rows = np.flatnonzero(ranked[:, t])
         bar = own[rows, t, None]
         others = pool if len(rows) == len(pool) else pool[rows]
-        greater[rows, t] = np.count_nonzero(others > bar, axis=1)
-        tied[rows, t] = np.count_nonzero(others == bar, axis=1)
+        greater[rows, t], tied[rows, t] = count_above(others, own[rows, t])
         targets_greater[rows, t] = np.count_nonzero(rivals[rows] > bar, axis=1)
         targets_tied[rows, t] = np.count_nonzero(rivals[rows] == bar, axis=1)
     if (tied[ranked] == 0).any():
@@ -322,12 +323,20 @@ def _count_unknown(
     return counted, ~lost[ranked]
 
 
-def _check(scores: NDArray[Any], targets: Ragged, n_targets: NDArray[np.int64]) -> None:
+def _check(
+    scores: NDArray[Any],
+    targets: Ragged,
+    n_targets: NDArray[np.int64],
+) -> None:
     if not len(scores) == len(targets) == len(n_targets):
         raise AlignmentError(
             f"ranking: expected targets for {len(scores)} queries, got {len(targets)}."
         )
-    peaks = scores.max(axis=1, initial=-np.inf)  # NaN wins a maximum
+    odd: Any = slice(None)
+    if scores.dtype == np.float16:
+        odd = np.flatnonzero(are_odd(scores))
+    peaks = np.full(len(scores), 0.0)
+    peaks[odd] = scores[odd].max(axis=1, initial=-np.inf)  # NaN wins a maximum
     bad = np.flatnonzero(np.isnan(peaks) | np.isposinf(peaks))
     if len(bad):
         raise SimilarityError(

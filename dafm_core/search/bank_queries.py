@@ -35,8 +35,7 @@ def write_bank_queries(
             f"index: a bank cannot be scored by {lacking[0]!r}, whose features were made "
             "elsewhere. Build the index without a bank (--bank none)."
         )
-    thin = state.thinned(bank, n_providers=len(live), n_gallery=index.n_images)
-    dataset = state.bank_dataset(thin, state.image_dataset(index.images))
+    dataset = state.bank_dataset(bank, state.image_dataset(index.images))
     for name, provider in scoring.items():
         if _has_rows(provider):
             rows: list[Features] = []

@@ -2,15 +2,18 @@
 
 A live query looks at a few thousand images of a million: what the bank says of one stands in one
 place, in the order of the features' parts, and new images get a part of their own. Their columns
-are made under the means and spreads that the bank's rows had when it was made.
+are made under the means and spreads that the bank's rows had when it was made. How those are
+learned stands in ``streamed.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +28,6 @@ from dafm_core.search.features import GalleryFeatures
 from dafm_core.search.moments import BankColumns
 from dafm_core.search.stored import stored_arrays
 from dafm_core.store.gallery import Gallery
-from dafm_core.store.stack import SimilarityStack
 
 Cells = NDArray[np.float32]
 """Of each image and provider: mean, spread, thresholds and topics, (n, K, 2 + T + H)."""
@@ -33,7 +35,7 @@ Cells = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class BankRows:
-    """What new images need to know of a bank's queries.
+    """What is known of a bank's queries: by it an image's cells follow from its column of scores.
 
     Parameters
     ----------
@@ -50,30 +52,10 @@ class BankRows:
     maps: NDArray[np.float64]
     ranks: NDArray[np.int64]
 
-    @classmethod
-    def of(cls, stack: SimilarityStack, bank: QueryBank) -> BankRows:
-        """Return them of the scored queries that a bank was made of."""
-        tile = np.concatenate([tile for _, tile in stack.tiles()])  # (B, K, N)
-        kept = np.isfinite(tile)
-        n = np.maximum(kept.sum(axis=2), 1)
-        wide = np.where(kept, tile, 0)
-        mean = wide.sum(axis=2, dtype=np.float64) / n
-        square = np.einsum("bkn,bkn->bk", wide, wide, dtype=np.float64) / n
-        std = np.sqrt(np.maximum(square - mean**2, 0))
-        std[std == 0] = 1
-        maps = []
-        for k in range(tile.shape[1]):
-            rows = (wide[:, k] - mean[:, k, None]) / std[:, k, None]
-            rows = (rows - bank.statistics.mean[k]) / bank.statistics.std[k]
-            rows = np.where(kept[:, k], rows, 0).astype(np.float32)
-            wanted = rows @ bank.topics.directions[k].T  # (B, H)
-            maps.append(np.linalg.pinv((rows @ rows.T).astype(np.float64), rcond=1e-6) @ wanted)
-        return cls(mean.T, std.T, np.stack(maps), bank.reverse_ranks.ranks)
-
     @property
-    def n_topics(self) -> int:
-        """Number of topics, H."""
-        return int(self.maps.shape[2])
+    def width(self) -> int:
+        """Numbers of one image and provider, 2 + T + H."""
+        return 2 + len(self.ranks) + int(self.maps.shape[2])
 
     def save(self, path: Path) -> None:
         """Write them, whole or not at all."""
@@ -89,30 +71,71 @@ class BankRows:
     def cells(
         self, names: tuple[str, ...], scores: Mapping[str, NDArray[np.float32]]
     ) -> NDArray[np.float32]:
-        """Return the cells of new images, from every query's scores of them by provider, (B, n)."""
+        """Return the cells of images, from every query's scores of them by provider, (B, n).
+
+        A score is -inf where the query does not ask about the image.
+        """
         found = []
         for k, name in enumerate(names):
             wide = (scores[name] - self.mean[k, :, None]) / self.std[k, :, None]
             rows = wide.astype(np.float32)[:, None]  # (B, 1, n)
             statistics = ColumnStatistics.of_moments(column_moments([rows]), n_prior=N_PRIOR)
             columns = statistics.apply(rows)[:, 0]
+            columns[~np.isfinite(columns)] = 0
             topics = self.maps[k].T.astype(np.float32) @ columns
             thresholds = ReverseRanks.of(rows).thresholds[:, 0]
             found.append(np.concatenate([statistics.mean, statistics.std, thresholds, topics]).T)
         return np.stack(found, axis=1)
 
 
-def cells_of(bank: QueryBank) -> Cells:
-    """Return what a bank says, image by image."""
-    return np.concatenate(
-        [
-            bank.statistics.mean.T[:, :, None],
-            bank.statistics.std.T[:, :, None],
-            bank.reverse_ranks.thresholds.transpose(2, 1, 0),
-            bank.topics.directions.transpose(2, 0, 1),
-        ],
-        axis=2,
-    )
+@contextmanager
+def writing_cells(
+    path: Path, n: int, width: tuple[int, int]
+) -> Iterator[Callable[[NDArray[np.int64], Cells], None]]:
+    """Give what writes the cells of some rows of a part, ascending; those between are zeros.
+
+    Beside them a file is written that has the means and spreads alone, (n, 2 K): they are what a
+    scan of all images reads.
+
+    Parameters
+    ----------
+    path : Path
+    n : int
+        Images of the part, removed ones included.
+    width : tuple of int
+        Providers and numbers of each, (K, 2 + T + H).
+    """
+    with (
+        replacing(path) as temporary,
+        replacing(columns_file(path)) as temporary_columns,
+        temporary.open("wb") as cells_out,
+        temporary_columns.open("wb") as columns_out,
+    ):
+        _start(cells_out, (n, *width))
+        _start(columns_out, (n, 2 * width[0]))
+        next_row = 0
+
+        def write(rows: NDArray[np.int64], cells: Cells) -> None:
+            nonlocal next_row
+            whole = np.zeros((rows[-1] + 1 - next_row, *width), np.float32)
+            whole[rows - next_row] = cells
+            next_row = rows[-1] + 1
+            whole.tofile(cells_out)
+            np.concatenate([whole[:, :, 0], whole[:, :, 1]], 1).tofile(columns_out)
+
+        yield write
+        if next_row < n:  # the last ones were removed
+            write(np.array([n - 1]), np.zeros((1, *width), np.float32))
+
+
+def columns_file(part: Path) -> Path:
+    """Return where the means and spreads of a part stand."""
+    return part.with_name(part.name.replace("part", "columns"))
+
+
+def _start(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 class IndexBank(QueryBank):

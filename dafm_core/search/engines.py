@@ -1,15 +1,16 @@
-"""An engine beside an index: what finds near images without looking at all of them.
+"""Engines beside an index: what finds near images without looking at all of them.
 
-An engine holds the vectors of all models side by side, so that it finds the nearest of any one
-model and of a linear fusion alike. It belongs to the features that it was made of: ``engine.json``
-has their hashes. What was added since is scanned by ``nearest.py``; an engine of other features is
-not used, and the answer says so. The engine that ships is ``faiss_engine.py``'s.
+There is one over each model's vectors, and one over those of all models side by side, which finds
+the nearest of a linear fusion. They belong to the features that they were made of: ``engine.json``
+has their hashes, and those of the engines' own files, ``engine-N/SPACE-MODEL.bin``. What was added
+since is scanned by ``nearest.py``; an engine of other features is not used, and the answer says so.
+The engine that ships is ``faiss_engine.py``'s.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -18,28 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import OptionError, StoreError
-from dafm_core.ground.files import write_json
-from dafm_core.ground.progress import Progress, silent
+from dafm_core.ground.files import sha256_of
 from dafm_core.search.index import GalleryIndex
-from dafm_core.search.nearest import Direction, Nearest
-from dafm_core.search.spaces import BANK, Space, Vectors, spaces
+from dafm_core.search.nearest import Direction
+from dafm_core.search.spaces import BANK, spaces, view_of, views_of
+from dafm_core.store import checked
 from dafm_core.store.manifest import SEAL, read_object, sealed
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 FILE: Final = "engine.json"
 KINDS: Final = ("ivf", "scan8", "scan16")
 """Inverted lists over vectors of two bits a number; scans of 8-bit and half-precision vectors."""
-N_CHECKED: Final = 64
-"""Queries on which an engine is tried."""
-WANTED: Final = 50
-"""First images of each query that an engine should find,"""
-DEPTH: Final = 500
-"""among as many, which are scored exactly afterwards."""
-ENOUGH: Final = 0.985
-"""Share of them with which it looks at no more lists."""
-BLOCK: Final = 1 << 14
-"""Images whose vectors are joined at a time."""
-
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
@@ -90,61 +80,70 @@ class Engine(Protocol):
         """Return what was saved, read from disk as it is needed."""
 
 
+class Rows:
+    """Which column of the gallery each row of an engine is.
+
+    Parameters
+    ----------
+    index : GalleryIndex
+    n_parts : int
+        Builds and ``--add`` of the index that the engine holds.
+    """
+
+    def __init__(self, index: GalleryIndex, n_parts: int) -> None:
+        columns, start, n_there = [np.empty(0, np.int64)], 0, 0
+        for p, (n, rows) in enumerate(zip(index.manifest.part_rows, index.part_rows, strict=True)):
+            if p < n_parts:
+                column = np.full(n, -1, np.int64)
+                column[rows] = np.arange(start, start + len(rows))
+                columns.append(column)
+                n_there += len(rows)
+            start += len(rows)
+        self.column_of = np.concatenate(columns)
+        """-1 where the image was removed."""
+        self.tail = np.arange(n_there, start)
+        """Columns of images that were added since."""
+        self._there = None if n_there == len(self.column_of) else self.column_of >= 0
+
+    def allowed(self, shown: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        """Return which rows may be found; None where all may."""
+        if shown is None:
+            return self._there
+        return shown[self.column_of] & (self.column_of >= 0)
+
+
 class IndexEngine:
-    """An engine over the images of an index, in one of its spaces.
+    """An engine over the images of an index: over one provider's vectors, or all side by side.
 
     Parameters
     ----------
     engine : Engine
-    index : GalleryIndex
+    rows : Rows
     widths : mapping of str to int
         Of the parts of a vector, in order.
     facts : mapping
-        What ``engine.json`` says of the space: ``scales``, ``effort``, ``recall``.
-    n_parts : int
-        Builds and ``--add`` of the index that it holds.
+        What ``engine.json`` says of it: ``scales``, ``effort``, ``recall``.
     """
 
     def __init__(
-        self,
-        engine: Engine,
-        index: GalleryIndex,
-        widths: Mapping[str, int],
-        facts: Mapping[str, Any],
-        n_parts: int,
+        self, engine: Engine, rows: Rows, widths: Mapping[str, int], facts: Mapping[str, Any]
     ) -> None:
         self._engine = engine
-        self.facts = facts
-        self._scales: dict[str, float] = facts["scales"]
+        self._rows = rows
         self._widths = widths
-        self._columns, start = [], 0
-        for p, (n, rows) in enumerate(zip(index.manifest.part_rows, index.part_rows, strict=True)):
-            columns = np.full(n, -1, np.int64)
-            columns[rows] = np.arange(start, start + len(rows))
-            start += len(rows)
-            if p < n_parts:
-                self._columns.append(columns)
-        self.tail = np.arange(sum(int((c >= 0).sum()) for c in self._columns), start)
-        """Columns of images that were added since."""
-
-    @cached_property
-    def _column_of(self) -> NDArray[np.int64]:
-        """Column of each row of the engine; -1 where the image was removed."""
-        return np.concatenate(self._columns)
+        self.facts = facts
 
     def search(
         self, directions: Sequence[Direction], n: int, shown: NDArray[np.bool_] | None
     ) -> list[Found]:
         """Return the n best columns in each direction and their scores, best first."""
-        there = self._column_of >= 0
-        if shown is not None:
-            there &= shown[self._column_of]
-        allowed = None if there.all() else there
         queries = np.stack([self._joined(direction) for direction in directions])
-        rows, scores = self._engine.search(queries, min(n, len(there)), allowed)
+        column_of = self._rows.column_of
+        allowed = self._rows.allowed(shown)
+        names, scores = self._engine.search(queries, min(n, len(column_of)), allowed)
         return [
-            (self._column_of[found[found >= 0]], score[found >= 0])
-            for found, score in zip(rows, scores, strict=True)
+            (column_of[found[found >= 0]], score[found >= 0])
+            for found, score in zip(names, scores, strict=True)
         ]
 
     def _joined(self, direction: Direction) -> NDArray[np.float32]:
@@ -153,98 +152,41 @@ class IndexEngine:
                 direction[name] / np.float32(scale)
                 if name in direction
                 else np.zeros(self._widths[name], np.float32)
-                for name, scale in self._scales.items()
+                for name, scale in self.facts["scales"].items()
             ]
         )
 
 
-def build_engine(
-    index: GalleryIndex, kind: str = "ivf", progress: Progress = silent
-) -> dict[str, IndexEngine]:
-    """Make an engine for the images of an index, one in each of its spaces, and keep them.
+class SpaceEngines:
+    """The engines of one space: of each provider, and of all side by side.
 
-    Parameters
-    ----------
-    index : GalleryIndex
-        Of models whose scores are inner products.
-    kind : {"ivf", "scan8", "scan16"}
-
-    Raises
-    ------
-    OptionError
-        For an unknown kind, a model of another geometry, or where the extra is not installed.
+    A direction of one provider is looked for among that provider's vectors alone, which are
+    narrower and lie in lists of their own.
     """
-    check_kind(kind)
-    if not index.manifest.all_dot:
-        name = next(n for n, entry in index.entries.items() if not entry.is_dot)
-        raise OptionError(
-            f"engine: expected models whose scores are inner products, got {name!r}, whose are "
-            "not. Index without it, or search exactly."
-        )
-    old = list(index.path.glob("engine-*.bin"))
-    number = 1 + max((int(file.stem.split("-")[1]) for file in old), default=0)
-    made, facts = {}, {}
-    for which, space in spaces(index).items():
-        file = index.path / f"engine-{number}-{which}.bin"
-        made[which] = _built(index, which, space, kind, file, progress)
-        facts[which] = {**made[which].facts, "file": file.name}
-    values = {
-        "format": FORMAT_VERSION, "kind": kind, "parts": _parts(index), "spaces": facts,
-    }  # fmt: skip
-    write_json(index.path / FILE, sealed(values))
-    for file in old:
-        file.unlink(missing_ok=True)
-    return made
+
+    def __init__(self, engines: Mapping[str, IndexEngine], rows: Rows) -> None:
+        self._engines = engines
+        self.tail = rows.tail
+
+    @property
+    def recall(self) -> float:
+        """Share of the first images that was found when they were made."""
+        return min(float(engine.facts["recall"]) for engine in self._engines.values())
+
+    def search(
+        self, directions: Sequence[Direction], n: int, shown: NDArray[np.bool_] | None
+    ) -> list[Found]:
+        """Return the n best columns in each direction and their scores, best first."""
+        views = [view_of(direction) for direction in directions]
+        found: dict[int, Found] = {}
+        for view in dict.fromkeys(views):
+            asked = [d for d, name in enumerate(views) if name == view]
+            answers = self._engines[view].search([directions[d] for d in asked], n, shown)
+            found.update(zip(asked, answers, strict=True))
+        return [found[d] for d in range(len(directions))]
 
 
-def _built(
-    index: GalleryIndex, which: str, space: Space, kind: str, file: Path, progress: Progress
-) -> IndexEngine:
-    """Build, try and save the engine of one space; images that were removed are zeros in it."""
-    scales = {name: _scale(vectors, name) for name, vectors in space.items()}
-    widths = {name: vectors.width[0] for name, vectors in space.items()}
-    n_rows = sum(index.manifest.part_rows)
-    row_of = np.concatenate(
-        [
-            start + rows
-            for start, rows in zip(
-                np.cumsum([0, *index.manifest.part_rows]), index.part_rows, strict=False
-            )
-        ]
-    )
-
-    def blocks() -> Iterable[NDArray[np.float32]]:
-        next_row = 0
-        for parts in zip(*(vectors.blocks(BLOCK) for vectors in space.values()), strict=True):
-            progress(f"engine {which}", next_row, n_rows)
-            joined = np.concatenate(
-                [v * np.float32(scales[name]) for name, (_, v) in zip(space, parts, strict=True)], 1
-            )
-            rows = row_of[parts[0][0]]
-            block = np.zeros((rows[-1] + 1 - next_row, joined.shape[1]), np.float32)
-            block[rows - next_row] = joined
-            next_row = rows[-1] + 1
-            yield block
-        if next_row < n_rows:
-            yield np.zeros((n_rows - next_row, sum(widths.values())), np.float32)
-
-    engine = _engine_type().build(kind, n_rows, blocks)
-    facts: dict[str, Any] = {"scales": scales, "kind": kind}
-    found = IndexEngine(engine, index, widths, facts, len(index.manifest.part_rows))
-    facts["recall"] = _tune(found, engine, index, space)
-    facts["effort"] = engine.effort
-    engine.save(file)
-    return found
-
-
-def check_kind(kind: str) -> None:
-    """Raise OptionError for an unknown kind, or where the extra is not installed."""
-    if kind not in KINDS:
-        raise OptionError(f"engine: expected {', '.join(KINDS)}, got {kind!r}.")
-    _engine_type()
-
-
-def open_engine(index: GalleryIndex) -> tuple[dict[str, IndexEngine], str | None]:
+def open_engine(index: GalleryIndex) -> tuple[dict[str, SpaceEngines], str | None]:
     """Return the engines beside an index by space, if they fit it, and what answers must say.
 
     Raises
@@ -257,23 +199,61 @@ def open_engine(index: GalleryIndex) -> tuple[dict[str, IndexEngine], str | None
         return {}, None
     facts = read_object(path)
     if sealed({k: v for k, v in facts.items() if k != SEAL})[SEAL] != facts.get(SEAL):
-        raise StoreError(f"{path}: edited or damaged. Make it again with dafm index --engine.")
-    again = f"Make it again: dafm index --engine {facts['kind']} --out {index.path}"
+        raise StoreError(f"{path}: edited or damaged. {_again(index)}")
     n_parts = len(facts["parts"])
-    if facts["format"] != FORMAT_VERSION or _parts(index)[:n_parts] != facts["parts"]:
-        return {}, f"engine: made of other features, so every image was scanned. {again}"
+    if facts["format"] != FORMAT_VERSION:
+        return {}, f"engine: of another version, so every image was scanned. {_again(index)}"
+    if part_hashes(index)[:n_parts] != facts["parts"]:
+        return {}, f"engine: made of other features, so every image was scanned. {_again(index)}"
     if find_spec("faiss") is None:
         return {}, "engine: not used, since the extra dafm-core[faiss] is not installed here"
-    engines = {}
+    folder = index.path / f"engine-{facts['number']}"
+    made: dict[str, dict[str, Any]] = facts["spaces"]
+    if index.is_checked:
+        files = {
+            file_of(w, v): one["sha256"] for w, views in made.items() for v, one in views.items()
+        }
+        _check(index, folder, files)
+    rows, engines = Rows(index, n_parts), {}
     for which, space in spaces(index).items():
-        engine = _engine_type().open(index.path / facts["spaces"][which]["file"])
-        engine.effort = facts["spaces"][which]["effort"]
-        widths = {name: vectors.width[0] for name, vectors in space.items()}
-        engines[which] = IndexEngine(engine, index, widths, facts["spaces"][which], n_parts)
+        opened = {}
+        for view, part in views_of(space).items():
+            known = made[which][view]
+            engine = engine_type().open(folder / file_of(which, view))
+            engine.effort = known["effort"]
+            widths = {name: vectors.width[0] for name, vectors in part.items()}
+            opened[view] = IndexEngine(engine, rows, widths, known)
+        engines[which] = SpaceEngines(opened, rows)
     return engines, None
 
 
-def _engine_type() -> type[Engine]:
+def file_of(which: str, view: str) -> str:
+    """Return the name of an engine's file."""
+    return f"{which}-{view}.bin" if view else f"{which}.bin"
+
+
+def _check(index: GalleryIndex, folder: Path, files: Mapping[str, str]) -> None:
+    """Compare an engine's files with their checksums; what matched once is remembered."""
+    seen = checked.signature(folder, files)
+    if checked.is_remembered(folder, seen):
+        return
+    started = time.perf_counter()
+    for name, sha256 in files.items():
+        if name not in seen:
+            raise StoreError(f"{folder / name}: is missing. {_again(index)}")
+        if sha256_of(folder / name) != sha256:
+            raise StoreError(f"{folder / name}: does not match its checksum. {_again(index)}")
+    checked.remember(folder, seen)
+    checked.say_cost(folder, checked.n_bytes(seen), started)
+
+
+def _again(index: GalleryIndex) -> str:
+    """Return what to do about an engine that cannot be used."""
+    return f"Make the engine again: dafm index --engine ivf --out {index.path}"
+
+
+def engine_type() -> type[Engine]:
+    """Return the engine that ships; raise OptionError where its extra is not installed."""
     try:
         from dafm_core.search.faiss_engine import FaissEngine
     except ImportError:
@@ -283,45 +263,10 @@ def _engine_type() -> type[Engine]:
     return FaissEngine
 
 
-def _parts(index: GalleryIndex) -> list[dict[str, str]]:
+def part_hashes(index: GalleryIndex) -> list[dict[str, str]]:
     """Return the hash of each part of every provider's features, and of what the bank says."""
     bank = index.manifest.bank.get("parts", [""] * len(index.manifest.part_rows))
     return [
         {name: index.entries[name].parts[p].sha256 for name in index.names} | {BANK: bank[p]}
         for p in range(len(index.manifest.part_rows))
     ]
-
-
-def _scale(vectors: Vectors, name: str) -> float:
-    """Return what gives a model's vectors unit length, so that each counts alike in the lists."""
-    if name == BANK:
-        return 1.0
-    places = np.linspace(0, len(vectors) - 1, min(len(vectors), 4096)).astype(np.int64)
-    return float(1 / max(np.sqrt((vectors.take(places) ** 2).sum(axis=1).mean()), 1e-12))
-
-
-def _tune(engine: IndexEngine, made: Engine, index: GalleryIndex, space: Space) -> float:
-    """Let an engine look at as many lists as it takes; return the share that it finds then."""
-    files = {name: index.path / name / "bank.npy" for name in index.names}
-    queries: dict[str, NDArray[np.float32]]
-    if index.manifest.bank and all(file.exists() for file in files.values()):
-        queries = {name: np.load(file, allow_pickle=False) for name, file in files.items()}
-    else:  # its own images are easier than queries, but something has to be asked
-        some = np.linspace(0, index.n_images - 1, N_CHECKED).astype(np.int64)
-        queries = {name: index.features(name).take(some) for name in index.names}
-    n = min(N_CHECKED, *(len(rows) for rows in queries.values()))
-    directions = [
-        {name: rows[i] * np.float32(engine.facts["scales"][name]) for name, rows in queries.items()}
-        for i in range(n)
-    ]
-    depth, wanted = min(DEPTH, index.n_images), min(WANTED, index.n_images)
-    first = [set(c[:wanted].tolist()) for c in Nearest(space)(directions, wanted)]
-    recall = 0.0
-    for effort in made.efforts:
-        made.effort = effort
-        found = engine.search(directions, depth, None)
-        shares = [len(f & set(c.tolist())) / wanted for f, (c, _) in zip(first, found, strict=True)]
-        recall = float(np.mean(shares))
-        if recall >= ENOUGH:
-            break
-    return recall

@@ -27,10 +27,14 @@ def best(
         return np.empty(0, np.int64)
     bar = np.partition(scores, -k)[-k]
     near = np.flatnonzero((scores >= bar) & (scores > -np.inf))
+    order = np.argsort(-scores[near], kind="stable")
+    ordered = scores[near[order]]
+    if (ordered[1:] != ordered[:-1]).all():  # hashes decide among ties alone, and take longest
+        return near[order[:k]]
     names = [ids[place if columns is None else columns[place]] for place in near]
     hashes = [hashlib.sha256(name.encode()).digest() for name in names]
-    order = sorted(range(len(near)), key=lambda i: (-scores[near[i]], hashes[i]))
-    return near[order[:k]]
+    by_name = sorted(range(len(near)), key=lambda i: (-scores[near[i]], hashes[i]))
+    return near[by_name[:k]]
 
 
 def single(
@@ -40,6 +44,8 @@ def single(
     places = best(np.where(np.isfinite(scores), scores, np.float32(-np.inf)), k, ids, columns)
     found = places if columns is None else columns[places]
     return tuple(
-        Hit(rank=rank, image_id=ids[column], score=float(scores[place]))
-        for rank, (place, column) in enumerate(zip(places, found, strict=True), start=1)
+        Hit(rank=rank, image_id=ids[column], score=score)
+        for rank, (score, column) in enumerate(
+            zip(scores[places].tolist(), found.tolist(), strict=True), start=1
+        )
     )

@@ -5,7 +5,6 @@ It is written by ``building.py``; queries are answered in ``search.py``.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -17,16 +16,13 @@ from numpy.typing import NDArray
 from dafm_core.contract.items import ImageRef
 from dafm_core.errors import StoreError
 from dafm_core.fusion.channels.bank import QueryBank
-from dafm_core.ground.blocks import checksum
-from dafm_core.ground.files import sha256_of
-from dafm_core.ground.ids import Ids, hash_strings
-from dafm_core.scoring.feature_cache import BLOCK_IMAGES
-from dafm_core.search.cells import BankRows, IndexBank
+from dafm_core.ground.ids import Ids
+from dafm_core.search.cells import BankRows, IndexBank, columns_file
+from dafm_core.search.checking import check, verify
 from dafm_core.search.features import GalleryFeatures
-from dafm_core.search.manifest import MANIFEST, Entry, Manifest
+from dafm_core.search.manifest import Entry, Manifest
 from dafm_core.search.moments import Moments
 from dafm_core.search.stored import stored_array, stored_table
-from dafm_core.store import checked
 from dafm_core.store.gallery import Gallery
 
 COLUMNS: Final = {"image_id", "path", "part", "row"}
@@ -49,6 +45,8 @@ class GalleryIndex:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
+        self.is_checked = False
+        """Whether files are compared with their checksums before they are used."""
         self.state = path / f"state-{self.manifest.state}"
         for name in self.manifest.files:
             if not (self.state / name).exists():
@@ -74,7 +72,7 @@ class GalleryIndex:
         """
         index = cls(Path(path), Manifest.read(Path(path)))
         if verify:
-            index.check()
+            check(index)
         return index
 
     @classmethod
@@ -146,12 +144,7 @@ class GalleryIndex:
         """Mean and spread of each image's column by provider, (N, 2 K), of a large gallery."""
         if not self.bank_parts:
             return None
-        files = (self._columns_file(path) for path in self.bank_parts)
-        return self._of_images([stored_array(file) for file in files])
-
-    @staticmethod
-    def _columns_file(part: Path) -> Path:
-        return part.with_name(part.name.replace("part", "columns"))
+        return self._of_images([stored_array(columns_file(path)) for path in self.bank_parts])
 
     @property
     def bank_folder(self) -> Path:
@@ -221,18 +214,6 @@ class GalleryIndex:
         pairs = zip(self.ids, paths, strict=True)
         return [ImageRef(i, None if path is None else Path(path)) for i, path in pairs]
 
-    def check(self) -> None:
-        """As :meth:`verify`, but what matched once is remembered."""
-        files = [MANIFEST, *(str(file.relative_to(self.path)) for file, _ in self._sealed)]
-        for name, entry in self.entries.items():
-            files += [f"{name}/part-{p}.npy" for p in range(len(entry.parts))]
-        seen = checked.signature(self.path, files)
-        if not checked.is_remembered(self.path, seen):
-            started = time.perf_counter()
-            self.verify()
-            checked.remember(self.path, seen)
-            checked.say_cost(self.path, checked.n_bytes(seen), started)
-
     def verify(self) -> None:
         """Read everything and compare it with its checksums.
 
@@ -241,36 +222,4 @@ class GalleryIndex:
         StoreError
             At the first file that does not match.
         """
-        for file, expected in self._sealed:
-            if sha256_of(file) != expected:
-                raise _mismatch(file)
-        for file in self.bank_parts:
-            columns, cells = stored_array(self._columns_file(file)), stored_array(file)
-            if not np.array_equal(columns, np.concatenate([cells[:, :, 0], cells[:, :, 1]], 1)):
-                raise _mismatch(self._columns_file(file))
-        for name, entry in self.entries.items():
-            for p, part in enumerate(entry.parts):
-                file = self.path / name / f"part-{p}.npy"
-                if part_sha256(stored_array(file)) != part.sha256:
-                    raise _mismatch(file)
-
-    @property
-    def _sealed(self) -> list[tuple[Path, str]]:
-        """Every file that the manifest has a sha256 of: of the state, the bank and its queries."""
-        bank = self.manifest.bank
-        queries = bank.get("files", {})  # none in an index of an earlier version
-        return [
-            *((self.state / name, sha256) for name, sha256 in self.manifest.files.items()),
-            *zip(self.bank_parts, bank.get("parts", ()), strict=True),
-            *((self.path / name, sha256) for name, sha256 in queries.items()),
-        ]
-
-
-def _mismatch(file: Path) -> StoreError:
-    return StoreError(f"{file}: does not match its checksum. Build the index again.")
-
-
-def part_sha256(array: NDArray[Any]) -> str:
-    """Return the hash of the checksums of an array's blocks."""
-    starts = range(0, len(array), BLOCK_IMAGES)
-    return hash_strings(checksum(array[s : s + BLOCK_IMAGES]) for s in starts)
+        verify(self)

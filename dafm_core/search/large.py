@@ -12,22 +12,23 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.ground.files import sha256_of
 from dafm_core.ground.progress import Progress
 from dafm_core.search import state
 from dafm_core.search.bank_queries import read_bank_queries
-from dafm_core.search.cells import BankRows, IndexBank, cells_of
+from dafm_core.search.cells import BankRows, IndexBank, writing_cells
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.live import LiveProvider
 from dafm_core.search.manifest import Manifest
 from dafm_core.search.moments import BankColumns, Moments
-from dafm_core.search.stored import stored_array
+from dafm_core.search.streamed import BankScores, learned_rows
 
+MAX_QUERIES: Final = 1024
+"""Of a larger bank as many are taken, evenly spread: time grows with the square of their number."""
 KEYS: Final = ("version", "parts", "changed")
 """What the manifest says of a bank that is kept image by image."""
-BLOCK: Final = 1 << 14
-"""Images whose products are made at a time."""
+BLOCK: Final = 1 << 13
+"""Images looked at at a time."""
 
 
 def is_large(manifest: Manifest) -> bool:
@@ -56,11 +57,11 @@ def settle(
     bank = dict(manifest.bank)
     if bank and known is None:
         bank |= {"version": manifest.state, "parts": [], "changed": 0}
-        _write_bank(index, bank, live, progress)
     elif bank and known is not None:
         changed = int(bank["changed"]) + len(_new(known, index)) + len(_gone(known, index))
         bank |= {"parts": list(bank["parts"]), "changed": changed}
-        _grow_bank(index, bank, known.bank)
+    if bank and len(bank["parts"]) < len(manifest.part_rows):
+        _grow_bank(index, bank, live, progress)
     index = GalleryIndex.draft(path, replace(manifest, bank=bank))
     for done, name in enumerate(index.names):
         progress("moments", done, len(index.names))
@@ -93,53 +94,40 @@ def _gone(before: GalleryIndex, index: GalleryIndex) -> NDArray[np.int64]:
     return np.concatenate(gone)
 
 
-def _write_bank(
+def _grow_bank(
     index: GalleryIndex, bank: dict[str, Any], live: Mapping[str, LiveProvider], progress: Progress
 ) -> None:
-    """Write what a bank says of every image, part by part."""
+    """Write what a bank says of the images of parts that it has not seen; a new one learns first.
+
+    The names of the parts written are added to ``bank``.
+    """
     queries, encoded = read_bank_queries(index.path, index, live)
-    stack = state.scored_bank(queries, live, encoded, progress)
-    made = QueryBank.of(stack)
-    rows = BankRows.of(stack, made)
-    cells, start = cells_of(made), 0
-    folder = _folder(index, bank)
-    rows.save(folder / "rows.npz")
-    for n, there in zip(index.manifest.part_rows, index.part_rows, strict=True):
-        part = cells[start : start + len(there)]
-        start += len(there)
-        if len(there) < n:  # rows of removed images are never read
-            whole = np.zeros((n, *cells.shape[1:]), np.float32)
-            whole[there] = part
-            part = whole
-        _add_part(folder, bank, part)
-
-
-def _grow_bank(index: GalleryIndex, bank: dict[str, Any], known: QueryBank | None) -> None:
-    """Write what a bank says of the images of new parts."""
-    assert isinstance(known, IndexBank)
-    for p in range(len(bank["parts"]), len(index.manifest.part_rows)):
-        scores = {
-            name: np.array(stored_array(index.path / name / "bank.npy"))
-            @ index.part(name, p).astype(np.float32).T
-            for name in index.names
-        }
-        _add_part(_folder(index, bank), bank, known.rows.cells(known.names, scores))
-
-
-def _folder(index: GalleryIndex, bank: Mapping[str, Any]) -> Path:
+    scores = BankScores(encoded, list(queries.removed))
     folder = index.path / f"bank-{bank['version']}"
     folder.mkdir(exist_ok=True)
-    return folder
-
-
-def _add_part(folder: Path, bank: dict[str, Any], cells: NDArray[np.float32]) -> None:
-    number = len(bank["parts"])
-    file = folder / f"part-{number}.npy"
-    state.save(file, cells)
-    state.save(
-        folder / f"columns-{number}.npy", np.concatenate([cells[:, :, 0], cells[:, :, 1]], 1)
-    )
-    bank["parts"].append(sha256_of(file))
+    if bank["parts"]:
+        rows = BankRows.load(folder / "rows.npz")
+    else:
+        features = {name: index.features(name) for name in index.names}
+        rows = learned_rows(features, scores, progress)
+        rows.save(folder / "rows.npz")
+    start = 0
+    for p, (n, there) in enumerate(zip(index.manifest.part_rows, index.part_rows, strict=True)):
+        if p >= len(bank["parts"]):
+            file = folder / f"part-{p}.npy"
+            with writing_cells(file, n, (len(index.names), rows.width)) as write:
+                for first in range(0, len(there), BLOCK):
+                    progress(f"bank part {p}", first, len(there))
+                    chosen = there[first : first + BLOCK]
+                    columns = start + np.arange(first, first + len(chosen))
+                    found = {
+                        name: scores.of(name, columns, index.part(name, p)[chosen])
+                        for name in index.names
+                    }
+                    write(chosen, rows.cells(index.names, found))
+            progress(f"bank part {p}", len(there), len(there))
+            bank["parts"].append(sha256_of(file))
+        start += len(there)
 
 
 def _all_moments(index: GalleryIndex, name: str, known: GalleryIndex | None) -> Moments:

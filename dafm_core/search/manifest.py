@@ -8,7 +8,10 @@
     INDEX/state-S/NAME.neighbours.npy nearest others; bank.*.npy
     INDEX/state-S/NAME.moments.npz    of a large gallery, see moments.py
     INDEX/bank-V/part-P.npy           what the bank says, image by image: of a large gallery
+    INDEX/bank-V/rows.npz             what is known of the bank's queries, for new images
     INDEX/bank-V/columns-P.npy        the means and spreads among it
+    INDEX/engine.json                 an engine's kind, and hashes of its files and of its features
+    INDEX/engine-N/SPACE-NAME.bin     what it keeps of one provider; SPACE.bin: of all
 
 Everything else is written first and under new names, so that a kill at any time leaves the index
 as it was. How the files come about is ``parts.py``'s, ``settling.py``'s and

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dafm_core.search.spaces import Space
 
 if TYPE_CHECKING:
-    from dafm_core.search.engines import IndexEngine
+    from dafm_core.search.engines import SpaceEngines
 
 Direction: TypeAlias = Mapping[str, NDArray[np.float32]]
 """Vectors by provider: an image's score is the sum of their products with its features."""
@@ -30,11 +30,11 @@ class Nearest:
     ----------
     features : mapping of str to Vectors
         One of the ``spaces`` of an index.
-    engine : IndexEngine, optional
+    engine : SpaceEngines, optional
         Searches most of them; the others, added since, are scanned.
     """
 
-    def __init__(self, features: Space, engine: IndexEngine | None = None) -> None:
+    def __init__(self, features: Space, engine: SpaceEngines | None = None) -> None:
         self._features = features
         self._engine = engine
         self._n_images = len(next(iter(features.values())))

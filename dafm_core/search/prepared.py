@@ -15,6 +15,7 @@ from dafm_core.search.closed_form import Knowledge
 from dafm_core.search.engines import open_engine
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.nearest import Nearest
+from dafm_core.search.quickening import Quickening
 from dafm_core.search.spaces import spaces
 from dafm_core.search.two_stage import TwoStage, two_stage
 from dafm_core.store.gallery import Gallery
@@ -39,6 +40,7 @@ class Prepared:
         self._without: dict[Names, list[TileScorer]] = {}
         self._chosen: dict[Names, ChosenScorer | None] = {}
         self._stages: dict[Names, TwoStage | None] = {}
+        self._lists: dict[Names, Quickening | None] = {}
         self._lock = threading.Lock()
         self._engines, self._engine_note = open_engine(index)
 
@@ -59,6 +61,15 @@ class Prepared:
     def chosen_scorer(self, names: Names) -> ChosenScorer | None:
         """Return what fuses chosen images of whole rows, or None where all must be fused."""
         return self._kept(self._chosen, names, lambda g: chosen_scorer(self.fuser, g))
+
+    def lists(self, names: Names) -> Quickening | None:
+        """Return what finds the best images of whole rows, or None where all must be fused."""
+        return self._kept(self._lists, names, self._quickening)
+
+    def _quickening(self, gallery: Gallery) -> Quickening | None:
+        if not isinstance(self.fuser, BankedFusion) or gallery.unknown:
+            return None
+        return Quickening(self.fuser.two_stages(gallery, compiled=False))
 
     def two_stage(self, names: Names) -> TwoStage | None:
         """Return what ranks without whole rows, or None where they are needed."""
@@ -82,12 +93,8 @@ class Prepared:
     def _how(self) -> str:
         if not self._engines:
             return ""
-        facts = [engine.facts for engine in self._engines.values()]
-        share = min(fact["recall"] for fact in facts)
-        return (
-            f", by the engine {facts[0]['kind']}, which found {share:.3f} of the first 50 when it "
-            "was made"
-        )
+        share = min(engine.recall for engine in self._engines.values())
+        return f", by an engine, which found {share:.3f} of the first 50 when it was made"
 
     def _kept(self, kept: dict[Names, T], names: Names, make: Callable[[Gallery], T]) -> T:
         """Return what a set of providers needs, made once."""

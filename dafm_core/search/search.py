@@ -90,6 +90,11 @@ class Search:
         """The fusion, with what the index's bank says of its images."""
         return self._prepared.fuser
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What every answer says of the index and its engine."""
+        return self._prepared.notes
+
     def query(
         self,
         references: Reference | Sequence[Reference] = (),

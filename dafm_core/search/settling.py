@@ -15,6 +15,7 @@ from dafm_core.ground.ids import Ids
 from dafm_core.ground.progress import Progress
 from dafm_core.search import large, state
 from dafm_core.search.bank_queries import read_bank_queries, write_bank_queries
+from dafm_core.search.checking import trust
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.live import LiveProvider
 from dafm_core.search.manifest import Manifest
@@ -67,7 +68,11 @@ def settle(
     }
     notes = [state.write_neighbours(folder, live, progress)]
     if bank is not None:
-        draft = replace(draft, bank={**draft.bank, **write_bank_queries(path, bank, index, live)})
+        most = (
+            large.MAX_QUERIES if large.is_large(draft) else state.most_queries(len(live), len(ids))
+        )
+        said = write_bank_queries(path, state.thinned(bank, most), index, live)
+        draft = replace(draft, bank={**draft.bank, **said})
     kept = {key: draft.bank[key] for key in draft.bank if key not in large.KEYS}
     if large.is_large(draft):
         kept, note = large.settle(path, draft, live, before, progress)
@@ -79,7 +84,9 @@ def settle(
     final = replace(draft, files=state.hashes(folder), notes=tuple(note for note in notes if note))
     final.write(path)
     tidy(path, final)
-    return GalleryIndex.open(path, verify=False)
+    index = GalleryIndex.open(path, verify=False)
+    trust(index)
+    return index
 
 
 def tidy(path: Path, manifest: Manifest) -> None:

@@ -21,6 +21,9 @@ Block: TypeAlias = tuple[slice, NDArray[np.float32]]
 BANK: Final = ""
 """Name of the part of a seen vector that holds 1 / s and m / s of every provider."""
 
+ALL: Final = ""
+"""Name of the view of all providers."""
+
 
 class Vectors(Protocol):
     """One part of the vectors of all images."""
@@ -113,6 +116,19 @@ def spaces(index: GalleryIndex) -> dict[str, Space]:
         for k, name in enumerate(index.names)
     }
     return {"raw": raw, "seen": seen | {BANK: SeenOffsets(columns)}}
+
+
+def views_of(space: Space) -> dict[str, Space]:
+    """Return the parts of a space that are searched: each provider's, and all side by side."""
+    bank = {name: part for name, part in space.items() if name == BANK}
+    one: dict[str, Space] = {n: {n: part, **bank} for n, part in space.items() if n != BANK}
+    return one if len(one) == 1 else {**one, ALL: space}
+
+
+def view_of(direction: Mapping[str, NDArray[np.float32]]) -> str:
+    """Return the part of a space that a direction lies in."""
+    names = [name for name in direction if name != BANK]
+    return names[0] if len(names) == 1 else ALL
 
 
 def _offsets(said: NDArray[np.float32]) -> NDArray[np.float32]:

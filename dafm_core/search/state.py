@@ -107,17 +107,19 @@ def scored_bank(
 
 
 def bank_dataset(queries: Dataset, images: Dataset) -> Dataset:
-    """Return a bank's queries against the images of an index.
-
-    Of more queries than their scores have room in memory, every n-th is taken.
-    """
+    """Return a bank's queries against the images of an index."""
     return as_bank(queries, images, protocol="index-bank")
 
 
-def thinned(queries: Dataset, *, n_providers: int, n_gallery: int) -> Dataset:
-    """Return as many of a bank's queries as their scores have room in memory, evenly spread."""
-    stride = max(1, -(-queries.n_queries * n_providers * n_gallery * 4 // MAX_BYTES))
+def thinned(queries: Dataset, most: int) -> Dataset:
+    """Return at most so many of a bank's queries, evenly spread."""
+    stride = max(1, -(-queries.n_queries // most))
     return queries if stride == 1 else queries.take(queries.query_ids[::stride])
+
+
+def most_queries(n_providers: int, n_gallery: int) -> int:
+    """Return of how many queries the scores have room in memory."""
+    return max(1, MAX_BYTES // (4 * n_providers * n_gallery))
 
 
 def image_dataset(images: pl.DataFrame) -> Dataset:

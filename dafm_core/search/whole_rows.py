@@ -6,8 +6,8 @@ where nobody asks for explanations.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,57 +93,64 @@ class WholeRows:
         left_out: Mapping[str, str],
         explain: bool,
     ) -> Answer:
-        of_each = f"first {max(self._nearest, 2 * request.k)} images of each provider"
-        union = None if explain else self._union(tile, names, shown, request.k)
-        fused = self._fused(tile, names, union)
-        hits = best(_visible(fused[0], shown), request.k, self._index.ids)
-        opinions = self._opinions(tile, fused, hits, names, explain)
+        depth = max(self._nearest, 2 * request.k)
+        few = not explain and self._is_few(depth, names)
+        if few:
+            hits, scores, n_scored = self._among_first(tile, names, shown, request.k, depth)
+            opinions = self._plain_opinions(tile, hits, names)
+        else:
+            fused = self._prepared.scorer(names)(tile)
+            hits = best(_visible(fused[0], shown), request.k, self._index.ids)
+            scores, n_scored = fused[0, hits], self._index.n_images
+            opinions = self._opinions(tile, fused, hits, names, explain)
         return Answer(
             hits=tuple(
                 Hit(
                     rank=rank,
                     image_id=self._index.ids[column],
-                    score=float(fused[0, column]),
+                    score=float(score),
                     opinions=opinion,
                 )
-                for rank, (column, opinion) in enumerate(zip(hits, opinions, strict=True), start=1)
+                for rank, (column, score, opinion) in enumerate(
+                    zip(hits, scores, opinions, strict=True), start=1
+                )
             ),
             singles={
                 name: single(row, request.k, self._index.ids)
                 for name, row in zip(names, _visible(tile[0], shown), strict=True)
             },
             left_out=dict(left_out),
-            n_scored=self._index.n_images if union is None else len(union),
+            n_scored=n_scored,
             n_images=self._index.n_images,
-            estimated=() if union is None else (f"ranked among the {of_each}",),
+            estimated=(f"ranked among the first {depth} images of each provider",) if few else (),
             notes=self._prepared.notes,
         )
 
-    def _union(
+    def _is_few(self, depth: int, names: tuple[str, ...]) -> bool:
+        """Say whether each provider's first images are few, and can be ranked alone."""
+        return depth * len(names) < self._index.n_images and self._prepared.lists(names) is not None
+
+    def _among_first(
         self,
         tile: Tile,
         names: tuple[str, ...],
         shown: NDArray[np.bool_] | None,
         k: int,
-    ) -> NDArray[np.int64] | None:
-        """Return every provider's first images, ascending; None where all are to be ranked."""
-        depth, n_images = max(self._nearest, 2 * k), self._index.n_images
-        if depth * len(names) >= n_images or self._prepared.chosen_scorer(names) is None:
-            return None
-        rows = _visible(tile[0], shown)
-        first = np.argpartition(rows, n_images - depth, axis=1)[:, n_images - depth :]
-        return np.unique(first)
-
-    def _fused(
-        self, tile: Tile, names: tuple[str, ...], union: NDArray[np.int64] | None
-    ) -> NDArray[np.float32]:
-        """Return fused scores, (1, N); -inf outside the union."""
-        score = None if union is None else self._prepared.chosen_scorer(names)
-        if union is None or score is None:
-            return self._prepared.scorer(names)(tile)
-        fused = np.full((1, tile.shape[2]), -np.inf, np.float32)
-        fused[0, union] = score(tile, union[None])[0]
-        return fused
+        depth: int,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], int]:
+        """Return the best of each provider's first images, their scores, among how many."""
+        lists, score = self._prepared.lists(names), self._prepared.chosen_scorer(names)
+        assert lists is not None  # for the same fusions as the other
+        assert score is not None
+        if shown is None:
+            found = lists.best(tile, k, n_first=depth)
+            kept = found.columns[0] >= 0
+            return found.columns[0, kept], found.scores[0, kept], int(found.n_fused[0])
+        at = self._index.n_images - depth
+        first = np.unique(np.argpartition(_visible(tile[0], shown), at, axis=1)[:, at:])
+        fused = score(tile, first[None])[0]
+        hits = best(_visible(fused, shown[first]), k, self._index.ids, first)
+        return first[hits], fused[hits], len(first)
 
     def _opinions(
         self,
@@ -156,17 +163,7 @@ class WholeRows:
         if not len(hits):
             return []
         if not explain or len(names) == 1:
-            standing = zscore_rows(tile)[0]
-            return [
-                {
-                    name: Opinion(
-                        score=_number(tile[0, k, column]),
-                        standardised=_number(standing[k, column]),
-                    )
-                    for k, name in enumerate(names)
-                }
-                for column in hits
-            ]
+            return self._plain_opinions(tile, hits, names)
         found: Breakdown = break_down(
             tile, fused, hits[None], self._prepared.scorers_without(names)
         )
@@ -175,10 +172,25 @@ class WholeRows:
             for depth in range(len(hits))
         ]
 
+    @staticmethod
+    def _plain_opinions(
+        tile: Tile, hits: NDArray[np.int64], names: tuple[str, ...]
+    ) -> list[dict[str, Opinion]]:
+        """Return what each provider scores the hits."""
+        raw = tile[0][:, hits].T.tolist()  # (n_hits, K)
+        standing = zscore_rows(tile)[0][:, hits].T.tolist()
+        return [
+            {
+                name: Opinion(score=_number(score), standardised=_number(place))
+                for name, score, place in zip(names, scores, places, strict=True)
+            }
+            for scores, places in zip(raw, standing, strict=True)
+        ]
+
 
 def _visible(scores: NDArray[np.float32], shown: NDArray[np.bool_] | None) -> NDArray[np.float32]:
     return scores if shown is None else np.where(shown, scores, np.float32(-np.inf))
 
 
-def _number(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

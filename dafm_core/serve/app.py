@@ -167,7 +167,7 @@ class Service:
                 "providers": list(index.names),
                 "fusion": self.search.fuser.name,
                 "columns": filter_columns(index),
-                "notes": list(index.manifest.notes),
+                "notes": list(self.search.notes),
                 "known": 0 if self.known is None else len(self.known.rows),
                 "judging": None if self.judgements is None else str(self.judgements.path.name),
                 "limits": self.limits.to_json(),

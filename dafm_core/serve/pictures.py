@@ -18,6 +18,7 @@ LARGEST: Final = 2048
 """Longest side in pixels of what is shown as full size."""
 _EXTENSIONS: Final = {
     "JPEG": ".jpg",
+    "MPO": ".jpg",
     "PNG": ".png",
     "WEBP": ".webp",
     "GIF": ".gif",
@@ -42,7 +43,8 @@ def save_upload(data: bytes, folder: Path, number: int, limits: Limits) -> Image
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             pixels, kind = image.width * image.height, str(image.format)
-            frames = getattr(image, "n_frames", 1)
+            # A telephone's JPEG may hold a depth map or a preview beside the photograph (MPO).
+            frames = 1 if kind == "MPO" else getattr(image, "n_frames", 1)
     except Image.DecompressionBombError:
         raise Refused(413, _too_many(limits)) from None
     except Exception:  # of a damaged file Pillow raises whatever comes

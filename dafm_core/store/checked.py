@@ -43,21 +43,32 @@ def n_bytes(seen: Signature) -> int:
     return sum(size for size, _, _ in seen.values())
 
 
+def known(folder: Path) -> Signature:
+    """Return the files of a part that were found to match, as they were then."""
+    try:
+        memory = source_json(_memory(folder))
+    except (OSError, ValueError):
+        return {}  # nothing, or nothing readable, is remembered
+    files = memory.get("files") if isinstance(memory, dict) else None
+    return files if isinstance(files, dict) else {}
+
+
 def is_remembered(folder: Path, seen: Signature) -> bool:
     """Whether a part was checked when its files were these."""
-    try:
-        known = source_json(_memory(folder))
-    except (OSError, ValueError):
-        return False  # nothing, or nothing readable, is remembered
-    return isinstance(known, dict) and known.get("files") == seen
+    return bool(seen) and known(folder) == seen
+
+
+def settled(seen: Signature) -> Signature:
+    """Return the files that were not changed just now."""
+    limit = time.time_ns() - SETTLED_NS
+    return {name: stat for name, stat in seen.items() if stat[1] < limit}
 
 
 def remember(folder: Path, seen: Signature) -> None:
     """Keep that these files match; not of files changed just now, nor where the cache is not
     writable.
     """
-    settled = time.time_ns() - SETTLED_NS
-    if all(changed < settled for _, changed, _ in seen.values()):
+    if settled(seen) == seen:
         with suppress(OSError):
             write_json(_memory(folder), {"part": str(folder.resolve()), "files": seen})
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from dafm_core.metrics.ranking import Places, TargetRanks, rank_targets
 from dafm_core.store.rows import TILE_BYTES
+
+COUNTED: Final = 1 << 19
+"""Scores, as they are stored, among which targets are counted at a time."""
 
 if TYPE_CHECKING:
     from dafm_core.store.stack import SimilarityStack
@@ -23,10 +26,12 @@ def places_of_singles(stack: SimilarityStack) -> dict[str, Places]:
         If a query has no target.
     """
     tiles: dict[str, list[Places]] = {name: [] for name in stack.names}
-    for rows, tile in stack.tiles():
+    size = max(1, COUNTED // stack.n_gallery)
+    for start in range(0, stack.n_queries, size):
+        rows = slice(start, min(start + size, stack.n_queries))
         truth = stack.truth.part(rows)
         for k, name in enumerate(stack.names):
-            scores, kind = tile[:, k], stack.gallery.unknown.get(name)
+            scores, kind = stack.stored(k, rows), stack.gallery.unknown.get(name)
             if kind is None:
                 placed = truth.places(scores)
             else:

@@ -21,7 +21,7 @@ from dafm_core.ground.ragged import Ragged
 from dafm_core.metrics.ranking import Places
 from dafm_core.metrics.truth import Truth
 from dafm_core.store.gallery import Gallery
-from dafm_core.store.rows import TILE_BYTES, read_tile, refuse_nan
+from dafm_core.store.rows import TILE_BYTES, read_tile, refuse_nan, stored_rows
 from dafm_core.store.shortlist import Shortlist, Unknown
 from dafm_core.store.singles import places_of_singles
 
@@ -316,6 +316,13 @@ class SimilarityStack:
     def _read(self, rows: NDArray[np.int64], excluded: Ragged) -> NDArray[np.float32]:
         columns = None if self._whole_gallery else self.columns
         return read_tile(self.matrices, rows, columns, excluded)
+
+    def stored(self, k: int, rows: slice) -> NDArray[Any]:
+        """Return scores of provider ``k`` as they are stored, (B, N): float16 or float32, what is
+        excluded not marked, NaN where a shortlist has none.
+        """
+        columns = None if self._whole_gallery else self.columns
+        return stored_rows(self.matrices[k], self.rows[rows], columns)
 
     def tiles(self, size: int | None = None) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yield (rows, tile) over all queries, ``size`` queries at a time.

@@ -189,6 +189,9 @@ def test_completion_names_every_command_and_fuser(shell, capsys):
     script = capsys.readouterr().out
     for name in (*COMMANDS, "--folds" if shell != "fish" else "folds", "voting-rrf", "cirr"):
         assert name in script
+    if shell == "fish":  # its own way to go on with a list
+        assert "-l fusers -x -a '(__fish_append , best-single" in script
+        assert "-l fuser -x -a 'best-single" in script
 
 
 @pytest.mark.parametrize(
@@ -198,6 +201,9 @@ def test_completion_names_every_command_and_fuser(shell, capsys):
         ("dafm train --fuser voting-r", "voting-rrf"),
         ("dafm submit c", "cirr circo"),
         ("dafm compare --fo", "--folds"),
+        ("dafm new-plugin x --kind p", "provider pair"),
+        ("dafm compare --fusers max,voting-b", "max,voting-borda"),
+        ("dafm compare --providers clip4cir,clip4cir-s", "clip4cir,clip4cir-sum"),
     ],
 )
 def test_bash_completes(typed, offered, capsys):

@@ -17,6 +17,8 @@ from dafm_core.evaluation.score_file import score_submission
 from dafm_core.formats.json_lists import read_submission
 from dafm_core.formats.lint import Lint, lint_submission
 from dafm_core.formats.submission import rank, run_blocks, write_submission
+from dafm_core.fusion.best import Best
+from dafm_core.ground.ordering import tie_places
 from dafm_core.store.run import Run
 
 SHARED = Path(os.environ.get("DAFM_SHARED", "../shared")) / "data" / "cirr"
@@ -104,6 +106,14 @@ def test_blocks_and_the_order_of_the_gallery_change_nothing(dataset, run, rng):
     gallery = [run.gallery_ids[i] for i in order]
     assert rank(blocks, dataset, gallery_ids=gallery, depth=50) == whole
     assert list(whole) == list(dataset.query_ids)
+
+
+def test_lists_are_ranked_as_the_rows_they_are_of(dataset, run):
+    deep = Best.of_scores(run.scores, tie_places(run.gallery_ids), 60)
+    found = rank([(run.query_ids, deep)], dataset, gallery_ids=run.gallery_ids, depth=50)
+    assert found == rank(
+        [(run.query_ids, run.scores)], dataset, gallery_ids=run.gallery_ids, depth=50
+    )
 
 
 def test_a_constant_scorer_gets_chance_from_the_order_of_ties(rng):

@@ -14,6 +14,8 @@ from dafm_core.errors import LeakageError, OptionError
 from dafm_core.evaluation.design import Folds
 from dafm_core.evaluation.evaluate import evaluate
 from dafm_core.fusion.channels.agreement import agreement
+from dafm_core.fusion.channels.layout import Layout
+from dafm_core.fusion.channels.shared import shared_weights
 from dafm_core.fusion.debiased import DebiasedFusion
 from dafm_core.fusion.light.fuser import LightFusion
 from dafm_core.fusion.saving import load_fuser, save_fuser
@@ -281,6 +283,20 @@ def test_nobody_is_an_outsider_without_two_others_that_agree(make_problem, caplo
     few = with_noise(stack).take_queries(stack.query_ids[:1])
     assert DebiasedFusion().fit(few).outsiders_ == ()  # a single query shows nothing
     assert "left out" not in caplog.text
+
+
+def test_what_few_labels_start_from_passes_outsiders_over(make_problem):
+    _, stack = make_problem(n_queries=120, noise=(0.5, 0.6, 0.7))
+    noisy = with_noise(stack, 2)
+    layout = Layout(("ranks", "topics"), noisy.names, ("noise-0", "noise-1"))
+    weights = shared_weights(layout, "gallery").reshape(2, 5)
+    assert (weights[:, :3] > 0).all()
+    assert not weights[:, 3:].any()
+    alone = shared_weights(Layout(("ranks", "topics"), stack.names), "gallery").reshape(2, 3)
+    np.testing.assert_array_equal(weights[:, :3], alone)
+    light = LightFusion(network="linear", prior=1e9).fit(noisy)  # the prior is all there is
+    noise = light.weights_[0].reshape(-1, 5)[:, 3:]
+    assert np.abs(noise).max() < 1e-4 * np.abs(light.weights_[0]).max()
 
 
 def test_when_only_outsiders_are_there_they_are_fused(make_problem):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dafm_core.ground.ordering import best_first, best_ranked, tie_places
+from dafm_core.ground.ordering import best_first, best_of_rows, best_ranked, tie_places
 
 SCORES = st.lists(st.sampled_from([-np.inf, -2.0, -1.0, 0.0, 0.5, 3.0]), min_size=1, max_size=30)
 
@@ -18,6 +18,9 @@ def test_both_equal_a_full_sort(scores, depth):
     assert best_first(row, places, depth).tolist() == expected[:depth]
     ranked = [i for i in expected if row[i] > -np.inf]
     assert best_ranked(row, places, depth).tolist() == ranked[:depth]
+    signed = np.where(np.arange(len(row)) % 2, np.float32(0), np.float32(-0.0))  # level
+    rows = best_of_rows(np.stack([row, signed]), np.stack([places, places]), depth)
+    assert rows.tolist() == [expected[:depth], np.argsort(places).tolist()[:depth]]
 
 
 @given(order=st.permutations(range(12)))

@@ -43,3 +43,16 @@ def test_ids_outside_the_index_are_left_out():
     ragged = Ragged.from_ids([["a", "z"], None, []], {"a": 3})
     assert [row.tolist() for row in ragged] == [[3], [], []]
     assert len(Ragged.empty(3)) == 3
+
+
+@given(st.lists(st.tuples(*[st.lists(st.integers(0, 9), max_size=4)] * 2), max_size=5))
+def test_rows_are_sets_to_each_other(pairs):
+    ones, others = ([pair[i] for pair in pairs] for i in (0, 1))
+    one, other = Ragged.from_rows(ones), Ragged.from_rows(others)
+    without = [sorted(set(a) - set(b)) for a, b in pairs]
+    assert [row.tolist() for row in one.without(other)] == without
+    assert [row.tolist() for row in one.union(other)] == [sorted({*a, *b}) for a, b in pairs]
+    kept = np.array([len(b) > 1 for b in others], bool)
+    assert [row.tolist() for row in one.where(kept)] == [a if len(b) > 1 else [] for a, b in pairs]
+    values = np.arange(len(pairs)) - 1
+    assert one.holds(values).tolist() == [v in a for v, a in zip(values, ones, strict=True)]

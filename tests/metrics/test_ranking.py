@@ -103,3 +103,21 @@ def test_a_target_outside_its_subset_is_refused():
 def test_rows_and_targets_must_agree():
     with pytest.raises(AlignmentError, match="3 queries, got 2"):
         rank_targets(np.zeros((3, 3)), Ragged.from_rows([[0], [1]]))
+
+
+def test_half_precision_is_counted_as_single_is(rng):
+    scores = np.round(rng.normal(size=(40, 30)), 1).astype(np.float16)
+    scores[rng.random(scores.shape) < 0.1] = -np.inf
+    scores[:, 3] = np.where(rng.random(40) < 0.5, 0.0, -0.0)
+    targets = Ragged.from_rows([rng.choice(30, 2, replace=False) for _ in range(40)])
+    within = Ragged.from_rows([np.union1d(row, [3, 7, 9]) for row in targets])
+    for pool in (None, within):
+        one, other = (
+            rank_targets(s, targets, within=pool) for s in (scores, scores.astype(np.float32))
+        )
+        for name in ("rows", "greater", "tied", "targets_greater", "targets_tied"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    for odd in (np.nan, np.inf, -np.float16(np.nan)):
+        scores[5, 5] = odd
+        with pytest.raises(SimilarityError, match="in row 5"):
+            rank_targets(scores, targets)

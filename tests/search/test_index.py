@@ -10,10 +10,11 @@ from PIL import Image
 
 from dafm_core.errors import AlignmentError, DatasetError, ImageError, OptionError, StoreError
 from dafm_core.scoring.neighbours import nearest_neighbours
-from dafm_core.search import state
+from dafm_core.search import checking, state
 from dafm_core.search.building import add_images, build_index, remove_images
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.sources import Images
+from dafm_core.store import checked
 
 from .conftest import Dot, make_dataset, models
 
@@ -94,6 +95,24 @@ def test_added_images_alone_are_encoded(path):
         add_images(path, make_dataset(n_images=75), providers=models())
 
 
+def test_shares_encoded_apart_are_joined_without_encoding_again(tmp_path, gallery):
+    """As on two machines; where the model is another one, images are encoded again."""
+    dots, ids = {"near": Dot(1)}, gallery.gallery_ids
+    whole = build_index(tmp_path / "whole", gallery, dots)
+    build_index(tmp_path / "joined", gallery.take_gallery(ids[:40]), dots)
+    build_index(tmp_path / "share", gallery.take_gallery(ids[40:]), dots)
+    used = {"near": Dot(1)}
+    joined = add_images(tmp_path / "joined", Images.open(str(tmp_path / "share")), providers=used)
+    assert used["near"].n_encoded == 0
+    assert joined.ids == whole.ids
+    features = [index.features("near").whole() for index in (joined, whole)]
+    np.testing.assert_array_equal(*features)
+    joined.verify()
+    other = {"near": Dot(2)}
+    build_index(tmp_path / "other", Images.open(str(tmp_path / "share")), other)
+    assert other["near"].n_encoded == len(ids) - 40
+
+
 def test_removed_images_never_come_back(path, gallery):
     add_images(path, make_dataset(n_images=75), providers=models())
     gone = ["img000", "img059", "img070"]
@@ -133,6 +152,26 @@ def test_a_flipped_bit_is_found_before_anything_is_made_of_it(path, gallery, nam
     with pytest.raises(StoreError, match=f"{file.name}: does not match its checksum"):
         add_images(path.with_name("banked"), make_dataset(n_images=61), providers=models())
     assert GalleryIndex.open(path.with_name("banked"), verify=False).n_images == 60
+
+
+def test_what_was_checked_or_just_written_is_not_read_again(path, monkeypatch):
+    monkeypatch.setattr(checked, "SETTLED_NS", -(10**15))
+    GalleryIndex.open(path)
+    read = []
+    verify = checking.verify
+    monkeypatch.setattr(checking, "verify", lambda index, names=None: read.append(names))
+    add_images(path, make_dataset(n_images=75), providers=models())
+    assert GalleryIndex.open(path).n_images == 75
+    assert not read
+    monkeypatch.setattr(checking, "verify", verify)
+    file = path / "near" / "part-1.npy"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(StoreError, match=r"part-1\.npy: does not match its checksum"):
+        GalleryIndex.open(path)
+    file.unlink()
+    with pytest.raises(StoreError, match=r"part-1\.npy"):
+        GalleryIndex.open(path)
 
 
 def test_damage_is_named(path):

@@ -1,5 +1,6 @@
 """Large galleries: closed forms against whole rows, two stages, growth, engines."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,12 +9,14 @@ import pytest
 
 import dafm_core as dafm
 from dafm_core.catalog import PluginCatalog
-from dafm_core.errors import OptionError
+from dafm_core.datasets.bank import as_bank
+from dafm_core.errors import OptionError, StoreError
+from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.ground.normalize import zscore_rows
-from dafm_core.search import closed_form, search, state
+from dafm_core.search import closed_form, search, state, streamed
 from dafm_core.search.building import add_images, build_index, remove_images
 from dafm_core.search.closed_form import ClosedView, Knowledge
-from dafm_core.search.engines import build_engine
+from dafm_core.search.engine_making import build_engine
 from dafm_core.search.prepared import with_bank
 from dafm_core.search.requests import Request
 from dafm_core.search.search import Search
@@ -201,10 +204,10 @@ def test_an_engine_finds_what_a_scan_finds(tmp_path, dataset, bank, fitted):
     for kind in ("ivf", "scan8", "scan16"):
         engines = build_engine(index, kind)
         assert set(engines) == {"raw", "seen"}
-        assert all(engine.facts["recall"] > 0.95 for engine in engines.values())
+        assert all(engine.recall > 0.95 for engine in engines.values())
         found = Search(index, fitted["weighted"], providers=dots(), nearest=200).batch(requests)
         assert shared(exact, found) > 0.95
-        assert kind in found[0].estimated[0]
+        assert "by an engine" in found[0].estimated[0]
     exact = Search(index, fitted["debiased"], providers=dots(), nearest=N).batch(requests)
     found = Search(index, fitted["debiased"], providers=dots(), nearest=200).batch(requests)
     assert shared(exact, found) > 0.95
@@ -224,11 +227,44 @@ def test_an_engine_of_other_features_is_noticed(tmp_path, dataset, fitted):
     index = build_index(tmp_path / "a", dataset, dots())
     build_engine(index, "scan16")
     other = build_index(tmp_path / "b", dataset, dots(), dtype="float16")
-    for file in ("engine.json", "engine-1-raw.bin"):
-        (other.path / file).write_bytes((index.path / file).read_bytes())
+    shutil.copytree(index.path / "engine-1", other.path / "engine-1")
+    shutil.copy(index.path / "engine.json", other.path / "engine.json")
     answer = Search(other, dafm.MeanFusion(), providers=dots(), nearest=200).batch(
         asked(dataset, [40])
     )[0]
     assert "engine: made of other features" in answer.notes[-1]
     with pytest.raises(OptionError, match="expected ivf, scan8"):
         build_engine(index, "ann")
+    file = index.path / "engine-1" / "raw.bin"
+    whole = file.read_bytes()
+    for damaged, said in (
+        (whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:], "does not match its checksum"),
+        (whole[: len(whole) // 2], "does not match its checksum"),
+        (None, "is missing"),
+    ):
+        file.unlink()
+        if damaged is not None:
+            file.write_bytes(damaged)
+        with pytest.raises(StoreError, match=f"raw.bin: {said}. Make the engine again: dafm index"):
+            Search(dafm.GalleryIndex.open(index.path), dafm.MeanFusion(), providers=dots())
+    build_engine(index, "scan16")
+    assert not file.parent.exists()
+    Search(dafm.GalleryIndex.open(index.path), dafm.MeanFusion(), providers=dots())
+
+
+def test_a_streamed_bank_is_that_of_all_scores_together(dataset, bank, tmp_path, monkeypatch):
+    """Models wide enough for every topic; whatever the blocks."""
+    monkeypatch.setattr(streamed, "BLOCK_CELLS", 50 * 130)
+    wide = {"one": Dot(1, 60), "skewed": Dot(2, 70, skew=0.5)}
+    queries = as_bank(bank, dataset, protocol="index-bank")
+    whole = QueryBank.of(dafm.score(queries, wide, store=tmp_path / "store"))
+    made = build_index(tmp_path / "index", dataset, wide, bank=bank).bank
+    for found, expected in (
+        (made.statistics.mean, whole.statistics.mean),
+        (made.statistics.std, whole.statistics.std),
+        (made.reverse_ranks.thresholds, whole.reverse_ranks.thresholds),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    rows = np.random.default_rng(0).normal(size=(4, 2, N)).astype(np.float32)
+    found, expected = (b.topics.project(rows) for b in (made, whole))
+    np.testing.assert_allclose(found, expected, atol=0.01 * expected.std())

@@ -9,6 +9,10 @@ import pytest
 import dafm_core as dafm
 from dafm_core.catalog import PluginCatalog
 from dafm_core.errors import AlignmentError, DatasetError, OptionError, ProviderError
+from dafm_core.fusion.channels import cell_loops, row_loops
+from dafm_core.fusion.channels.compiled import RowLoops
+from dafm_core.fusion.channels.opening import CompiledOpener
+from dafm_core.search import quickening
 from dafm_core.search.building import add_images, build_index
 from dafm_core.search.requests import Request
 from dafm_core.search.search import Search
@@ -264,3 +268,21 @@ def test_a_grown_index_is_searched_at_once(tmp_path, gallery, light):
         strict=True,
     ):
         assert a.image_ids == b.image_ids
+
+
+def test_many_queries_are_answered_by_machine_code_in_the_end(stack, index, monkeypatch):
+    loops = RowLoops(row_loops.read_rows, cell_loops.choose, cell_loops.write_channels)
+    monkeypatch.setattr(quickening, "row_loops", lambda: loops)
+    monkeypatch.setattr(quickening, "MANY", 2)
+    light = dafm.LightFusion(network="linear").fit(stack)
+    search = Search(index, light, providers=models(), nearest=8)
+    first = [search.batch([ask(stack.dataset, row, k=4)])[0] for row in range(2)]
+    lists = search._prepared.lists(index.names)
+    lists.loading.join()
+    again = [search.batch([ask(stack.dataset, row, k=4)])[0] for row in range(2)]
+    assert isinstance(lists._stages._open, CompiledOpener)
+    for one, other in zip(first, again, strict=True):
+        assert one.image_ids == other.image_ids
+        np.testing.assert_allclose(
+            [hit.score for hit in one.hits], [hit.score for hit in other.hits], atol=1e-3
+        )

@@ -53,6 +53,14 @@ BAD_UPLOADS = {
 }
 
 
+def test_a_photograph_with_a_preview_beside_it_is_a_still_image(client):
+    """As telephones write them: a JPEG that holds two (MPO)."""
+    photograph = io.BytesIO()
+    frames[0].save(photograph, "MPO", save_all=True, append_images=frames[1:])
+    answered = client.search(("text", "red"), files=[("image", photograph.getvalue())])
+    assert answered.status == 200
+
+
 @pytest.mark.parametrize("kind", BAD_UPLOADS)
 def test_bad_uploads_are_refused_with_a_reason(client, kind):
     data, status, reason = BAD_UPLOADS[kind]

@@ -1,7 +1,7 @@
 """How far models like the same candidates, seen without a label.
 
-What follows from it for a fusion is the fusion's: ``debiased.py`` leaves out a model that agrees
-with no other.
+Who agrees with no other is an outsider. ``debiased.py`` leaves outsiders out, and what a few labels
+start from (``shared.py``) passes them over.
 """
 
 from __future__ import annotations
@@ -11,8 +11,38 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dafm_core.fusion.channels.bank import QueryBank
+from dafm_core.fusion.channels.layout import Layout
+from dafm_core.fusion.channels.options import LEAST_AGREEMENT
+from dafm_core.fusion.channels.view import ChannelReader
+from dafm_core.store.stack import SimilarityStack
+
 N_BEST: Final = 10
 """Best candidates of the others that a model is asked about; a twentieth of a small gallery."""
+
+N_ASKED: Final = 128
+"""Queries by which outsiders are found."""
+
+
+def find_outsiders(
+    stack: SimilarityStack, bank: QueryBank | None, *, least: float = LEAST_AGREEMENT
+) -> tuple[str, ...]:
+    """Return the names of a stack's outsiders, found by some of its queries; no target is used.
+
+    Parameters
+    ----------
+    bank : QueryBank or None
+        Makes the evidence; plain scores without one.
+    least : float, default=0.3
+        See :func:`apart`; 0 finds nobody.
+    """
+    if not least or stack.n_providers < 3:  # of two that differ, either may be right
+        return ()
+    asked = stack.take_queries(stack.query_ids[:: -(-stack.n_queries // N_ASKED)])
+    reader = ChannelReader.of(stack.gallery, Layout(("restandardized",), stack.names), bank)
+    liked = [agreement(reader.read(tile).evidence) for _, tile in asked.tiles()]
+    found = apart(np.concatenate(liked), least)
+    return tuple(name for name, is_apart in zip(stack.names, found, strict=True) if is_apart)
 
 
 def agreement(evidence: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -55,7 +85,7 @@ def agreement(evidence: NDArray[np.float32]) -> NDArray[np.float64]:
     return liked
 
 
-def outsiders(liked: NDArray[np.float64], least: float) -> NDArray[np.bool_]:
+def apart(liked: NDArray[np.float64], least: float) -> NDArray[np.bool_]:
     """Return which providers clearly agree less than the others do among themselves, (K,).
 
     The yardstick is the second highest mean agreement, because it takes two to agree: what is low
@@ -71,12 +101,12 @@ def outsiders(liked: NDArray[np.float64], least: float) -> NDArray[np.bool_]:
 
     Examples
     --------
-    >>> outsiders(np.array([[2.0, 1.5, 0.1], [2.2, 1.7, -0.1], [1.8, 1.9, 0.0]]), 0.3).tolist()
+    >>> apart(np.array([[2.0, 1.5, 0.1], [2.2, 1.7, -0.1], [1.8, 1.9, 0.0]]), 0.3).tolist()
     [False, False, True]
     """
     known = [column[np.isfinite(column)] for column in liked.T]
     means = np.array([of_one.mean() if len(of_one) > 1 else np.nan for of_one in known])
-    if np.count_nonzero(np.isfinite(means)) < 3:  # of two that differ, either may be right
+    if np.count_nonzero(np.isfinite(means)) < 3:  # two of them are all that there is to agree with
         return np.zeros(len(known), bool)
     errors = np.array(
         [of_one.std(ddof=1) / np.sqrt(len(of_one)) if len(of_one) > 1 else 0 for of_one in known]

@@ -22,7 +22,7 @@ from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.fusion.channels.compiled import row_loops
 from dafm_core.fusion.channels.families import NEIGHBOUR_FAMILIES
 from dafm_core.fusion.channels.layout import Layout
-from dafm_core.fusion.channels.tops import WORTH_COMPILING, two_stages
+from dafm_core.fusion.channels.tops import WORTH_COMPILING, TwoStages
 from dafm_core.fusion.channels.view import ChannelReader, ViewScorer
 from dafm_core.fusion.completing import completed
 from dafm_core.metrics.families import Head
@@ -45,12 +45,15 @@ class BankedFusion(Fuser):
     families_ : tuple of str
         Inputs in use; neighbours are left out where no provider knows any.
     bank_ : QueryBank or None
+    outsiders_ : tuple of str
+        Providers that do not count, where a fusion leaves any out.
     """
 
     may_lack_providers = True
 
     families_: tuple[str, ...]
     bank_: QueryBank | None
+    outsiders_: tuple[str, ...] = ()
     _kept_reader: ChannelReader
 
     def _cheap_scorer(self, reader: ChannelReader) -> ViewScorer | None:
@@ -58,15 +61,24 @@ class BankedFusion(Fuser):
         return None
 
     def _best_scorer(self, gallery: Gallery, k: int, n_rows: int | None) -> BestScorer | None:
+        worth = n_rows is None or n_rows >= WORTH_COMPILING
+        stages = self.two_stages(gallery, compiled=worth)
+        return lambda tile: stages.best(tile, k)
+
+    def two_stages(self, gallery: Gallery, *, compiled: bool) -> TwoStages:
+        """Return what finds the best candidates of rows of a gallery that was found to fit.
+
+        Parameters
+        ----------
+        compiled : bool
+            Whether by machine code, where there is any; else by NumPy, which is ready at once.
+        """
         reader, scorers = self.readied(gallery, ("gallery",))
-        n_scores = None if n_rows is None else n_rows * gallery.n_providers * gallery.n_candidates
-        worth = n_scores is None or n_scores >= WORTH_COMPILING
-        return two_stages(
+        return TwoStages(
             reader,
             scorers["gallery"],
-            k,
             cheap=self._cheap_scorer(reader),
-            loops=row_loops() if worth else None,
+            loops=row_loops() if compiled else None,
         )
 
     def with_bank(self, bank: SimilarityStack) -> Self:
@@ -154,7 +166,8 @@ class BankedFusion(Fuser):
     def _reader(self, gallery: Gallery, families: tuple[str, ...]) -> ChannelReader:
         """Return what makes the channels of a gallery, with the bank where it knows the gallery."""
         kept: ChannelReader | None = vars(self).get("_kept_reader")
-        layout, bank = Layout(families, self.record_.providers), self._bank_for(gallery)
+        layout = Layout(families, self.record_.providers, self.outsiders_)
+        bank = self._bank_for(gallery)
         if kept is None or not kept.is_of(gallery, layout, bank):
             self._kept_reader = kept = ChannelReader.of(gallery, layout, bank)
         return kept

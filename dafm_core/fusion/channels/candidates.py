@@ -6,7 +6,7 @@ its row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,15 +18,56 @@ from dafm_core.fusion.channels.row_loops import EDGE, N_BUCKETS, PER_UNIT
 from dafm_core.fusion.channels.view import ChannelReader, TileView
 
 
-class Candidates(TileView):
+class MadeView(TileView):
+    """A view whose channels are made: those of W candidates of each query, (B, C, W).
+
+    Parameters
+    ----------
+    tile : ndarray of shape (B, K, W), float32
+        Raw scores.
+    channels : ndarray of shape (B, C, W), float32
+    context : ndarray of shape (B, D), float32
+        Of whole rows.
+    """
+
+    def __init__(
+        self,
+        reader: ChannelReader,
+        tile: Tile,
+        channels: NDArray[np.float32],
+        context: NDArray[np.float32],
+    ) -> None:
+        super().__init__(reader, tile)
+        self._made, self._row_context = channels, context
+
+    @classmethod
+    def of(cls, views: Sequence[MadeView]) -> MadeView:
+        """Return views of equally many candidates as one."""
+        return MadeView(
+            views[0].reader,
+            np.concatenate([view.tile for view in views]),
+            np.concatenate([view.channels() for view in views]),
+            np.concatenate([view.context() for view in views]),
+        )
+
+    def channels(self) -> NDArray[np.float32]:
+        """Return the channels of these candidates, (B, C, W)."""
+        return self._made
+
+    def context(self) -> NDArray[np.float32]:
+        """Return the context of the whole rows, (B, D)."""
+        return self._row_context
+
+
+class Candidates(MadeView):
     """Some candidates of one query, with their channels: (1, C, W), and the row's context.
 
     Parameters
     ----------
     columns : ndarray of shape (W,)
         Where they stand in the gallery.
-    tile : ndarray of shape (1, K, W), float32
-        Their raw scores.
+    tile, channels, context : ndarray
+        As a :class:`MadeView` of one query has them.
     """
 
     def __init__(
@@ -37,17 +78,8 @@ class Candidates(TileView):
         channels: NDArray[np.float32],
         context: NDArray[np.float32],
     ) -> None:
-        super().__init__(reader, tile)
+        super().__init__(reader, tile, channels, context)
         self.columns_in_gallery = columns
-        self._made, self._row_context = channels, context
-
-    def channels(self) -> NDArray[np.float32]:
-        """Return the channels of these candidates, (1, C, W)."""
-        return self._made
-
-    def context(self) -> NDArray[np.float32]:
-        """Return the context of the whole row, (1, D)."""
-        return self._row_context
 
     def some(self, places: NDArray[np.int64]) -> Candidates:
         """Return the candidates at some places among these."""
@@ -65,16 +97,15 @@ class PlainOpener:
     """Chooses candidates and makes their channels in NumPy."""
 
     reader: ChannelReader
-    n_first: int
 
-    def __call__(self, tile: Tile) -> Iterator[Candidates]:
-        """Yield the candidates of each query."""
+    def __call__(self, tile: Tile, n_first: int) -> Iterator[Candidates]:
+        """Yield the candidates of each query: every model's ``n_first``."""
         for b in range(len(tile)):
             view = self.reader.read(tile[b : b + 1])
             evidence = np.fmax(view.evidence[0], np.float32(-np.inf))
-            top = descending(evidence, self.n_first)
+            top = descending(evidence, n_first)
             bars = last_of_first(top, np.float32(-np.inf))
-            columns = _reaching(evidence, bars, self.n_first)
+            columns = _reaching(evidence, bars, n_first)
             ranks = NearRanks(evidence, top)
             yield Candidates(
                 self.reader,

@@ -15,6 +15,9 @@ from dafm_core.fusion.channels.reverse_ranks import LOWEST, SMALLEST_GAP
 from dafm_core.fusion.channels.row_loops import MISSING, ONE, ZERO, bucket_of
 
 GAP: Final = np.float32(SMALLEST_GAP)
+TOGETHER: Final = 32
+"""Candidates of which what the bank says is fetched at a time, so that memory is waited for once.
+"""
 
 
 def choose(evidence: Any, bars: Any, n_first: int, n_level: Any, mask: Any, chosen: Any) -> int:
@@ -54,16 +57,13 @@ def choose(evidence: Any, bars: Any, n_first: int, n_level: Any, mask: Any, chos
     return width
 
 
-def write_log_ranks(
-    values: Any, chosen: Any, top: Any, n: int, n_level: int, starts: Any, sums: Any, out: Any
-) -> None:
-    """Write how far the logarithm of each chosen candidate's rank is below the row's mean.
+def mean_log_rank(top: Any, n: int, n_level: int, sums: Any) -> float:
+    """Return the mean over a row of the logarithm of the rank, ties sharing their mean rank.
 
-    Ranks are exact among the ``top`` scores (M,), descending, with the last of which ``n_level``
-    are level; below, all in a bucket share their mean rank.
+    Only runs of equal scores among the ``top`` (M,), descending, are looked at one by one; with
+    the last of them ``n_level`` are level.
     """
     n_top = min(len(top), n)
-    bar = top[n_top - 1]
     first, total = 0, sums[n]
     while first < n_top:
         end = first + 1
@@ -74,12 +74,25 @@ def write_log_ranks(
         if end - first > 1:
             total += (end - first) * math.log((first + end + 1) / 2) - (sums[end] - sums[first])
         first = end
-    mean = total / n
+    return float(total / n)
+
+
+def write_log_ranks(
+    values: Any, chosen: Any, top: Any, n: int, n_level: int, starts: Any, sums: Any, out: Any
+) -> None:
+    """Write how far the logarithm of each chosen candidate's rank is below the row's mean.
+
+    Ranks are exact among the ``top`` scores (M,), descending, with the last of which ``n_level``
+    are level; below, all in a bucket share their mean rank.
+    """
+    n_top = min(len(top), n)
+    bar, mean = top[n_top - 1], mean_log_rank(top, n, n_level, sums)
     for w in range(len(chosen)):
         value = values[chosen[w]]
+        j = bucket_of(value)
         if value >= bar:
-            above, stop = 0, n_top  # how many are higher, by halving
-            while above < stop:
+            above, stop = min(starts[j], n_top), min(starts[j + 1], n_top)
+            while above < stop:  # how many are higher, by halving what is in its bucket
                 middle = (above + stop) // 2
                 if top[middle] > value:
                     above = middle + 1
@@ -91,39 +104,28 @@ def write_log_ranks(
             level = n_level if value == bar else end - above
             rank = above + (level + 1) / 2
         else:
-            j = bucket_of(value)
             rank = max(n_top + 1.0, (starts[j] + starts[j + 1] + 1) / 2)
         out[w] = mean - math.log(rank)
 
 
-def write_reverse(values: Any, chosen: Any, limits: Any, steps: Any, out: Any) -> None:
-    """Write :meth:`ReverseRanks.log_ranks` of chosen candidates."""
-    last = len(steps) - 1
-    for w in range(len(chosen)):
-        i = chosen[w]
-        score, total = max(values[i], LOWEST), ZERO
-        for t in range(last):
-            below = limits[i, t] - score
-            if below <= 0:
-                break
-            gap, step = max(limits[i, t] - limits[i, t + 1], GAP), steps[t + 1] - steps[t]
-            total += step if below >= gap else step * below / gap
-        out[w] = steps[last] - ONE - total
+def reverse_rank(score: Any, known: Any, w: int, at: int, steps: Any) -> Any:
+    """Return :meth:`ReverseRanks.log_ranks` of one candidate, of thresholds ``known[w, at:]``."""
+    last, total = len(steps) - 1, ZERO
+    for t in range(last):
+        below = known[w, at + t] - score
+        if below <= 0:
+            break
+        gap, step = max(known[w, at + t] - known[w, at + t + 1], GAP), steps[t + 1] - steps[t]
+        total += step if below >= gap else step * below / gap
+    return steps[last] - ONE - total
 
 
-def write_topics(
-    chosen: Any,
-    shares: Any,
-    directions: Any,
-    sums: Any,
-    products: Any,
-    places: Any,
-    n: int,
-    out: Any,
-) -> None:
-    """Write what a row has in common with the bank's directions, standardised over the row.
+def topic_moments(
+    shares: Any, directions: Any, sums: Any, products: Any, places: Any, n: int
+) -> tuple[Any, Any]:
+    """Return the mean over a row of what it has in common with the bank, and 1 over its spread.
 
-    ``places`` are the missing candidates, which take no part in the row's mean and spread.
+    ``places`` are the missing candidates, which take no part.
     """
     n_topics = len(shares)
     total: Any = 0.0
@@ -142,13 +144,56 @@ def write_topics(
         squares -= np.float64(lost) * lost
     mean = total / max(1, n)
     spread = math.sqrt(max(0.0, squares / max(1, n) - mean * mean))
-    centre, factor = np.float32(mean), np.float32(1 / spread if spread > 1e-6 else 0.0)
-    for w in range(len(chosen)):
-        i = chosen[w]
-        part = ZERO
-        for h in range(n_topics):
-            part += shares[h] * directions[i, h]
-        out[w] = (part - centre) * factor
+    return np.float32(mean), np.float32(1 / spread if spread > 1e-6 else 0.0)
+
+
+def write_known(
+    row: Any,
+    chosen: Any,
+    directions: Any,
+    thresholds: Any,
+    shares: Any,
+    topics: tuple[Any, Any],
+    steps: Any,
+    room: Any,
+    reverse: Any,
+    topical: Any,
+) -> None:
+    """Write reverse ranks and topics of chosen candidates, each where it is asked for.
+
+    Parameters
+    ----------
+    row : ndarray of shape (N,), float32
+    chosen : ndarray of shape (W,), int32
+    directions, thresholds : ndarray of shape (N, H) and (N, T), float32
+        What the bank says of each candidate.
+    shares : ndarray of shape (H,), float32
+    topics : tuple of float32
+        Of :func:`topic_moments`.
+    room : ndarray of shape (TOGETHER, H + T), float32
+        Room to work in.
+    reverse, topical : ndarray of shape (W,) or (0,), float32
+        Written.
+    """
+    n_topics, (centre, factor) = len(shares), topics
+    for start in range(0, len(chosen), TOGETHER):
+        n = min(TOGETHER, len(chosen) - start)
+        for w in range(n):
+            i = chosen[start + w]
+            for h in range(n_topics):
+                room[w, h] = directions[i, h]
+            for t in range(thresholds.shape[1]):
+                room[w, n_topics + t] = thresholds[i, t]
+        if len(topical):
+            for w in range(n):
+                part = ZERO
+                for h in range(n_topics):
+                    part += shares[h] * room[w, h]
+                topical[start + w] = (part - centre) * factor
+        if len(reverse):
+            for w in range(n):
+                score = max(row[chosen[start + w]], LOWEST)
+                reverse[start + w] = reverse_rank(score, room, w, n_topics, steps)
 
 
 def write_neighbours(values: Any, chosen: Any, nearest: Any, n_near: Any, out: Any) -> None:
@@ -218,6 +263,7 @@ def write_channels(
         Written; zero before.
     """
     n_models, n_gallery = evidence.shape
+    room = np.empty((TOGETHER, directions.shape[2] + thresholds.shape[2]), np.float32)
     for k in range(n_models):
         at, row, own = present[k], rows[k], evidence[k]
         n, places = n_gallery - n_missing[k], missing[k, : n_missing[k]]
@@ -233,11 +279,27 @@ def write_channels(
         if families[4] >= 0 and differ[1, k]:
             found = channels[families[4], at]
             write_log_ranks(own, chosen, top[k], n, n_level[k], starts[k], sums, found)
-        if families[5] >= 0 and differ[0, k]:
-            write_reverse(row, chosen, thresholds[k], steps, channels[families[5], at])
-        if families[6] >= 0:
-            known, found = (directions[k], direction_sums[k]), channels[families[6], at]
-            write_topics(chosen, shares[k], known[0], known[1], products[k], places, n, found)
+        if families[5] >= 0 or families[6] >= 0:
+            reverse = channels[families[5], at, : len(chosen) if differ[0, k] else 0]
+            topical = channels[families[6], at]
+            if families[5] < 0:
+                reverse = reverse[:0]
+            if families[6] < 0:
+                topical = topical[:0]
+            own_topics, own_limits = directions[k], thresholds[k]
+            topics = topic_moments(shares[k], own_topics, direction_sums[k], products[k], places, n)
+            write_known(
+                row,
+                chosen,
+                own_topics,
+                own_limits,
+                shares[k],
+                topics,
+                steps,
+                room,
+                reverse,
+                topical,
+            )
         for i in range(len(places)):  # says nothing of its neighbours
             row[places[i]] = own[places[i]] = ZERO
         if families[7] >= 0:

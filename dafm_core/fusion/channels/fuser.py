@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from dafm_core.errors import AlignmentError, FuserError
 from dafm_core.fusion.base import HeadScorer, Scores, Tile, TileScorer
+from dafm_core.fusion.channels.agreement import find_outsiders
 from dafm_core.fusion.channels.bank import training_bank
 from dafm_core.fusion.channels.banked import BankedFusion, view_scorer
 from dafm_core.fusion.channels.examples import Examples, make_examples
@@ -200,6 +201,8 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
             seed=self.options.seed,
             bank=bank,
         )
+        layout = replace(examples.layout, outsiders=self._outsiders_among(stack, bank))
+        examples = replace(examples, layout=layout)
         by_head: dict[Head, Examples] = {"gallery": examples}
         if self.learns_heads and len(subsets := examples.within_subsets()):
             by_head["subset"] = subsets
@@ -209,6 +212,12 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
         }
         self._without_neighbours = {}
         self._examples = by_head
+
+    def _outsiders_among(
+        self, stack: SimilarityStack, bank: SimilarityStack | None
+    ) -> tuple[str, ...]:
+        asked = stack if bank is None else bank
+        return stack.remember(("outsiders", bank), lambda: find_outsiders(asked, self.bank_))
 
     def _scorer(self, gallery: Gallery) -> TileScorer:
         score = self._head_scorer(gallery, ("gallery",))

@@ -1,4 +1,4 @@
-"""Which channel stands where: families outside, providers inside."""
+"""Which channel stands where, families outside, providers inside; and which providers count."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ class Layout:
     families : tuple of str
         Keys of ``families.FAMILIES``.
     providers : tuple of str
+    outsiders : tuple of str
+        Providers that agree with no other (``agreement.py``): what trusts all alike passes them
+        over.
 
     Examples
     --------
@@ -32,6 +35,7 @@ class Layout:
 
     families: tuple[str, ...]
     providers: tuple[str, ...]
+    outsiders: tuple[str, ...] = ()
 
     @property
     def n_channels(self) -> int:
@@ -45,6 +49,11 @@ class Layout:
     def of_providers(self, providers: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return which channels are of some providers, given as a mask (K,); (C,)."""
         return np.tile(providers, len(self.families))
+
+    def counted(self, present: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which of the providers that are present count, (K,): all, if all are outsiders."""
+        inside = present & ~np.isin(self.providers, self.outsiders)
+        return inside if inside.any() else present
 
     def plain_mean(self) -> NDArray[np.float64]:
         """Return the mean of the evidence as weights (C,): a fusion that has learned nothing."""

@@ -22,7 +22,7 @@ from dafm_core.fusion.channels.families import (
     FAMILIES,
     NEIGHBOUR_FAMILIES,
 )
-from dafm_core.fusion.channels.row_loops import MISSING, N_BUCKETS
+from dafm_core.fusion.channels.row_loops import MISSING, N_BUCKETS, NEAR
 from dafm_core.fusion.channels.view import N_TOP, ChannelReader
 from dafm_core.ground.normalize import minmax_rows
 
@@ -36,35 +36,29 @@ class CompiledOpener:
     What depends on the gallery alone is laid out candidate by candidate, once.
     """
 
-    def __init__(self, reader: ChannelReader, n_first: int, loops: RowLoops) -> None:
-        self.reader, self.n_first, self.loops = reader, n_first, loops
+    def __init__(self, reader: ChannelReader, loops: RowLoops) -> None:
+        self.reader, self.loops = reader, loops
         self.tables = GalleryTables.of(reader)
 
-    def __call__(self, tile: Tile) -> Iterator[Candidates]:
-        """Yield the candidates of each query."""
+    def __call__(self, tile: Tile, n_first: int) -> Iterator[Candidates]:
+        """Yield the candidates of each query: every model's ``n_first``."""
         tile = np.ascontiguousarray(tile, np.float32)
         room = Room.of(min(BLOCK_ROWS, len(tile)), *tile.shape[1:])
         for start in range(0, len(tile), BLOCK_ROWS):
             block = tile[start : start + BLOCK_ROWS]
-            yield from self._candidates(block, room.first(len(block)))
+            yield from self._candidates(block, n_first, room.first(len(block)))
 
-    def _candidates(self, tile: Tile, room: Room) -> Iterator[Candidates]:
+    def _candidates(self, tile: Tile, n_first: int, room: Room) -> Iterator[Candidates]:
         """Yield the candidates of each query of a few."""
         n_rows, n_models, n_gallery = tile.shape
         tables, layout = self.tables, self.reader.layout
-        raw = np.empty(n_gallery, np.int32)
-        self.loops.read_rows(
-            tile.view(np.int32), tables.mean, tables.std, *room, raw, raw.view(np.float32)
-        )
-        context = self.reader.context(descending(room.rows, min(N_TOP, n_gallery)), room.entropies)
-        shares = [room.columns[:, k] @ own for k, own in enumerate(tables.directions)]
-        top = descending(room.evidence, self.n_first)
+        best, top = self._read(tile, n_first, room)
+        context = self.reader.context(best, room.entropies)
+        shares = np.stack([room.columns[:, k] @ own for k, own in enumerate(tables.directions)], 1)
         bars, n_level = last_of_first(top, MISSING), np.empty(n_models, np.int32)
         mask, chosen = np.empty(n_gallery, np.uint8), np.empty(n_gallery + 1, np.int32)
         for b in range(n_rows):
-            width = self.loops.choose(
-                room.evidence[b], bars[b], self.n_first, n_level, mask, chosen
-            )
+            width = self.loops.choose(room.evidence[b], bars[b], n_first, n_level, mask, chosen)
             some = chosen[:width].astype(np.int64)
             shape = len(layout.families), len(layout.providers), width
             channels = np.zeros(shape, np.float32)
@@ -78,7 +72,7 @@ class CompiledOpener:
                 room.starts[b],
                 top[b],
                 n_level,
-                np.stack([share[b] for share in shares]),
+                shares[b],
                 chosen[:width],
                 tables.families,
                 self.reader.present,
@@ -99,6 +93,32 @@ class CompiledOpener:
                 channels[at, self.reader.present] = np.where(np.isfinite(cells[0]), scaled, 0)
             made = channels.reshape(1, layout.n_channels, width)
             yield Candidates(self.reader, cells, some, made, context[b : b + 1])
+
+    def _read(
+        self, tile: Tile, n_first: int, room: Room
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Read rows; return the best scores and the best evidence of each, (B, K, M) descending."""
+        tables, (n_rows, n_models, n_gallery) = self.tables, tile.shape
+        n_best = min(N_TOP, n_gallery)
+        best, first = (
+            np.empty((n_rows, n_models, 2 * (n + NEAR)), np.float32) for n in (n_best, n_first)
+        )
+        raw = np.empty(n_gallery, np.int32)
+        highest = np.empty(min(n_gallery, 4 * n_best), np.float32)
+        work = raw, raw.view(np.float32), highest
+        n_crowded = self.loops.read_rows(
+            tile.view(np.int32), tables.mean, tables.std, *room, best, first, *work, n_best, n_first
+        )
+        if n_crowded:  # too many are level
+            return descending(room.rows, n_best), descending(room.evidence, n_first)
+        return _descending(best, n_best), _descending(first, n_first)
+
+
+def _descending(collected: NDArray[np.float32], n: int) -> NDArray[np.float32]:
+    """Return the n best of each row of few (..., M), descending."""
+    n_most = int((collected > MISSING).sum(axis=-1).max())
+    ordered = np.sort(collected[..., : max(n, n_most)], axis=-1)
+    return np.ascontiguousarray(ordered[..., ::-1][..., :n])
 
 
 class Room(NamedTuple):
@@ -163,8 +183,8 @@ class GalleryTables:
         else:
             nearest = np.sort(reader.neighbours.T, axis=1).astype(np.int32)  # N is none
         empty = np.empty((n_models, 0), np.float32)
-        nothing = np.empty((n_models, n_gallery, 0), np.float32)
         topics = None if bank is None else bank.topics
+        nothing = np.empty((n_models, n_gallery, 0), np.float32)
         return cls(
             families=np.array([families.index(f) if f in made else -1 for f in FAMILIES]),
             mean=empty if bank is None else bank.statistics.mean,

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 from dafm_core.contract.options import Options, option
 from dafm_core.errors import OptionError
 from dafm_core.fusion.channels.families import DEFAULT_INPUTS, FAMILIES, SHARED, parse_families
+
+LEAST_AGREEMENT: Final = 0.3
+"""Noise has about 0 of what the best models have in common, real ones half or more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +67,7 @@ class DebiasedOptions(Options):
         SHARED["neighbours"], "weight of the evidence of a candidate's neighbours in the gallery"
     )
     least_agreement: float = option(
-        0.3,
+        LEAST_AGREEMENT,
         "providers that agree less than this share of what others do are left out; 0: none is",
         at_least=0,
         at_most=1,

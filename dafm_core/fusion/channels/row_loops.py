@@ -24,6 +24,8 @@ CHUNK: Final = 2048
 """Cells worked on at a time: they stay in the innermost cache."""
 RUN: Final = 64
 """Cells of which one comparison says that none of them is missing."""
+NEAR: Final = 16
+"""Cells of which one comparison says that none of them is among the first."""
 EDGE, PER_UNIT, N_BUCKETS = np.float32(8), np.float32(256), 4096
 """Buckets of evidence, from ``EDGE`` down to ``-EDGE``, and how many are in a unit of it."""
 LAST_BUCKET: Final = np.float32(N_BUCKETS - 1)
@@ -64,40 +66,41 @@ def standardise(values: Any, places: Any, out: Any) -> tuple[Any, Any, Any]:
         Whether any two of the values do.
     """
     n_all, n = len(values), max(1, len(values) - len(places))
-    high = values[0]
-    for i in range(n_all):
-        high = max(high, values[i])
-    for i in range(len(places)):
-        values[places[i]] = high
-    low = high
-    for i in range(n_all):
-        low = min(low, values[i])
+    high, low = values[0], values[0]
+    if len(places):
+        for i in range(n_all):
+            high = max(high, values[i])
+        for i in range(len(places)):
+            values[places[i]] = high
+        low = high
+        for i in range(n_all):
+            low = min(low, values[i])
+    else:
+        for i in range(n_all):
+            high, low = max(high, values[i]), min(low, values[i])
     span = high - low
     differ = span > SMALLEST_SPAN * max(abs(high), abs(low))
     if not differ:
         span = ONE
-    total = 0.0
+    total, squares = 0.0, 0.0
     for start in range(0, n_all, CHUNK):
         part = out[start : start + CHUNK]
         shift_and_divide(values[start : start + CHUNK], high, span, part)
         for i in range(len(part)):
             total += part[i]
-    mean, squares = np.float32(total / n), 0.0
-    for start in range(0, n_all, CHUNK):
-        part = out[start : start + CHUNK]
-        shift_and_divide(part, mean, ONE, part)
-        for i in range(len(part)):
-            squares += np.float64(part[i]) * part[i]
-    lost = np.float64(standard(ZERO, mean, ONE))  # the missing count as the highest score so far
+    mean = np.float32(total / n)
+    for i in range(n_all):
+        centred = np.float64(less(out[i], mean))
+        squares += centred * centred
+    lost = np.float64(less(ZERO, mean))  # the missing count as the highest score so far
     std = np.float32(math.sqrt(max(0.0, squares - len(places) * lost * lost) / n))
     differ = differ and std > 0
     if differ:
-        shift_and_divide(out, ZERO, std, out)
+        shift_and_divide(out, mean, std, out)
         for i in range(len(places)):
             out[places[i]] = ZERO
-        highest = standard(standard(ZERO, mean, ONE), ZERO, std)
-        lowest = standard(standard(standard(low, high, span), mean, ONE), ZERO, std)
-        return highest, lowest, differ
+        highest = standard(ZERO, mean, std)
+        return highest, standard(standard(low, high, span), mean, std), differ
     for i in range(n_all):
         out[i] = ZERO
     return ZERO, ZERO, differ
@@ -107,6 +110,11 @@ def shift_and_divide(values: Any, shift: Any, divisor: Any, out: Any) -> None:
     """Write ``(values - shift) / divisor``, rounded as NumPy rounds it."""
     for i in range(len(values)):
         out[i] = (values[i] - shift) / divisor
+
+
+def less(value: Any, mean: Any) -> Any:
+    """Return ``value - mean``, rounded as NumPy rounds it."""
+    return value - mean
 
 
 def standard(value: Any, mean: Any, std: Any) -> Any:
@@ -146,6 +154,58 @@ def count_buckets(values: Any, starts: Any) -> None:
         starts[j + 1] += starts[j]
 
 
+def edge_of(starts: Any, n: int) -> Any:
+    """Return a value that at least n reach, given how many are in the buckets before each."""
+    j = 0
+    while j < N_BUCKETS - 1 and starts[j + 1] < n:
+        j += 1
+    return EDGE - np.float32(j + 1) / PER_UNIT if j < N_BUCKETS - 1 else MISSING
+
+
+def collect(values: Any, edge: Any, out: Any) -> int:
+    """Write the values that reach an edge; return how many do, or more than there is room for."""
+    n, n_values = 0, len(values)
+    for start in range(0, n_values - NEAR + 1, NEAR):
+        highest = values[start]
+        for i in range(NEAR):
+            highest = max(highest, values[start + i])
+        if highest >= edge:
+            if n + NEAR > len(out):
+                return len(out) + 1
+            for i in range(NEAR):
+                out[n] = values[start + i]
+                n += values[start + i] >= edge
+    for i in range(n_values - n_values % NEAR, n_values):
+        if n == len(out):
+            return len(out) + 1
+        out[n] = values[i]
+        n += values[i] >= edge
+    for i in range(n, len(out)):
+        out[i] = MISSING
+    return n
+
+
+def edge_by_sample(values: Any, n: int, highest: Any, starts: Any) -> Any:
+    """Return a value that at least n reach, from the highest of every few.
+
+    Parameters
+    ----------
+    highest : ndarray of shape (W,), float32
+        Room to work in, for more than n.
+    starts : ndarray of shape (N_BUCKETS + 1,), int32
+        Room to work in.
+    """
+    width = len(highest)
+    for i in range(width):
+        highest[i] = values[i]
+    for start in range(width, len(values) - width + 1, width):
+        part = values[start : start + width]
+        for i in range(width):
+            highest[i] = max(highest[i], part[i])
+    count_buckets(highest, starts)
+    return edge_of(starts, n)
+
+
 def read_rows(
     bits: Any,
     mean: Any,
@@ -158,9 +218,14 @@ def read_rows(
     missing: Any,
     n_missing: Any,
     starts: Any,
+    best: Any,
+    first: Any,
     raw: Any,
     values: Any,
-) -> None:
+    highest: Any,
+    n_best: int,
+    n_first: int,
+) -> int:
     """Standardise whole rows as ``view.py`` does, and say what is needed of them as a whole.
 
     Parameters
@@ -179,12 +244,23 @@ def read_rows(
         Written: which cells have no score, at the start, and how many they are.
     starts : ndarray of shape (B, K, N_BUCKETS + 1), int32
         Written: how many cells have their evidence in the buckets before each.
+    best, first : ndarray of shape (B, K, M) and (B, K, M'), float32
+        Written: scores of a row, and its evidence, among which are the ``n_best`` and ``n_first``
+        highest; filled up with ``MISSING``.
     raw, values : ndarray of shape (N,), int32 and float32
         Room to work in: the same bytes.
+    highest : ndarray of shape (W,), float32
+        Room to work in, for more than ``n_best`` and at most N.
+
+    Returns
+    -------
+    int
+        Rows that have more scores to be written than there is room for.
     """
     n_rows, n_models, n_gallery = bits.shape
-    for b in range(n_rows):
-        for k in range(n_models):
+    n_crowded = 0
+    for k in range(n_models):  # what the bank says of a model stays in the cache
+        for b in range(n_rows):
             own, row, column = bits[b, k], rows[b, k], columns[b, k]
             n = 0
             for i in range(n_gallery):
@@ -194,10 +270,12 @@ def read_rows(
             if n:
                 n = missing_places(values, missing[b, k])
             places, n_missing[b, k] = missing[b, k, :n], n
-            highest, lowest, differ[b, 0, k] = standardise(values, places, row)
+            peak, lowest, differ[b, 0, k] = standardise(values, places, row)
             for i in range(n):
                 row[places[i]] = lowest
-            entropies[b, k] = entropy(row, highest)
+            entropies[b, k] = entropy(row, peak)
+            edge = edge_by_sample(row, n_best, highest, starts[b, k])
+            crowded = collect(row, edge, best[b, k]) > best.shape[2]
             differ[b, 1, k] = differ[b, 0, k]
             if mean.shape[1] and differ[b, 0, k]:
                 centre, spread = mean[k], std[k]
@@ -213,3 +291,7 @@ def read_rows(
                 column[places[i]] = ZERO
                 evidence[b, k, places[i]] = MISSING
             count_buckets(evidence[b, k], starts[b, k])
+            edge = edge_of(starts[b, k], n_first)
+            crowded |= collect(evidence[b, k], edge, first[b, k]) > first.shape[2]
+            n_crowded += crowded
+    return n_crowded

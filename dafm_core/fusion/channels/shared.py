@@ -7,7 +7,7 @@ choosing them, stands in docs/how-to/fuse-without-labels.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -35,7 +35,7 @@ def of_head(weights: Mapping[str, float], head: Head) -> dict[str, float]:
 
 
 def shared_weights(layout: Layout, head: Head) -> NDArray[np.float64]:
-    """Return the weights that labels start from, by channel, (C,): a mean over the providers.
+    """Return the weights that labels start from, by channel, (C,): a mean over who counts.
 
     The evidence itself is among them. It adds little to its own ranks, but labels move the two
     apart: where a provider is worth more or less than the others, it shows in the evidence.
@@ -44,4 +44,16 @@ def shared_weights(layout: Layout, head: Head) -> NDArray[np.float64]:
     evidence = next((name for name in EVIDENCE if name in layout.families), layout.families[0])
     by_family[evidence] = by_family.get(evidence, 0.0) + EVIDENCE_SHARE[head]
     weights = [by_family.get(name, 0.0) for name in layout.families]
-    return np.repeat(weights, len(layout.providers)) / len(layout.providers)
+    return over_providers(weights, layout.counted(np.ones(len(layout.providers), bool)))
+
+
+def over_providers(by_family: Sequence[float], counted: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return weights by family as weights by channel, (C,): a mean over the providers that count.
+
+    Examples
+    --------
+    >>> over_providers([1.0, 3.0], np.array([True, False, True])).tolist()
+    [0.5, 0.0, 0.5, 1.5, 0.0, 1.5]
+    """
+    weights: NDArray[np.float64] = np.outer(by_family, counted).ravel() / counted.sum()
+    return weights

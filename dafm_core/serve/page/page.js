@@ -28,7 +28,8 @@ const name = (text) => make("bdi", {}, visible(text));
 const imageUrl = (id, size = "thumbnail") =>
   `/images/${id.split("/").map(encodeURIComponent).join("/")}?size=${size}`;
 const number = (value, digits = 2) =>
-  value === null || value === undefined ? "–" : Number(value).toFixed(digits);
+  value === null || value === undefined ? "–"
+    : Number(value).toFixed(Math.abs(value) < 1000 ? digits : 0);
 const rank = (value) => (value === null || value === undefined ? "–" : String(Math.round(value)));
 
 function say(text, isError = false) {
@@ -172,7 +173,7 @@ function draw() {
   }, title === "fused" ? "Fused" : name(title))));
   showList();
   const notes = [
-    `${answer.hits.length} of ${answer.n_images} images in ${Math.round(1000 * answer.seconds)} ms`,
+    `${answer.hits.length} of ${answer.n_images.toLocaleString("en")} images in ${Math.round(1000 * answer.seconds)} ms`,
     ...answer.estimated, ...answer.notes,
     ...Object.entries(answer.left_out).map(([model, why]) => `without ${model}: ${why}`),
   ];
@@ -245,18 +246,11 @@ function open(title, place) {
   $("detail-title").replaceChildren(name(hit.image_id));
   $("full").src = imageUrl(hit.image_id, "full");
   $("full").alt = `Image ${visible(hit.image_id)}`;
-  const fused = state.answer.hits.find((other) => other.image_id === hit.image_id);
-  const { flag } = standing(hit.image_id);
-  $("detail-place").textContent = [
-    title === "fused" ? `rank ${hit.rank} of the fusion` : `rank ${hit.rank} of ${visible(title)}`,
-    fused && title !== "fused" ? `rank ${fused.rank} of the fusion` : null,
-    fused ? null : `not among the ${state.answer.hits.length} hits of the fusion`, flag || null,
-  ].filter(Boolean).join(" · ");
-  drawWhy(fused);
+  drawWhy(fusedHit(hit.image_id));
   $("judging").hidden = !(state.about?.judging && state.asked);
   $("judged").textContent = state.about?.judging && !state.asked
     ? "Uploads are not kept, so this query cannot be judged: use an image of the gallery." : "";
-  pressed();
+  drawStanding();
   $("back").disabled = place === 0;
   $("next").disabled = place === hits.length - 1;
   if (!$("detail").open) $("detail").showModal();
@@ -282,20 +276,32 @@ function reason(hit, opinions) {
   if (!sorted.length) return "";
   const [best, most] = sorted[0];
   const [worst, least] = sorted.at(-1);
-  const words = [`${visible(best)} lifts it most (rank ${rank(most.rank_without)} without it)`];
-  if (least.contribution < 0) {
-    words.push(`${visible(worst)} holds it back (rank ${rank(least.rank_without)} without it)`);
-  }
+  const without = (said) =>
+    `${said.rank_without === hit.rank ? "the same rank" : `rank ${rank(said.rank_without)}`} without it`;
+  const words = [`${visible(best)} lifts it most (${without(most)})`];
+  if (least.contribution < 0) words.push(`${visible(worst)} holds it back (${without(least)})`);
   return `Rank ${hit.rank}: ${words.join("; ")}.`;
 }
 
-function pressed() {
-  const mark = state.opened ? state.marks[hitOpened().image_id] : undefined;
+const fusedHit = (id) => state.answer.hits.find((hit) => hit.image_id === id);
+
+function drawStanding() {
+  const hit = hitOpened();
+  if (!hit) return;
+  const { title } = state.opened;
+  const fused = fusedHit(hit.image_id);
+  $("detail-place").textContent = [
+    title === "fused" ? `rank ${hit.rank} of the fusion` : `rank ${hit.rank} of ${visible(title)}`,
+    fused && title !== "fused" ? `rank ${fused.rank} of the fusion` : null,
+    fused ? null : `not among the ${state.answer.hits.length} hits of the fusion`,
+    standing(hit.image_id).flag || null,
+  ].filter(Boolean).join(" · ");
+  const mark = state.marks[hit.image_id];
   $("meant").setAttribute("aria-pressed", String(mark === "meant"));
   $("not").setAttribute("aria-pressed", String(mark === "not"));
 }
 
-const hitOpened = () => hitsOf(state.opened.title)[state.opened.place];
+const hitOpened = () => state.opened && hitsOf(state.opened.title)?.[state.opened.place];
 
 async function judge(id, mark) {
   if (!state.about?.judging || !state.asked) return;
@@ -306,7 +312,8 @@ async function judge(id, mark) {
       body: JSON.stringify({ ...state.asked, image: id, mark: value }),
     });
     state.marks = kept.marks;
-    $("judged").textContent = `Kept. ${kept.n_queries} queries have an image that was meant.`;
+    const judged = kept.n_queries === 1 ? "1 query has" : `${kept.n_queries} queries have`;
+    $("judged").textContent = `Kept. ${judged} an image that was meant.`;
     const focused = document.activeElement?.closest?.(".hit");
     draw();
     if (focused) {
@@ -318,7 +325,7 @@ async function judge(id, mark) {
     $("judged").textContent = error.message;
     say(error.message, true);
   }
-  pressed();
+  drawStanding();
 }
 
 function useAsReference(id) {

@@ -19,6 +19,7 @@ from dafm_core.contract.provider import Features, Similarity
 from dafm_core.errors import OptionError, ProviderError
 from dafm_core.ground.printable import first_line
 from dafm_core.wrapping.caption_file import CaptionFile
+from dafm_core.wrapping.hub import Pinned, pin
 from dafm_core.wrapping.references import ReferenceMeans, unit_rows
 
 
@@ -46,10 +47,16 @@ class SentenceEncoder:
         if batch_size < 1:
             raise OptionError(f"option 'batch_size': expected a positive int, got {batch_size}.")
         name = str(encoder or _packaged_encoder())
+        source = _source_of(name)
         try:
             from sentence_transformers import SentenceTransformer
 
-            self._model = SentenceTransformer(name, device=None if device == "auto" else device)
+            self._model = SentenceTransformer(
+                source.name,
+                device=None if device == "auto" else device,
+                revision=source.commit,
+                local_files_only=source.is_cached,
+            )
         except Exception as error:  # anything: a missing file, no network, no such device
             reason = f"{type(error).__name__}: {first_line(error)}"
             raise ProviderError(
@@ -189,6 +196,26 @@ class BestSentenceCaptions:
         for slot in range(1, gallery.shape[1]):
             np.maximum(best, queries @ gallery[:, slot].T, out=best)
         return best
+
+
+def _source_of(name: str) -> Pinned:
+    """Return the commit of a name on the hub; a folder is its own.
+
+    Raises
+    ------
+    ProviderError
+        If a path leads nowhere, or the name stands for nothing that can be had.
+    """
+    path = Path(name).expanduser()
+    if path.exists():
+        return Pinned(str(path), commit=None, is_cached=True)
+    where = "sentence encoder"
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise ProviderError(
+            f"{where}: {path} does not exist. Give a folder or a name of the hub as "
+            "--set encoder=NAME."
+        )
+    return pin(name if "/" in name else f"sentence-transformers/{name}", None, where)
 
 
 def _packaged_encoder() -> Path:

@@ -88,6 +88,23 @@ def test_a_folder_that_is_no_encoder_is_one_line(tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_a_name_that_leads_nowhere_is_asked_for_once(monkeypatch, tmp_path):
+    asked = []
+
+    def refuse(name, revision, where):
+        asked.append(name)
+        raise ProviderError(f"{where}: {name!r} is nowhere.")
+
+    monkeypatch.setattr("dafm_plugin_captions.sentence.pin", refuse)
+    for name, known in (("nobody/none", "nobody/none"), ("all-x", "sentence-transformers/all-x")):
+        with pytest.raises(ProviderError, match="is nowhere"):
+            SentenceEncoder(name, batch_size=8, device="cpu")
+        assert asked[-1] == known
+    with pytest.raises(ProviderError, match="no/where does not exist"):
+        SentenceEncoder(tmp_path / "no" / "where", batch_size=8, device="cpu")
+    assert len(asked) == 2
+
+
 def test_a_batch_of_none_is_refused():
     with pytest.raises(OptionError, match="batch_size"):
         SentenceEncoder(None, batch_size=0, device="cpu")

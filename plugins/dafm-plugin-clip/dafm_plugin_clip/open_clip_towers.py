@@ -21,6 +21,9 @@ from dafm_core.wrapping.target_pad import as_rgb
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_SCHEMES = ("hf-hub", "local-dir")
+_NEXT = "Give a folder, a name of the hub, ARCH:TAG or ARCH:FILE."
+
 
 class TensorTransform:
     """Pillow image -> what the library's own preprocessing makes of it, float32."""
@@ -60,7 +63,9 @@ class OpenClipTowers:
 def load(
     model: str, revision: str | None, settings: Settings, where: str
 ) -> tuple[OpenClipTowers, dict[str, str]]:
-    """Return the towers of a folder, a name of the hub, or ``ARCH:FILE``; and their passport.
+    """Return the towers of a folder, a name of the hub, ``ARCH:TAG`` or ``ARCH:FILE``.
+
+    Their passport comes with them.
 
     Raises
     ------
@@ -78,17 +83,16 @@ def load(
         ) from None
     if revision is not None:
         raise OptionError(f"{where}: option 'revision': open_clip takes none, got {revision!r}.")
-    name, file = _named(model)
+    name, pretrained = _named(model, where)
     try:
         network, preprocess = library.create_model_from_pretrained(
-            name, **({"pretrained": file} if file else {})
+            name, **({"pretrained": pretrained} if pretrained else {})
         )
         tokenizer = library.get_tokenizer(name)
     except Exception as error:  # no network, no such name, a damaged file: all is bad input
         reason = first_line(error)
         raise ProviderError(
-            f"{where}: {model!r} cannot be loaded by open_clip ({reason[:160]}). Give a folder, a "
-            "name of the hub, or ARCH:FILE."
+            f"{where}: {model!r} cannot be loaded by open_clip ({reason[:160]}). {_NEXT}"
         ) from error
     passport = {
         "parameters_sha256": _hash(network),
@@ -97,14 +101,25 @@ def load(
     return OpenClipTowers(network, preprocess, tokenizer, settings), passport
 
 
-def _named(model: str) -> tuple[str, str | None]:
-    """Return what the library calls the model, and the file of its weights if there is one."""
-    if Path(model).expanduser().is_dir():
-        return f"local-dir:{Path(model).expanduser()}", None
-    name, _, file = model.partition(":")
-    if file and Path(file).expanduser().is_file():
-        return name, str(Path(file).expanduser())
-    return (model, None) if ":" in model or "/" not in model else (f"hf-hub:{model}", None)
+def _named(model: str, where: str) -> tuple[str, str | None]:
+    """Return what the library calls the model, and the tag or file of its weights, if any.
+
+    A path that leads nowhere is refused here: the library would ask the hub for it, for a while.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return f"local-dir:{folder}", None
+    name, _, weights = model.partition(":")
+    file = Path(weights).expanduser() if weights and name not in _SCHEMES else folder
+    if file.is_file() and file != folder:
+        return name, str(file)
+    if file.is_absolute() or str(file).startswith(".") or str(file).count("/") > 1:
+        raise ProviderError(
+            f"{where}: model: {file} {'is a file' if file.exists() else 'does not exist'}. {_NEXT}"
+        )
+    if name in _SCHEMES or weights:
+        return (model, None) if name in _SCHEMES else (name, weights)
+    return f"hf-hub:{model}" if "/" in model else model, None
 
 
 def _hash(network: torch.nn.Module) -> str:

@@ -11,7 +11,11 @@ dafm_api_version = 2
 _REVISION = Option(name="revision", summary="commit, tag or branch of a model of the hub")
 _COMPUTE = compute_options(batch_size=32)
 _CLIP = (
-    Option(name="model", required=True, summary="folder or hub name; for open_clip also ARCH:FILE"),
+    Option(
+        name="model",
+        required=True,
+        summary="folder or hub name; for open_clip also ARCH:TAG, ARCH:FILE",
+    ),
     Option(
         name="library",
         default="transformers",

@@ -102,7 +102,7 @@ def load(
     Parameters
     ----------
     model : str
-        Folder or name on the hub; for open_clip also ``ARCH:FILE``.
+        Folder or name on the hub; for open_clip also ``ARCH:TAG`` and ``ARCH:FILE``.
     library : {"transformers", "open_clip"}
     compose : {"text", "image", "rows", "sum"}
         See :data:`COMPOSITIONS`.

@@ -177,3 +177,10 @@ def test_open_clip_is_asked_as_its_pages_say(images, monkeypatch, tmp_path):
             text = network(torch.tensor([[6.0, 3, 1]]))
         np.testing.assert_allclose(rows, unit((image + text).numpy()), atol=1e-6)
     assert asked[-1][1] == {"pretrained": f"{tmp_path}/w.pt"}
+    load(model="ViT-B-32:laion2b", library="open_clip", device="cpu")
+    assert asked[-1] == ("ViT-B-32", {"pretrained": "laion2b"})
+    for model in (f"ViT-B-32:{tmp_path}/none.pt", f"{tmp_path}/none", "local-dir:/no/where"):
+        n_asked = len(asked)
+        with pytest.raises(ProviderError, match=r"no.* does not exist"):
+            load(model=model, library="open_clip", device="cpu")
+        assert len(asked) == n_asked  # not even the library, which would ask the hub

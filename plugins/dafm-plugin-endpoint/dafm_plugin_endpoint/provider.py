@@ -115,7 +115,13 @@ class Server:
                 f"{WHERE}: {self.client.url}: expected {n_expected} embeddings numbered from 0, "
                 f"got {str(content)[:120]!r}. Does this server make embeddings?"
             )
-        return [self._vector(by_index[index].get("embedding")) for index in range(n_expected)]
+        vectors = [self._vector(by_index[index].get("embedding")) for index in range(n_expected)]
+        if len(lengths := {len(vector) for vector in vectors}) > 1:
+            raise ProviderError(
+                f"{WHERE}: {self.client.url}: expected embeddings of one length, got "
+                f"{min(lengths)} to {max(lengths)} numbers in one answer. Ask who runs the server."
+            )
+        return vectors
 
     def _vector(self, embedding: Any) -> NDArray[np.float32]:
         try:

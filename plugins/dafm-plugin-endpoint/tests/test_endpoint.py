@@ -173,12 +173,17 @@ def test_what_a_server_does_wrong_is_one_line(reply, n_times, message, provider,
     assert len(server.asked) == n_times
 
 
-def test_vectors_of_another_length_are_refused(provider, queries, server):
+def test_vectors_of_another_length_are_refused(provider, queries, server, tmp_path):
     model = provider(compose="text")
     model.encode_queries(queries[:1])
     server.first = [(200, {}, '{"data": [{"index": 0, "embedding": [1, 2]}]}')]
     with pytest.raises(ProviderError, match="embeddings of 8 numbers, as before, got 2"):
         model.encode_queries(queries[1:2])
+    longer = {"data": [{"index": i, "embedding": [1.0] * (8 + i)} for i in range(2)]}
+    server.first = [(200, {}, json.dumps(longer))]
+    first_answer = provider(compose="text", cache=tmp_path / "answers")
+    with pytest.raises(ProviderError, match="of one length, got 8 to 9 numbers in one answer"):
+        first_answer.encode_queries(queries[:2])
 
 
 def test_what_was_answered_before_a_failure_is_kept(provider, queries, server):

@@ -14,8 +14,12 @@ from settings import Setting
 from dafm_core.ground.statistics import Resampler
 
 HEADS: Final = ("R@1", "R@5", "R@10", "R@50", "Rs@1", "Rmean")
-LEARNED: Final = ("light (default)", "linear InfoNCE", "LambdaMART", "greedy selection")
-"""First words of the learned peers that are compared with each other."""
+LEARNED: Final = (
+    "light (default)",
+    *(f"{way}, same inputs" for way in ("linear InfoNCE", "LambdaMART", "logistic")),
+    "greedy selection, same inputs",
+)
+"""The learned peers that are compared with each other."""
 R10, RS1 = METRICS.index("recall@10"), METRICS.index("rsubset@1")
 
 
@@ -92,8 +96,10 @@ def _sections(results: Results, *, beside: Results | None = None) -> Iterator[st
         yield f"\n### {section}{note}\n"
         yield from _table(results, known)
         if section == "Peers":
-            learned = [m for m in known if m.name.split(",")[0] in LEARNED]
+            learned = [m for m in known if m.name in LEARNED]
             yield from _against_each_other(results, learned)
+            if n > 1:
+                yield from _spread(results, learned)
 
 
 def _table(results: Results, members: Sequence[Setting]) -> Iterator[str]:
@@ -126,6 +132,22 @@ def _against_each_other(results: Results, members: Sequence[Setting]) -> Iterato
         means = each.mean(axis=(1, 2))
         spread = f" ({means.min():+.2f}, {means.max():+.2f})" if n > 1 else ""
         yield f"| {one.name} | {other.name} | {cells}{spread} |"
+
+
+def _spread(results: Results, members: Sequence[Setting]) -> Iterator[str]:
+    """Yield the lowest and the highest of each metric over the cross-fittings."""
+    yield "\nLowest and highest of the cross-fittings:\n"
+    yield f"| | {' | '.join(HEADS)} |"
+    yield "|---" * (len(HEADS) + 1) + "|"
+    for setting in members:
+        found = results.cross_fittings(setting)
+        assert found is not None
+        means = 100 * found.mean(axis=1)  # (n_cross_fittings, n_metrics)
+        cells = (
+            f"{low:.2f} to {high:.2f}"
+            for low, high in zip(means.min(axis=0), means.max(axis=0), strict=True)
+        )
+        yield f"| {setting.name} | {' | '.join(cells)} |"
 
 
 def _pair(away: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

