@@ -45,9 +45,11 @@ def run(args: argparse.Namespace) -> None:
     watch_models(args.name)
     from dafm_core.catalog import PluginCatalog
     from dafm_core.reporting.terminal import print_json, print_records, say
+    from dafm_core.scoring.boundary import announced
     from dafm_core.testing import summarize
 
-    results = _check(args, PluginCatalog.discover())
+    with announced(f"{args.name!r} at the checks"):
+        results = _check(args, PluginCatalog.discover())
     records = [asdict(result) for result in results]
     if args.json:
         print_json(records)

@@ -62,13 +62,14 @@ def folder(tmp_path_factory):
     return folder
 
 
-def start(folder, how, *more):
-    """Start scoring into a store of that name."""
-    words = ["score", f"folder:{folder}", "--provider", "odd", "--store", folder / how, "-q"]
+def start(folder, how, *more, words=None):
+    """Start scoring into a store of that name, or another command."""
+    scoring = ["score", f"folder:{folder}", "--provider", "odd", "--store", folder / how, "-q"]
+    words = words or [*scoring, "--block", "1"]
     path = f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     seen = str(folder / f"{how}.pid")
     return subprocess.Popen(
-        [sys.executable, "-m", "dafm_core", *map(str, words), "--block", "1", *more],
+        [sys.executable, "-m", "dafm_core", *map(str, words), *more],
         env={**os.environ, "HOW": how, "SEEN": seen, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -81,11 +82,14 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="watching needs 
 
 @needs_fork
 def test_whoever_ends_or_holds_up_the_process_is_named(folder):
+    checked = start(folder, "leaves", words=["check", "odd"])
     running = {how: start(folder, how, "--timeout", "3") for how in ENDS}
     for how, process in running.items():
         out, err = process.communicate()
         assert (out, process.returncode) == ("", 2), err
         assert re.fullmatch(f"dafm: {ENDS[how]}.*\\n", err), err
+    assert "'odd' at the checks: ended the process (exit code 0)" in checked.communicate()[1]
+    assert checked.returncode == 2
     stores = {how: SimilarityStore.open(folder / how) for how in ("hangs", "crashes")}
     for store in stores.values():
         assert store.unfinished == ("odd",)
