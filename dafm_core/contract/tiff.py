@@ -25,7 +25,8 @@ _thread = threading.local()
 def noting_complaints() -> Iterator[list[str]]:
     """Yield a list that grows with every error that libtiff reports in this thread."""
     _replace_handler()
-    _thread.complaints = complaints = []
+    complaints: list[str] = []
+    _thread.complaints = complaints
     try:
         yield complaints
     finally:
@@ -44,7 +45,10 @@ def _replace_handler() -> None:
             return
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
+_ErrorHandler = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
+
+
+@_ErrorHandler  # type: ignore[untyped-decorator]  # what makes a C callback has no types
 def _handler(module: bytes | None, words: bytes, arguments: int | None) -> None:
     """Keep an error, given as ``vprintf`` takes it."""
     complaints = getattr(_thread, "complaints", None)
