@@ -27,6 +27,7 @@ EXAMPLES = {
     "  dafm index photos/ --provider sprc --set sprc.checkpoint=sprc.pt --out index/\n"
     "  dafm index photos/ --model light/ --bank folder:queries/ --out index/\n"
     "  dafm index new-photos/ --add --out index/\n"
+    "  dafm index share-2.index/ --add --out index/    # encoded on another machine\n"
     "  dafm index ids.txt --remove --out index/\n"
     "  dafm index --engine ivf --out index/\n\n"
     "Interrupted? Repeat the command: it goes on where it stopped.",
@@ -44,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images",
         metavar="IMAGES",
         nargs="?",
-        help="a folder of images, or a dataset as NAME:PATH; with --remove a file of ids, or an "
-        "id; left out with --engine, for the images that are there",
+        help="a folder of images, another index, or a dataset as NAME:PATH; with --remove a file "
+        "of ids, or an id; left out with --engine, for the images that are there",
     )
     add_split(parser)
     parser.add_argument("--out", required=True, type=Path, help="folder of the index")

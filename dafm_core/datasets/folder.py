@@ -34,7 +34,7 @@ from dafm_core.datasets.reading import choose
 from dafm_core.errors import DatasetError, closest
 from dafm_core.ground.files import read_ids
 from dafm_core.ground.ids import Ids
-from dafm_core.ground.sources import parsed_json, source_table, source_text
+from dafm_core.ground.sources import distinct_keys, parsed_json, source_table, source_text
 
 Links: TypeAlias = Literal["inside", "anywhere"]
 IMAGE_SUFFIXES: Final = frozenset(
@@ -77,6 +77,8 @@ def load(path: str | Path, *, split: str | None = None, links: Links = "inside")
     names = image_ids(folder / "images", links=links)
     gallery = _gallery(folder, names)
     queries = query_frame(_rows(table, names), where=str(table))
+    if queries.is_empty():
+        raise DatasetError(f"{table}: expected queries, got none. Write one a line.")
     return Dataset(
         protocol=f"folder-{_slug(folder.resolve().name)}",
         gallery_ids=gallery,
@@ -169,7 +171,7 @@ def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         lines = source_text(path).split("\n")
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                row = parsed_json(line)
+                row = parsed_json(line, distinct_keys)
                 if not isinstance(row, dict):
                     raise DatasetError(
                         f"{path}: line {number}: expected a JSON object, got {row!r}."
@@ -183,12 +185,14 @@ def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 
 def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        for row in csv.DictReader(io.StringIO(source_text(path), newline=""), strict=True):
+        rows = csv.DictReader(io.StringIO(source_text(path), newline=""), strict=True)
+        distinct_keys([(name, None) for name in rows.fieldnames or ()])
+        for row in rows:
             if None in row or None in row.values():
                 raise DatasetError(
                     f"{path}: query {row.get('query_id')!r}: expected as many cells as columns."
                 )
-            lists: dict[str, Any] = {name: _split(row[name]) for name in LISTS if name in row}
+            lists: dict[str, Any] = {n: _split(row[n]) for n in (*LISTS, "tags") if n in row}
             if not lists.get("candidates"):
                 lists["candidates"] = None  # an empty cell is the whole gallery
             grades = _split(row.get("grades") or "")

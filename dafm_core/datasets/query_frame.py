@@ -71,7 +71,8 @@ def query_frame(rows: Iterable[Mapping[str, Any]], *, where: str) -> pl.DataFram
         table["group"].append(str(row["query_id"]) if group is None else str(group))
         table["references"].append(_references(row, place))
         for name in ("targets", "subset", "excluded", "tags", "negatives"):
-            table[name].append(_ids(row.get(name) or [], name, place))
+            listed = row.get(name)
+            table[name].append([] if listed is None else _ids(listed, name, place))
         candidates = row.get("candidates")
         table["candidates"].append(
             None if candidates is None else _ids(candidates, "candidates", place)
@@ -118,7 +119,8 @@ def _references(row: Mapping[str, Any], place: str) -> list[str]:
 
 
 def _ids(ids: Any, name: str, place: str) -> list[str]:
-    if isinstance(ids, str | Mapping) or not all(isinstance(i, str) for i in ids):
+    is_list = isinstance(ids, Sequence) and not isinstance(ids, str)
+    if not is_list or not all(isinstance(i, str) for i in ids):
         raise DatasetError(f"{place}: {name!r} must list texts, got {ids!r}.")
     return list(ids)
 

@@ -10,8 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from dafm_core.errors import DatasetError, OptionError, closest
-from dafm_core.ground.ids import Ids
-from dafm_core.ground.sources import source_json
+from dafm_core.ground.sources import distinct_keys, source_json
 
 T = TypeVar("T")
 
@@ -26,11 +25,9 @@ def read_json(path: Path, kind: type[T]) -> T:
         object stands twice in it.
     """
     try:
-        content = source_json(path, lambda pairs: _distinct(pairs, path))
+        content = source_json(path, distinct_keys)
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file. Check the dataset's path and split.") from None
-    except DatasetError:
-        raise
     except (OSError, ValueError) as error:
         raise DatasetError(
             f"{path}: expected JSON, got a file that fails to parse ({error})."
@@ -40,13 +37,6 @@ def read_json(path: Path, kind: type[T]) -> T:
             f"{path}: expected a JSON {kind.__name__}, got a {type(content).__name__}. "
             "Is this the published file?"
         )
-    return content
-
-
-def _distinct(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        Ids.distinct((key for key, _ in pairs), where=str(path))
     return content
 
 

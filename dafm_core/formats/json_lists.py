@@ -118,7 +118,7 @@ def read_json(path: Path, request: Request) -> Content:
     """
     content, repeated = load_json(path)
     if repeated:
-        raise SubmissionError(f"{path}: query {repeated[0]!r} stands twice.")
+        raise SubmissionError(f"{path}: key {repeated[0]!r} stands twice. Keep one of them.")
     if isinstance(content, list) and content and all(isinstance(c, Mapping) for c in content):
         return table_content(path, pl.DataFrame(content, infer_schema_length=None), request)
     if not isinstance(content, dict):

@@ -115,6 +115,18 @@ def parsed_json(
         raise ValueError("it is nested too deeply") from None
 
 
+def distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the value of an object, as a hook; raise ValueError where a key stands twice in it."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"key {key!r} stands twice")
+            seen.add(key)
+    return content
+
+
 def source_json(path: str | Path, hook: Hook | None = None) -> Any:
     """Return what a JSON file holds; raise OSError or ValueError."""
     data = source_bytes(path)

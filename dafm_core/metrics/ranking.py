@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.errors import AlignmentError, DatasetError, SimilarityError
-from dafm_core.ground.half_precision import are_odd, comparable
+from dafm_core.ground.half_precision import are_odd, count_above
 from dafm_core.ground.ragged import Ragged
 
 Counts = NDArray[np.int64]
@@ -141,15 +141,16 @@ class TargetRanks:
             np.concatenate([part.targets_tied for part in parts]),
             np.concatenate([part.n_targets for part in parts]),
             np.concatenate(grades) if len(grades) == len(parts) else None,
-            np.concatenate(
-                [
-                    np.pad(part.all_grades, ((0, 0), (0, width - part.all_grades.shape[1])))
-                    for part in parts
-                ]
-            ),
+            np.concatenate([_widened(part.all_grades, width) for part in parts]),
             unknown,
             is_known,
         )
+
+
+def _widened(grades: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Return grades (B, T) filled up with 0 to a width."""
+    missing = width - grades.shape[1]
+    return np.pad(grades, ((0, 0), (0, missing))) if missing else grades
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,13 +255,11 @@ def rank_targets(
             scores = below_all(scores, unknown)
         else:
             unknown = None
-    compared = comparable(scores)
-    _check(scores, compared, targets, counts)
+    _check(scores, targets, counts)
     columns, filled = _padded(targets)  # (B, T)
     own = np.take_along_axis(scores, columns, axis=1) if columns.size else np.empty(columns.shape)
     ranked = filled & np.isfinite(own)
     pool = scores if within is None else _pool(scores, within)
-    compared, bars = compared if within is None else comparable(pool), comparable(own)
     greater, tied, targets_greater, targets_tied = np.zeros((4, *own.shape), np.int64)
     # Padding and removed targets become -inf: below every ranked one, so they never count as above
     # or level.
@@ -270,9 +269,8 @@ def rank_targets(
     for t in range(own.shape[1]):  # one pass over the tile per target of a query
         rows = np.flatnonzero(ranked[:, t])
         bar = own[rows, t, None]
-        others = compared if len(rows) == len(pool) else compared[rows]
-        greater[rows, t] = np.count_nonzero(others > bars[rows, t, None], axis=1)
-        tied[rows, t] = np.count_nonzero(others == bars[rows, t, None], axis=1)
+        others = pool if len(rows) == len(pool) else pool[rows]
+        greater[rows, t], tied[rows, t] = count_above(others, own[rows, t])
         targets_greater[rows, t] = np.count_nonzero(rivals[rows] > bar, axis=1)
         targets_tied[rows, t] = np.count_nonzero(rivals[rows] == bar, axis=1)
     if (tied[ranked] == 0).any():
@@ -327,7 +325,6 @@ def _count_unknown(
 
 def _check(
     scores: NDArray[Any],
-    compared: NDArray[Any],
     targets: Ragged,
     n_targets: NDArray[np.int64],
 ) -> None:
@@ -336,8 +333,8 @@ def _check(
             f"ranking: expected targets for {len(scores)} queries, got {len(targets)}."
         )
     odd: Any = slice(None)
-    if compared is not scores:
-        odd = np.flatnonzero(are_odd(compared))
+    if scores.dtype == np.float16:
+        odd = np.flatnonzero(are_odd(scores))
     peaks = np.full(len(scores), 0.0)
     peaks[odd] = scores[odd].max(axis=1, initial=-np.inf)  # NaN wins a maximum
     bad = np.flatnonzero(np.isnan(peaks) | np.isposinf(peaks))

@@ -20,6 +20,7 @@ from dafm_core.scoring.boundary import check_features, named_errors
 from dafm_core.scoring.broken import MissingPolicy
 from dafm_core.scoring.facts import features_key
 from dafm_core.scoring.feature_cache import BLOCK_IMAGES, find_cached
+from dafm_core.search.index import GalleryIndex
 from dafm_core.search.manifest import Entry, Part
 from dafm_core.search.offers import Offer
 from dafm_core.search.sources import Images
@@ -76,7 +77,7 @@ def with_part(path: Path, entry: Entry, offer: Offer, images: Images, progress: 
     blocks = BlockFile(
         file, n_rows=len(refs), block_rows=BLOCK_IMAGES, identity=identity, restart=True
     )
-    encode = _encoder(offer, name, images, refs)
+    encode = _encoder(offer, entry, images, refs)
     width = entry.width
     for start, stop in blocks.pending():
         progress(f"gallery {name}", start, len(refs))
@@ -99,9 +100,14 @@ def with_part(path: Path, entry: Entry, offer: Offer, images: Images, progress: 
 
 
 def _encoder(
-    offer: Offer, name: str, images: Images, refs: Sequence[ImageRef]
+    offer: Offer, entry: Entry, images: Images, refs: Sequence[ImageRef]
 ) -> Callable[[int, int], Features]:
-    """Return what gives the features of images start:stop: a model, a cache, or a file."""
+    """Return what gives features of images start:stop: a model, an index, a cache or a file."""
+    name = entry.name
+    if images.index is not None and _has_encoded(images.index, entry):
+        features = images.index.features(name)
+        columns = images.ids.where_in(images.index.ids)
+        return lambda start, stop: features.take(columns[start:stop])
     if offer.features is not None:
         given = offer.features(images.ids)
         return lambda start, stop: given[start:stop]
@@ -123,3 +129,17 @@ def _encoder(
         return features
 
     return encode
+
+
+def _has_encoded(index: GalleryIndex, entry: Entry) -> bool:
+    """Whether an index has features of the same model, no coarser than those that are wanted.
+
+    Of a model without a fingerprint nobody can say whether it is the same.
+    """
+    there = index.entries.get(entry.name)
+    if there is None or there.kind != entry.kind or there.dtype not in ("float32", entry.dtype):
+        return False
+    if entry.kind == "given":
+        return bool(there.passport.get("options") == entry.passport.get("options"))
+    fingerprint = entry.passport.get("fingerprint")
+    return bool(fingerprint) and there.passport.get("fingerprint") == fingerprint

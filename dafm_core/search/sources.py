@@ -1,4 +1,6 @@
-"""What is indexed: the images of a dataset or of a plain folder, with columns to filter by."""
+"""What is indexed: the images of a dataset, of a plain folder or of another index, with columns to
+filter by.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +22,8 @@ from dafm_core.errors import DatasetError
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.printable import first_line
 from dafm_core.ground.sources import source_bytes, source_table
+from dafm_core.search.index import GalleryIndex
+from dafm_core.search.manifest import MANIFEST
 
 RESERVED = ("image_id", "path", "part", "row")
 """Columns of an index that nobody else's columns may replace."""
@@ -38,6 +42,8 @@ class Images:
         ``image_id`` and whatever queries may filter by.
     dataset : Dataset, optional
         The dataset that they come from, where its queries may serve as a bank.
+    index : GalleryIndex, optional
+        The index that they come from: what the same models have encoded is not encoded again.
     where : str
         How messages call them.
     """
@@ -46,6 +52,7 @@ class Images:
     paths: Mapping[str, Path] = field(default_factory=dict, repr=False)
     columns: pl.DataFrame | None = None
     dataset: Dataset | None = None
+    index: GalleryIndex | None = None
     where: str = "images"
 
     @classmethod
@@ -79,6 +86,21 @@ class Images:
         return cls(ids=Ids(sorted(paths)), paths=paths, where=str(root))
 
     @classmethod
+    def of_index(cls, index: GalleryIndex) -> Images:
+        """Return the images of an index, to be added to another: a share of a gallery, say, that
+        was encoded on another machine.
+        """
+        paths = zip(index.ids, index.images["path"], strict=True)
+        columns = index.images.drop(RESERVED[1:])
+        return cls(
+            ids=index.ids,
+            paths={i: Path(path) for i, path in paths if path is not None},
+            columns=columns if columns.width > 1 else None,
+            index=index,
+            where=str(index.path),
+        )
+
+    @classmethod
     def open(
         cls,
         spec: str,
@@ -87,15 +109,18 @@ class Images:
         options: Mapping[str, str] | None = None,
         catalog: PluginCatalog | None = None,
     ) -> Images:
-        """Return what ``NAME:PATH``, or a folder with or without queries, stands for.
+        """Return what ``NAME:PATH``, or a folder of an index, of images or of both and queries,
+        stands for.
 
         Raises
         ------
-        OptionError, DatasetError
-            As :meth:`PluginCatalog.load_dataset`, and as :meth:`of_folder`.
+        OptionError, DatasetError, StoreError
+            As :meth:`PluginCatalog.load_dataset`, :meth:`of_folder` and :meth:`GalleryIndex.open`.
         """
         name, colon, path = spec.partition(":")
         folder = Path(path if name == "folder" and colon else spec).expanduser()
+        if not colon and (folder / MANIFEST).exists():
+            return cls.of_index(GalleryIndex.open(folder))
         if (name == "folder" or not colon) and folder.is_dir():
             if not any((folder / table).exists() for table in TABLES):
                 return cls.of_folder(folder, **folder_options(options or {}))

@@ -10,7 +10,7 @@ import numpy as np
 from dafm_core.metrics.ranking import Places, TargetRanks, rank_targets
 from dafm_core.store.rows import TILE_BYTES
 
-COUNTED: Final = 1 << 21
+COUNTED: Final = 1 << 19
 """Scores, as they are stored, among which targets are counted at a time."""
 
 if TYPE_CHECKING:

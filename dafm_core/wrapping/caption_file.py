@@ -14,7 +14,7 @@ from typing import Any
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.errors import DatasetError, OptionError
-from dafm_core.ground.sources import parsed_json, source_bytes
+from dafm_core.ground.sources import distinct_keys, parsed_json, source_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class CaptionFile:
 def _parse(data: bytes, path: Path) -> dict[str, tuple[str, ...]]:
     where, advice = f"{path}", "Expected form: {'image id': ['a caption', ...], ...}."
     try:
-        content: Any = parsed_json(data)
+        content: Any = parsed_json(data, distinct_keys)
     except ValueError as error:
         raise DatasetError(f"{where}: expected JSON, got something else ({error}).") from None
     if not isinstance(content, dict):

@@ -119,6 +119,15 @@ def test_groups_and_other_columns(own):
         ),
         ('{"query_id": "q", "reference": "a", "text": "t", "targets": "c"}', "'targets' must list"),
         ('{"query_id": "q", "reference": "a", "text": "t", "targets": [1]}', "'targets' must list"),
+        ('{"query_id": "q", "reference": "a", "text": "t", "tags": 3}', "'tags' must list"),
+        ('{"query_id": "q", "reference": "a", "text": "t", "subset": 0}', "'subset' must list"),
+        ('{"query_id": "q", "text": "t", "references": 7}', "'references' must list texts, got 7"),
+        (
+            '{"query_id": "q", "text": "t", "references": [], "candidates": true}',
+            "'candidates' must list texts",
+        ),
+        ('{"query_id": "q", "query_id": "p", "text": "t"}', "key 'query_id' stands twice"),
+        ("\n\n", r"queries\.jsonl: expected queries, got none"),
         ('{"query_id": "q", "reference": "a", "text"', "one JSON object a line"),
         ("[1]", "line 1: expected a JSON object"),
         ('{"query_id": "q", "reference": "a", "text": "t"}\n' * 2, "'q' stands twice"),
@@ -139,12 +148,19 @@ def test_bad_jsonl(own, text, message):
         ("query_id,reference,text\nq,a,t,more\n", "as many cells as columns"),
         ("query_id,reference,text\nq,a,\xff\n", "expected a CSV table"),
         ('query_id,reference,text\nq,a,"open', "expected a CSV table"),
+        ("query_id,reference,text,text\nq,a,t,u\n", "'text' stands twice"),
+        ("query_id,reference,text\n", "expected queries, got none"),
     ],
 )
 def test_bad_csv(own, text, message):
     (own / "queries.csv").write_bytes(text.encode("latin-1"))
     with pytest.raises(DatasetError, match=message):
         folder.load(own)
+
+
+def test_tags_of_a_csv_are_lists(own):
+    (own / "queries.csv").write_text("query_id,reference,text,tags\nq,a,t,x|y\np,a,t,\n")
+    assert folder.load(own).queries["tags"].to_list() == [["x", "y"], []]
 
 
 def test_bad_folders(own, tmp_path):

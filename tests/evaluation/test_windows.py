@@ -24,6 +24,9 @@ def test_a_window_holds_each_models_first_and_nothing_else(stack):
         for scores in row:
             assert kept[np.argsort(-scores, kind="stable")[:1]].all()
             assert set(np.flatnonzero(scores > np.sort(scores)[-5])) <= set(np.flatnonzero(kept))
+    first = (tile >= np.sort(tile, axis=2)[:, :, -5:-4]).any(axis=1)
+    assert (inside <= first).all()
+    assert not inside.all()
     np.testing.assert_array_equal(cut[:, :, :][np.isfinite(cut)], tile[np.isfinite(cut)])
     np.testing.assert_array_equal(windowed(stack, 5).read(np.arange(6)), cut)
 

@@ -25,6 +25,7 @@ from dafm_core.store.editing import merge_stores, split_store
 from dafm_core.store.shortlist import Shortlist
 from dafm_core.store.store import SimilarityStore
 from dafm_core.store.upgrade import upgrade
+from tests.faults.campaigns.actions import compare, two
 from tests.faults.conftest import content
 from tests.faults.killing import files_below, states
 
@@ -259,6 +260,26 @@ def test_a_model_killed_twice(tmp_path, make_problem):
         allowed.append(weights(killed))
         for second in again:
             assert weights(second.restore(tmp_path / "twice")) in allowed, second.where
+
+
+def test_a_comparison_in_place_of_another(tmp_path):
+    """Each of its six files is the old or the new one at every moment; repeated, all are new."""
+    folder = tmp_path / "whole"
+    folder.mkdir()
+    two(folder)
+    compare(folder, "mean")
+    allowed = [files_below(folder)]
+    found = states(lambda: compare(folder), folder)
+    allowed.append(files_below(folder))
+    made = [name for name in allowed[1] if name.startswith("compared.")]
+    assert len(made) == 6
+    for state in found:
+        for name in made:
+            assert state.files[name] in [files[name] for files in allowed], state.where
+    for state in found[::20]:
+        state.restore(folder)  # under its own name, which stands in the files
+        compare(folder)
+        assert files_below(folder) == allowed[1], state.where
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".parquet", ".trec"])

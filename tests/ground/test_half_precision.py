@@ -2,21 +2,24 @@
 
 import numpy as np
 
-from dafm_core.ground.half_precision import are_odd, comparable, widen
+from dafm_core.ground.half_precision import are_odd, count_above, widen
 
 EVERY = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
 
 
-def test_whole_numbers_compare_as_all_numbers_do():
-    known = np.sort(EVERY[~np.isnan(EVERY)])
-    numbers = comparable(known)
-    np.testing.assert_array_equal(numbers[1:] > numbers[:-1], known[1:] > known[:-1])
-    np.testing.assert_array_equal(numbers[1:] == numbers[:-1], known[1:] == known[:-1])
+def test_bits_are_counted_as_the_numbers_are():
+    known = EVERY[~np.isnan(EVERY)]
+    rng = np.random.default_rng(0)
+    bars = np.concatenate([rng.choice(known, 60), np.float16([0.0, -0.0, -np.inf, np.inf])])
+    rows = np.broadcast_to(known, (len(bars), len(known)))
+    for found, wide in zip(
+        count_above(rows, bars), count_above(rows.astype(np.float32), bars), strict=True
+    ):
+        np.testing.assert_array_equal(found, wide)
 
 
 def test_what_no_score_may_be_is_found():
-    rows = comparable(EVERY[:, None])
-    np.testing.assert_array_equal(are_odd(rows), np.isnan(EVERY) | np.isposinf(EVERY))
+    np.testing.assert_array_equal(are_odd(EVERY[:, None]), np.isnan(EVERY) | np.isposinf(EVERY))
 
 
 def test_every_number_is_widened_to_itself():

@@ -49,6 +49,17 @@ def test_excluded_cells_stay_excluded_and_count_for_nothing(scale, rng):
     np.testing.assert_allclose(np.delete(scaled, 2, axis=1), scale(scores), atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 0.0])
+def test_ranks_of_half_precision_are_counted_right(rng, scale):
+    rows = (0.3 * (scale > 0.5) + scale * rng.normal(size=(3, 5000))).astype(np.float16)
+    scores = rows.astype(np.float32)
+    scores[0, [5, 77]], scores[1, [3, 4]] = -np.inf, [0.0, -0.0]
+    for row, ranks in zip(scores, rank_rows(scores), strict=True):
+        known = np.isfinite(row)
+        np.testing.assert_array_equal(ranks[known], rankdata(-row[known]))
+        assert np.isinf(ranks[~known]).all()
+
+
 @pytest.mark.parametrize(("name", "value"), [("zscore", 0.0), ("minmax", 0.0), ("rank", 0.5)])
 @pytest.mark.parametrize("row", [[0.3] * 5, [7.1], [-1e30] * 3])
 def test_a_row_without_evidence_is_flat(name, value, row):

@@ -95,6 +95,24 @@ def test_added_images_alone_are_encoded(path):
         add_images(path, make_dataset(n_images=75), providers=models())
 
 
+def test_shares_encoded_apart_are_joined_without_encoding_again(tmp_path, gallery):
+    """As on two machines; where the model is another one, images are encoded again."""
+    dots, ids = {"near": Dot(1)}, gallery.gallery_ids
+    whole = build_index(tmp_path / "whole", gallery, dots)
+    build_index(tmp_path / "joined", gallery.take_gallery(ids[:40]), dots)
+    build_index(tmp_path / "share", gallery.take_gallery(ids[40:]), dots)
+    used = {"near": Dot(1)}
+    joined = add_images(tmp_path / "joined", Images.open(str(tmp_path / "share")), providers=used)
+    assert used["near"].n_encoded == 0
+    assert joined.ids == whole.ids
+    features = [index.features("near").whole() for index in (joined, whole)]
+    np.testing.assert_array_equal(*features)
+    joined.verify()
+    other = {"near": Dot(2)}
+    build_index(tmp_path / "other", Images.open(str(tmp_path / "share")), other)
+    assert other["near"].n_encoded == len(ids) - 40
+
+
 def test_removed_images_never_come_back(path, gallery):
     add_images(path, make_dataset(n_images=75), providers=models())
     gone = ["img000", "img059", "img070"]

@@ -259,8 +259,8 @@ def read_rows(
     """
     n_rows, n_models, n_gallery = bits.shape
     n_crowded = 0
-    for b in range(n_rows):
-        for k in range(n_models):
+    for k in range(n_models):  # what the bank says of a model stays in the cache
+        for b in range(n_rows):
             own, row, column = bits[b, k], rows[b, k], columns[b, k]
             n = 0
             for i in range(n_gallery):

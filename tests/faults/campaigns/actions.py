@@ -134,7 +134,8 @@ def _fuse_some(folder: Path) -> None:
     fuse(folder, ".npy", "--queries", folder / "some.txt")
 
 
-def _compare(folder: Path, fusers: str = "mean,weighted") -> None:
+def compare(folder: Path, fusers: str = "mean,weighted") -> None:
+    """Compare on the store, into a file of every kind."""
     exports = ("json", "csv", "markdown", "latex", "per-query", "report")
     suffixes = {"per-query": "parquet", "report": "html"}
     files = [(f"--{e}", folder / f"compared.{suffixes.get(e, e)}") for e in exports]
@@ -243,7 +244,7 @@ ACTIONS: Final[Mapping[str, Command]] = {
     "fuse other queries over npy": Command(_fuse_some, (*_fused, fuse)),
     "fuse to TREC": Command(lambda f: fuse(f, ".trec"), _fused),
     "fuse to parquet": Command(lambda f: fuse(f, ".parquet"), _fused),
-    "compare into six files": Command(_compare, (two, lambda f: _compare(f, "mean"))),
+    "compare into six files": Command(compare, (two, lambda f: compare(f, "mean"))),
     "submit": Command(_submit, (_cirr,)),
     "index": Command(_index),
     "index --add": Command(_add, (_index,)),

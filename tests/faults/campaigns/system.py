@@ -1,8 +1,10 @@
-"""A system that refuses: read-only folders and files, a disk that is really full, a quota, a clock
-that goes backwards. What is refused is refused in one line, and the command finishes once it can.
+"""A system that refuses: read-only folders and files, a disk that is really full, quotas of the
+file system and of the process, a clock that goes backwards. What is refused is refused in one line,
+and the command finishes once it can.
 
 Root may write everywhere and mount disks: permissions are tried without its capabilities, and a
-full disk only where one may be mounted.
+full disk or a quota only where one may be mounted; the quota is that of a subvolume of btrfs, with
+the tools of that name.
 """
 
 from __future__ import annotations
@@ -11,12 +13,14 @@ import ctypes
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -38,7 +42,8 @@ def refusals(home: Path, *, kinds: Sequence[str]) -> Iterator[Outcome]:
     """Let the system refuse every command in every way, at each of its files."""
     denied = Outcome("each command", "a folder read-only, or a file unreadable, one at a time")
     full = Outcome("each command", "a disk that is full after so many pages")
-    quota = Outcome("each command", "no file larger than 300, 1,000, 3,000 bytes")
+    quota = Outcome("each command", "a quota of the file system (btrfs) that ends in the middle")
+    longest = Outcome("each command", "no file larger than 300, 1,000, 3,000 bytes")
     clock = Outcome("each command", "a clock that goes backwards, files from the future")
     for number, kind in enumerate(kinds):
         disk = home / str(number)
@@ -49,9 +54,15 @@ def refusals(home: Path, *, kinds: Sequence[str]) -> Iterator[Outcome]:
             if resize is not None:
                 _full(full, prepared, resize)
             for size in QUOTAS:
-                _refused(quota, prepared, f"{kind}, {size} bytes", partial(limit, size))
+                _refused(longest, prepared, f"{kind}, {size} bytes", partial(limit, size))
             _refused(clock, prepared, f"{kind}, clock", partial(backwards, prepared.work))
-    yield from (outcome for outcome in (denied, full, quota, clock) if outcome.injected)
+    with subvolume(home / "btrfs") as limited:
+        if limited is not None:
+            folder, allow = limited
+            for number, kind in enumerate(kinds):
+                _over_quota(quota, Prepared(folder / str(number), kind), folder, allow)
+    outcomes = (denied, full, quota, longest, clock)
+    yield from (outcome for outcome in outcomes if outcome.injected)
 
 
 def _denied(outcome: Outcome, prepared: Prepared) -> None:
@@ -79,6 +90,22 @@ def _full(outcome: Outcome, prepared: Prepared, resize: Callable[[int], None]) -
         ending = forked(prepared.act)
         resize(FAR)
         _judge(outcome, prepared, ending, f"{prepared.kind}, {pages} pages left")
+
+
+def _over_quota(
+    outcome: Outcome, prepared: Prepared, folder: Path, allow: Callable[[int | None], None]
+) -> None:
+    """Allow parts of what the command needs, by what it took undisturbed."""
+    prepared.start()
+    before = owned(folder)
+    forked(prepared.act)
+    needed = owned(folder) - before
+    for part in range(4):
+        prepared.start()
+        allow(owned(folder) + needed * part // 4)
+        ending = forked(prepared.act)
+        allow(None)
+        _judge(outcome, prepared, ending, f"{prepared.kind}, {part} quarters of its quota left")
 
 
 def _refused(
@@ -130,6 +157,46 @@ def mounted(folder: Path) -> Iterator[Callable[[int], None] | None]:
         yield resize
     finally:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+@contextmanager
+def subvolume(folder: Path) -> Iterator[tuple[Path, Callable[[int | None], None]] | None]:
+    """Give a folder with a quota and what sets it, in bytes; None where there may be none."""
+    folder.mkdir(parents=True)
+    image, part = folder.with_suffix(".img"), folder / "part"
+    with image.open("wb") as file:
+        file.truncate(256 << 20)
+    steps = (
+        ("mkfs.btrfs", "-q", image),
+        ("mount", "-o", "loop", image, folder),
+        ("btrfs", "-q", "subvolume", "create", part),
+        ("btrfs", "-q", "quota", "enable", folder),
+    )
+    n_done = 0
+    try:
+        n_done = sum(1 for _ in takewhile(_runs, steps))
+
+        def allow(size: int | None) -> None:
+            subprocess.run(["btrfs", "qgroup", "limit", str(size or "none"), part], check=True)
+
+        yield (part, allow) if n_done == len(steps) else None
+    finally:
+        if n_done >= 2:
+            subprocess.run(["umount", str(folder)], check=True)
+        image.unlink()
+
+
+def _runs(words: Sequence[str | Path]) -> bool:
+    if shutil.which(words[0]) is None:
+        return False
+    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+
+def owned(folder: Path) -> int:
+    """Return the bytes that count towards the quota of a subvolume."""
+    os.sync()
+    shown = ["btrfs", "qgroup", "show", "--raw", "-f", folder]
+    return int(subprocess.check_output(shown, text=True).splitlines()[-1].split()[1])
 
 
 def used(folder: Path) -> int:
