@@ -41,15 +41,11 @@ def _replace_handler() -> None:
     for line in Path("/proc/self/maps").read_text(errors="replace").splitlines():
         place = line.partition("/")[2]
         if "/libtiff" in place and ".so" in place:
-            ctypes.CDLL(f"/{place}").TIFFSetErrorHandler(_handler)
+            ctypes.CDLL(f"/{place}").TIFFSetErrorHandler(_HANDLER)
             return
 
 
-_ErrorHandler = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
-
-
-@_ErrorHandler  # type: ignore[untyped-decorator]  # what makes a C callback has no types
-def _handler(module: bytes | None, words: bytes, arguments: int | None) -> None:
+def _keep(module: bytes | None, words: bytes, arguments: int | None) -> None:
     """Keep an error, given as ``vprintf`` takes it."""
     complaints = getattr(_thread, "complaints", None)
     if complaints is None:
@@ -58,3 +54,7 @@ def _handler(module: bytes | None, words: bytes, arguments: int | None) -> None:
     print_to = ctypes.CDLL(None).vsnprintf
     print_to(text, ctypes.c_size_t(LONGEST), ctypes.c_char_p(words), ctypes.c_void_p(arguments))
     complaints.append(text.value.decode(errors="replace"))
+
+
+_HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)(_keep)
+"""What libtiff calls; kept here, because it must outlive every call."""

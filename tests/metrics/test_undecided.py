@@ -98,3 +98,9 @@ def test_a_list_of_two_does_not_decide_recall_at_four():
     assert np.isnan(measured(scores, unknown, {3}, "recall@4"))
     assert np.isnan(measured(scores, unknown, {3}, "mrr"))
     assert np.isnan(measured(scores, unknown, {0}, "recall@4", anywhere=True))
+
+
+def test_a_target_that_stands_alone_is_first_whoever_knows_it():
+    alone, unknown = np.array([np.nan]), np.array([True])
+    for metric in ("map@4", "mrr", "recall@1"):
+        assert measured(alone, unknown, {0}, metric, anywhere=True) == 1, metric

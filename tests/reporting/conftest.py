@@ -1,6 +1,7 @@
 """Headless Chromium over its debugging pipe: no driver, no network, no dependency."""
 
 import base64
+import importlib.util
 import json
 import os
 import shutil
@@ -17,6 +18,13 @@ KEY_CODES = {
     "ArrowRight": 39,
     "ArrowDown": 40,
 }
+
+
+AXE = """
+axe.run().then(found => found.violations.map(
+  rule => `${rule.id} (${rule.impact}): ${rule.nodes.length} x ${rule.nodes[0].html.slice(0, 200)}`
+))
+"""
 
 
 class Browser:
@@ -83,6 +91,13 @@ class Browser:
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def violations(self):
+        """Return the rules of axe-core that the page breaks, each with an element that does."""
+        source = Path(importlib.util.find_spec("axe_core_python").origin).with_name("axe.min.js")
+        self.run(f"{source.read_text()};0")
+        found = self.call("Runtime.evaluate", expression=AXE, returnByValue=True, awaitPromise=True)
+        return found["result"]["value"]
 
     def press(self, key):
         text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")

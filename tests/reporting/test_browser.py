@@ -8,11 +8,17 @@ import pytest
 
 from dafm_core.cases.collecting import collect_cases
 from dafm_core.comparison.compare import compare
+from dafm_core.comparison.incremental import incremental
 from dafm_core.comparison.tables import best_first
 from dafm_core.datasets.base import Dataset
 from dafm_core.evaluation.design import Folds
 from dafm_core.fusion.static import MeanFusion, VotingFusion
-from dafm_core.reporting.html import write_cases_page, write_comparison_page, write_report
+from dafm_core.reporting.html import (
+    write_cases_page,
+    write_comparison_page,
+    write_incremental_page,
+    write_report,
+)
 
 NASTY = (
     "</script><script>window.stolen = 1</script>",
@@ -38,6 +44,56 @@ def assert_quiet(browser, path):
     loaded = [url for url in browser.requests if not url.startswith("data:")]
     assert loaded == [path.resolve().as_uri()]
     assert browser.run("window.stolen") is None
+
+
+OPENED = "document.querySelectorAll('details').forEach(fold => fold.open = true)"
+
+
+@pytest.fixture
+def pages(tmp_path, problem):
+    """A comparison with cases and a page of subsets, of texts that are hard to show."""
+    _, stack, fusers = problem
+    comparison = compare(stack, fusers, design=Folds(3), n_resamples=50)
+    steps = incremental(stack, MeanFusion(normalize="zscore"), design=Folds(3), n_resamples=50)
+    cases = collect_cases(stack, fusers, depth=3, reasons=False)
+    return [
+        write_report(tmp_path / "report.html", "All", comparison=comparison, cases=cases),
+        write_incremental_page(tmp_path / "subsets.html", steps),
+    ]
+
+
+def test_axe_finds_nothing_in_any_page(browser, pages):
+    for path in pages:
+        for dark in (False, True):
+            browser.open(path, dark=dark)
+            browser.run(OPENED)
+            assert browser.violations() == [], (path.name, dark)
+
+
+FOCUSABLE = """
+[...document.querySelectorAll("a[href], button, input, select, summary, [tabindex]")].filter(
+  part => part.tabIndex >= 0 && !part.disabled && part.checkVisibility()
+)
+"""
+FOCUSED = """
+(() => {
+  const part = document.activeElement, box = part.getBoundingClientRect()
+  const style = getComputedStyle(part)
+  return [parts.indexOf(part), box.bottom > 0 && box.top < innerHeight,
+          style.outlineStyle !== "none" || style.boxShadow !== "none"]
+})()
+"""
+
+
+def test_every_control_is_reached_by_tab_in_order_and_shows_it(browser, pages):
+    for path in pages:
+        browser.open(path)
+        n_parts = browser.run(f"(window.parts = {FOCUSABLE}).length")
+        for number in range(n_parts):
+            browser.press("Tab")
+            place, in_sight, is_marked = browser.run(FOCUSED)
+            html = browser.run(f"parts[{number}].outerHTML.slice(0, 200)")
+            assert (place, in_sight, is_marked) == (number, True, True), (path.name, html)
 
 
 def column(browser, table, number):

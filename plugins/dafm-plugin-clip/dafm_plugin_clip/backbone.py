@@ -21,6 +21,7 @@ from transformers import (
 
 from dafm_core.errors import ProviderError
 from dafm_core.ground.files import sha256_of
+from dafm_core.ground.platform import page_out
 from dafm_core.ground.printable import first_line
 from dafm_core.ground.sources import source_json
 from dafm_core.wrapping.checkpoints import Weights, assign, read_checkpoint
@@ -91,12 +92,19 @@ def clip_of_openai(weights: Weights, *, dtype: torch.dtype, float16_rounding: bo
 
 
 def rounded(weights: Weights) -> Weights:
-    """Return the weights as float16 stored them, embeddings and norms included."""
-    tensors = {key: weights.take(key) for key in weights}
-    return Weights(
-        {k: t.half().float() if t.is_floating_point() else t for k, t in tensors.items()},
-        weights.where,
-    )
+    """Return the weights as float16 stored them, embeddings and norms included.
+
+    They are copies: pages of the file are let go one tensor at a time, or the model would be in
+    memory twice.
+    """
+    tensors = {}
+    for key in weights:
+        stored = tensors[key] = weights.take(key)
+        if stored.is_floating_point():
+            tensors[key] = stored.half().float()
+            if stored.is_contiguous():
+                page_out(stored.data_ptr(), stored.nbytes)
+    return Weights(tensors, weights.where)
 
 
 def _tensors(files: list[Path], where: str) -> dict[str, Tensor]:

@@ -40,16 +40,20 @@ def prepared(folder: Path, n_images: int, n_bank: int, kind: str) -> Path:
     models = providers()
     if not (path / "index.json").exists():
         bank = planted_dataset(n_images, n_bank, first=10_000)
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         build_index(path, planted_dataset(n_images, 1), models, bank=bank, dtype="float16")
-        print(f"built in {time.perf_counter() - started:.0f} s", flush=True)
+        print(f"built in {spent(started, used)}", flush=True)
     if kind != "none" and not (path / "engine.json").exists():
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         engines = build_engine(dafm.GalleryIndex.open(path), kind)
-        took = time.perf_counter() - started
         found = {which: round(engine.recall, 3) for which, engine in engines.items()}
-        print(f"engine {kind} in {took:.0f} s: found {found}", flush=True)
+        print(f"engine {kind} in {spent(started, used)}: found {found}", flush=True)
     return path
+
+
+def spent(started: float, used: float) -> str:
+    """Return time and CPU time since then, in words."""
+    return f"{time.perf_counter() - started:.0f} s ({time.process_time() - used:.0f} s of CPU)"
 
 
 def linear(folder: Path) -> dafm.Fuser:

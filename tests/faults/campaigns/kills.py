@@ -12,11 +12,15 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 from tests.faults.campaigns.actions import ACTIONS
 from tests.faults.campaigns.outcome import Outcome
 from tests.faults.forking import forked, wait
 from tests.faults.killing import HOME, WRITING
+
+PATIENCE: Final = 600.0
+"""Seconds for a command on a busy machine."""
 
 
 def _killed_at(line: int | None, action: Callable[[], None]) -> int:
@@ -60,10 +64,10 @@ class Prepared:
         self._ready = home / "ready"
         self._ready.mkdir(parents=True)
         for step in self.command.before:
-            ending = forked(lambda step=step: step(self._ready))
+            ending = forked(lambda step=step: step(self._ready), seconds=PATIENCE)
             assert ending.code == 0, ending.err
         self.start()
-        ending = forked(self.act)
+        ending = forked(self.act, seconds=PATIENCE)
         assert ending.code == 0, ending.err
         self.expected = self.command.result(self.work)
 
@@ -81,7 +85,7 @@ class Prepared:
 
         It may also say, in one line, that there is nothing left to do.
         """
-        again = forked(self.act)
+        again = forked(self.act, seconds=PATIENCE)
         try:
             found = self.command.result(self.work)
         except Exception as error:
@@ -100,11 +104,13 @@ def _campaign(home: Path, kind: str, most: int) -> Outcome:
     outcome = Outcome(kind, "SIGKILL by executed line")
     prepared = Prepared(home, kind)
     prepared.start()
-    counted = forked(lambda: print(_killed_at(None, prepared.act), file=sys.stderr))
+    counted = forked(
+        lambda: print(_killed_at(None, prepared.act), file=sys.stderr), seconds=PATIENCE
+    )
     n_lines = int(counted.err.split()[-1])
     for line in range(0, n_lines, -(-n_lines // most)):
         prepared.start()
-        ending = forked(lambda: bool(_killed_at(line, prepared.act)))  # noqa: B023
+        ending = forked(lambda: bool(_killed_at(line, prepared.act)), seconds=PATIENCE)  # noqa: B023
         prepared.judge(outcome, f"{kind} at {line}: {ending.err[-200:]}")
     return outcome
 

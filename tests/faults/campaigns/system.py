@@ -34,6 +34,8 @@ REFUSAL: Final = re.compile(
 """The last line of what Python's interface raises; the command line makes one line of it."""
 PAGE: Final = 4096
 QUOTAS: Final = (300, 1000, 3000)
+FIRST: Final = "0/256"
+"""What btrfs calls the quota of the first subvolume of a disk."""
 FAR: Final = 10**9
 """Seconds into the future."""
 
@@ -177,7 +179,9 @@ def subvolume(folder: Path) -> Iterator[tuple[Path, Callable[[int | None], None]
         n_done = sum(1 for _ in takewhile(_runs, steps))
 
         def allow(size: int | None) -> None:
-            subprocess.run(["btrfs", "qgroup", "limit", str(size or "none"), part], check=True)
+            # Asked of the whole disk: the subvolume itself may have no byte left for the answer.
+            words = ["btrfs", "qgroup", "limit", str(size or "none"), FIRST, folder]
+            subprocess.run(words, check=True)
 
         yield (part, allow) if n_done == len(steps) else None
     finally:
