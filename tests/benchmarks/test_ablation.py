@@ -62,7 +62,7 @@ def test_measuring_stores_what_a_cross_fitting_gives_and_goes_on_where_it_stoppe
     assert not capsys.readouterr().out
     (first, *_) = dict(again.sections())["Objective (linear)"]
     expected = fit_and_evaluate(
-        LightFusion(network="linear"),
+        LightFusion(network="linear", objective="weighted"),
         stack,
         Folds(2).parts(stack),
         metrics=["recall@1", "recall@5", "recall@10", "recall@50", "rsubset@1", "rmean"],
