@@ -114,6 +114,17 @@ def test_a_query_by_keyboard(page, service):
     assert all(url.startswith((page.address, "data:", "blob:")) for url in page.browser.requests)
 
 
+def test_axe_finds_nothing_while_a_query_is_asked_and_answered(page, service):
+    one = service.search.index.ids[1]
+    for dark in (False, True):
+        page.visit(f"/?reference={one}&text=blue", dark=dark)
+        page.answered()
+        assert page.browser.violations() == []
+        page.click(".list.fused .hit")
+        assert page.run("document.querySelector('#detail').open")
+        assert page.browser.violations() == []
+
+
 def test_a_query_by_mouse(page, service):
     one = service.search.index.ids[1]
     page.visit(f"/?reference={one}&text=blue")  # a link to a query

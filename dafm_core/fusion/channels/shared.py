@@ -20,6 +20,8 @@ from dafm_core.metrics.families import Head
 
 EVIDENCE_SHARE: Final[Mapping[Head, float]] = MappingProxyType({"gallery": 4.0, "subset": 0.5})
 """Weight of the evidence in what labels start from, beside the shared weights."""
+FEW_LABELS_SHARE: Final[Mapping[Head, float]] = MappingProxyType({"gallery": 2.0, "subset": 0.0})
+"""The same where there are too few labels to move it: it costs rank 1 where they do not."""
 
 
 def of_head(weights: Mapping[str, float], head: Head) -> dict[str, float]:
@@ -34,7 +36,7 @@ def of_head(weights: Mapping[str, float], head: Head) -> dict[str, float]:
     return kept if any(kept.values()) else dict(weights)
 
 
-def shared_weights(layout: Layout, head: Head) -> NDArray[np.float64]:
+def shared_weights(layout: Layout, head: Head, *, few_labels: bool = False) -> NDArray[np.float64]:
     """Return the weights that labels start from, by channel, (C,): a mean over who counts.
 
     The evidence itself is among them. It adds little to its own ranks, but labels move the two
@@ -42,7 +44,8 @@ def shared_weights(layout: Layout, head: Head) -> NDArray[np.float64]:
     """
     by_family = of_head(SHARED, head)
     evidence = next((name for name in EVIDENCE if name in layout.families), layout.families[0])
-    by_family[evidence] = by_family.get(evidence, 0.0) + EVIDENCE_SHARE[head]
+    share = FEW_LABELS_SHARE if few_labels else EVIDENCE_SHARE
+    by_family[evidence] = by_family.get(evidence, 0.0) + share[head]
     weights = [by_family.get(name, 0.0) for name in layout.families]
     return over_providers(weights, layout.counted(np.ones(len(layout.providers), bool)))
 

@@ -15,6 +15,7 @@ from dafm_core.fusion.channels.fuser import ChannelFusion, Learned, ViewScorer
 from dafm_core.fusion.channels.shared import shared_weights
 from dafm_core.fusion.channels.view import ChannelReader, TileView
 from dafm_core.fusion.light.linear import (
+    MIN_CHOOSING,
     choose_strength,
     fit_linear,
     provider_sets,
@@ -102,16 +103,25 @@ class LightFusion(ChannelFusion[LightOptions]):
     def _learn_spare(self, examples: Examples) -> Learned:
         """Return the linear part alone."""
         sets = provider_sets(len(examples.layout.providers))
-        every, prior = examples.known_to_all(), shared_weights(examples.layout, examples.head)
+        every = examples.known_to_all()
+        few = len(every) < MIN_CHOOSING
+        prior = shared_weights(examples.layout, examples.head, few_labels=few)
         strength = self.options.prior or choose_strength(
             every, self.options.loss_weights, prior, seed=self.options.seed
         )
-        weights = np.stack([self._fit_linear(examples, providers, strength) for providers in sets])
+        weights = np.stack(
+            [self._fit_linear(examples, some, strength, few_labels=few) for some in sets]
+        )
         notes = {"history": [], "prior": strength}
         return Learned({"weights": weights, "provider_sets": sets}, notes)
 
     def _fit_linear(
-        self, examples: Examples, providers: NDArray[np.bool_], strength: float
+        self,
+        examples: Examples,
+        providers: NDArray[np.bool_],
+        strength: float,
+        *,
+        few_labels: bool,
     ) -> NDArray[np.float64]:
         """Return the best weights of the channels of some providers, zeros elsewhere.
 
@@ -125,7 +135,8 @@ class LightFusion(ChannelFusion[LightOptions]):
             layout=replace(examples.layout, providers=tuple(names)),
             channels=examples.channels[:, used],
         )
-        prior = scaled(own, self.options.loss_weights, shared_weights(own.layout, own.head))
+        start = shared_weights(own.layout, own.head, few_labels=few_labels)
+        prior = scaled(own, self.options.loss_weights, start)
         weights = np.zeros(len(used))
         weights[used] = fit_linear(own, self.options.loss_weights, prior=prior, strength=strength)
         return weights
