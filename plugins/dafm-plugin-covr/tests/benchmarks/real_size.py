@@ -7,6 +7,8 @@ Needs 2 GB of disk for ``blip``, and 10 for ``blip2``, whose two files both hold
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +58,17 @@ def write_blip2(folder: Path) -> dict[str, Any]:
     }
 
 
+def load(loader: Callable[..., Any], **options: Any) -> Any:
+    """Return a provider of options that JSON has carried."""
+    files = {k: Path(v) for k, v in options.items() if k.endswith("checkpoint")}
+    return loader(**options | files)
+
+
 if __name__ == "__main__":
     main(
         __doc__,
         {
-            "blip": Variant(write=write_blip, load=load_blip),
-            "blip2": Variant(write=write_blip2, load=load_blip2),
+            "blip": Variant(write=write_blip, load=partial(load, load_blip)),
+            "blip2": Variant(write=write_blip2, load=partial(load, load_blip2)),
         },
     )
