@@ -1,6 +1,6 @@
 """How cost grows with candidates and with queries, drawn: beside what one would write first.
 
-    python tests/benchmarks/speed/curves.py FOLDER [--svg docs/explanation/scaling.svg]
+    python -m tests.benchmarks.speed.curves FOLDER [--svg docs/explanation/scaling.svg]
 
 Synthetic stores are written into FOLDER, once. CPU milliseconds a query, one thread, medians of
 turns; a cost that grows as the number of candidates does is a line of the yardstick's slope.
@@ -9,25 +9,21 @@ turns; a cost that grows as the number of candidates does is a line of the yards
 from __future__ import annotations
 
 import argparse
-import os
+import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
-
-import time
-from statistics import median
-
 import numpy as np
-import obvious
-import torch
-from synthetic import write
 
 from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.fusion.channels.examples import make_examples
 from dafm_core.fusion.light.fuser import LightFusion
+from dafm_core.ground.threads import one_blas_thread, one_torch_thread
 from dafm_core.store.stack import SimilarityStack
 from dafm_core.store.store import SimilarityStore
+from tests.benchmarks.speed import obvious
+from tests.benchmarks.speed.synthetic import write
 
 GALLERIES = (5_000, 10_000, 20_000, 40_000, 80_000)
 BANKS = (5_000, 10_000, 20_000, 40_000, 80_000)
@@ -126,9 +122,9 @@ def main() -> None:
     parser.add_argument("--svg", type=Path)
     parser.add_argument("--repeat", type=int, default=5)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    galleries = by_gallery(arguments.folder, arguments.repeat)
-    queries = by_queries(arguments.folder)
+    with one_blas_thread(), one_torch_thread():
+        galleries = by_gallery(arguments.folder, arguments.repeat)
+        queries = by_queries(arguments.folder)
     if arguments.svg:
         draw(arguments.svg, galleries, queries)
 
