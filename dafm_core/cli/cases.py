@@ -8,14 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dafm_core.cli.arguments import (
-    add_date,
-    add_labels,
-    add_verify,
-    open_stack,
-    read_labels,
-    read_names,
-)
+from dafm_core.cli.arguments import add_labels, add_verify, open_stack, read_labels, read_names
+from dafm_core.cli.exporting import add_date
 from dafm_core.errors import DatasetError, OptionError
 from dafm_core.ground.sources import source_json
 

@@ -10,14 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from dafm_core.cli.arguments import (
-    Export,
-    add_exports,
     add_labels,
     add_tune,
     add_verify,
     add_workers,
-    exporting,
-    json_of,
     open_bank,
     open_stack,
     read_choices,
@@ -25,8 +21,8 @@ from dafm_core.cli.arguments import (
     read_names,
     read_settings,
     workers_of,
-    write_exports,
 )
+from dafm_core.cli.exporting import Export, add_exports, exporting, json_of, write_exports
 from dafm_core.errors import OptionError, closest
 
 if TYPE_CHECKING:

@@ -9,21 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dafm_core.cli.arguments import (
-    Export,
-    add_date,
     add_labels,
-    add_latex,
     add_set,
     add_verify,
     add_workers,
-    exporting,
-    latex_text,
     open_stack,
     read_labels,
     read_names,
     read_settings,
     workers_of,
 )
+from dafm_core.cli.exporting import Export, add_date, add_latex, exporting, latex_text
 from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dafm_core.cli.arguments import add_date, add_json, add_labels, read_labels
+from dafm_core.cli.arguments import add_json, add_labels, read_labels
+from dafm_core.cli.exporting import add_date
 
 EXAMPLES = {
     "inspect": "examples:\n"

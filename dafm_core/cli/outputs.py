@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dafm_core.cli.arguments import EXPORTS
+from dafm_core.cli.exporting import EXPORTS
 from dafm_core.errors import OptionError
 from dafm_core.ground.goals import goal_of, is_stream, require_writable
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dafm_core.cli.arguments import EXPORTS
+from dafm_core.cli.exporting import EXPORTS
 from dafm_core.errors import AlignmentError, OptionError
 from dafm_core.ground.sources import source_json
 

@@ -17,14 +17,13 @@ import sys
 if "--threads" not in sys.argv:
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 
-import time
 from collections.abc import Callable
-from statistics import median
 from typing import Any, TypeVar
 
 import numpy as np
 import obvious
 import torch
+from turns import alternate
 
 from dafm_core.fusion.channels import banked
 from dafm_core.fusion.channels.bank import QueryBank
@@ -44,18 +43,6 @@ T = TypeVar("T")
 TILE = 64
 """Queries a turn."""
 FAMILIES = ("rows", "restandardized", "ranks", "reverse", "topics", "neighbours")
-
-
-def alternate(turns: dict[str, Callable[[], Any]], n_repeat: int) -> dict[str, float]:
-    """Return median CPU seconds of each; they take turns, after one that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in turns}
-    for turn in range(n_repeat + 1):
-        for name, function in turns.items():
-            start = time.process_time()
-            function()
-            if turn:
-                seconds[name].append(time.process_time() - start)
-    return {name: median(values) for name, values in seconds.items()}
 
 
 def show(what: str, found: dict[str, float], yardstick: str) -> None:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import numpy as np
 
@@ -24,6 +22,7 @@ from dafm_core.store.stack import SimilarityStack
 from dafm_core.store.store import SimilarityStore
 from tests.benchmarks.speed import obvious
 from tests.benchmarks.speed.synthetic import write
+from tests.benchmarks.speed.turns import alternate
 
 GALLERIES = (5_000, 10_000, 20_000, 40_000, 80_000)
 BANKS = (5_000, 10_000, 20_000, 40_000, 80_000)
@@ -39,18 +38,6 @@ def opened(folder: Path, n_queries: int, n_gallery: int) -> SimilarityStack:
     if not (path / "synthetic-3" / "passport.json").exists():
         write(path, n_queries=n_queries, n_gallery=n_gallery, neighbours=False)
     return SimilarityStore.open(path).stack(verify=False)
-
-
-def milliseconds(turns: dict[str, Any], n_queries: int, n_repeat: int) -> dict[str, float]:
-    """Return the median of each turn, a query; turns alternate."""
-    taken: dict[str, list[float]] = {name: [] for name in turns}
-    for repeat in range(n_repeat + 1):
-        for name, turn in turns.items():
-            started = time.process_time()
-            turn()
-            if repeat:
-                taken[name].append(time.process_time() - started)
-    return {name: 1e3 * median(values) / n_queries for name, values in taken.items()}
 
 
 def by_gallery(folder: Path, n_repeat: int) -> Curves:
@@ -70,7 +57,8 @@ def by_gallery(folder: Path, n_repeat: int) -> Curves:
             "the best 50, two stages": lambda s=score, f=few: [s(t) for _, t in f.tiles()],
             "bank and examples for training": lambda f=few: make_examples(f, FAMILIES, **SETTINGS),
         }
-        for name, value in milliseconds(turns, TILE, n_repeat).items():
+        for name, seconds in alternate(turns, n_repeat).items():
+            value = 1e3 * seconds / TILE
             curves.setdefault(name, []).append((n_gallery, value))
             print(f"{n_gallery:7} candidates  {name:32}{value:9.3f} ms a query", flush=True)
     return curves
