@@ -125,13 +125,13 @@ def test_swapped_and_foreign_folders_are_found(store, tmp_path, score, dataset):
 
 def test_what_matched_is_not_read_again_until_a_file_changes(store, reads):
     store.stack()
-    assert reads == ["dot", "second"]
+    assert sorted(reads) == ["dot", "second"]  # side by side: either may end first
     store.stack()
     SimilarityStore.open(store.path).stack()
-    assert reads == ["dot", "second"]
+    assert len(reads) == 2
     age(store.path / "dot" / "scores.npy")
     store.stack()
-    assert reads == ["dot", "second", "dot"]
+    assert reads[2:] == ["dot"]
 
 
 def test_a_file_of_the_same_size_and_time_is_read_again(store, reads):
