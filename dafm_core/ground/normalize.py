@@ -111,7 +111,7 @@ def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         lengths: NDArray[Any] = np.linalg.norm(rows, axis=1, keepdims=True)
     usual = (lengths > SHORTEST) & np.isfinite(lengths)
     if not usual.all():  # squares beyond what float32 holds
-        largest = np.abs(rows).max(axis=1, keepdims=True, initial=0)
+        largest: NDArray[Any] = np.abs(rows).max(axis=1, keepdims=True, initial=0)
         rows = rows / np.where(usual | (largest == 0), 1, largest)
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     scaled: NDArray[np.float32] = rows / np.where(lengths > 0, lengths, 1)
