@@ -222,7 +222,7 @@ def write_known(
     topical, reverse : ndarray of shape (n_layout, W), float32
         Written.
     """
-    n_models, n_topics, n_kept = *shares.shape, thresholds.shape[2]
+    (n_models, n_topics), n_kept = shares.shape, thresholds.shape[2]
     near = np.empty((n_models, TOGETHER, n_topics), np.float32)
     limits = np.zeros((n_models, n_kept, TOGETHER), np.float32)
     scores, totals = np.zeros(TOGETHER, np.float32), np.empty(TOGETHER, np.float32)
