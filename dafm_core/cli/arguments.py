@@ -105,10 +105,20 @@ def read_names(text: str | None) -> list[str] | None:
     return names
 
 
+def add_saved_or_named(parser: argparse.ArgumentParser) -> None:
+    """Add --model: a saved fuser, or one by its name."""
+    parser.add_argument(
+        "--model",
+        required=True,
+        type=Path,
+        help="a fuser that dafm train saved, or the name of one that needs no fit, e.g. mean",
+    )
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add STORE, --model and --bank."""
     parser.add_argument("store", metavar="STORE", type=Path, help="folder of the similarity store")
-    parser.add_argument("--model", required=True, type=Path, help="a fuser that dafm train saved")
+    add_saved_or_named(parser)
     parser.add_argument(
         "--bank",
         type=Path,

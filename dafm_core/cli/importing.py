@@ -97,6 +97,11 @@ def run(args: argparse.Namespace) -> None:
             dataset = catalog.load_dataset(args.dataset, split=args.split, options=options)
             store = exits.enter_context(SimilarityStore.filling(args.store, dataset))
         else:
+            if not args.store.exists():
+                raise OptionError(
+                    f"{args.store}: there is no such store yet. Say which queries and images the "
+                    "scores are of, and it is made: --dataset NAME:PATH, of your own folder:PATH."
+                )
             store = SimilarityStore.open(args.store)
         if args.subset_file:
             read_subset_file(store, args.subset_file)  # before anything is written

@@ -202,14 +202,19 @@ def _run(argv: list[str]) -> int:
     if not argv or argv[0] in {"-h", "--help"}:
         print(_overview())
         return 0
-    if argv[0] in {"-V", "--version"}:
+    if argv[0] == "help":
+        return _run([*argv[1:2], "--help"])
+    if argv[0] in {"-V", "--version", "version"}:
         print(f"dafm-core {version('dafm-core')}")
         return 0
     if argv[0] in {"-v", "--verbose", "-q", "--quiet"} and len(argv) > 1:
         argv = [argv[1], argv[0], *argv[2:]]
     name = argv[0]
     if name not in COMMANDS:
-        raise OptionError(f"unknown command {name!r}{closest(name, COMMANDS)} See dafm --help.")
+        hint = closest(name, COMMANDS)
+        raise OptionError(
+            f"unknown command {name!r}{hint if hint.endswith('?') else '.'} See dafm --help."
+        )
     parser = build_parser(name)
     parser.check_options(argv[1:])
     args = parser.parse_args(parser.without_dashes(argv[1:]))

@@ -13,6 +13,7 @@ MANIFESTS = ("store.json", "passport.json", "fuser.json")
 """A folder with one of these belongs to a store or a model."""
 WRITES_STORE = ("score", "import")
 WRITES_FOLDER = ("train", "submit", "split", "merge")
+PAGES = (".html", ".htm")
 OWN_CHECK = ("demo", "new-plugin")
 """Commands that look at their ``--out`` themselves."""
 
@@ -31,6 +32,8 @@ def check_outputs(args: argparse.Namespace) -> None:
         taken[goal] = flag
         _check_place(path)
         _check(path, folder=False)
+        if flag == "--report" and str(path) != "-" and path.suffix.lower() not in PAGES:
+            raise OptionError(f"--report: expected the name of a page, FILE.html, got {path}.")
     out = getattr(args, "out", None)
     if isinstance(out, Path) and args.command not in OWN_CHECK:
         _check_place(out)

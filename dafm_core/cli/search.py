@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dafm_core.cli.arguments import add_json, add_verify, read_settings
+from dafm_core.cli.arguments import add_json, add_saved_or_named, add_verify, read_settings
 from dafm_core.errors import OptionError
 from dafm_core.ground.sources import source_array
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dafm_core.fusion.base import Fuser
     from dafm_core.search.answers import Answer, Opinion
     from dafm_core.search.search import Search
     from dafm_core.tables.cells import Cell, Table
@@ -55,12 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_index(parser: argparse.ArgumentParser) -> None:
     """Add INDEX, --model, --set and --budget."""
     parser.add_argument("index", metavar="INDEX", type=Path, help="folder of the gallery index")
-    parser.add_argument(
-        "--model",
-        required=True,
-        type=Path,
-        help="a fuser that dafm train saved, or the name of one that needs no fit, e.g. mean",
-    )
+    add_saved_or_named(parser)
     parser.add_argument(
         "--set",
         action="append",
@@ -80,6 +74,7 @@ def add_index(parser: argparse.ArgumentParser) -> None:
 def open_search(args: argparse.Namespace) -> Search:
     """Return the search that the arguments of :func:`add_index` describe."""
     from dafm_core.cli.index import read_provider_settings
+    from dafm_core.cli.models import open_fuser
     from dafm_core.search.index import GalleryIndex
     from dafm_core.search.search import Search
 
@@ -87,22 +82,10 @@ def open_search(args: argparse.Namespace) -> Search:
         raise OptionError(f"--budget: expected 0 or more, got {args.budget}.")
     return Search(
         GalleryIndex.open(args.index, verify=args.verify),
-        _fuser(args.model),
+        open_fuser(args.model),
         settings=read_provider_settings(args.set),
         budget=args.budget,
     )
-
-
-def _fuser(model: Path) -> Fuser:
-    """Return a saved fuser, or the named one, which needs no fit."""
-    from dafm_core.catalog import PluginCatalog
-    from dafm_core.fusion.saving import load_fuser
-
-    if not model.exists():
-        catalog = PluginCatalog.discover()
-        if str(model) in catalog.fusers:
-            return catalog.load_fuser(str(model))
-    return load_fuser(model)
 
 
 def run(args: argparse.Namespace) -> None:

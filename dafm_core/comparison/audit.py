@@ -1,7 +1,8 @@
 """Is fusing worth it, and can the numbers be trusted? Measured on the single models of a stack.
 
 Headroom, redundancy, ties and what the benchmark can resolve; whether the order of the gallery
-file gives the targets away is asked in ``gallery_order.py``. Printing is ``reporting``'s.
+file gives the targets away is asked in ``gallery_order.py``, what becomes of references that stay
+in ``kept_references.py``. Printing is ``reporting``'s.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.comparison.gallery_order import Order, gallery_order
+from dafm_core.comparison.kept_references import KeptReferences, kept_references
 from dafm_core.evaluation.design import Leakage
 from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers, oracle
 from dafm_core.evaluation.trials import Trials
@@ -106,6 +108,7 @@ class Audits:
     """Mean over queries of the Spearman correlation of two providers' rows, by "a & b"."""
     ties: Mapping[str, Ties]
     order: Order
+    references: KeptReferences
     resolution: Resolution
     leakage: Leakage | None = None
     trials: Trials | None = None
@@ -136,6 +139,7 @@ def audit(
         redundancy=redundancy(stack, seed=seed),
         ties={name: _ties(places.gallery) for name, places in stack.single_places.items()},
         order=gallery_order(stack.dataset),
+        references=kept_references(stack, seed=seed),
         resolution=resolution(singles, stack.dataset),
         leakage=leakage,
     )

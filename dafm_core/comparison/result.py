@@ -175,7 +175,7 @@ class Comparison:
         lines = [
             f"{self.protocol}: {self.n_queries} queries, {self.n_groups} groups; {self.design}"
         ]
-        lines.append(" " * width + " ".join(f"{name:>11}" for name in names))
+        lines.append(" " * width + " ".join(f"{metric_label(name):>11}" for name in names))
         for shown, row in rows:
             cells = " ".join(
                 f"{100 * cell.value:11.2f}" if cell.decided else f"{WORD:>11}"

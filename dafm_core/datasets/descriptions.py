@@ -91,9 +91,15 @@ CIRCO = DatasetInfo(
 )
 FOLDER = DatasetInfo(
     name="folder",
-    summary="your own images/ with queries.jsonl, .csv or .parquet",
+    summary="your own images/ with queries.jsonl, .json, .csv or .parquet",
     factory="dafm_core.datasets.folder:load",
     options=(
+        Option(
+            name="reference",
+            summary="whether it stays in the ranking; exclude is a protocol of its own",
+            default="keep",
+            choices=("keep", "exclude"),
+        ),
         Option(
             name="links",
             summary="where links among the images may lead",

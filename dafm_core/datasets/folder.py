@@ -1,18 +1,17 @@
 """A team's own dataset: a folder of images and a table of queries.
 
     DIR/images/                      any nesting
-    DIR/queries.{jsonl,csv,parquet}  query_id, text, reference (or references); optionally
-                                     targets, grades, subset, excluded, candidates, negatives,
-                                     group; other columns are left alone
-    DIR/gallery.txt                  optional: image ids, one a line; else every image, sorted
+    DIR/queries.{jsonl,json,csv,parquet}  query_id, text, reference (or references); optionally
+                                          targets, grades, subset, excluded, candidates, negatives,
+                                          group; other columns are left alone
+    DIR/gallery.txt                       optional: image ids, one a line; else every image, sorted
 
 An image's id is its path below ``images/`` without extension (``shoes/042``), or with it where two
 files differ in the extension only; in the table an id may be written with the extension in any
 case. ``references`` (none, one or several), ``targets``, ``subset``, ``excluded`` and
 ``candidates`` (the only images a query is ranked against) and ``negatives`` (images named as wrong)
-are lists of ids; ``grades`` are numbers above 0 that go with the targets. In CSV the members of a
-list are separated by ``|``. The images may be absent where ``gallery.txt`` is there: scores made
-elsewhere can be evaluated without them.
+are lists of ids; ``grades`` are numbers above 0 that go with the targets. Whole numbers are ids,
+too: 7 is ``"7"``. In CSV the members of a list are X
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
@@ -30,20 +29,27 @@ import polars as pl
 
 from dafm_core.datasets.base import Dataset
 from dafm_core.datasets.query_frame import LISTS, QUERY_SCHEMA, query_frame
-from dafm_core.datasets.reading import choose
+from dafm_core.datasets.reading import choose, read_json
 from dafm_core.errors import DatasetError, closest
 from dafm_core.ground.files import read_ids
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.sources import distinct_keys, parsed_json, source_table, source_text
 
 Links: TypeAlias = Literal["inside", "anywhere"]
+Reference: TypeAlias = Literal["keep", "exclude"]
 IMAGE_SUFFIXES: Final = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 )
-TABLES: Final = ("queries.jsonl", "queries.csv", "queries.parquet")
+TABLES: Final = ("queries.jsonl", "queries.json", "queries.csv", "queries.parquet")
 
 
-def load(path: str | Path, *, split: str | None = None, links: Links = "inside") -> Dataset:
+def load(
+    path: str | Path,
+    *,
+    split: str | None = None,
+    reference: Reference = "keep",
+    links: Links = "inside",
+) -> Dataset:
     """Read a folder of images and queries.
 
     Parameters
@@ -51,6 +57,9 @@ def load(path: str | Path, *, split: str | None = None, links: Links = "inside")
     path : path
     split : None
         A folder is one split.
+    reference : {"keep", "exclude"}
+        Whether reference images stay in the ranking of their query, beside what ``excluded`` lists;
+        results of the two are not comparable.
     links : {"inside", "anywhere"}
         Where a symbolic link among the images may lead: a folder from elsewhere could show any
         image of this machine. The folder of images itself may be a link.
@@ -58,7 +67,8 @@ def load(path: str | Path, *, split: str | None = None, links: Links = "inside")
     Returns
     -------
     Dataset
-        Protocol ``folder-NAME`` after the folder's name. Metrics follow from what the table has:
+        Protocol ``folder-NAME`` after the folder's name, ``folder-NAME-exclude`` without
+        references. Metrics follow from what the table has:
         rsubset@K where there are subsets, map@K where a query has several targets, ndcg@K where
         targets have grades.
 
@@ -73,14 +83,16 @@ def load(path: str | Path, *, split: str | None = None, links: Links = "inside")
         raise DatasetError(f"{folder}: a folder dataset has no splits, got split {split!r}.")
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder. Check the dataset's path.")
+    choose(reference, get_args(Reference), where=f"{folder}: reference")
     table = _table(folder)
     names = image_ids(folder / "images", links=links)
     gallery = _gallery(folder, names)
-    queries = query_frame(_rows(table, names), where=str(table))
+    leaving = gallery if reference == "exclude" else ()
+    queries = query_frame(_rows(table, names, leaving), where=str(table))
     if queries.is_empty():
         raise DatasetError(f"{table}: expected queries, got none. Write one a line.")
     return Dataset(
-        protocol=f"folder-{_slug(folder.resolve().name)}",
+        protocol=f"folder-{_slug(folder.resolve().name)}" + ("-exclude" if leaving else ""),
         gallery_ids=gallery,
         queries=queries,
         images={image_id: folder / "images" / name for name, image_id in names.items()},
@@ -143,17 +155,36 @@ def _gallery(folder: Path, names: Mapping[str, str]) -> Ids:
     return Ids(names.get(name, name) for name in read_ids(listed))
 
 
-def _rows(table: Path, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Yield the table's rows with ids as the gallery has them."""
+def _rows(
+    table: Path, names: Mapping[str, str], leaving: Container[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the table's rows with ids as the gallery has them, less references that leave."""
+
+    def named(value: Any) -> Any:
+        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        return names.get(text, text) if isinstance(text, str) else value
+
     for number, row in enumerate(_READERS[table.suffix](table)):
         _check_columns(row.keys(), where=f"{table}: query {number}")
-        reference = row.get("reference")
-        if isinstance(reference, str):
-            row["reference"] = names.get(reference, reference)
+        if isinstance(row.get("query_id"), int) and not isinstance(row["query_id"], bool):
+            row["query_id"] = str(row["query_id"])
+        if row.get("reference") is not None:
+            row["reference"] = named(row["reference"])
         for column in LISTS:
             if isinstance(row.get(column), list):
-                row[column] = [names.get(str(i), i) for i in row[column]]
+                row[column] = [named(member) for member in row[column]]
+        if leaving:
+            _exclude_references(row, leaving)
         yield row
+
+
+def _exclude_references(row: dict[str, Any], gallery: Container[str]) -> None:
+    """Add a row's references to what leaves its ranking; a malformed row stays, to be refused."""
+    listed, excluded = row.get("references"), row.get("excluded") or []
+    references = listed if isinstance(listed, list) else [row.get("reference")]
+    if isinstance(excluded, list):
+        gone = [image for image in references if isinstance(image, str) and image in gallery]
+        row["excluded"] = [*excluded, *(image for image in gone if image not in excluded)]
 
 
 def _check_columns(names: Iterable[str], *, where: str) -> None:
@@ -171,16 +202,27 @@ def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         lines = source_text(path).split("\n")
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                row = parsed_json(line, distinct_keys)
-                if not isinstance(row, dict):
-                    raise DatasetError(
-                        f"{path}: line {number}: expected a JSON object, got {row!r}."
-                    )
-                yield row
+                yield _object(parsed_json(line, distinct_keys), where=f"{path}: line {number}")
     except (OSError, ValueError) as error:
         if isinstance(error, DatasetError):
             raise
         raise DatasetError(f"{path}: expected one JSON object a line ({error}).") from None
+
+
+def _read_json(path: Path) -> Iterator[dict[str, Any]]:
+    for number, row in enumerate(read_json(path, list)):
+        yield _object(row, where=f"{path}: query {number}")
+
+
+def _object(row: Any, *, where: str) -> dict[str, Any]:
+    if isinstance(row, list):
+        raise DatasetError(
+            f"{where}: expected a JSON object, got a list. Write one query a line, or call the "
+            "file queries.json, which holds one list of them."
+        )
+    if not isinstance(row, dict):
+        raise DatasetError(f"{where}: expected a JSON object, got {row!r}.")
+    return row
 
 
 def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
@@ -216,7 +258,12 @@ def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
     yield from table.iter_rows(named=True)
 
 
-_READERS: Final = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
+_READERS: Final = {
+    ".jsonl": _read_jsonl,
+    ".json": _read_json,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}
 
 
 def _metrics(queries: pl.DataFrame) -> tuple[str, ...]:

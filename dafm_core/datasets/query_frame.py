@@ -64,8 +64,11 @@ def query_frame(rows: Iterable[Mapping[str, Any]], *, where: str) -> pl.DataFram
     for number, row in enumerate(rows):
         place = f"{where}: query {number}"
         for name in ("query_id", "text"):
-            if not isinstance(row.get(name), str):
-                raise DatasetError(f"{place}: expected text in {name!r}, got {row.get(name)!r}.")
+            if name not in row:
+                fields = ", ".join(str(field) for field, value in row.items() if value is not None)
+                raise DatasetError(f"{place}: expected a field {name!r}, got {fields}. Add it.")
+            if not isinstance(row[name], str):
+                raise DatasetError(f"{place}: expected text in {name!r}, got {row[name]!r}.")
             table[name].append(row[name])
         group = row.get("group")
         table["group"].append(str(row["query_id"]) if group is None else str(group))
@@ -122,7 +125,8 @@ def _references(row: Mapping[str, Any], place: str) -> list[str]:
 def _ids(ids: Any, name: str, place: str) -> list[str]:
     is_list = isinstance(ids, Sequence) and not isinstance(ids, str)
     if not is_list or not all(isinstance(i, str) for i in ids):
-        raise DatasetError(f"{place}: {name!r} must list texts, got {ids!r}.")
+        advice = f" Write [{ids!r}]." if isinstance(ids, str) else ""
+        raise DatasetError(f"{place}: {name!r} must list texts, got {ids!r}.{advice}")
     return list(ids)
 
 

@@ -39,7 +39,17 @@ def read_csv(path: Path, request: Request) -> Content:
     text = read_text(path)
     first = text.lstrip("\n").partition("\n")[0]
     separator = max(",\t;", key=first.count)
-    fields = next(csv.reader([first], delimiter=separator), [])
+    if "\r" in first.rstrip("\r"):
+        raise SimilarityError(
+            f"{path}: expected lines that end in \\n or \\r\\n, got \\r alone within the first. "
+            "Save it with other line ends."
+        )
+    try:
+        fields = next(csv.reader([first], delimiter=separator), [])
+    except csv.Error as error:  # a field of over 131,072 characters
+        raise SimilarityError(
+            f"{path}: expected a table, got a first line with a {error}."
+        ) from error
     has_names = not (len(fields) == 3 and _is_number(fields[2]))
     if has_names:
         _check_distinct(path, fields)

@@ -27,6 +27,7 @@ def findings(audits: Audits, *, label: Callable[[str], str] = str) -> list[str]:
     """Return what the audits found, a sentence or two each."""
     lines = [
         *_shared_errors(audits.headroom, label),
+        *filter(None, [audits.references.words(label)]),
         audits.order.words,
         _resolution(audits.resolution),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from dafm_core.comparison.conclusion import conclude
@@ -186,9 +187,14 @@ def _coverage(provider: StoredProvider) -> str:
     return f"lists of {provider.passport['shortest']} and more, {rest}"
 
 
+def _without_tail(value: str) -> str:
+    """Return a hash by its first digits, and any other fact as it is."""
+    return value[:12] if re.fullmatch(r"[0-9a-f]{32,}", value) else value
+
+
 def _provider_cells(provider: StoredProvider, label: str) -> dict[str, Cell]:
     ms, n_missing = provider.cost.ms_per_query, len(provider.missing_images)
-    facts = (f"{key}={value[:12]}" for key, value in provider.fingerprint.items())
+    facts = (f"{key}={_without_tail(value)}" for key, value in provider.fingerprint.items())
     return {
         "Name": text_cell(provider.name),
         "Label": text_cell(label if label != provider.name else ""),

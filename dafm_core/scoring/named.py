@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from dafm_core.catalog import PluginCatalog, find
 from dafm_core.contract.descriptions import References
@@ -12,16 +12,20 @@ from dafm_core.contract.provider import Provider
 from dafm_core.errors import ProviderError
 from dafm_core.scoring.boundary import announced
 
+Named: TypeAlias = Provider | Mapping[str, Any] | tuple[str, Mapping[str, Any]]
+"""What a name may stand for: an object, options of the registered provider of that name, or another
+registered name with options."""
+
 
 def named_providers(
-    providers: Sequence[str | Provider] | Mapping[str, Provider | Mapping[str, Any]],
+    providers: Sequence[str | Provider] | Mapping[str, Named],
     catalog: PluginCatalog | None,
 ) -> dict[str, tuple[Provider, dict[str, str], References | None]]:
     """Return providers by name, with the options for their passports and the references that
     their descriptions state; names are loaded.
     """
     if isinstance(providers, Mapping):
-        asked: list[tuple[str | None, str | Provider | Mapping[str, Any]]] = []
+        asked: list[tuple[str | None, str | Named]] = []
         asked += [(name, value) for name, value in providers.items()]
     else:
         asked = [(None, value) for value in providers]
@@ -30,10 +34,13 @@ def named_providers(
         if isinstance(value, str):
             name, value = value, {}
         if isinstance(value, Mapping):
+            value = str(name), value
+        if isinstance(value, tuple):
+            registered, given = value
             catalog = catalog or PluginCatalog.discover()
-            options = {key: str(option) for key, option in value.items()}
-            stated = find(catalog.providers, str(name), what="provider").references
-            named[str(name)] = (*load_with_options(catalog, str(name), options), stated)
+            options = {key: str(option) for key, option in given.items()}
+            stated = find(catalog.providers, registered, what="provider").references
+            named[str(name)] = (*load_with_options(catalog, registered, options), stated)
             continue
         name = name or getattr(value, "name", None)
         if not isinstance(name, str):

@@ -19,7 +19,7 @@ from dafm_core.ground.progress import Progress, silent
 from dafm_core.scoring.boundary import check_references, named_errors, require_whole_gallery
 from dafm_core.scoring.broken import MissingPolicy, broken_images
 from dafm_core.scoring.job import Executor, ScoringJob, run_local
-from dafm_core.scoring.named import named_providers
+from dafm_core.scoring.named import Named, named_providers
 from dafm_core.scoring.neighbours import nearest_neighbours, neighbours_wanted
 from dafm_core.store.stack import SimilarityStack
 from dafm_core.store.store import SimilarityStore
@@ -28,7 +28,7 @@ from dafm_core.store.writer import ScoreWriter
 
 def score(
     dataset: Dataset,
-    providers: Sequence[str | Provider] | Mapping[str, Provider | Mapping[str, Any]],
+    providers: Sequence[str | Provider] | Mapping[str, Named],
     *,
     store: str | Path,
     catalog: PluginCatalog | None = None,
@@ -43,7 +43,8 @@ def score(
     providers : sequence of names or providers, or mapping of name to options or provider
         ``["sprc", mine]``, where an object is called by its ``name`` attribute; or
         ``{"sprc": {"checkpoint": "sprc_cirr.pt"}, "mine": mine}``, where a mapping holds the
-        options of the registered provider of that name.
+        options of the registered provider of that name; ``{"wide": ("sprc", {...})}`` calls it by
+        another.
     store : path
         Made if it is not there; matrices already in it are kept.
     settings

@@ -38,6 +38,7 @@ PAGE: Final = {
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
 }
+FORMS: Final = ("multipart/form-data", "application/x-www-form-urlencoded")
 TEXT_FIELDS: Final = ("text", "k", "filter", "explain")
 
 
@@ -93,6 +94,9 @@ class Service:
 
     async def ask(self, http: HttpRequest) -> Response:
         """Rank the gallery for references and a text."""
+        kind = http.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in FORMS:
+            raise Refused(415, f"search: expected a form ({FORMS[0]}), got {kind or 'no type'}.")
         try:
             form = await http.form(max_files=self.limits.references, max_fields=64)
         except HTTPException as error:

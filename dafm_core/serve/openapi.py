@@ -21,7 +21,7 @@ def described() -> dict[str, Any]:
             "/queries": {"get": _simple("Known queries, with their targets.", _QUERIES)},
             "/judgements": {
                 "get": _simple("What was judged of a query.", _ASKED),
-                "post": _simple("Mark an image as meant, not meant, or neither.", []),
+                "post": _judgement(),
             },
             "/health": {"get": _simple("Whether queries are answered, and by what.", [])},
         },
@@ -51,6 +51,20 @@ def _search() -> dict[str, Any]:
             **_errors(400, 404, 413, 415, 422, 503),
         },
     }
+
+
+def _judgement() -> dict[str, Any]:
+    text = {"type": "string"}
+    fields = {
+        "references": {"type": "array", "items": text, "description": "ids of the gallery"},
+        "text": text,
+        "image": {**text, "description": "id of the image that is judged"},
+        "mark": {"enum": ["meant", "not", "none"], "description": "none takes a mark back"},
+    }
+    schema = {"type": "object", "properties": fields, "required": list(fields)}
+    body = {"required": True, "content": {"application/json": {"schema": schema}}}
+    described = _simple("Mark an image as meant, not meant, or neither.", [])
+    return {**described, "requestBody": body}
 
 
 def _image() -> dict[str, Any]:

@@ -74,6 +74,11 @@ class SimilarityStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if path.is_file():
+            raise StoreError(
+                f"{path}: not a similarity store, which is a folder. Put scores into one: dafm "
+                f"import {path.name} --provider NAME --store FOLDER --dataset NAME:PATH"
+            )
         if not (path / "store.json").exists():
             raise StoreError(
                 f"{path}: not a similarity store (no store.json). Run dafm score first."
@@ -374,7 +379,8 @@ class SimilarityStore:
         """Raise StoreError if a provider cannot be called so, or nothing can be written here."""
         if not PROVIDER_NAME.fullmatch(name):
             raise StoreError(
-                f"provider name {name!r}: expected lower-case letters, digits and '-'."
+                f"provider name {name!r}: expected lower-case letters, digits and '-'. "
+                "What tables call it is said by --label of dafm compare."
             )
         if self._facts["format"] == 1:
             format1.refuse(self.path)

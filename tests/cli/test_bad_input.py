@@ -254,3 +254,25 @@ def test_too_little_memory_is_one_line_that_says_how_much_was_asked_for(monkeypa
     (line,) = capsys.readouterr().err.splitlines()
     assert "Unable to allocate 9.00 GiB" in line
     assert "--workers 1" in line
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        ("import DIR/fine.npy --provider p --store DIR/none", "--dataset NAME:PATH"),
+        ("compare DIR/fine.npy", "dafm import fine.npy --provider NAME"),
+        ("fuse DIR/store --model weighted --out DIR/x.trec", "dafm train STORE --fuser weighted"),
+        ("compare DIR/store --fusers mean --report DIR/x.pdf", "a page, FILE.html"),
+        ("import DIR/fine.npy --provider Fine --store DIR/store", "--label"),
+        ("info", "unknown command 'info'. See dafm --help."),
+    ],
+)
+def test_a_first_attempt_is_told_what_to_do(folder, capsys, command, advice):
+    code, err = run(command, capsys, folder)
+    assert code == 2
+    assert advice in err
+
+
+def test_a_fuser_that_needs_no_fit_fuses_by_its_name(folder, capsys):
+    assert run("fuse DIR/store --model mean --out DIR/x.trec", capsys, folder)[0] == 0
+    assert len((folder / "x.trec").read_text().splitlines()) == 8 * 4

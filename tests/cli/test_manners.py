@@ -31,6 +31,10 @@ COMPARE = "--fusers mean,max --folds 2 --resamples 99"
 def test_the_version_is_known_in_python_and_on_the_command_line(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.split()[1] == dafm_core.__version__
+    assert main(["version"]) == main(["help"]) == 0
+    with pytest.raises(SystemExit):
+        main(["help", "lint"])
+    assert "usage: dafm lint" in capsys.readouterr().out
     command = [sys.executable, "-m", "dafm_core", "--version"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert dafm_core.__version__ in result.stdout

@@ -41,6 +41,10 @@ def write_csv(path, rows):
     pl.DataFrame(flat).write_csv(path / "queries.csv")
 
 
+def write_json(path, rows):
+    (path / "queries.json").write_text(json.dumps(rows), encoding="utf-8")
+
+
 def write_parquet(path, rows):
     pl.DataFrame(rows).write_parquet(path / "queries.parquet")
 
@@ -52,7 +56,7 @@ def own(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("write", [write_jsonl, write_csv, write_parquet])
+@pytest.mark.parametrize("write", [write_jsonl, write_json, write_csv, write_parquet])
 def test_every_table_reads_the_same(own, write):
     write(own, ROWS)
     dataset = folder.load(own)
@@ -110,15 +114,19 @@ def test_groups_and_other_columns(own):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"query_id": "q"}', "query 0: expected text in 'text', got None"),
+        ('{"id": 1, "text": "t"}', "query 0: expected a field 'query_id', got id, text. Add it."),
+        ('{"query_id": "q", "text": null}', "query 0: expected text in 'text', got None"),
         ('{"query_id": "q", "text": "t"}', "query 0: expected text in 'reference', got None"),
-        ('{"query_id": 3, "reference": "a", "text": "t"}', "text in 'query_id', got 3"),
+        ('{"query_id": 3.5, "reference": "a", "text": "t"}', "text in 'query_id', got 3.5"),
         (
             '{"query_id": "q", "reference": "a", "text": "t", "target": ["c"]}',
             "did you mean 'targets'",
         ),
         ('{"query_id": "q", "reference": "a", "text": "t", "targets": "c"}', "'targets' must list"),
-        ('{"query_id": "q", "reference": "a", "text": "t", "targets": [1]}', "'targets' must list"),
+        (
+            '{"query_id": "q", "reference": "a", "text": "t", "targets": [1.5]}',
+            "'targets' must list",
+        ),
         ('{"query_id": "q", "reference": "a", "text": "t", "tags": 3}', "'tags' must list"),
         ('{"query_id": "q", "reference": "a", "text": "t", "subset": 0}', "'subset' must list"),
         ('{"query_id": "q", "text": "t", "references": 7}', "'references' must list texts, got 7"),
@@ -129,7 +137,8 @@ def test_groups_and_other_columns(own):
         ('{"query_id": "q", "query_id": "p", "text": "t"}', "key 'query_id' stands twice"),
         ("\n\n", r"queries\.jsonl: expected queries, got none"),
         ('{"query_id": "q", "reference": "a", "text"', "one JSON object a line"),
-        ("[1]", "line 1: expected a JSON object"),
+        ("[1]", "line 1: expected a JSON object, got a list. Write one query a line, or call"),
+        ('{"query_id": "q", "text": "t", "references": "a"}', r"got 'a'. Write \['a'\]"),
         ('{"query_id": "q", "reference": "a", "text": "t"}\n' * 2, "'q' stands twice"),
     ],
 )
@@ -143,7 +152,7 @@ def test_bad_jsonl(own, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("query_id,reference\nq,a\n", "text in 'text', got None"),
+        ("query_id,reference\nq,a\n", "a field 'text', got query_id, reference. Add it."),
         ("query_id,reference,text\nq,a\n", "as many cells as columns"),
         ("query_id,reference,text\nq,a,t,more\n", "as many cells as columns"),
         ("query_id,reference,text\nq,a,\xff\n", "expected a CSV table"),
@@ -253,3 +262,23 @@ def test_a_path_may_hold_what_a_shell_would_expand(tmp_path, name):
     row = {"query_id": "q", "reference": "a", "text": "t", "targets": ["a"]}
     write_parquet(own, [row])
     assert folder.load(own).query_ids == ("q",)
+
+
+def test_whole_numbers_are_ids(tmp_path):
+    images(tmp_path, ["1.png", "2.png", "x.png"])
+    write_json(tmp_path, [{"query_id": 0, "reference": 1, "text": "t", "targets": [2, "x.png"]}])
+    row = folder.load(tmp_path).queries.row(0, named=True)
+    assert (row["query_id"], row["references"], row["targets"]) == ("0", ["1"], ["2", "x"])
+    write_json(tmp_path, [{"query_id": True, "reference": 1, "text": "t"}])
+    with pytest.raises(DatasetError, match="expected text in 'query_id', got True"):
+        folder.load(tmp_path)
+
+
+def test_references_leave_the_ranking_on_request(own):
+    rows = [*ROWS, {"query_id": "q2", "references": ["a", "gone"], "text": "t"}]
+    rows = [{**row, "references": row.get("references", [row.get("reference")])} for row in rows]
+    write_json(own, rows)
+    dataset = folder.load(own, reference="exclude")
+    assert dataset.protocol == "folder-my-shop-exclude"
+    assert dataset.queries["excluded"].to_list() == [["a"], ["c"], ["a"]]
+    assert folder.load(own).queries["excluded"].to_list() == [[], ["c"], []]

@@ -4,6 +4,7 @@ import pytest
 
 from dafm_core.comparison.audit import Audits, Headroom, Resolution
 from dafm_core.comparison.gallery_order import Order
+from dafm_core.comparison.kept_references import KeptReferences
 from dafm_core.reporting.findings import findings
 
 
@@ -14,6 +15,7 @@ def audits(overlap, *, design_effect=1.5):
         redundancy={},
         ties={},
         order=Order(0.0, 0.0),
+        references=KeptReferences(0.0, {}),
         resolution=Resolution(9, 3, 0.01, design_effect, width),
     )
 

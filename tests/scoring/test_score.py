@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dafm_core.errors import ImageError, ProviderError, SimilarityError, StoreError
+from dafm_core.catalog import load_dataset
+from dafm_core.errors import ImageError, OptionError, ProviderError, SimilarityError, StoreError
 from dafm_core.scoring.score import score, score_provider
 from dafm_core.store.store import SimilarityStore
 
@@ -196,3 +197,13 @@ def test_another_dataset_does_not_enter_the_store(tmp_path, dataset, make_provid
     part = dataset.take(dataset.query_ids[:3])
     with pytest.raises(StoreError, match="queries_sha256"):
         score_provider(part, "dot", make_provider(), store=tmp_path / "s")
+
+
+def test_a_registered_provider_goes_by_another_name(tmp_path):
+    scenes = load_dataset("scenes", families=24)
+    providers = {"scenes-color": {}, "same": ("scenes-color", {})}
+    stack = score(scenes, providers, store=tmp_path / "s")
+    assert stack.names == ("same", "scenes-color")
+    np.testing.assert_array_equal(*stack.matrices)
+    with pytest.raises(OptionError, match="unknown provider 'scenes-colour'"):
+        score(scenes, {"mine": ("scenes-colour", {})}, store=tmp_path / "s")

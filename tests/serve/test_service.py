@@ -277,3 +277,15 @@ def test_a_port_in_use_is_one_line(world, capsys):
         port = str(taken.getsockname()[1])
         assert main(["serve", str(index.path), "--model", "nowhere", "--port", port]) == 2
     assert f"127.0.0.1:{port} cannot be listened on" in capsys.readouterr().err
+
+
+def test_a_query_that_is_no_form_is_told_what_is_expected(client):
+    answer = client.post("/search", b'{"text": "red"}', **{"content-type": "application/json"})
+    assert answer.status == 415
+    assert answer.json["error"].startswith("search: expected a form (multipart/form-data), got app")
+
+
+def test_what_a_judgement_is_made_of_is_described(client):
+    described = client.get("/openapi.json").json["paths"]["/judgements"]["post"]
+    schema = described["requestBody"]["content"]["application/json"]["schema"]
+    assert schema["required"] == ["references", "text", "image", "mark"]
