@@ -24,6 +24,7 @@ from dafm_core.contract.provider import (
     SimilarityProvider,
 )
 from dafm_core.errors import AlignmentError, DatasetError, ProviderError, SimilarityError
+from dafm_core.ground.normalize import unit_rows
 from dafm_core.scoring.boundary import check_features
 from dafm_core.scoring.facts import provider_facts
 from dafm_core.search.features import GalleryFeatures
@@ -140,7 +141,7 @@ class LiveProvider:
                 f"got shape {vector.shape}."
             )
         if self.entry.passport.get("options", {}).get("measure") == "cosine":
-            vector = vector / max(float(np.linalg.norm(vector)), 1e-12)
+            vector = unit_rows(vector[None])[0]
         return vector
 
 

@@ -169,6 +169,8 @@ def test_one_of_several_objects_or_columns_by_key(tmp_path, store):
         ("m.csv", "query,candidate,score\nq0,a,high\n", "cannot be read"),
         ("m.csv", "query,candidate,score\nq0,,1\n", "1 lines lack a query or an image"),
         ("m.csv", "one,two\n1,2\n", "expected a column 'query_id'"),
+        ("m.csv", "query,candidate,score\rq0,a,1\rq0,b,2\r", "Save it with other line ends"),
+        ("m.csv", "query,candidate," + "s" * 200_000 + "\nq0,a,1\n", "field limit"),
         ("m.csv", "query_id,a,b\nq0,1,x\n", "cannot be read"),
         ("m.trec.gz", "no gzip", "cannot be read"),
         ("m.npy.gz", "", "no format '.npy.gz'"),

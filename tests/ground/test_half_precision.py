@@ -2,7 +2,13 @@
 
 import numpy as np
 
-from dafm_core.ground.half_precision import are_odd, count_above, widen
+from dafm_core.ground.half_precision import (
+    are_odd,
+    count_above,
+    widen,
+    widening_loop,
+    write_wide,
+)
 
 EVERY = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
 
@@ -26,3 +32,14 @@ def test_every_number_is_widened_to_itself():
     out = np.empty((1, len(EVERY)), np.float32)
     widen(EVERY[None], out)
     np.testing.assert_array_equal(out, EVERY[None].astype(np.float32))
+
+
+def test_the_loop_writes_every_number_bit_by_bit():
+    """Plain Python and machine code; infinities and NaN as NumPy has them."""
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    expected = bits.view(np.float16).astype(np.float32).view(np.int32)
+    for loop in (write_wide, widening_loop() or write_wide):
+        numbers = np.empty(len(bits), np.float32)
+        with np.errstate(over="ignore"):
+            loop(bits.view(np.int16), numbers.view(np.int32), numbers)
+        np.testing.assert_array_equal(numbers.view(np.int32), expected)

@@ -108,24 +108,30 @@ def write_log_ranks(
         out[w] = mean - math.log(rank)
 
 
-def reverse_rank(score: Any, known: Any, w: int, at: int, steps: Any) -> Any:
-    """Return :meth:`ReverseRanks.log_ranks` of one candidate, of thresholds ``known[w, at:]``."""
-    last, total = len(steps) - 1, ZERO
-    for t in range(last):
-        below = known[w, at + t] - score
-        if below <= 0:
-            break
-        gap, step = max(known[w, at + t] - known[w, at + t + 1], GAP), steps[t + 1] - steps[t]
-        total += step if below >= gap else step * below / gap
-    return steps[last] - ONE - total
+def write_topic_moments(
+    shares: Any,
+    directions: Any,
+    sums: Any,
+    products: Any,
+    places: Any,
+    n: int,
+    moments: Any,
+) -> None:
+    """Write the mean over a row of what it has in common with the bank, and 1 over its spread.
 
-
-def topic_moments(
-    shares: Any, directions: Any, sums: Any, products: Any, places: Any, n: int
-) -> tuple[Any, Any]:
-    """Return the mean over a row of what it has in common with the bank, and 1 over its spread.
-
-    ``places`` are the missing candidates, which take no part.
+    Parameters
+    ----------
+    shares : ndarray of shape (H,), float32
+        What the row has of each direction.
+    directions : ndarray of shape (N, H), float32
+    sums, products : ndarray of shape (H,) and (H, H), float32
+        Of the directions.
+    places : ndarray of int32
+        The missing candidates, which take no part.
+    n : int
+        How many are not missing.
+    moments : ndarray of shape (2,), float32
+        Written.
     """
     n_topics = len(shares)
     total: Any = 0.0
@@ -144,56 +150,101 @@ def topic_moments(
         squares -= np.float64(lost) * lost
     mean = total / max(1, n)
     spread = math.sqrt(max(0.0, squares / max(1, n) - mean * mean))
-    return np.float32(mean), np.float32(1 / spread if spread > 1e-6 else 0.0)
+    moments[0], moments[1] = mean, 1 / spread if spread > 1e-6 else 0.0
+
+
+def write_topics(
+    start: int, n: int, shares: Any, moments: Any, near: Any, present: Any, out: Any
+) -> None:
+    """Write what a few candidates have of the row's topics; parameters of :func:`write_known`."""
+    n_models, n_topics = shares.shape
+    for k in range(n_models):
+        own, found = near[k], out[present[k]]
+        for w in range(n):
+            part = ZERO
+            for h in range(n_topics):
+                part += shares[k, h] * own[w, h]
+            found[start + w] = (part - moments[k, 0]) * moments[k, 1]
+
+
+def write_reverse_ranks(scores: Any, limits: Any, steps: Any, totals: Any) -> None:
+    """Write :meth:`ReverseRanks.log_ranks` of a few candidates.
+
+    Parameters
+    ----------
+    scores, totals : ndarray of shape (W,), float32
+        Standardised; and what is written.
+    limits : ndarray of shape (T, W), float32
+        Their thresholds.
+    steps : ndarray of shape (T,), float32
+    """
+    n, last = len(scores), len(steps) - 1
+    for w in range(n):
+        totals[w] = steps[last] - ONE
+    for t in range(last):  # from one kept rank to the next, all candidates at once
+        step, upper, lower = steps[t + 1] - steps[t], limits[t], limits[t + 1]
+        for w in range(n):
+            way = (upper[w] - scores[w]) / max(upper[w] - lower[w], GAP)
+            totals[w] -= step * min(max(way, ZERO), ONE)
 
 
 def write_known(
-    row: Any,
+    rows: Any,
+    differ: Any,
     chosen: Any,
     directions: Any,
     thresholds: Any,
     shares: Any,
-    topics: tuple[Any, Any],
+    moments: Any,
     steps: Any,
-    room: Any,
-    reverse: Any,
+    present: Any,
+    with_topics: bool,
     topical: Any,
+    with_reverse: bool,
+    reverse: Any,
 ) -> None:
     """Write reverse ranks and topics of chosen candidates, each where it is asked for.
 
     Parameters
     ----------
-    row : ndarray of shape (N,), float32
+    rows : ndarray of shape (K, N), float32
+    differ : ndarray of shape (K,), bool
+        Whether the scores of a row are not all level.
     chosen : ndarray of shape (W,), int32
-    directions, thresholds : ndarray of shape (N, H) and (N, T), float32
+    directions, thresholds : ndarray of shape (N, K, H) and (N, K, T), float32
         What the bank says of each candidate.
-    shares : ndarray of shape (H,), float32
-    topics : tuple of float32
-        Of :func:`topic_moments`.
-    room : ndarray of shape (TOGETHER, H + T), float32
-        Room to work in.
-    reverse, topical : ndarray of shape (W,) or (0,), float32
+    shares : ndarray of shape (K, H), float32
+    moments : ndarray of shape (K, 2), float32
+        Of :func:`write_topic_moments`.
+    steps : ndarray of shape (T,), float32
+    present : ndarray of shape (K,), int64
+        Where each model stands in the layout.
+    topical, reverse : ndarray of shape (n_layout, W), float32
         Written.
     """
-    n_topics, (centre, factor) = len(shares), topics
+    (n_models, n_topics), n_kept = shares.shape, thresholds.shape[2]
+    near = np.empty((n_models, TOGETHER, n_topics), np.float32)
+    limits = np.zeros((n_models, n_kept, TOGETHER), np.float32)
+    scores, totals = np.zeros(TOGETHER, np.float32), np.empty(TOGETHER, np.float32)
     for start in range(0, len(chosen), TOGETHER):
         n = min(TOGETHER, len(chosen) - start)
         for w in range(n):
             i = chosen[start + w]
-            for h in range(n_topics):
-                room[w, h] = directions[i, h]
-            for t in range(thresholds.shape[1]):
-                room[w, n_topics + t] = thresholds[i, t]
-        if len(topical):
-            for w in range(n):
-                part = ZERO
+            for k in range(n_models):
                 for h in range(n_topics):
-                    part += shares[h] * room[w, h]
-                topical[start + w] = (part - centre) * factor
-        if len(reverse):
-            for w in range(n):
-                score = max(row[chosen[start + w]], LOWEST)
-                reverse[start + w] = reverse_rank(score, room, w, n_topics, steps)
+                    near[k, w, h] = directions[i, k, h]
+                for t in range(n_kept):
+                    limits[k, t, w] = thresholds[i, k, t]
+        if with_topics:
+            write_topics(start, n, shares, moments, near, present, topical)
+        if with_reverse:
+            for k in range(n_models):
+                if differ[k]:
+                    for w in range(n):
+                        scores[w] = max(rows[k, chosen[start + w]], LOWEST)
+                    write_reverse_ranks(scores, limits[k], steps, totals)
+                    for w in range(n):
+                        reverse[present[k], start + w] = totals[w]
 
 
 def write_neighbours(values: Any, chosen: Any, nearest: Any, n_near: Any, out: Any) -> None:
@@ -242,7 +293,7 @@ def write_channels(
     n_level : ndarray of shape (K,), int32
         Candidates that are level with the last of them.
     shares : ndarray of shape (K, H), float32
-        Products of the columns with the directions.
+        What the row has of each direction.
     chosen : ndarray of shape (W,), int32
     families : ndarray of shape (9,), int64
         Where each family of ``FAMILIES`` stands in the layout; -1 where it is not made here.
@@ -252,9 +303,10 @@ def write_channels(
         Logarithms of factorials.
     steps : ndarray of shape (T,), float32
         Logarithms of the bank's ranks.
-    thresholds : ndarray of shape (K, N, T), float32
-    directions : ndarray of shape (K, N, H), float32
-    direction_sums, products : ndarray of shape (K, H), (K, H, H), float32
+    thresholds : ndarray of shape (N, K, T), float32
+    directions : ndarray of shape (N, K, H), float32
+    direction_sums : ndarray of shape (K, H), float32
+    products : ndarray of shape (K, H, H), float32
     nearest : ndarray of shape (N, M), int32
         Those that there are, first.
     n_near : ndarray of shape (N,), int32
@@ -263,7 +315,30 @@ def write_channels(
         Written; zero before.
     """
     n_models, n_gallery = evidence.shape
-    room = np.empty((TOGETHER, directions.shape[2] + thresholds.shape[2]), np.float32)
+    with_reverse, with_topics = families[5] >= 0, families[6] >= 0
+    if with_reverse or with_topics:
+        moments = np.empty((n_models, 2), np.float32)
+        for k in range(n_models):
+            n, places = n_gallery - n_missing[k], missing[k, : n_missing[k]]
+            own_sums, own_products = direction_sums[k], products[k]
+            write_topic_moments(
+                shares[k], directions[:, k], own_sums, own_products, places, n, moments[k]
+            )
+        write_known(
+            rows,
+            differ[0],
+            chosen,
+            directions,
+            thresholds,
+            shares,
+            moments,
+            steps,
+            present,
+            with_topics,
+            channels[max(0, families[6])],
+            with_reverse,
+            channels[max(0, families[5])],
+        )
     for k in range(n_models):
         at, row, own = present[k], rows[k], evidence[k]
         n, places = n_gallery - n_missing[k], missing[k, : n_missing[k]]
@@ -279,27 +354,6 @@ def write_channels(
         if families[4] >= 0 and differ[1, k]:
             found = channels[families[4], at]
             write_log_ranks(own, chosen, top[k], n, n_level[k], starts[k], sums, found)
-        if families[5] >= 0 or families[6] >= 0:
-            reverse = channels[families[5], at, : len(chosen) if differ[0, k] else 0]
-            topical = channels[families[6], at]
-            if families[5] < 0:
-                reverse = reverse[:0]
-            if families[6] < 0:
-                topical = topical[:0]
-            own_topics, own_limits = directions[k], thresholds[k]
-            topics = topic_moments(shares[k], own_topics, direction_sums[k], products[k], places, n)
-            write_known(
-                row,
-                chosen,
-                own_topics,
-                own_limits,
-                shares[k],
-                topics,
-                steps,
-                room,
-                reverse,
-                topical,
-            )
         for i in range(len(places)):  # says nothing of its neighbours
             row[places[i]] = own[places[i]] = ZERO
         if families[7] >= 0:

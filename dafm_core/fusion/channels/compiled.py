@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from dafm_core.fusion.channels.cell_loops import (
     choose,
     mean_log_rank,
-    reverse_rank,
-    topic_moments,
     write_channels,
     write_known,
     write_log_ranks,
     write_neighbours,
+    write_reverse_ranks,
+    write_topic_moments,
+    write_topics,
 )
 from dafm_core.fusion.channels.row_loops import (
     bucket_of,
@@ -23,12 +24,15 @@ from dafm_core.fusion.channels.row_loops import (
     edge_by_sample,
     edge_of,
     entropy,
+    key_of,
     less,
     missing_places,
     read_rows,
+    scaled,
     shift_and_divide,
     standard,
     standardise,
+    write_ends,
 )
 from dafm_core.ground.machine_code import machine_code
 
@@ -44,12 +48,14 @@ class RowLoops(NamedTuple):
 @cache
 def row_loops() -> RowLoops | None:
     """Return the loops as machine code, or None where Numba is missing or turned off."""
-    readers = (missing_places, standardise, entropy, count_buckets)
+    readers = (key_of, missing_places, write_ends, standardise, entropy, bucket_of, count_buckets)
     firsts = (edge_of, collect, edge_by_sample)
-    writers = (mean_log_rank, write_log_ranks, reverse_rank, topic_moments, write_known)
+    ranks = (mean_log_rank, write_log_ranks, write_reverse_ranks)
+    topics = (write_topic_moments, write_topics)
     read = machine_code(
-        read_rows, *readers, *firsts, exact=(shift_and_divide, less, standard, bucket_of)
+        read_rows, *readers, *firsts, exact=(shift_and_divide, less, standard, scaled)
     )
     first = machine_code(choose)
-    write = machine_code(write_channels, *writers, write_neighbours, exact=(bucket_of,))
+    writers = (*ranks, *topics, write_known, write_neighbours, bucket_of)
+    write = machine_code(write_channels, *writers, exact=(scaled,))
     return RowLoops(read, first, write) if read and first and write else None

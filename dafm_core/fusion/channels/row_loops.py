@@ -20,6 +20,8 @@ MAGNITUDE: Final = 0x7FFFFFFF
 """Bits of a float32 without its sign."""
 INFINITE: Final = 0x7F800000
 """Magnitude of an infinite float32; those of NaN are higher."""
+LOWEST_KEY, HIGHEST_KEY = np.int32(-(1 << 31)), np.int32((1 << 31) - 1)
+"""Of :func:`key_of`."""
 CHUNK: Final = 2048
 """Cells worked on at a time: they stay in the innermost cache."""
 RUN: Final = 64
@@ -36,27 +38,61 @@ SCALE: Final = np.float32(1 / 32)
 C2, C3, C4, C5, C6 = (np.float32(1 / math.factorial(i)) for i in range(2, 7))
 
 
-def missing_places(values: Any, places: Any) -> int:
-    """Write where values are missing, and return how many are."""
+def key_of(bits: Any) -> Any:
+    """Return a whole number that is in order as the float32 of these bits is; and back again.
+
+    Compilers find the highest of whole numbers many at a time, of floats one by one.
+    """
+    return np.int32(bits ^ ((bits >> 31) & MAGNITUDE))
+
+
+def missing_places(bits: Any, places: Any) -> int:
+    """Write where values are missing, given as their bits, and return how many are."""
     n = 0
-    for start in range(0, len(values), RUN):
-        run = values[start : start + RUN]
-        lowest = run[0]
+    for start in range(0, len(bits), RUN):
+        run = bits[start : start + RUN]
+        n_here = 0
         for i in range(len(run)):
-            lowest = min(lowest, run[i])
-        if lowest == MISSING:
+            n_here += run[i] == MISSING_BITS
+        if n_here:
             for i in range(len(run)):
-                if run[i] == MISSING:
+                if run[i] == MISSING_BITS:
                     places[n] = start + i
                     n += 1
     return n
 
 
-def standardise(values: Any, places: Any, out: Any) -> tuple[Any, Any, Any]:
+def write_ends(bits: Any, ends: Any) -> None:
+    """Write the bits of the highest and the lowest value that is not missing; ``MISSING`` if none.
+
+    Parameters
+    ----------
+    bits : ndarray of shape (N,), int32
+    ends : ndarray of shape (2,), int32
+    """
+    high, low = LOWEST_KEY, HIGHEST_KEY
+    for i in range(len(bits)):
+        key = key_of(bits[i])
+        high = max(high, key)
+        low = min(low, HIGHEST_KEY if bits[i] == MISSING_BITS else key)
+    ends[0], ends[1] = key_of(high), key_of(min(low, high))
+
+
+def standardise(values: Any, places: Any, high: Any, low: Any, out: Any) -> tuple[Any, Any, Any]:
     """Write values less their mean over their standard deviation.
 
     What is missing takes no part and becomes 0. ``values`` of missing cells are overwritten. The
     same bits as ``normalize.zscore_rows``: equal scores stay equal, and so do ranks.
+
+    Parameters
+    ----------
+    values : ndarray of shape (N,), float32
+    places : ndarray of int32
+        The missing ones.
+    high, low : float32
+        Highest and lowest of the others.
+    out : ndarray of shape (N,), float32
+        Written.
 
     Returns
     -------
@@ -66,18 +102,8 @@ def standardise(values: Any, places: Any, out: Any) -> tuple[Any, Any, Any]:
         Whether any two of the values do.
     """
     n_all, n = len(values), max(1, len(values) - len(places))
-    high, low = values[0], values[0]
-    if len(places):
-        for i in range(n_all):
-            high = max(high, values[i])
-        for i in range(len(places)):
-            values[places[i]] = high
-        low = high
-        for i in range(n_all):
-            low = min(low, values[i])
-    else:
-        for i in range(n_all):
-            high, low = max(high, values[i]), min(low, values[i])
+    for i in range(len(places)):
+        values[places[i]] = high
     span = high - low
     differ = span > SMALLEST_SPAN * max(abs(high), abs(low))
     if not differ:
@@ -139,17 +165,29 @@ def entropy(values: Any, first: Any) -> float:
     return float(math.log(total) - mixed / total)
 
 
+def scaled(value: Any) -> Any:
+    """Return how many buckets below ``EDGE`` a value is, rounded as NumPy rounds it."""
+    return (EDGE - value) * PER_UNIT
+
+
 def bucket_of(value: Any) -> Any:
-    """Return in which bucket a value is, rounded as NumPy rounds it."""
-    return np.int32(min(max((EDGE - value) * PER_UNIT, ZERO), LAST_BUCKET))
+    """Return in which bucket a value is."""
+    return np.int32(min(max(scaled(value), ZERO), LAST_BUCKET))
 
 
-def count_buckets(values: Any, starts: Any) -> None:
-    """Write how many values are in the buckets before each, of shape (N_BUCKETS + 1,)."""
+def count_buckets(values: Any, room: Any, starts: Any) -> None:
+    """Write how many values are in the buckets before each, of shape (N_BUCKETS + 1,).
+
+    ``room`` is for as many int32 as there are values, or for ``CHUNK``.
+    """
     for j in range(N_BUCKETS + 1):
         starts[j] = 0
-    for i in range(len(values)):
-        starts[bucket_of(values[i]) + 1] += 1
+    for start in range(0, len(values), CHUNK):
+        n = min(CHUNK, len(values) - start)
+        for i in range(n):  # many at a time; counting goes one by one
+            room[i] = bucket_of(values[start + i])
+        for i in range(n):
+            starts[room[i] + 1] += 1
     for j in range(N_BUCKETS):
         starts[j + 1] += starts[j]
 
@@ -166,10 +204,10 @@ def collect(values: Any, edge: Any, out: Any) -> int:
     """Write the values that reach an edge; return how many do, or more than there is room for."""
     n, n_values = 0, len(values)
     for start in range(0, n_values - NEAR + 1, NEAR):
-        highest = values[start]
+        n_here = 0
         for i in range(NEAR):
-            highest = max(highest, values[start + i])
-        if highest >= edge:
+            n_here += values[start + i] >= edge
+        if n_here:
             if n + NEAR > len(out):
                 return len(out) + 1
             for i in range(NEAR):
@@ -185,24 +223,28 @@ def collect(values: Any, edge: Any, out: Any) -> int:
     return n
 
 
-def edge_by_sample(values: Any, n: int, highest: Any, starts: Any) -> Any:
+def edge_by_sample(bits: Any, n: int, highest: Any, room: Any, starts: Any) -> Any:
     """Return a value that at least n reach, from the highest of every few.
 
     Parameters
     ----------
-    highest : ndarray of shape (W,), float32
+    bits : ndarray of shape (N,), int32
+        Values, as their bits.
+    highest : ndarray of shape (W,), int32
         Room to work in, for more than n.
-    starts : ndarray of shape (N_BUCKETS + 1,), int32
+    room, starts : ndarray of shape (N,) and (N_BUCKETS + 1,), int32
         Room to work in.
     """
     width = len(highest)
     for i in range(width):
-        highest[i] = values[i]
-    for start in range(width, len(values) - width + 1, width):
-        part = values[start : start + width]
+        highest[i] = key_of(bits[i])
+    for start in range(width, len(bits) - width + 1, width):
+        part = bits[start : start + width]
         for i in range(width):
-            highest[i] = max(highest[i], part[i])
-    count_buckets(highest, starts)
+            highest[i] = max(highest[i], key_of(part[i]))
+    for i in range(width):
+        highest[i] = key_of(highest[i])
+    count_buckets(highest.view(np.float32), room, starts)
     return edge_of(starts, n)
 
 
@@ -249,7 +291,7 @@ def read_rows(
         highest; filled up with ``MISSING``.
     raw, values : ndarray of shape (N,), int32 and float32
         Room to work in: the same bytes.
-    highest : ndarray of shape (W,), float32
+    highest : ndarray of shape (W,), int32
         Room to work in, for more than ``n_best`` and at most N.
 
     Returns
@@ -258,7 +300,8 @@ def read_rows(
         Rows that have more scores to be written than there is room for.
     """
     n_rows, n_models, n_gallery = bits.shape
-    n_crowded = 0
+    n_crowded, ends = 0, np.empty(2, np.int32)
+    high_low = ends.view(np.float32)
     for k in range(n_models):  # what the bank says of a model stays in the cache
         for b in range(n_rows):
             own, row, column = bits[b, k], rows[b, k], columns[b, k]
@@ -268,13 +311,15 @@ def read_rows(
                 raw[i] = own[i] if known else MISSING_BITS
                 n += 1 - known
             if n:
-                n = missing_places(values, missing[b, k])
+                n = missing_places(raw, missing[b, k])
             places, n_missing[b, k] = missing[b, k, :n], n
-            peak, lowest, differ[b, 0, k] = standardise(values, places, row)
+            write_ends(raw, ends)
+            high, low = high_low[0], high_low[1]
+            peak, lowest, differ[b, 0, k] = standardise(values, places, high, low, row)
             for i in range(n):
                 row[places[i]] = lowest
             entropies[b, k] = entropy(row, peak)
-            edge = edge_by_sample(row, n_best, highest, starts[b, k])
+            edge = edge_by_sample(row.view(np.int32), n_best, highest, raw, starts[b, k])
             crowded = collect(row, edge, best[b, k]) > best.shape[2]
             differ[b, 1, k] = differ[b, 0, k]
             if mean.shape[1] and differ[b, 0, k]:
@@ -283,14 +328,16 @@ def read_rows(
                     column[i] = values[i] = standard(row[i], centre[i], spread[i])
                 for i in range(n):
                     values[places[i]] = MISSING
-                differ[b, 1, k] = standardise(values, places, evidence[b, k])[2]
+                write_ends(raw, ends)
+                high, low = high_low[0], high_low[1]
+                differ[b, 1, k] = standardise(values, places, high, low, evidence[b, k])[2]
             else:
                 for i in range(n_gallery):
                     column[i] = evidence[b, k, i] = row[i]
             for i in range(n):
                 column[places[i]] = ZERO
                 evidence[b, k, places[i]] = MISSING
-            count_buckets(evidence[b, k], starts[b, k])
+            count_buckets(evidence[b, k], raw, starts[b, k])
             edge = edge_of(starts[b, k], n_first)
             crowded |= collect(evidence[b, k], edge, first[b, k]) > first.shape[2]
             n_crowded += crowded
