@@ -45,7 +45,8 @@ def shown(print_something):
     return printed.getvalue()
 
 
-names = st.text(string.ascii_letters + string.digits + "-_[]/:", min_size=1, max_size=45)
+letters = st.text(string.ascii_letters + string.digits + "-_[]/:", min_size=1, max_size=45)
+names = letters.filter(lambda name: not name.startswith("intervals"))  # which are left out by name
 GROUPS = ("", "gallery head", "the subset's own few hard candidates")
 numbers = st.integers(0, 10**9) | st.floats(-1e6, 1e6).map(lambda x: round(x, 2))
 
