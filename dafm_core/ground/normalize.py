@@ -106,15 +106,16 @@ def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     >>> unit_rows(np.array([[3e30, 4e30], [3e-30, 4e-30], [0, 0]], np.float32)).tolist()
     [[0.6000000238418579, 0.800000011920929], [0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
-    rows: NDArray[Any] = vectors
     with np.errstate(over="ignore"):
-        lengths: NDArray[Any] = np.linalg.norm(rows, axis=1, keepdims=True)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     usual = (lengths > SHORTEST) & np.isfinite(lengths)
     if not usual.all():  # squares beyond what float32 holds
-        largest: NDArray[Any] = np.abs(rows).max(axis=1, keepdims=True, initial=0)
-        rows = rows / np.where(usual | (largest == 0), 1, largest)
-        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    scaled: NDArray[np.float32] = rows / np.where(lengths > 0, lengths, 1)
+        largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0)
+        largest[usual | (largest == 0)] = 1
+        vectors = vectors / largest
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    lengths[lengths == 0] = 1
+    scaled: NDArray[np.float32] = vectors / lengths
     return scaled
 
 

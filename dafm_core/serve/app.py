@@ -166,6 +166,7 @@ class Service:
         return JSONResponse(
             {
                 "status": "ok",
+                "late": list(self.search.late),
                 "index": index.path.name,
                 "images": index.n_images,
                 "providers": list(index.names),

@@ -138,7 +138,6 @@ def test_what_is_asked_of_the_process_reaches_the_one_that_works(folder, number,
 def test_a_limit_that_nobody_could_keep_is_refused(folder, tmp_path, capsys):
     words = ["score", f"folder:{folder}", "--provider", "scenes-color", "--store", str(tmp_path)]
     for more, said in {
-        ("--timeout", "5", "--executor", "ray"): "workers of Ray are not watched",
         ("--timeout", "0"): "expected seconds above 0, got 0",
         ("--timeout", "nan"): "expected seconds above 0, got nan",
         ("--timeout", "5"): "a process of its own",
