@@ -50,7 +50,7 @@ def add_timeout(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="SECONDS",
         help="end the command, in one line, if a call of a model takes longer (a block of queries "
-        "or images; loading it); no limit by default",
+        "or images; loading it; under Ray the wait for the next block); no limit by default",
     )
 
 

@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Import, and say what is in the store now."""
     from dafm_core.catalog import PluginCatalog
-    from dafm_core.formats.importing import import_subset_file
+    from dafm_core.formats.importing import import_subset_file, read_subset_file
     from dafm_core.reporting.terminal import print_notes
     from dafm_core.store.store import SimilarityStore
 
@@ -103,6 +103,8 @@ def run(args: argparse.Namespace) -> None:
                     "scores are of, and it is made: --dataset NAME:PATH, of your own folder:PATH."
                 )
             store = SimilarityStore.open(args.store)
+        if args.subset_file:
+            read_subset_file(store, args.subset_file)  # before anything is written
         result = _import(args, store)
         if args.subset_file:
             import_subset_file(store, args.provider, args.subset_file)

@@ -21,6 +21,8 @@ from importlib.metadata import version
 from typing import Final, NoReturn
 
 from dafm_core.cli.outputs import check_outputs
+from dafm_core.cli.own_output import own_output
+from dafm_core.cli.watching import ending
 from dafm_core.errors import DafmError, OptionError, closest
 from dafm_core.ground.printable import printable
 
@@ -109,16 +111,23 @@ class _OncePerCommand(logging.Filter):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
+    code = _code_of(list(sys.argv[1:] if argv is None else argv))
+    ending.get()(code)
+    return code
+
+
+def _code_of(argv: Sequence[str]) -> int:
+    """Run one command, and say in one line what is not a bug."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_OncePerCommand())
     handler.setFormatter(_PrintableFormatter("dafm: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     try:
-        with _stopping_when_asked(), warnings.catch_warnings():
+        with _stopping_when_asked(), warnings.catch_warnings(), own_output():
             # A damaged image is an error of ours, in one line, or it is whole.
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            code = _run(list(sys.argv[1:] if argv is None else argv))
+            code = _run(list(argv))
             sys.stdout.flush()  # a full disk behind it is said here, not after the end
         return code
     except DafmError as error:

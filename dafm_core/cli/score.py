@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from dafm_core.cli.arguments import add_dataset, add_set, add_timeout, read_settings
 from dafm_core.cli.watching import watch_models
-from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,8 +60,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Score, with progress on standard error."""
-    if args.timeout is not None and args.executor == "ray":
-        raise OptionError("--timeout: workers of Ray are not watched. Leave one of both out.")
     watch_models(f"provider {args.provider!r}", seconds=args.timeout)
     from dafm_core.catalog import PluginCatalog, find
     from dafm_core.contract.provider import is_pair
@@ -98,7 +95,7 @@ def run(args: argparse.Namespace) -> None:
             on_missing=args.on_missing,
             overwrite=args.overwrite,
             neighbours=args.neighbours,
-            executor=load_executor(args.executor),
+            executor=load_executor(args.executor, seconds=args.timeout),
             progress=progress,
         )
     passport = store.passport(name)
@@ -139,7 +136,7 @@ def _score_pairs(
             options=recorded,
             on_missing=args.on_missing,
             overwrite=args.overwrite,
-            executor=load_executor(args.executor),
+            executor=load_executor(args.executor, seconds=args.timeout),
             progress=progress,
         )
     cost = store.cost(name)

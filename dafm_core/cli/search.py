@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def add_index(parser: argparse.ArgumentParser) -> None:
-    """Add INDEX, --model, --set and --budget."""
+def add_index(parser: argparse.ArgumentParser, *, timeout: float | None = None) -> None:
+    """Add INDEX, --model, --set, --budget and --timeout."""
     parser.add_argument("index", metavar="INDEX", type=Path, help="folder of the gallery index")
     add_saved_or_named(parser)
     parser.add_argument(
@@ -67,6 +69,14 @@ def add_index(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=50,
         help="images of a query's head that a pair provider is asked about (default 50)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        default=timeout,
+        help="leave a model out of the answers, until it returns, if a call of it takes longer "
+        f"({'no limit by default' if timeout is None else f'default {timeout:g}'})",
     )
     add_verify(parser, "index")
 
@@ -85,6 +95,7 @@ def open_search(args: argparse.Namespace) -> Search:
         open_fuser(args.model),
         settings=read_provider_settings(args.set),
         budget=args.budget,
+        timeout=args.timeout,
     )
 
 
@@ -92,9 +103,10 @@ def run(args: argparse.Namespace) -> None:
     """Answer, and print the hits with what each provider says of them."""
     from dafm_core.reporting.terminal import print_json, print_table, say
 
-    answer = open_search(args).query(
-        args.image, args.text, args.k, filter=args.filter, vectors=_vectors(args.vector)
-    )
+    with redirect_stdout(sys.stderr):  # what a model prints is no answer
+        answer = open_search(args).query(
+            args.image, args.text, args.k, filter=args.filter, vectors=_vectors(args.vector)
+        )
     if args.json:
         print_json(answer.to_json())
         return

@@ -22,11 +22,15 @@ EXAMPLES = {
     "  dafm serve index/ --model light/ --host 0.0.0.0 --allow-host gallery.example.org",
 }
 DRAIN_SECONDS = 30
+TIMEOUT = 30.0
+"""Seconds that a model may take before a query is answered without it, half of what a client waits
+for; see ``serve/limits.py``.
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the index, the model, and where to listen."""
-    add_index(parser)
+    add_index(parser, timeout=TIMEOUT)
     parser.add_argument("--port", type=int, default=8765, help="default 8765; 0 takes a free one")
     parser.add_argument(
         "--host",

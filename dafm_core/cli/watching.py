@@ -12,7 +12,9 @@ import selectors
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Final, NoReturn
 
 from dafm_core.errors import OptionError, ProviderError
@@ -21,6 +23,14 @@ from dafm_core.ground.platform import end_with_parent
 THREADED: Final = ("polars", "torch")
 """Libraries that have started threads, which a fork would not have."""
 RESUME: Final = "Finished blocks are kept: repair it and repeat the command to resume."
+ENDED: Final = "\0ended "
+"""What the child tells when its command is over, with the exit code."""
+GRACE: Final = 5.0
+"""Seconds for the child to end once its command is over: threads and processes that a model has
+left behind would hold it for ever.
+"""
+ending: ContextVar[Callable[[int], object]] = ContextVar("ending", default=lambda code: None)
+"""Who is told the exit code of a command that is over; by default nobody."""
 GLANCE: Final = 0.5
 """Seconds between two looks at a child whose own children may hold its pipe."""
 
@@ -67,7 +77,11 @@ def _tell(pipe: int) -> None:
     """Let whoever calls a model write its words into the pipe, and an empty line at the end."""
     from dafm_core.scoring.boundary import announcing
 
-    announcing.set(lambda words: os.write(pipe, f"{' '.join(words.split())}\n".encode()))
+    def tell(words: str) -> None:
+        os.write(pipe, f"{words}\n".encode())
+
+    announcing.set(lambda words: tell(" ".join(words.split())))
+    ending.set(lambda code: tell(f"{ENDED}{code}"))
 
 
 class _Child:
@@ -77,22 +91,28 @@ class _Child:
     ----------
     call : str
         What it is calling, or nothing.
+    code : int or None
+        The exit code of its command, once that is over.
     """
 
     def __init__(self, number: int, pipe: int, what: str) -> None:
         self.number = number
         self.call = ""
+        self.code: int | None = None
         self._what = what
         self._pipe = pipe
         self._since = time.monotonic()
 
     def follow(self, seconds: float | None) -> int | None:
-        """Return its exit code, or minus the signal that ended it; None if it is late."""
+        """Return its exit code, or minus the signal that ended it; None if a call is late."""
         rest = b""
         with selectors.DefaultSelector() as selector:
             selector.register(self._pipe, selectors.EVENT_READ)
             while True:
                 left = GLANCE
+                if self.code is not None and time.monotonic() > self._since + GRACE:
+                    self.end()
+                    return self.code
                 if seconds is not None and self.call:
                     left = self._since + seconds - time.monotonic()
                     if left <= 0:
@@ -100,14 +120,24 @@ class _Child:
                 if not selector.select(min(left, GLANCE)):
                     done, status = os.waitpid(self.number, os.WNOHANG)
                     if done:
-                        return os.waitstatus_to_exitcode(status)
+                        return self._ended(status)
                     continue
                 part = os.read(self._pipe, 2**16)
                 if not part:  # nobody can tell anything any more
-                    return os.waitstatus_to_exitcode(os.waitpid(self.number, 0)[1])
+                    return self._ended(os.waitpid(self.number, 0)[1])
                 *lines, rest = (rest + part).split(b"\n")
                 if lines:
-                    self.call, self._since = lines[-1].decode(errors="replace"), time.monotonic()
+                    self._hear(lines[-1].decode(errors="replace"))
+
+    def _hear(self, words: str) -> None:
+        self._since = time.monotonic()
+        if words.startswith(ENDED):
+            self.code, words = int(words.removeprefix(ENDED)), ""
+        self.call = words
+
+    def _ended(self, status: int) -> int:
+        """Return the code of its command; what a model does after that changes nothing."""
+        return os.waitstatus_to_exitcode(status) if self.code is None else self.code
 
     def end(self) -> None:
         """End it, whatever it is doing."""

@@ -5,6 +5,7 @@ Which rows there are, and on which queries, is ``compare.py``'s.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from dafm_core.evaluation.evaluate import Evaluation, shared_metrics
 from dafm_core.ground.statistics import Resampler, detectable, holm
 from dafm_core.metrics.families import Head
+
+logger = logging.getLogger(__name__)
 
 RowKind: TypeAlias = Literal["single", "static", "learned", "oracle"]
 
@@ -287,6 +290,13 @@ def measure_differences(
         columns_of.setdefault(asked[column], []).append(column)
     for columns in columns_of.values():
         adjusted[columns] = holm(p_values[columns])
+    asked_most = max(map(len, columns_of.values()), default=0)
+    if asked_most / (resampler.n_resamples + 1) >= ALPHA:
+        logger.warning(
+            "%d resamples are too few for %d differences that are adjusted together: no p-value "
+            "can be below %g, and nothing clear. Take at least %d.",
+            resampler.n_resamples, asked_most, ALPHA, round(asked_most / ALPHA),
+        )  # fmt: skip
     found, nan = [], math.nan
     for c, reference in enumerate(references):
         if undecided[c]:

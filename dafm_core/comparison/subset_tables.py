@@ -163,6 +163,8 @@ def monotone_words(result: Incremental) -> list[str]:
     """Return which score each metric is of, where there are two, and a sentence for each metric:
     whether adding models ever lowers it.
     """
+    if len(result.everyone) == 1:
+        return [*result.head_words, "There is one model: nothing can be added to it."]
     sentences = [result.monotone(metric) for metric in (*result.metrics, MEAN)]
     return [*result.head_words, *sentences]
 

@@ -106,7 +106,8 @@ def _refuse_texts(table: Mapping[str, Sequence[Any]], where: str) -> NoReturn:
         longest = LONGEST_TEXT if name == "text" else LONGEST_ID
         for number, value in enumerate(table[name]):
             for text in [value] if isinstance(value, str) else value or []:
-                require_id(text, where=f"{where}: query {number}: {name!r}", longest=longest)
+                if text:  # a text may be empty; an id is looked at where ids are
+                    require_id(text, where=f"{where}: query {number}: {name!r}", longest=longest)
     raise AssertionError("unreachable: some text was too long or could not be encoded")
 
 

@@ -18,6 +18,7 @@ from dafm_core.errors import AlignmentError, OptionError, SimilarityError
 from dafm_core.formats.content import Axis, Label, Matrix
 from dafm_core.formats.id_files import read_id_file
 from dafm_core.formats.matching import Match, find_rule, match_all, match_or_explain
+from dafm_core.ground.normalize import unit_rows
 
 _IDS: Final[dict[Axis, str]] = {"rows": "query", "columns": "image"}
 
@@ -182,13 +183,13 @@ def align_features(
             "are not."
         )
     if unit:
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        if not norms.all():
+        directed = vectors.any(axis=1)
+        if not directed.all():
             raise SimilarityError(
-                f"{where}: the features of {what} {ids[int(np.argmin(norms))]!r} are zero, and "
+                f"{where}: the features of {what} {ids[int(np.argmin(directed))]!r} are zero, and "
                 "have no cosine."
             )
-        vectors /= norms
+        vectors = unit_rows(vectors)
     return vectors, match.n_left_out if match else 0
 
 

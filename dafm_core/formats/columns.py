@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +51,8 @@ def read_csv(path: Path, request: Request) -> Content:
             f"{path}: expected a table, got a first line with a {error}."
         ) from error
     has_names = not (len(fields) == 3 and _is_number(fields[2]))
+    if has_names:
+        _check_distinct(path, fields)
     frame = pl.read_csv(
         io.BytesIO(text.encode()),
         separator=separator,
@@ -59,6 +62,13 @@ def read_csv(path: Path, request: Request) -> Content:
     if not has_names:
         frame.columns = ["query_id", "image_id", "score"]
     return table_content(path, frame, request)
+
+
+def _check_distinct(path: Path, names: Sequence[str]) -> None:
+    """Raise SimilarityError for a name that two columns have: polars would give one another."""
+    twice = [name for name, n in Counter(names).items() if n > 1]
+    if twice:
+        raise SimilarityError(f"{path}: column {twice[0]!r} stands twice. Leave one of them out.")
 
 
 def read_text(path: Path) -> str:
@@ -99,8 +109,13 @@ def column_named(columns: Iterable[str], names: Iterable[str]) -> str | None:
     >>> column_named(["q_id", "doc_id", "score"], IMAGE_NAMES)
     'doc_id'
     """
-    plain = {re.sub("[^a-z0-9]", "", column.lower()): column for column in reversed([*columns])}
-    return next((plain[name] for name in names if name in plain), None)
+    return next(iter(columns_named(columns, names)), None)
+
+
+def columns_named(columns: Iterable[str], names: Iterable[str]) -> list[str]:
+    """Return every column that has one of the names, by the order of the names."""
+    plain = [(re.sub("[^a-z0-9]", "", column.lower()), column) for column in columns]
+    return [column for name in names for spelt, column in plain if spelt == name]
 
 
 def _long(path: Path, frame: pl.DataFrame, query: str, image: str, request: Request) -> RankedLists:
@@ -111,6 +126,11 @@ def _long(path: Path, frame: pl.DataFrame, query: str, image: str, request: Requ
                 f"{path}: no column {request.key!r}{closest(request.key, frame.columns)}"
             )
         score = request.key
+    elif len(several := columns_named(frame.columns, SCORE_NAMES)) > 1:
+        raise OptionError(
+            f"{path}: expected one column of scores, got {' and '.join(several)}. Name one with "
+            f"{request.key_option}."
+        )
     if score is None and rank is None:
         raise SimilarityError(
             f"{path}: expected a column 'score' or 'rank', got {', '.join(frame.columns)}. Name "

@@ -254,12 +254,24 @@ def import_subset_file(store: SimilarityStore, name: str, path: str | Path) -> N
 
     Raises
     ------
+    SubmissionError, AlignmentError
+        As for :func:`read_subset_file`.
+    StoreError
+        If the store has no such provider.
+    """
+    shortlist = read_subset_file(store, path)
+    store.write_subset(name, shortlist, sources={"subset": _file_facts(Path(path))})
+
+
+def read_subset_file(store: SimilarityStore, path: str | Path) -> Shortlist:
+    """Return a model's own ranking of the subsets, CIRR's second file, by a store's queries.
+
+    Raises
+    ------
     SubmissionError
         If the file is malformed, or ranks the gallery.
     AlignmentError
         If ids are unknown, a list names an image twice, or a query has no list.
-    StoreError
-        If the store has no such provider.
     """
     path = Path(path)
     lists = read_submission(path)
@@ -268,13 +280,12 @@ def import_subset_file(store: SimilarityStore, name: str, path: str | Path) -> N
             f"{path}: ranks the gallery, not each query's subset. Import it as the provider's rows."
         )
     listed = ListedScores.align(lists.frame(), store.dataset, where=str(path))
-    shortlist = Shortlist(
+    return Shortlist(
         listed.columns.offsets,
         listed.columns.values,
         listed.scores.astype(np.float32),
         listed.n_gallery,
     )
-    store.write_subset(name, shortlist, sources={"subset": _file_facts(path)})
 
 
 def _file_facts(path: Path, key: str | None = None) -> dict[str, str]:

@@ -210,6 +210,9 @@ def _walk(
         if value and all(_is_plain(item) for item in value):
             yield _list_member(name or stem, value)
             return
+        if name and value and (axis_named(name) or all(_is_record(item) for item in value)):
+            yield _list_member(name, value)  # perhaps one a row: their order would count
+            return
         for place, item in enumerate(value[:100]):
             if not _is_plain(item):
                 yield from _walk(
@@ -219,6 +222,11 @@ def _walk(
 
 def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, str | bytes | int | float | np.generic)
+
+
+def _is_record(value: Any) -> bool:
+    """Whether a value has names for its parts, none of which is an array."""
+    return isinstance(value, Mapping) and all(map(_is_plain, value.values()))
 
 
 def vars_of(value: Any) -> list[tuple[str, Any]]:

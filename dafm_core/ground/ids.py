@@ -52,9 +52,9 @@ class Ids(tuple[str, ...]):
     @cached_property
     def unusable(self) -> str | None:
         """The first id that :func:`require_id` refuses, if there is one."""
-        if max(map(len, self), default=0) <= LONGEST_ID and is_text("".join(self)):
+        if all(self) and max(map(len, self), default=0) <= LONGEST_ID and is_text("".join(self)):
             return None
-        return next(name for name in self if len(name) > LONGEST_ID or not is_text(name))
+        return next(n for n in self if not n or len(n) > LONGEST_ID or not is_text(n))
 
     @cached_property
     def tie_places(self) -> NDArray[np.int64]:
@@ -117,7 +117,9 @@ class Ids(tuple[str, ...]):
 
 
 def require_id(name: str, *, where: str, longest: int = LONGEST_ID) -> None:
-    """Raise DatasetError for an id, or another text, that is too long or cannot be written."""
+    """Raise DatasetError for an id that is empty, too long, or cannot be written."""
+    if not name:
+        raise DatasetError(f"{where}: expected an id, got an empty one. Give it a name.")
     if len(name) > longest:
         raise DatasetError(
             f"{where}: expected at most {longest:,} characters, got {len(name):,} "

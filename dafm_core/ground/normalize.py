@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 SMALLEST_SPAN = 4 * float(np.finfo(np.float32).eps)
 """Spread of a row, relative to its largest score, that is rounding: the row is constant."""
 
+SHORTEST: Final = 1e-15
+"""Length of a vector whose squares float32 still holds well."""
+
 BLOCK_CELLS: Final = 1 << 17
 """Cells worked on at a time: what is made of them on the way stays in the cache."""
 
@@ -93,6 +96,27 @@ def _zscore(block: NDArray[Any], out: NDArray[np.float32]) -> None:
     out[~informative[:, 0]] = 0
     if missing is not None:
         out.reshape(-1)[missing] = _not_scored(block.reshape(-1)[missing])
+
+
+def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return rows (n, D) of length 1, whatever their scale; rows of zeros stay zero.
+
+    Examples
+    --------
+    >>> unit_rows(np.array([[3e30, 4e30], [3e-30, 4e-30], [0, 0]], np.float32)).tolist()
+    [[0.6000000238418579, 0.800000011920929], [0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    """
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    usual = (lengths > SHORTEST) & np.isfinite(lengths)
+    if not usual.all():  # squares beyond what float32 holds
+        largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0)
+        largest[usual | (largest == 0)] = 1
+        vectors = vectors / largest
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    lengths[lengths == 0] = 1
+    scaled: NDArray[np.float32] = vectors / lengths
+    return scaled
 
 
 def minmax_rows(scores: NDArray[Any]) -> NDArray[np.float32]:

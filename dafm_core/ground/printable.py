@@ -52,5 +52,8 @@ def first_line(error: BaseException) -> str:
     >>> first_line(ValueError("no such file.\nSee the manual.")), first_line(KeyError())
     ('no such file', 'KeyError')
     """
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")
+    try:
+        text = str(error).strip()
+    except Exception:  # foreign code may fail even at that
+        text = ""
+    return (text or type(error).__name__).splitlines()[0].rstrip(".")

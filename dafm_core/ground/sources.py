@@ -34,6 +34,8 @@ SMALL_BYTES: Final = 2**28
 """What a packed file may always unpack to, however small it is."""
 LARGEST_RATIO: Final = 100
 """How many times its size a larger packed file may unpack to; matrices of scores stay below 10."""
+LONGEST_NUMBER: Final = 30
+"""Digits of a whole number in JSON; a float64 holds 300, an int64 fewer than 20."""
 SMALL_CELLS: Final = 2**25
 """What a table may always have; beyond them it may have ``LARGEST_RATIO`` cells per byte."""
 
@@ -110,9 +112,16 @@ def parsed_json(
         Makes the value of an object from its pairs.
     """
     try:
-        return json.loads(text, object_pairs_hook=hook)
+        return json.loads(text, object_pairs_hook=hook, parse_int=_whole_number)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _whole_number(digits: str) -> int:
+    """Return a whole number of JSON; raise ValueError for one that no array and no table holds."""
+    if len(digits) > LONGEST_NUMBER:
+        raise ValueError(f"it holds a whole number of {len(digits)} digits ({digits[:20]}...)")
+    return int(digits)
 
 
 def distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -33,6 +33,8 @@ LONG_NAME = 20
 """Characters; a legend of longer names stands below the chart, not beside it."""
 FOLDED, LEGEND = 24, 84
 """Characters in a line of a name beside an axis, and in a legend."""
+LOG_FROM = 4.0
+"""How far apart costs are before their axis is logarithmic: it has ticks at 1, 2, 5, 10, ..."""
 WIDE = 7.0
 """Inches; the heads of a wider grid are slanted, so that its cells stay in sight."""
 _MARKERS = "osD^vPX*"
@@ -237,10 +239,14 @@ def scatter_chart(
 ) -> Chart:
     """Return named points (name, x, y, on the front); the front is joined, numbered and named.
 
-    Costs differ by orders of magnitude, so the x axis is logarithmic unless one is nothing.
+    Costs differ by orders of magnitude: where they do, the x axis is logarithmic.
     """
+    costs = [x for _, x, _, _ in points]
+    spread = min(costs, default=0) > 0 and max(costs) > LOG_FROM * min(costs)
 
     def draw(axes: Axes) -> None:
+        from matplotlib.ticker import LogLocator
+
         front = sorted((x, y, name) for name, x, y, ahead in points if ahead)
         rest = [(x, y) for _, x, y, ahead in points if not ahead]
         if rest:
@@ -259,8 +265,10 @@ def scatter_chart(
             )  # fmt: skip
             axes.annotate(str(number), (x, y), (0, 7), textcoords="offset points", ha="center")
         axes.set(xlabel=x_label, ylabel=y_label)
-        if all(x > 0 for _, x, _, _ in points):
+        if spread:
             axes.set_xscale("log")
+            axes.set_xticks([], minor=True)
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter("{x:g}")
         axes.margins(x=0.12, y=0.15)
         axes.grid(visible=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Final
 
 from dafm_core.cases.explain import Learned
@@ -18,8 +20,8 @@ from dafm_core.tables.cells import (
     text_cell,
 )
 
-POINTS: Final = 200
-"""A training curve of more steps is thinned out evenly to at most this many."""
+POINTS: Final = 50
+"""A number that was recorded more often is drawn as means of so many steps that these are left."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +104,8 @@ def _reliability(learned: Learned) -> Chart:
         name="",
         x=[of_margin.margin for of_margin in bins],
         y=[in_percent(of_margin.right) for of_margin in bins],
-        low=[in_percent(of_margin.low) for of_margin in bins],
-        high=[in_percent(of_margin.high) for of_margin in bins],
+        low=[max(0.0, in_percent(of_margin.low)) for of_margin in bins],
+        high=[min(100.0, in_percent(of_margin.high)) for of_margin in bins],
     )
     return line_chart(
         [line],
@@ -114,21 +116,39 @@ def _reliability(learned: Learned) -> Chart:
 
 
 def _training(learned: Learned) -> list[Chart]:
-    """Return one chart per number that was recorded, with one line per network."""
+    """Return a chart of every recorded number that ever changes, with one line per network."""
     recorded = dict.fromkeys(n for steps in learned.history for step in steps for n in step)
     recorded.pop("epoch", None)
     charts = []
     for name in recorded:
+        curves = [
+            [(i, step[name]) for i, step in enumerate(steps) if name in step]
+            for steps in learned.history
+        ]
+        if len({value for curve in curves for _, value in curve}) == 1:
+            continue  # a temperature that is fixed
         is_metric = name in EXAMPLES
         label = metric_label(name) if is_metric else name.replace("_", " ")
+        together = -(-max(map(len, curves)) // POINTS)
         lines = []
-        for number, steps in enumerate(learned.history, 1):
-            points = [(i, step[name]) for i, step in enumerate(steps) if name in step]
-            if points:
-                x, y = zip(*points[:: 1 + len(points) // POINTS], strict=True)
+        for number, curve in enumerate(curves, 1):
+            if curve:
+                x, y = zip(*_means(curve, together), strict=True)
                 y = tuple(map(in_percent, y)) if is_metric else y
                 lines.append(Line(name=f"network {number}", x=x, y=y))
-        title = f"{label} while {learned.name} was fitted"
-        y_label = f"{label}, %" if is_metric else label
-        charts.append(line_chart(lines, title=title, x_label="step", y_label=y_label))
+        unit = f"{label}, %" if is_metric else label
+        charts.append(
+            line_chart(
+                lines,
+                title=f"{label[0].upper()}{label[1:]} while {learned.name} was fitted",
+                x_label="step",
+                y_label=f"{unit}, mean of {together} steps" if together > 1 else unit,
+            )
+        )
     return charts
+
+
+def _means(curve: Sequence[tuple[int, float]], together: int) -> list[tuple[float, float]]:
+    """Return the means of every so many neighbouring points."""
+    chunks = [curve[start : start + together] for start in range(0, len(curve), together)]
+    return [(fmean(x for x, _ in chunk), fmean(y for _, y in chunk)) for chunk in chunks]

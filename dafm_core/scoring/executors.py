@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from dafm_core.errors import OptionError, ProviderError, closest
@@ -17,26 +18,37 @@ RETRIES = 1
 """How often a block is given to another worker when its own has ended without an answer."""
 
 
-def load_executor(name: str) -> Executor:
+def load_executor(name: str, *, seconds: float | None = None) -> Executor:
     """Return the executor called ``local`` or ``ray``.
+
+    Parameters
+    ----------
+    name : str
+    seconds : float, optional
+        What may pass, under Ray, until the next block comes back. What is scored in this process is
+        watched by its command.
 
     Raises
     ------
     OptionError
         For another name, or where Ray is not installed.
     """
-    executors: dict[str, Executor] = {"local": run_local, "ray": run_ray}
+    executors: dict[str, Executor] = {"local": run_local, "ray": partial(run_ray, seconds=seconds)}
     if name not in executors:
         raise OptionError(f"--executor: got {name!r}{closest(name, executors)}")
     return executors[name]
 
 
 def run_ray(
-    function: Callable[[tuple[int, int]], Scores], blocks: Iterable[tuple[int, int]]
+    function: Callable[[tuple[int, int]], Scores],
+    blocks: Iterable[tuple[int, int]],
+    *,
+    seconds: float | None = None,
 ) -> Iterator[Scores]:
     """Run blocks as Ray tasks and yield each when it is done; the function is sent once.
 
-    Joins the cluster that ``RAY_ADDRESS`` names, else starts one on this machine.
+    Joins the cluster that ``RAY_ADDRESS`` names, else starts one on this machine. Raises
+    ProviderError where no block comes back within ``seconds`` of the one before.
     """
     try:
         import ray
@@ -63,11 +75,25 @@ def run_ray(
     for block in blocks:
         running.append(work.remote(shared, block))
         if len(running) >= limit:
-            done, running = ray.wait(running)
+            done, running = _next(ray, running, seconds)
             yield from _results(ray, done)
     while running:
-        done, running = ray.wait(running)
+        done, running = _next(ray, running, seconds)
         yield from _results(ray, done)
+
+
+def _next(ray: Any, running: list[Any], seconds: float | None) -> tuple[list[Any], list[Any]]:
+    """Return what is done first, and the rest; end the workers where nothing is, in time."""
+    done, rest = ray.wait(running, timeout=seconds)
+    if not done:
+        for task in rest:
+            ray.cancel(task, force=True)
+        raise ProviderError(
+            f"--executor ray: none of {len(rest)} blocks came back within {seconds:g} s. Finished "
+            "blocks are kept: repair the model, or give it longer (--timeout), and repeat the "
+            "command to resume."
+        )
+    return done, rest
 
 
 def _results(ray: Any, done: list[Any]) -> Iterator[Scores]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.contract.provider import Features
+from dafm_core.ground.normalize import unit_rows
 
 N_NEIGHBOURS = 16
 BLOCK_BYTES = 64 << 20
@@ -57,7 +58,7 @@ def nearest_neighbours(
         return None
     vectors = np.asarray(features, dtype=np.float32)
     vectors = vectors.reshape(n_gallery, -1, vectors.shape[-1]).mean(1)  # (N, ..., D) -> (N, D)
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    vectors = unit_rows(vectors)
     nearest = np.empty((n_gallery, width), np.int32)
     block_rows = block_rows or max(1, BLOCK_BYTES // (4 * n_gallery))
     for start in range(0, n_gallery, block_rows):

@@ -125,12 +125,9 @@ def _asked(
         return {}
     try:
         return dict(zip(asked, ask(asked), strict=True))
-    except (Exception, SystemExit):  # a model may raise anything
-        answers = {}
-        for i in asked:
-            try:
-                answers[i] = ask([i])[0]
-            except (Exception, SystemExit) as error:
-                failed[i] = reason(error)
-                logger.warning("provider %r: left out: %s", name, failed[i])
-        return answers
+    except (Exception, SystemExit) as error:  # a model may raise anything
+        if len(asked) > 1:
+            return {i: row for one in asked for i, row in _asked(ask, [one], name, failed).items()}
+        failed[asked[0]] = reason(error)
+        logger.warning("provider %r: left out: %s", name, failed[asked[0]])
+        return {}

@@ -5,7 +5,6 @@ Which images are asked about, and what is made of the scores, is ``search.py``'s
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
@@ -24,8 +23,10 @@ from dafm_core.contract.provider import (
     SimilarityProvider,
 )
 from dafm_core.errors import AlignmentError, DatasetError, ProviderError, SimilarityError
+from dafm_core.ground.normalize import unit_rows
 from dafm_core.scoring.boundary import check_features
 from dafm_core.scoring.facts import provider_facts
+from dafm_core.search.calling import Caller
 from dafm_core.search.features import GalleryFeatures
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.manifest import Entry
@@ -43,13 +44,22 @@ class LiveProvider:
     entry : Entry
     provider : Provider or None
         None for features made elsewhere.
+    seconds : float, optional
+        What one call of it may take.
     """
 
-    def __init__(self, index: GalleryIndex, entry: Entry, provider: Provider | None) -> None:
+    def __init__(
+        self,
+        index: GalleryIndex,
+        entry: Entry,
+        provider: Provider | None,
+        *,
+        seconds: float | None = None,
+    ) -> None:
         self.entry = entry
         self._index = index
         self._provider = provider
-        self._lock = threading.Lock()  # a model is not asked by two threads at once
+        self._call = Caller(entry.name, seconds)
         self._features: GalleryFeatures | None = None
         self._whole: NDArray[np.float32] | None = None
         if entry.has_features:
@@ -63,6 +73,11 @@ class LiveProvider:
         if self._features is None:
             raise SimilarityError(f"provider {self.entry.name!r}: has no features of images.")
         return self._features
+
+    @property
+    def is_late(self) -> bool:
+        """Whether a call of it has not returned in time, and still has not."""
+        return self._call.is_late
 
     @property
     def is_pair(self) -> bool:
@@ -93,8 +108,8 @@ class LiveProvider:
             return np.stack([self._given(v) for v in vectors])
         if self.entry.kind != "encoding":
             return queries
-        with self._lock:
-            encoded = cast(EncodingProvider, self._provider).encode_queries(list(queries))
+        model = cast(EncodingProvider, self._provider)
+        encoded = self._call(lambda: model.encode_queries(list(queries)))
         check_features(encoded, len(queries), name, "the query")
         return np.asarray(encoded)
 
@@ -102,9 +117,8 @@ class LiveProvider:
         """Return scores of every image, (B, N) float32."""
         name, n = self.entry.name, self._index.n_images
         if self.entry.kind == "row":
-            with self._lock:
-                model = cast(SimilarityProvider, self._provider)
-                scores = model.similarity(cast(list[Query], encoded), list(self._index.refs))
+            model, queries = cast(SimilarityProvider, self._provider), cast(list[Query], encoded)
+            scores = self._call(lambda: model.similarity(queries, list(self._index.refs)))
             return _checked(scores, (len(encoded), n), name)
         if self._whole is not None:
             return _checked(self._compare(encoded, self._whole), (len(encoded), n), name)
@@ -115,16 +129,16 @@ class LiveProvider:
 
     def score_pairs(self, query: Query, images: Sequence[ImageRef]) -> NDArray[np.float32]:
         """Return a pair provider's scores of some images."""
-        with self._lock:
-            answers = cast(PairProvider, self._provider).score_pairs([query], [list(images)])
+        model = cast(PairProvider, self._provider)
+        answers = self._call(lambda: model.score_pairs([query], [list(images)]))
         return _checked(np.asarray(answers[0]), (len(images),), self.entry.name)
 
     def _compare(self, encoded: Any, features: NDArray[np.float32]) -> Similarity:
         if self._provider is None or self.entry.is_dot:
             scores: Similarity = encoded.astype(np.float32, copy=False) @ features.T
             return scores
-        with self._lock:
-            return cast(EncodingProvider, self._provider).similarity(encoded, features)
+        model = cast(EncodingProvider, self._provider)
+        return self._call(lambda: model.similarity(encoded, features))
 
     def _given(self, vectors: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         name, width = self.entry.name, self.entry.width
@@ -140,7 +154,7 @@ class LiveProvider:
                 f"got shape {vector.shape}."
             )
         if self.entry.passport.get("options", {}).get("measure") == "cosine":
-            vector = vector / max(float(np.linalg.norm(vector)), 1e-12)
+            vector = unit_rows(vector[None])[0]
         return vector
 
 
@@ -150,6 +164,7 @@ def load_providers(
     *,
     settings: Mapping[str, Mapping[str, str]] | None = None,
     catalog: PluginCatalog | None = None,
+    seconds: float | None = None,
 ) -> dict[str, LiveProvider]:
     """Return the providers of an index, ready; each must be the model that made the index.
 
@@ -160,6 +175,8 @@ def load_providers(
         Objects to use; the others are loaded as they were for the index.
     settings : mapping of str to mapping of str, optional
         Options that replace those of the index, e.g. where a checkpoint lies on this machine.
+    seconds : float, optional
+        What one call of a provider may take.
 
     Raises
     ------
@@ -188,7 +205,7 @@ def load_providers(
             provider = catalog.load_provider(entry.load["provider"], options)
         if provider is not None:
             check_same(index.path, entry, provider)
-        live[name] = LiveProvider(index, entry, provider)
+        live[name] = LiveProvider(index, entry, provider, seconds=seconds)
     return live
 
 

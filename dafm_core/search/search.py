@@ -55,6 +55,9 @@ class Search:
         Where hits are not explained and the fusion scores candidate by candidate, it ranks the
         union of each provider's first ``nearest`` images, with the very scores that they have in
         whole rows; an image outside it is no hit.
+    timeout : float, optional
+        Seconds that one call of a provider may take; one that takes longer is left out of the
+        answer, and of later ones until it has returned. By default as long as it likes.
 
     Raises
     ------
@@ -73,7 +76,10 @@ class Search:
         catalog: PluginCatalog | None = None,
         budget: int = BUDGET,
         nearest: int = NEAREST,
+        timeout: float | None = None,
     ) -> None:
+        if timeout is not None and not timeout > 0:
+            raise OptionError(f"search: expected timeout > 0, got {timeout:g}.")
         if nearest < 1 or budget < 0:
             raise OptionError(
                 f"search: expected nearest >= 1 and budget >= 0, got {nearest} and {budget}."
@@ -81,7 +87,8 @@ class Search:
         self.index = index
         self._prepared = Prepared(index, fuser)
         self._prepared.scorer(index.names)  # refuses, before anything is loaded, what does not fit
-        live = load_providers(index, providers, settings=settings, catalog=catalog)
+        live = load_providers(index, providers, settings=settings, catalog=catalog, seconds=timeout)
+        self._live = live
         self._whole_rows = WholeRows(self._prepared, live, budget=budget, nearest=nearest)
         self._few_images = FewImages(self._prepared, live, nearest=nearest)
 
@@ -94,6 +101,11 @@ class Search:
     def notes(self) -> tuple[str, ...]:
         """What every answer says of the index and its engine."""
         return self._prepared.notes
+
+    @property
+    def late(self) -> tuple[str, ...]:
+        """Providers of which a call has not returned in time, and still has not."""
+        return tuple(name for name, provider in self._live.items() if provider.is_late)
 
     def query(
         self,

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from dafm_core.ground.printable import first_line
 from dafm_core.search.answers import Answer
 from dafm_core.search.requests import Request
 from dafm_core.serve.limits import Limits, Refused
@@ -104,9 +105,10 @@ class Batcher:
     def _answer_all(self, batch: Sequence[_Waiting]) -> None:
         try:
             answers = self._answer([waiting.request for waiting in batch])
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # nothing may end the thread that all queries wait for
             if len(batch) == 1:
-                batch[0].resolve(None, error if isinstance(error, Exception) else Exception(error))
+                known = error if isinstance(error, Exception) else RuntimeError(first_line(error))
+                batch[0].resolve(None, known)
                 return
             for waiting in batch:
                 self._answer_all([waiting])

@@ -16,7 +16,8 @@ from dafm_core.contract.descriptions import References
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import Features, Similarity
 from dafm_core.errors import DatasetError, OptionError
-from dafm_core.wrapping.references import ReferenceMeans, unit_rows
+from dafm_core.ground.normalize import unit_rows
+from dafm_core.wrapping.references import ReferenceMeans
 
 Compose: TypeAlias = Literal["joint", "sum", "text", "image"]
 COMPOSITIONS: Final[tuple[Compose, ...]] = ("joint", "sum", "text", "image")

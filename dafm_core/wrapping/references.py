@@ -75,11 +75,3 @@ class ReferenceMeans:
         means = np.zeros((n_queries, vectors.shape[1]), np.float32)
         np.add.at(means, self.query_rows, weights[:, None] * vectors[self.image_rows])
         return means
-
-
-def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return rows of length 1; rows of zeros stay zero."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    lengths[lengths == 0] = 1
-    scaled: NDArray[np.float32] = vectors / lengths
-    return scaled

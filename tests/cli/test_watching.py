@@ -16,7 +16,7 @@ from dafm_core.store.store import SimilarityStore
 from tests.faults.test_plugins import write_plugin
 
 ODD = """
-import ctypes, os, signal, time
+import atexit, ctypes, os, signal, threading, time
 import numpy as np
 from dafm_core.contract.descriptions import ProviderInfo
 from dafm_core.contract.hookspecs import hookimpl
@@ -31,6 +31,11 @@ class Model:
             os.kill(os.getpid(), signal.SIGSEGV)
         if HOW == "leaves":
             os._exit(0)
+        if HOW == "stays":
+            os.write(1, b"past Python")
+            os.chdir("/")
+            atexit.register(os._exit, 7)
+            threading.Thread(target=time.sleep, args=(3600,)).start()
         return np.ones((len(queries), len(gallery)), np.float32)
 
 def load():
@@ -98,6 +103,18 @@ def test_whoever_ends_or_holds_up_the_process_is_named(folder):
 
 
 @needs_fork
+def test_what_a_model_leaves_behind_neither_holds_nor_changes_the_end(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    words = ["score", "folder:.", "--provider", "odd", "--store", "stays", "--block", "1"]
+    process = start(folder, "stays", words=words)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "past Python" in err
+    assert "past Python" not in out
+    assert SimilarityStore.open(folder / "stays").providers == ("odd",)
+
+
+@needs_fork
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_what_is_asked_of_the_process_reaches_the_one_that_works(folder, number, code):
     how = "hangs at loading"
@@ -121,7 +138,6 @@ def test_what_is_asked_of_the_process_reaches_the_one_that_works(folder, number,
 def test_a_limit_that_nobody_could_keep_is_refused(folder, tmp_path, capsys):
     words = ["score", f"folder:{folder}", "--provider", "scenes-color", "--store", str(tmp_path)]
     for more, said in {
-        ("--timeout", "5", "--executor", "ray"): "workers of Ray are not watched",
         ("--timeout", "0"): "expected seconds above 0, got 0",
         ("--timeout", "nan"): "expected seconds above 0, got nan",
         ("--timeout", "5"): "a process of its own",

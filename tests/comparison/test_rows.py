@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dafm_core.comparison.rows import summarise, with_mean
+from dafm_core.comparison.rows import measure_differences, summarise, with_mean
 from dafm_core.evaluation.evaluate import Evaluation
 from dafm_core.ground.statistics import Resampler, detectable, holm
 
@@ -109,3 +109,10 @@ def test_json_has_shares_in_percent_and_counts_as_they_are(table):
     for name in ("reference", "p_value", "p_holm", "wins", "ties", "losses"):
         assert record[name] == getattr(cell, name)
     assert row.against == (row.vs_best_single, row.vs_best_static, row.vs_best_learned)
+
+
+@pytest.mark.parametrize(("n_resamples", "said"), [(59, True), (60, False)])
+def test_too_few_resamples_to_find_anything_are_said(caplog, n_resamples, said):
+    resampler = Resampler(np.arange(50), n_resamples=n_resamples)
+    measure_differences(np.ones((50, 3)), ["r"] * 3, resampler, asked=["q"] * 3)
+    assert ("Take at least 60" in caplog.text) == said

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from dafm_core.contract.contained import contained
 from dafm_core.contract.descriptions import FuserInfo, Option, ProviderInfo
 from dafm_core.discovery import memory
 from dafm_core.errors import DafmError, OptionError, ProviderError, SimilarityError
+from dafm_core.ground.printable import first_line
 from dafm_core.scoring.score import score_provider
 from dafm_core.store.store import SimilarityStore
 
@@ -342,6 +344,44 @@ def test_lists_that_a_provider_changes_are_its_own(tmp_path, dataset):
 
     store = score_provider(dataset, "clearing", Clearing(), store=tmp_path / "s", block_rows=5)
     assert store.scores("clearing").shape == (12, 9)
+
+
+def test_what_belongs_to_the_whole_process_is_put_back(tmp_path, capsys):
+    before = Path.cwd(), sys.getrecursionlimit(), np.geterr()
+    with contained():
+        os.chdir(tmp_path)
+        sys.setrecursionlimit(10_000)
+        np.seterr(all="raise")
+        sys.stdout.close()
+    assert (Path.cwd(), sys.getrecursionlimit(), np.geterr()) == before
+    with contained():
+        print("still open")
+    assert capsys.readouterr().err == "still open\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_copy_of_the_process_does_not_go_on_in_its_place(ends):
+    with contained():
+        copy = os.fork()
+        if not copy and ends:
+            sys.exit(3)
+    if not copy:
+        os._exit(9)  # here it would work, and tidy up, as if it were the process
+    assert os.waitpid(copy, 0)[1] == 0
+
+
+def test_an_error_that_fails_to_say_what_it_is():
+    class Mute(Exception):
+        def __str__(self):
+            raise ValueError
+
+    class Final(BaseException):
+        __str__ = Mute.__str__
+
+    assert first_line(Mute()) == "Mute"
+    with pytest.raises(RuntimeError, match=r"^it raised Final, which would end"), contained():
+        raise Final
 
 
 def test_ctrl_c_in_foreign_code_is_the_users():

@@ -229,6 +229,10 @@ def test_reasons_on_the_page_are_those_of_the_cases(browser, tmp_path, problem):
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_phone_scrolls_tables_not_the_page(browser, tmp_path, problem, dark):
     _, stack, fusers = problem
+    fusers = {
+        "a-name-of-sixty-characters-in-a-list-of-names-to-choose-from": VotingFusion(),
+        **fusers,
+    }
     comparison = compare(stack, fusers, design=Folds(3), n_resamples=200)
     cases = collect_cases(stack, fusers, design=Folds(3))
     path = write_report(tmp_path / "page.html", "All", comparison=comparison, cases=cases)

@@ -78,3 +78,14 @@ def test_a_long_name_does_not_narrow_the_drawing():
         return max(float(x) for x in re.findall(r"M [\d.]+ [\d.]+ \nL ([\d.]+) ", svg))
 
     assert front("a") == pytest.approx(front("a long name " * 30), rel=0.05)
+
+
+@pytest.mark.parametrize("costs", [(2.3, 3.4, 13.9), (0.05, 0.4, 150.0), (31.0, 44.0), (0.0, 9.0)])
+def test_costs_are_numbers_beside_their_axis(costs):
+    """Minor ticks of a logarithmic axis came as overprinted formulas."""
+    points = [(f"set {i}", cost, float(i), True) for i, cost in enumerate(costs)]
+    chart = scatter_chart(points, title="t", x_label="ms", y_label="y")
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", chart.svg)
+    numbers = [t for t in texts[: texts.index("ms")] if t]
+    assert len(numbers) >= 2
+    assert len({float(t.replace("−", "-")) for t in numbers}) == len(numbers)

@@ -237,7 +237,7 @@ def test_one_page_of_everything_is_the_same_bytes_each_time(
     sections = [attrs["id"] for tag, attrs in page.tags if tag == "section"]
     assert sections == ["comparison", "learned", "incremental", "cases"]
     assert len(set(ids)) == len(ids)
-    assert "loss while weighted was fitted" in page.source
+    assert "Loss while weighted was fitted" in page.source
     shown = re.sub(r"<(script|style)[^>]*>.*?</\1>", "", page.source, flags=re.DOTALL)
     for name in ("recall@", "rsubset@", "WeightedFusion"):  # R@1, Rs@1, weighted everywhere
         assert name not in shown

@@ -46,6 +46,23 @@ else:
     raise AssertionError("no error")
 assert not (out / "bad").exists()
 
+class Hanging:
+    def similarity(self, queries, gallery):
+        if len(queries[0].text) > 2:
+            import time
+            time.sleep(3600)
+        return Provider().similarity(queries, gallery)
+
+limited = load_executor("ray", seconds=3)
+try:
+    score_provider(good, "h", Hanging(), store=out / "h", block_rows=1, executor=limited)
+except ProviderError as error:
+    assert "blocks came back within 3 s. Finished blocks are kept" in str(error), error
+else:
+    raise AssertionError("no error")
+log = (out / "h" / "h" / "scores.progress.jsonl").read_text()
+assert 1 < len(log.splitlines()) <= 4, log  # what is scored, and up to three blocks
+
 class Verifier:
     def score_pairs(self, queries, candidates):
         return [[ord(i.id) + len(q.text) for i in images] for q, images in zip(queries, candidates)]

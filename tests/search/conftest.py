@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+import dafm_core as dafm
 from dafm_core.datasets.base import Dataset
 from dafm_core.datasets.query_frame import query_frame
 from dafm_core.ground.ids import Ids
+from dafm_core.search.building import build_index
 
 
 class Dot:
@@ -90,3 +92,18 @@ def models():
     near = Dot(1)
     near.references = "any"
     return {"far": Distance(3), "near": near, "skewed": Dot(2, skew=0.5), "words": Words()}
+
+
+@pytest.fixture(scope="module")
+def stack(gallery, tmp_path_factory):
+    return dafm.score(gallery, models(), store=tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def index(gallery, tmp_path_factory):
+    return build_index(tmp_path_factory.mktemp("index"), gallery, models())
+
+
+@pytest.fixture(scope="module")
+def light(stack):
+    return dafm.LightFusion(seed=0, network="linear").fit(stack)

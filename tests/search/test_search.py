@@ -24,21 +24,6 @@ FUSERS = [name for name in PluginCatalog.discover().fusers if name != "light-pap
 QUICK = {"light": {"n_seeds": "1", "n_epochs": "3"}}
 
 
-@pytest.fixture(scope="module")
-def stack(gallery, tmp_path_factory):
-    return dafm.score(gallery, models(), store=tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture(scope="module")
-def index(gallery, tmp_path_factory):
-    return build_index(tmp_path_factory.mktemp("index"), gallery, models())
-
-
-@pytest.fixture(scope="module")
-def light(stack):
-    return dafm.LightFusion(seed=0, network="linear").fit(stack)
-
-
 @pytest.fixture
 def search(index, light):
     return Search(index, light, providers=models())

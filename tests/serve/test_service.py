@@ -3,11 +3,14 @@
 import asyncio
 import io
 import threading
+import time
 
 import pytest
 from PIL import Image
 
 from dafm_core.cli.main import main
+from dafm_core.search.search import Search
+from dafm_core.serve.app import Service
 from dafm_core.serve.batching import Batcher
 from dafm_core.serve.guard import Guard
 from dafm_core.serve.limits import Limits, Refused
@@ -289,3 +292,57 @@ def test_what_a_judgement_is_made_of_is_described(client):
     described = client.get("/openapi.json").json["paths"]["/judgements"]["post"]
     schema = described["requestBody"]["content"]["application/json"]["schema"]
     assert schema["required"] == ["references", "text", "image", "mark"]
+
+
+def test_a_model_that_ends_threads_or_hangs_does_not_end_the_service(world):
+    _, index, fuser = world
+    search = Search(index, fuser, timeout=0.3)
+    live = search._live["scenes-color"]
+    encode, gate = live._provider.encode_queries, threading.Event()
+    service = Service(search)
+    client, fields = Client(service.app()), (("reference", index.ids[0]), ("text", "red"))
+    try:
+        for failing in (lambda queries: exec("raise KeyboardInterrupt"), lambda q: gate.wait(60)):
+            live._provider.encode_queries = failing
+            for _ in range(2):
+                answer = client.search(*fields)
+                assert answer.status == 200, answer.body
+                assert set(answer.json["left_out"]) == {"scenes-color"}
+        assert client.get("/health").json["late"] == ["scenes-color"]
+        live._provider.encode_queries = encode
+        gate.set()
+        while search.late:
+            time.sleep(0.01)
+        assert client.search(*fields).json["left_out"] == {}
+    finally:
+        gate.set()
+        service.stop()
+
+
+def test_a_search_that_raises_anything_leaves_the_next_query_an_answer(service):
+    index_ids = service.search.index.ids
+    search, odd = service.search, [GeneratorExit("odd")]
+
+    def batch(requests, explain=False):
+        if odd:
+            raise odd.pop()
+        return search.batch(requests, explain=explain)
+
+    other = Service(search)
+    other.stop()
+    other._batchers = {True: Batcher(batch, other.limits)}
+    asking = Client(other.app())
+    assert asking.search(("reference", index_ids[0])).status == 500
+    assert asking.search(("reference", index_ids[0])).status == 200
+    other.stop()
+
+
+def test_images_of_the_gallery_can_be_looked_through(client, world):
+    _, index, _ = world
+    first = client.get("/gallery", ("n", "5")).json
+    assert first == {"total": len(index.ids), "images": list(index.ids[:5])}
+    rest = client.get("/gallery", ("start", "5"), ("n", "100")).json["images"]
+    assert rest == list(index.ids[5:105])
+    odd = next(i for i in index.ids if "<" in i)
+    assert client.get("/gallery", ("find", odd[-6:].upper())).json["images"] == [odd]
+    assert client.get("/gallery", ("start", "-1")).status == 400

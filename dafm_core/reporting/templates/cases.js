@@ -148,7 +148,7 @@ function drawRow(i) {
 
 function picture(image) {
   const uri = cases.thumbnails[image];
-  if (uri) return make("img", { src: uri, alt: cases.images[image], title: cases.images[image], loading: "lazy" });
+  if (uri) return make("img", { src: uri, alt: cases.images[image], title: cases.images[image], decoding: "async" });
   const caption = cases.captions[image];
   const box = make("span", { className: "stand-in", dir: "auto" });
   if (caption) box.append(caption, make("small", { textContent: cases.images[image] }));

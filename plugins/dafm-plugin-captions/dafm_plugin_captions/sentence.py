@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import Features, Similarity
 from dafm_core.errors import OptionError, ProviderError
+from dafm_core.ground.normalize import unit_rows
 from dafm_core.ground.printable import first_line
 from dafm_core.wrapping.caption_file import CaptionFile
 from dafm_core.wrapping.hub import Pinned, pin
-from dafm_core.wrapping.references import ReferenceMeans, unit_rows
+from dafm_core.wrapping.references import ReferenceMeans
 
 
 class SentenceEncoder:
