@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from dafm_core.fusion.channels.examples import Examples
+from dafm_core.fusion.light.compiled_loss import compiled_loss
 from dafm_core.fusion.light.network import ResidualFusion
 from dafm_core.fusion.light.options import LightOptions
-from dafm_core.fusion.light.training import Batch, History, train
+from dafm_core.fusion.light.training import Batch, History, Validation, train
 from dafm_core.ground.groups import deal_groups
 from dafm_core.ground.progress import Progress
 
@@ -62,6 +63,7 @@ def train_ensemble(
         return [], []
     linear = torch.from_numpy(weights.astype(np.float32))
     dropping = ProviderDropout(linear, len(examples.layout.providers), options.provider_dropout)
+    by_machine_code = compiled_loss(examples, options.loss_weights, linear.numpy(), dropping.draw)
     networks, histories = [], []
     fold = deal_groups(examples.groups, N_VALIDATION_FOLDS, seed=options.seed)
     for i in range(options.n_seeds):
@@ -75,12 +77,18 @@ def train_ensemble(
         held_out = fold == i % N_VALIDATION_FOLDS
         history = train(
             network,
-            examples.take(np.flatnonzero(~held_out)),
+            examples,
             options.training,
             loss_weights=options.loss_weights,
             seed=seed,
             change=dropping,
-            validation=with_linear(Batch.of(examples.take(np.flatnonzero(held_out))), linear[:1]),
+            among=np.flatnonzero(~held_out),
+            step_loss=None if by_machine_code is None else by_machine_code.of(network),
+            validation=Validation(
+                Batch.of(examples),
+                torch.from_numpy(np.flatnonzero(held_out)),
+                lambda batch: with_linear(batch, linear[:1]),
+            ),
             progress=progress,
             name=f"network {i + 1} of {options.n_seeds}",
         )
@@ -106,13 +114,18 @@ class ProviderDropout:
         self.n_providers = n_providers
         self.share = share
 
+    def draw(self, n_examples: int, generator: Generator) -> Tensor:
+        """Return which provider each example loses, (B,), int64: 0 for none, 1 for the first."""
+        if not self.share or self.n_providers < 2:
+            return torch.zeros(n_examples, dtype=torch.int64)
+        which = torch.randint(1, self.n_providers + 1, (n_examples,), generator=generator)
+        return which * (torch.rand(n_examples, generator=generator) < self.share)
+
     def __call__(self, batch: Batch, generator: Generator) -> Batch:
         """Return the batch with its base: the linear scores of what is left."""
-        n_examples = len(batch.target)
+        lost = self.draw(len(batch.target), generator)
         if not self.share or self.n_providers < 2:
-            return with_linear(batch, self.linear[torch.zeros(n_examples, dtype=torch.int64)])
-        which = torch.randint(1, self.n_providers + 1, (n_examples,), generator=generator)
-        lost = which * (torch.rand(n_examples, generator=generator) < self.share)  # 0: none
+            return with_linear(batch, self.linear[lost])
         present = (torch.arange(1, self.n_providers + 1) != lost[:, None]).float()  # (E, K)
         left = batch.with_inputs(
             channels=batch.channels * _spread(present, batch.channels.shape[1])[:, :, None],

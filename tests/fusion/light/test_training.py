@@ -8,7 +8,7 @@ from dafm_core.fusion.channels.examples import make_examples
 from dafm_core.fusion.light.ensemble import with_linear
 from dafm_core.fusion.light.network import ResidualFusion
 from dafm_core.fusion.light.options import LossWeights, TrainingOptions
-from dafm_core.fusion.light.training import Batch, infonce, train
+from dafm_core.fusion.light.training import Batch, Validation, infonce, train
 
 BOTH = LossWeights(1.0, 0.3)
 GALLERY = LossWeights(1.0, 0.0)
@@ -44,7 +44,11 @@ def run(network, examples, weight, **changes):
         loss_weights=BOTH,
         seed=0,
         change=beside(weight),
-        validation=beside(weight)(Batch.of(examples), None),
+        validation=Validation(
+            Batch.of(examples),
+            torch.arange(len(examples)),
+            lambda batch: beside(weight)(batch, None),
+        ),
     )
 
 
