@@ -152,6 +152,6 @@ def refuse_unlike(comparisons: Sequence[Comparison], names: Sequence[str]) -> No
         raise OptionError(
             "several stores are one table of a benchmark's families, e.g. FashionIQ's categories: "
             "expected different families with one kind of gallery and the same rows, got "
-            f"{', '.join(comparison.protocol for comparison in comparisons)}. Compare others one by "
-            "one."
+            f"{', '.join(comparison.protocol for comparison in comparisons)}. Compare others one "
+            "by one."
         )
