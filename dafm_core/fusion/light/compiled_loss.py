@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from dafm_core.fusion.channels.compiled import WORTH_COMPILING
 from dafm_core.fusion.channels.examples import Examples
 from dafm_core.fusion.light.network import ResidualFusion
 from dafm_core.fusion.light.options import LossWeights
@@ -116,6 +117,8 @@ def compiled_loss(
     linear: NDArray[np.float32],
     draw: Callable[[int, Generator], Tensor],
 ) -> CompiledLoss | None:
-    """Return the loss, or None where Numba is missing or turned off; parameters as there."""
-    loop = residual_loop()
+    """Return the loss, or None where machine code does not repay its loading, or Numba is missing
+    or turned off; parameters as there.
+    """
+    loop = residual_loop() if len(examples) >= WORTH_COMPILING else None
     return loop and CompiledLoss(examples, loss_weights, linear, draw, loop)
