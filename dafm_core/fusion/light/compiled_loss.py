@@ -121,4 +121,4 @@ def compiled_loss(
     or turned off; parameters as there.
     """
     loop = residual_loop() if len(examples) >= WORTH_COMPILING else None
-    return loop and CompiledLoss(examples, loss_weights, linear, draw, loop)
+    return None if loop is None else CompiledLoss(examples, loss_weights, linear, draw, loop)
