@@ -18,10 +18,11 @@ from dafm_core.fusion.channels.examples import Examples
 from dafm_core.fusion.light.network import ResidualFusion
 from dafm_core.fusion.light.options import LossWeights
 from dafm_core.fusion.light.residual_loops import NO_RIVAL, residual_loop
+from dafm_core.fusion.light.training import StepLoss
 
 
 class CompiledLoss:
-    """InfoNCE of a residual network on a linear fusion, with its derivatives; a ``StepLoss``.
+    """InfoNCE of residual networks on a linear fusion, with its derivatives.
 
     Parameters
     ----------
@@ -59,7 +60,7 @@ class CompiledLoss:
             examples.weight,
         )
 
-    def of(self, network: ResidualFusion) -> Callable[[Tensor, Generator, Tensor], Tensor]:
+    def of(self, network: ResidualFusion) -> StepLoss:
         """Return the loss of one network."""
         first = network.evidence
         parameters = first.weight, first.bias, network.query, network.score
