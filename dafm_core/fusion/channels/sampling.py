@@ -1,12 +1,11 @@
 """The candidates that a fusion learns from, with their channels: by NumPy, or by machine code.
 
-Both choose the same candidates, and make the same numbers but for rounding and for ranks: machine
-code knows those beyond each model's first ``N_RANKED`` from a histogram of the row.
+Both choose the same candidates, and make the same numbers but for rounding.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +16,6 @@ from dafm_core.fusion.channels.compiled import RowLoops
 from dafm_core.fusion.channels.compiled_rows import CompiledRows
 from dafm_core.fusion.channels.drawing import Draw
 from dafm_core.fusion.channels.view import ChannelReader
-
-N_RANKED: Final = 300
 
 
 class Sample(NamedTuple):
@@ -80,9 +77,8 @@ class CompiledSampler:
     def __call__(self, tile: Tile, wanted: NDArray[np.bool_], kept: NDArray[np.bool_]) -> Sample:
         """Return a sample."""
         parts: list[Sample] = []
-        n_hard, n_gallery = self._draw.n_hard, tile.shape[2]
-        for rows, read in self._rows.read(tile, min(n_gallery, max(n_hard, N_RANKED))):
-            evidence, bars = read.room.evidence, read.top[:, :, n_hard - 1]
+        for rows, read in self._rows.read(tile, tile.shape[2]):
+            evidence, bars = read.room.evidence, read.top[:, :, self._draw.n_hard - 1]
             columns, log_weight = self._draw(evidence, bars, wanted[rows], kept[rows])
             chosen = columns.astype(np.int32)
             n_level = (evidence == read.top[:, :, -1:]).sum(axis=2, dtype=np.int32)

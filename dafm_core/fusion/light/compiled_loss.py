@@ -13,14 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from dafm_core.fusion.channels.compiled import WORTH_COMPILING
 from dafm_core.fusion.channels.examples import Examples
 from dafm_core.fusion.light.network import ResidualFusion
 from dafm_core.fusion.light.options import LossWeights
 from dafm_core.fusion.light.residual_loops import NO_RIVAL, residual_loop
+from dafm_core.fusion.light.training import StepLoss
 
 
 class CompiledLoss:
-    """InfoNCE of a residual network on a linear fusion, with its derivatives; a ``StepLoss``.
+    """InfoNCE of residual networks on a linear fusion, with its derivatives.
 
     Parameters
     ----------
@@ -58,7 +60,7 @@ class CompiledLoss:
             examples.weight,
         )
 
-    def of(self, network: ResidualFusion) -> Callable[[Tensor, Generator, Tensor], Tensor]:
+    def of(self, network: ResidualFusion) -> StepLoss:
         """Return the loss of one network."""
         first = network.evidence
         parameters = first.weight, first.bias, network.query, network.score
@@ -116,6 +118,8 @@ def compiled_loss(
     linear: NDArray[np.float32],
     draw: Callable[[int, Generator], Tensor],
 ) -> CompiledLoss | None:
-    """Return the loss, or None where Numba is missing or turned off; parameters as there."""
-    loop = residual_loop()
-    return loop and CompiledLoss(examples, loss_weights, linear, draw, loop)
+    """Return the loss, or None where machine code does not repay its loading, or Numba is missing
+    or turned off; parameters as there.
+    """
+    loop = residual_loop() if len(examples) >= WORTH_COMPILING else None
+    return None if loop is None else CompiledLoss(examples, loss_weights, linear, draw, loop)

@@ -18,7 +18,14 @@ from dafm_core.fusion.channels.examples import Examples
 from dafm_core.fusion.light.compiled_loss import compiled_loss
 from dafm_core.fusion.light.network import ResidualFusion
 from dafm_core.fusion.light.options import LightOptions
-from dafm_core.fusion.light.training import Batch, History, Validation, train
+from dafm_core.fusion.light.training import (
+    Batch,
+    History,
+    StepLoss,
+    TorchLoss,
+    Validation,
+    train,
+)
 from dafm_core.ground.groups import deal_groups
 from dafm_core.ground.progress import Progress
 
@@ -63,9 +70,10 @@ def train_ensemble(
         return [], []
     linear = torch.from_numpy(weights.astype(np.float32))
     dropping = ProviderDropout(linear, len(examples.layout.providers), options.provider_dropout)
-    by_machine_code = compiled_loss(examples, options.loss_weights, linear.numpy(), dropping.draw)
-    networks, histories = [], []
+    data, weights_of_loss = Batch.of(examples), options.loss_weights
     fold = deal_groups(examples.groups, N_VALIDATION_FOLDS, seed=options.seed)
+    by_machine_code = compiled_loss(examples, weights_of_loss, linear.numpy(), dropping.draw)
+    networks, histories = [], []
     for i in range(options.n_seeds):
         seed = options.seed + i
         network = ResidualFusion(
@@ -74,19 +82,21 @@ def train_ensemble(
             options.n_hidden,
             generator=Generator().manual_seed(seed),
         )
-        held_out = fold == i % N_VALIDATION_FOLDS
+        held_out = torch.from_numpy(fold == i % N_VALIDATION_FOLDS)
+        loss_of: StepLoss = TorchLoss(network, data, weights_of_loss, dropping)
+        if by_machine_code is not None:
+            loss_of = by_machine_code.of(network)
         history = train(
             network,
-            examples,
+            loss_of,
+            torch.nonzero(~held_out)[:, 0],
             options.training,
-            loss_weights=options.loss_weights,
             seed=seed,
-            change=dropping,
-            among=np.flatnonzero(~held_out),
-            step_loss=None if by_machine_code is None else by_machine_code.of(network),
             validation=Validation(
-                Batch.of(examples),
-                torch.from_numpy(np.flatnonzero(held_out)),
+                network,
+                data,
+                torch.nonzero(held_out)[:, 0],
+                weights_of_loss,
                 lambda batch: with_linear(batch, linear[:1]),
             ),
             progress=progress,

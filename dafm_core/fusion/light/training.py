@@ -10,9 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from dafm_core.fusion.channels.examples import Examples
@@ -87,17 +85,38 @@ class Batch:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class TorchLoss:
+    """InfoNCE of a network as torch derives it; a ``StepLoss``.
+
+    Parameters
+    ----------
+    network : nn.Module
+    data : Batch
+    loss_weights : LossWeights
+    change : callable
+        What a batch becomes before each step: providers dropped, or candidates shuffled.
+    """
+
+    network: nn.Module
+    data: Batch
+    loss_weights: LossWeights
+    change: Change
+
+    def __call__(self, rows: Tensor, generator: Generator, tau: Tensor) -> Tensor:
+        """Return the mean loss of some examples."""
+        batch = self.change(self.data.take(rows), generator)
+        return infonce(score(self.network, batch) / tau, batch, self.loss_weights)
+
+
 @one_torch_thread()
 def train(
     network: nn.Module,
-    examples: Examples,
+    loss_of: StepLoss,
+    rows: Tensor,
     options: TrainingOptions,
     *,
-    loss_weights: LossWeights,
     seed: int,
-    change: Change,
-    among: NDArray[np.int64] | None = None,
-    step_loss: StepLoss | None = None,
     n_steps: int | None = None,
     validation: Validation | None = None,
     progress: Progress | None = None,
@@ -107,26 +126,16 @@ def train(
 
     Parameters
     ----------
-    change : callable
-        What a batch becomes before each step: providers dropped, or candidates shuffled.
-    among : ndarray of int64, optional
-        Examples to train on; all by default.
-    step_loss : callable, optional
-        The loss of a step by other means than torch, ``change`` included; see ``compiled_loss.py``.
+    loss_of : callable
+        The network's loss: :class:`TorchLoss`, or that of ``compiled_loss.py``.
+    rows : Tensor of shape (E,), int64
+        Examples to train on.
     n_steps : int, optional
         Steps after which it ends, within an epoch or not.
     validation : Validation, optional
         Whose loss decides when to stop and which epoch's weights to keep: the initial ones, if
         nothing was better.
     """
-    data = Batch.of(examples)
-    chosen = torch.arange(len(examples)) if among is None else torch.from_numpy(among)
-
-    def by_torch(rows: Tensor, generator: Generator, tau: Tensor) -> Tensor:
-        batch = change(data.take(rows), generator)
-        return infonce(score(network, batch) / tau, batch, loss_weights)
-
-    step_loss = step_loss or by_torch
     generator = Generator().manual_seed(seed)
     temperature = DynamicTemperature(
         options.temperature_rule, options.temperature, scale=options.temperature_scale
@@ -137,19 +146,19 @@ def train(
     best_loss, best_state, best_epoch = float("inf"), copy.deepcopy(network.state_dict()), 0
     for epoch in range(options.n_epochs + 1):
         if epoch > 0:
-            shuffled = chosen[torch.randperm(len(chosen), generator=generator)]
+            shuffled = rows[torch.randperm(len(rows), generator=generator)]
             batches = torch.split(shuffled, options.batch_size)
             left = None if n_steps is None else max(0, n_steps - (epoch - 1) * len(batches))
-            for rows in batches[:left]:
+            for some in batches[:left]:
                 tau = temperature()
-                loss = step_loss(rows, generator, tau)
+                loss = loss_of(some, generator, tau)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 temperature.update(loss.item())
                 history.append({"epoch": epoch, "loss": loss.item(), "temperature": tau.item()})
         if validation is not None:
-            seen = validation(network, temperature().item(), loss_weights)
+            seen = validation(temperature().item())
             history.append({"epoch": epoch, **seen})
             if seen["validation_loss"] < best_loss:
                 best_loss, best_epoch = seen["validation_loss"], epoch
@@ -188,29 +197,31 @@ def infonce(logits: Tensor, batch: Batch, loss_weights: LossWeights) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """Unseen examples that a network is looked at with, a few at a time.
+    """A network looked at with unseen examples, a few at a time.
 
     Parameters
     ----------
+    network : nn.Module
     data : Batch
     rows : Tensor of shape (V,), int64
         Those that are unseen.
+    loss_weights : LossWeights
     change : callable
         What a batch becomes before it is scored.
     """
 
+    network: nn.Module
     data: Batch
     rows: Tensor
+    loss_weights: LossWeights
     change: Callable[[Batch], Batch]
 
     @torch.no_grad()
-    def __call__(
-        self, network: nn.Module, tau: float, loss_weights: LossWeights
-    ) -> dict[str, float]:
+    def __call__(self, tau: float) -> dict[str, float]:
         """Return loss and recall; ranks are estimated from the candidates drawn."""
         scores = torch.cat(
             [
-                score(network, self.change(self.data.take(rows)))
+                score(self.network, self.change(self.data.take(rows)))
                 for rows in torch.split(self.rows, VALIDATION_ROWS)
             ]
         )
@@ -219,4 +230,5 @@ class Validation:
         # A candidate drawn at random stands for as many as its weight says.
         rank = 1 + ((scores > at_target) * batch.log_weight.exp()).sum(dim=1)
         recall = {f"recall@{k}": (rank < k + 1).float().mean().item() for k in (1, 10)}
-        return {"validation_loss": infonce(scores / tau, batch, loss_weights).item(), **recall}
+        loss = infonce(scores / tau, batch, self.loss_weights)
+        return {"validation_loss": loss.item(), **recall}
