@@ -176,6 +176,9 @@ def training_bank(
     """
     if BANK_FAMILIES.isdisjoint(families):
         return None
+    if bank is None and stack.whole is not None:
+        whole = training_bank(stack.whole, families, None)
+        return whole and whole.aligned(stack.gallery)
     if bank is None:
         return stack.remember("bank", lambda: QueryBank.of(stack))
     return stack.remember(("bank", bank), lambda: QueryBank.of(bank).aligned(stack.gallery))

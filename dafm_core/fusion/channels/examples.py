@@ -258,6 +258,9 @@ def _banks(
     """Yield rows of training queries, and the bank that they are seen with."""
     if BANK_FAMILIES.isdisjoint(families):
         yield np.arange(stack.n_queries), None
+    elif bank is None and stack.whole is not None:
+        for rows, whole in _banks(stack.whole, families, None, n_folds=n_folds, seed=seed):
+            yield rows, whole and whole.aligned(stack.gallery)
     else:
         banks = crossfitted_banks(stack, bank, n_folds=n_folds, seed=seed)
         if stack.made is None:
