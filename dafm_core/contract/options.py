@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import sys
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Final, Literal, Self, get_args, get_origin, get_type_hints
 
 from dafm_core.contract.descriptions import Option
 from dafm_core.errors import OptionError, closest
+
+LARGEST: Final = sys.float_info.max
+WHOLE: Final = 2**63
+"""What a signed whole number of eight bytes is below."""
 
 _KINDS: dict[type, Literal["str", "int", "float", "bool"]] = {
     str: "str",
@@ -172,6 +177,10 @@ def _check_value(value: Any, field: dataclasses.Field[Any], owner: str) -> None:
     fits = {int: isinstance(value, int) and is_number, float: is_number}
     if not fits.get(kind, isinstance(value, kind)):
         raise OptionError(f"{owner}: expected {field.name} of type {kind.__name__}, got {value!r}.")
+    if is_number and not -LARGEST <= value <= LARGEST:
+        raise OptionError(f"{owner}: expected {field.name} finite, got {value!r}.")
+    if kind is int and abs(value) >= WHOLE:
+        raise OptionError(f"{owner}: expected {field.name} below 2 ** 63, got {value!r}.")
     limits = {name: field.metadata.get(name) for name in ("at_least", "at_most", "above")}
     in_range = (
         (limits["at_least"] is None or value >= limits["at_least"])

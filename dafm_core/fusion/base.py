@@ -113,10 +113,19 @@ class Fuser(Parameters, ABC):
         try:
             with one_blas_thread():
                 self._fit(whole, bank=whole_bank, progress=progress)
+            self._check_learned()
         except BaseException:
             del self.record_  # what was learned may be half of it: better unfitted than wrong
             raise
         return self
+
+    def _check_learned(self) -> None:
+        """Raise FuserError where what was learned is no number: what it would fuse is none."""
+        for name, array in self.get_state()[0].items():
+            if array.dtype.kind == "f" and np.isnan(array).any():
+                raise FuserError(
+                    f"{self.name}.fit: training diverged, {name} holds NaN. Lower learning_rate."
+                )
 
     def fuse(self, stack: SimilarityStack, *, name: str | None = None) -> Run:
         """Return fused scores of every query in the stack.
