@@ -18,6 +18,7 @@ from dafm_core.fusion.channels.examples import Examples
 from dafm_core.fusion.light.network import ResidualFusion
 from dafm_core.fusion.light.options import LightOptions
 from dafm_core.fusion.light.training import Batch, History, train
+from dafm_core.fusion.light.usual_torch import usual_torch
 from dafm_core.ground.groups import deal_groups
 from dafm_core.ground.progress import Progress
 
@@ -29,6 +30,7 @@ N_VALIDATION_FOLDS: Final = 5
 """Each network is stopped early on another grouped fold of this many."""
 
 
+@usual_torch()
 def train_ensemble(
     options: LightOptions,
     examples: Examples,
