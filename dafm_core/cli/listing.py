@@ -71,6 +71,8 @@ def run(args: argparse.Namespace) -> None:
         print_records("options", [{k: _cell(v) for k, v in option.items()} for option in options])
         return
     shown = _SHOWN[args.command]
+    if args.command == "plugins":
+        records = [{**record, "provides": _by_kind(record["provides"])} for record in records]
     print_records(args.command, [{key: _cell(record[key]) for key in shown} for record in records])
     failed = [r["name"] for r in records if r.get("status", "ok") not in {"ok", "disabled"}]
     if failed:
@@ -125,6 +127,21 @@ def _describe(info: _Info) -> dict[str, Any]:
     return record
 
 
+def _by_kind(provides: Iterable[str]) -> str:
+    """Return what a plugin provides, each kind named once.
+
+    Examples
+    --------
+    >>> _by_kind(["provider sprc", "provider sprc-spn", "fuser mean"])
+    'providers sprc, sprc-spn; fuser mean'
+    """
+    kinds: dict[str, list[str]] = {}
+    for offer in provides:
+        kind, _, name = offer.partition(" ")
+        kinds.setdefault(kind, []).append(name)
+    return "; ".join(f"{k}{'s' * (len(n) > 1)} {', '.join(n)}" for k, n in kinds.items())
+
+
 def _cell(value: Any) -> str:
     """Return a value as a table's cell."""
     if isinstance(value, dict):
@@ -134,4 +151,4 @@ def _cell(value: Any) -> str:
         return "; ".join(f"{protocol}: {text}" for protocol, text in parts.items())
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    return "" if value is None or value is False else str(value)
+    return "" if value is None or value is False else "yes" if value is True else str(value)

@@ -48,9 +48,12 @@ class Layout:
 
 @dataclass(frozen=True)
 class _Widths:
-    """Places that each column wants, and those it cannot do without."""
+    """Places that each column wants, those that keep its title on two lines, and those it cannot
+    do without.
+    """
 
     wanted: tuple[int, ...]
+    fair: tuple[int, ...]
     least: tuple[int, ...]
 
 
@@ -147,7 +150,7 @@ def fold(text: str, width: int) -> str:
 
 
 def _widths(table: Table, noted: Sequence[bool]) -> _Widths:
-    wanted, least = [], []
+    wanted, fair, least = [], [], []
     groups = table.groups or [("", len(table.columns))]
     alone = [bool(group) and n == 1 for group, n in groups for _ in range(n)]
     for column, title in enumerate(titles(table)):
@@ -161,7 +164,15 @@ def _widths(table: Table, noted: Sequence[bool]) -> _Widths:
         word = max(map(cell_len, words), default=1)
         wanted.append(max(numbers, names, head))
         least.append(max(numbers, min(names, LEAST_NAME), min(word, LEAST_TITLE)))
-    return _Widths(tuple(wanted), tuple(least))
+        fair.append(_two_lines(printable(title), least[-1]))
+    return _Widths(tuple(wanted), tuple(fair), tuple(least))
+
+
+def _two_lines(title: str, least: int) -> int:
+    """Return the places, at least so many, in which a title takes no more than two lines."""
+    return next(
+        n for n in range(least, least + cell_len(title) + 1) if fold(title, n).count("\n") < 2
+    )
 
 
 def _width(cell: Cell, with_notes: bool) -> int:
@@ -184,11 +195,14 @@ def _fitting(table: Table, least: Sequence[int], width: int) -> tuple[int, ...]:
 
 
 def _stretched(widths: _Widths, shown: Sequence[int], width: int) -> tuple[int, ...]:
-    """Return each shown column's least width and what is to spare, those that lack least first."""
+    """Return each shown column's least width and what is to spare: for titles on two lines first,
+    then for all; those that lack least come first.
+    """
     given = {column: min(widths.least[column], width) for column in shown}
     spare = width - _total(widths.least, shown)
-    for column in sorted(shown, key=lambda c: widths.wanted[c] - widths.least[c]):
-        more = max(0, min(spare, widths.wanted[column] - given[column]))
-        given[column] += more
-        spare -= more
+    for goal in (widths.fair, widths.wanted):
+        for column in sorted(shown, key=lambda c: goal[c] - given[c]):
+            more = max(0, min(spare, goal[column] - given[column]))
+            given[column] += more
+            spare -= more
     return tuple(given[column] for column in shown)

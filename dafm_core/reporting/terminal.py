@@ -37,6 +37,10 @@ _STYLES: Final[dict[cells.Mark, str]] = {
     "": "",
 }
 _LOOKS: Final[dict[cells.Mark, str]] = {"best": "Bold", "tied": "underlined", "clear": "Bold"}
+LONG_TEXT: Final = 60
+"""Characters; what a longer text wants of a table's width."""
+FOLDED_TO: Final = 1.4
+"""How many times the terminal's width a table of texts may want, to be folded into it."""
 _PIPE_WIDTH: Final = 180
 """Columns where there is no terminal to ask."""
 
@@ -125,13 +129,20 @@ def _console(width: int | None = None) -> Console:
 
 def print_records(title: str, records: Sequence[Mapping[str, str]]) -> None:
     """Print dictionaries with the same keys as a table; columns that are empty throughout are left
-    out.
+    out. Where texts would be folded to narrow columns, each record is printed by itself.
     """
     console = _console()
     if not records:
         say(f"no {title}")
         return
     shown = [key for key in records[0] if any(record[key] for record in records)]
+    widths = [max(len(key), *(len(r[key]) for r in records)) for key in shown]
+    if sum(min(width, LONG_TEXT) + GAP for width in widths) > FOLDED_TO * console.width:
+        say(title, style="bold")
+        for record in records:
+            say(record[shown[0]])
+            print_record({f"  {key}": record[key] for key in shown[1:]})
+        return
     table = Table(
         title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False
     )

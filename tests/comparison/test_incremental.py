@@ -115,7 +115,7 @@ def test_orders_start_with_the_base(problem, result):
         (change(0.0, -0.01, 0.01), "R@1 does not fall at any step of any order"),
         (change(-0.01, -0.03, 0.01), "R@1 never falls clearly"),
         (change(-0.05, -0.07, -0.03, p=0.2), "R@1 never falls clearly"),
-        (change(-0.05, -0.07, -0.03), "R@1 falls clearly at 1 steps"),
+        (change(-0.05, -0.07, -0.03), "R@1 falls clearly at one step"),
     ],
 )
 def test_monotone_is_said_in_words(result, odd_change, words):
