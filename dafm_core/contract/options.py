@@ -177,10 +177,6 @@ def _check_value(value: Any, field: dataclasses.Field[Any], owner: str) -> None:
     fits = {int: isinstance(value, int) and is_number, float: is_number}
     if not fits.get(kind, isinstance(value, kind)):
         raise OptionError(f"{owner}: expected {field.name} of type {kind.__name__}, got {value!r}.")
-    if is_number and not -LARGEST <= value <= LARGEST:
-        raise OptionError(f"{owner}: expected {field.name} finite, got {value!r}.")
-    if kind is int and abs(value) >= WHOLE:
-        raise OptionError(f"{owner}: expected {field.name} below 2 ** 63, got {value!r}.")
     limits = {name: field.metadata.get(name) for name in ("at_least", "at_most", "above")}
     in_range = (
         (limits["at_least"] is None or value >= limits["at_least"])
@@ -191,3 +187,7 @@ def _check_value(value: Any, field: dataclasses.Field[Any], owner: str) -> None:
         signs = {"at_least": ">=", "at_most": "<=", "above": ">"}
         wanted = " and ".join(f"{signs[k]} {v:g}" for k, v in limits.items() if v is not None)
         raise OptionError(f"{owner}: expected {field.name} {wanted}, got {value!r}.")
+    if is_number and not -LARGEST <= value <= LARGEST:
+        raise OptionError(f"{owner}: expected {field.name} finite, got {value!r}.")
+    if kind is int and abs(value) >= WHOLE:
+        raise OptionError(f"{owner}: expected {field.name} below 2 ** 63, got {value!r}.")

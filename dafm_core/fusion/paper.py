@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Generator
 
 from dafm_core.fusion.base import Fuser, Scores, Tile, TileScorer
+from dafm_core.fusion.learned import check_learned
 from dafm_core.fusion.light.exact import ExactExamples, train_exactly
 from dafm_core.fusion.light.network import PaperNetwork
 from dafm_core.fusion.light.options import PaperOptions
@@ -100,6 +101,7 @@ class PaperFusion(Fuser):
         )
         self.network_.eval()
         self._history = [history]
+        check_learned(self.name, self.get_state()[0])
 
     def _scorer(self, gallery: Gallery) -> TileScorer:
         def score(tile: Tile) -> Scores:
