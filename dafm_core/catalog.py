@@ -88,6 +88,13 @@ class PluginCatalog:
         )
 
     @classmethod
+    def core(cls) -> PluginCatalog:
+        """Return core's own descriptions alone; nothing that is installed is looked for."""
+        catalog = cls()
+        catalog.register(CORE.load(), name=CORE.name, distribution=_origin(CORE))
+        return catalog
+
+    @classmethod
     def discover(
         cls, *, disabled: Iterable[str] | None = None, ask_again: bool = False
     ) -> PluginCatalog:
@@ -105,16 +112,14 @@ class PluginCatalog:
         if disabled is None:
             disabled = os.environ.get(DISABLED_VARIABLE, "").split(",")
         off = {name.strip() for name in disabled if name.strip()}
-        catalog = cls()
+        catalog = cls.core()
         installed = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
         answers = iter(describe([e for e in installed if e.name not in off], ask_again=ask_again))
-        for entry in (CORE, *installed):
+        for entry in installed:
             origin = _origin(entry)
             if entry.name in off:
                 status = PluginStatus(name=entry.name, distribution=origin, error="disabled")
                 catalog.plugins.append(status)
-            elif entry is CORE:
-                catalog.register(CORE.load(), name=CORE.name, distribution=origin)
             else:
                 catalog._add_answer(next(answers), name=entry.name, distribution=origin)
         return catalog

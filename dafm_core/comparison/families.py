@@ -150,7 +150,8 @@ def refuse_unlike(comparisons: Sequence[Comparison], names: Sequence[str]) -> No
     rows = {tuple(row.name for row in c.rows) for c in comparisons}
     if len(across) > 1 or len(rows) > 1 or not all(names) or len({*names}) < len(names):
         raise OptionError(
-            "table of families: expected comparisons of different families of one benchmark, e.g. "
-            "FashionIQ's categories, with one gallery and the same rows, got "
-            f"{', '.join(comparison.protocol for comparison in comparisons)}. Compare alike."
+            "several stores are one table of a benchmark's families, e.g. FashionIQ's categories: "
+            "expected different families with one kind of gallery and the same rows, got "
+            f"{', '.join(comparison.protocol for comparison in comparisons)}. Compare others one "
+            "by one."
         )

@@ -8,7 +8,6 @@ every order is known, and the Shapley value of each provider with its interval. 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import combinations
 from math import comb
 from typing import Any, Final
@@ -25,12 +24,11 @@ from dafm_core.comparison.rows import (
     measure_differences,
     with_mean,
 )
+from dafm_core.comparison.subset_fusing import evaluate_subsets
 from dafm_core.comparison.subset_values import Incremental, Names, Step
 from dafm_core.errors import OptionError, closest, expect
-from dafm_core.evaluation.crossfit import fit_and_evaluate, tune_and_evaluate
-from dafm_core.evaluation.design import Design, Folds, Part, Train
-from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers, shared_metrics
-from dafm_core.evaluation.workers import in_workers
+from dafm_core.evaluation.design import Design, Folds, Train
+from dafm_core.evaluation.evaluate import shared_metrics
 from dafm_core.fusion.base import Fuser
 from dafm_core.ground.progress import Progress
 from dafm_core.ground.statistics import Resampler
@@ -88,12 +86,9 @@ def incremental(
     design = Folds() if design is None else expect(design, Design, where="incremental: design")
     parts = design.parts(stack)
     subsets = [s for n in range(stack.n_providers + 1) for s in combinations(stack.names, n)]
-    work = partial(_evaluate_subset, fuser=fuser, stack=stack, parts=parts, metrics=metrics)
-    evaluations: dict[Names, Evaluation] = {}
-    for found in in_workers(work, subsets, n_workers=n_workers):
-        evaluations[subsets[len(evaluations)]] = found
-        if progress:
-            progress("subsets of providers", len(evaluations), len(subsets))
+    evaluations = evaluate_subsets(
+        *(stack, fuser, parts, subsets), metrics=metrics, progress=progress, n_workers=n_workers
+    )
     averaged = shared_metrics(evaluations.values())
     values = {names: with_mean(e, averaged) for names, e in evaluations.items()}
     columns = (*evaluations[()].metrics, MEAN)
@@ -128,32 +123,6 @@ def incremental(
         ),
         heads=max((e.heads for e in evaluations.values()), key=len),
     )
-
-
-def _evaluate_subset(
-    names: Names,
-    *,
-    fuser: Fuser,
-    stack: SimilarityStack,
-    parts: Sequence[Part],
-    metrics: Sequence[str] | None,
-) -> Evaluation:
-    """Return what these providers give: chance for none, its own ranking for one, else fused."""
-    if not names:
-        return evaluate_providers(_constant(stack), metrics=metrics)["chance"]
-    subset = stack.select(names)
-    if len(names) == 1:
-        return evaluate_providers(subset, metrics=metrics)[names[0]]
-    selected = [Part(train and train.select(names), test.select(names)) for train, test in parts]
-    rule = fuser.as_rule()
-    if rule is not None and len(parts) > 1 and not subset.gallery.unknown:
-        return tune_and_evaluate({"": rule}, subset, selected, metrics=metrics)[""]
-    return fit_and_evaluate(fuser, subset, selected, metrics=metrics)[0]
-
-
-def _constant(stack: SimilarityStack) -> SimilarityStack:
-    zeros = np.broadcast_to(np.float32(0), (stack.n_queries, stack.n_gallery))
-    return SimilarityStack.from_matrices({"chance": zeros}, stack.dataset)
 
 
 def _shapley(

@@ -132,8 +132,8 @@ class Incremental:
         falling = {(s.added, s.to) for s in steps if s.change[metric].loses}
         if not falling:
             return f"{label} never falls clearly (worst: {where}{change.numbers})."
-        times = "one step" if len(falling) == 1 else f"{len(falling)} steps"
-        return f"{label} falls clearly at {times} (worst: {where}{change.numbers})."
+        how_often = "one step" if len(falling) == 1 else f"{len(falling)} steps"
+        return f"{label} falls clearly at {how_often} (worst: {where}{change.numbers})."
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, metrics in percent."""

@@ -44,7 +44,8 @@ class ImageRef:
 
         if self.path is None:
             raise ImageError(
-                f"image {self.id!r}: no image folder is known. Give the dataset its images."
+                f"image {self.id!r}: no file of it is known. Check the id, or give the dataset its "
+                "images."
             )
         try:
             if self.path.exists() and not self.path.is_file():

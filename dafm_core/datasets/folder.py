@@ -1,17 +1,19 @@
 """A team's own dataset: a folder of images and a table of queries.
 
-    DIR/images/                      any nesting
+    DIR/images/                           any nesting
     DIR/queries.{jsonl,json,csv,parquet}  query_id, text, reference (or references); optionally
                                           targets, grades, subset, excluded, candidates, negatives,
                                           group; other columns are left alone
     DIR/gallery.txt                       optional: image ids, one a line; else every image, sorted
 
 An image's id is its path below ``images/`` without extension (``shoes/042``), or with it where two
-files differ in the extension only; in the table an id may be written with the extension in any
-case. ``references`` (none, one or several), ``targets``, ``subset``, ``excluded`` and
-``candidates`` (the only images a query is ranked against) and ``negatives`` (images named as wrong)
-are lists of ids; ``grades`` are numbers above 0 that go with the targets. Whole numbers are ids,
-too: 7 is ``"7"``. In CSV the members of a list are X
+files differ in the extension only; in the table an id may always be written with the extension, and
+with ``images/`` before it. ``references`` (none, one or several), ``targets``, ``subset``,
+``excluded`` and ``candidates`` (the only images a query is ranked against) and ``negatives``
+(images named as wrong) are lists of ids; ``grades`` are numbers above 0 that go with the targets.
+Whole numbers are ids, too: 7 is ``"7"``. In CSV the members of a list are separated by ``|``, and
+an empty ``reference`` is none. The images may be absent where ``gallery.txt`` is there: scores made
+elsewhere can be evaluated without them.
 """
 
 from __future__ import annotations
@@ -162,7 +164,9 @@ def _rows(
 
     def named(value: Any) -> Any:
         text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        return names.get(text, text) if isinstance(text, str) else value
+        if not isinstance(text, str):
+            return value
+        return names.get(text, names.get(text.removeprefix("images/"), text))
 
     for number, row in enumerate(_READERS[table.suffix](table)):
         _check_columns(row.keys(), where=f"{table}: query {number}")
@@ -229,6 +233,11 @@ def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
     try:
         rows = csv.DictReader(io.StringIO(source_text(path), newline=""), strict=True)
         distinct_keys([(name, None) for name in rows.fieldnames or ()])
+        head = "".join(rows.fieldnames or ())
+        if len(rows.fieldnames or ()) == 1 and re.search(r"[;\t]", head):
+            raise DatasetError(
+                f"{path}: expected columns separated by commas, got {head!r}. Save it with commas."
+            )
         for row in rows:
             if None in row or None in row.values():
                 raise DatasetError(
@@ -237,6 +246,8 @@ def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
             lists: dict[str, Any] = {n: _split(row[n]) for n in (*LISTS, "tags") if n in row}
             if not lists.get("candidates"):
                 lists["candidates"] = None  # an empty cell is the whole gallery
+            if row.get("reference") == "":  # an empty cell is no reference
+                lists.setdefault("references", [])
             grades = _split(row.get("grades") or "")
             lists["grades"] = [float(grade) for grade in grades] or None
             yield {**row, **lists, "group": row.get("group") or None}

@@ -81,9 +81,10 @@ def write_run(
 
 def _check_ids(path: Path, query_ids: Sequence[str], gallery_ids: Sequence[str]) -> None:
     """Raise OptionError at an id that a text file, one a line, would not give back."""
-    kind = "a TREC run" if path.suffix == ".trec" else "a list of ids"
+    is_run = path.suffix == ".trec"
+    kind = "a TREC run" if is_run else "a list of ids"
     for name in (*query_ids, *gallery_ids):
-        words = name.split() if path.suffix == ".trec" else [name.strip()]
+        words = name.split() if is_run else [name.strip()]
         if words != [name] or not name or "\n" in name or "\ufeff" in name:
             raise OptionError(f"{path}: {kind} cannot hold the id {name!r}. Use .parquet.")
 

@@ -99,8 +99,11 @@ def load_fuser(path: str | Path, *, infos: Iterable[FuserInfo] | None = None) ->
     """
     folder = Path(path)
     facts = _read_facts(folder)
-    known = {info.name: info for info in _infos(infos)}
     name = facts["fuser"]
+    known = {info.name: info for info in infos or ()}
+    if infos is None:  # core's own are known without looking at what else is installed
+        known = PluginCatalog.core().fusers
+        known = known if name in known else PluginCatalog.discover().fusers
     if name not in known:
         raise FuserError(
             f"{folder}: fuser {name!r} is not registered{closest(str(name), known)}. "

@@ -57,6 +57,16 @@ class Ids(tuple[str, ...]):
         return next(n for n in self if not n or len(n) > LONGEST_ID or not is_text(n))
 
     @cached_property
+    def tie_places(self) -> NDArray[np.int64]:
+        """Each id's place in the order of SHA-256 hashes that breaks ties; see ``ordering.py``."""
+        digests = b"".join(hashlib.sha256(name.encode()).digest() for name in self)
+        words = np.frombuffer(digests, ">u8").reshape(-1, 4)
+        places = np.empty(len(self), np.int64)
+        places[np.lexsort(words.T[::-1])] = np.arange(len(self))
+        places.flags.writeable = False
+        return places
+
+    @cached_property
     def place(self) -> dict[str, int]:
         """Position of each id."""
         return {name: position for position, name in enumerate(self)}

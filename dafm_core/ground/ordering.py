@@ -7,19 +7,18 @@ labels on CIRR.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dafm_core.ground.ids import Ids
+
 
 def tie_places(image_ids: Sequence[str]) -> NDArray[np.int64]:
-    """Return each image's place in the order of hashes that breaks ties."""
-    hashes = [hashlib.sha256(image_id.encode()).digest() for image_id in image_ids]
-    places = np.empty(len(hashes), np.int64)
-    places[sorted(range(len(hashes)), key=hashes.__getitem__)] = np.arange(len(hashes))
-    return places
+    """Return each image's place in the order of hashes that breaks ties; found once for Ids."""
+    ids = image_ids if isinstance(image_ids, Ids) else Ids(image_ids)
+    return ids.tie_places
 
 
 def best_first(

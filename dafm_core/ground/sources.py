@@ -11,6 +11,7 @@ import errno
 import io
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
     from numpy.typing import NDArray
+
+SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+"""How JSON spells half of a pair; whole pairs are spelled by two of them."""
 
 Hook: TypeAlias = Callable[[list[tuple[str, Any]]], Any]
 
@@ -112,9 +116,17 @@ def parsed_json(
         Makes the value of an object from its pairs.
     """
     try:
-        return json.loads(text, object_pairs_hook=hook, parse_int=_whole_number)
+        value = json.loads(text, object_pairs_hook=hook, parse_int=_whole_number)
+        if SURROGATE.search(text if isinstance(text, str) else text.decode("latin-1")):
+            json.dumps(value, ensure_ascii=False, default=str).encode()
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except UnicodeEncodeError as error:
+        half = error.object[error.start : error.start + 1]
+        raise ValueError(
+            f"it holds {half!r}, half of a surrogate pair, which no file of text can hold"
+        ) from None
+    return value
 
 
 def _whole_number(digits: str) -> int:

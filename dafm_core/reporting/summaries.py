@@ -188,8 +188,8 @@ def _coverage(provider: StoredProvider) -> str:
 
 
 def _without_tail(value: str) -> str:
-    """Return a hash by its first digits, and any other fact as it is."""
-    return value[:12] if re.fullmatch(r"[0-9a-f]{32,}", value) else value
+    """Return a fact with the hashes in it by their first digits."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b", r"\1", value)
 
 
 def _provider_cells(provider: StoredProvider, label: str) -> dict[str, Cell]:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
+from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
@@ -98,7 +99,7 @@ def print_table(table: cells.Table, *, width: int | None = None) -> None:
         )
     for row in table.rows:
         grid.add_row(*(_text(row[column], places, noted) for column, places, noted in shown))
-    console.print(grid)
+    _draw(console, grid)
     if legend := table.legend(_LOOKS, signs=False):
         console.print(Text(legend, style="dim"))
     if layout.left_out:
@@ -127,6 +128,17 @@ def _console(width: int | None = None) -> Console:
     return console if width or console.is_terminal else _Console(width=_PIPE_WIDTH)
 
 
+def _draw(console: Console, grid: Table) -> None:
+    """Print a grid without the blanks that fill its last column."""
+    for line in Segment.split_lines(console.render(grid)):
+        kept = list(line)
+        while kept and not kept[-1].text.strip():
+            kept.pop()
+        if kept:
+            kept.append(Segment(kept[-1].text.rstrip(), kept.pop().style))
+        console.print(Segments([*kept, Segment.line()]), soft_wrap=True)
+
+
 def print_records(title: str, records: Sequence[Mapping[str, str]]) -> None:
     """Print dictionaries with the same keys as a table; columns that are empty throughout are left
     out. Where texts would be folded to narrow columns, each record is printed by itself.
@@ -150,7 +162,7 @@ def print_records(title: str, records: Sequence[Mapping[str, str]]) -> None:
         table.add_column(Text(key), overflow="fold", no_wrap=key == "name")
     for record in records:
         table.add_row(*(Text(printable(record[key])) for key in shown))
-    console.print(table)
+    _draw(console, table)
 
 
 def print_record(record: Mapping[str, str]) -> None:
@@ -161,7 +173,7 @@ def print_record(record: Mapping[str, str]) -> None:
     for key, value in record.items():
         if value:
             table.add_row(Text(key), Text(printable(value)))
-    _console().print(table)
+    _draw(_console(), table)
 
 
 def print_facts(facts: Mapping[str, Sequence[str]]) -> None:
@@ -172,7 +184,7 @@ def print_facts(facts: Mapping[str, Sequence[str]]) -> None:
     for name, sentences in facts.items():
         for number, sentence in enumerate(sentences):
             table.add_row(Text("" if number else name), Text(printable(sentence)))
-    _console().print(table)
+    _draw(_console(), table)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -76,6 +76,7 @@ class Service:
         routes += [
             Route("/search", self._answered(self.ask), methods=["POST"]),
             Route("/images/{image_id:path}", self._answered(self.image)),
+            Route("/gallery", self._answered(self.gallery)),
             Route("/queries", self._answered(self.queries)),
             Route("/judgements", self._answered(self.judged)),
             Route("/judgements", self._answered(self.judge), methods=["POST"]),
@@ -125,6 +126,16 @@ class Service:
         return Response(
             data, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"}
         )
+
+    async def gallery(self, http: HttpRequest) -> Response:
+        """Show ids of images, to begin a query from one of them."""
+        start, n = (
+            _count(http.query_params.get(f, d), f) for f, d in (("start", "0"), ("n", "24"))
+        )
+        needle = http.query_params.get("find", "").casefold()
+        ids = self.search.index.ids
+        found = await asyncio.to_thread(_holding, needle, ids) if needle else ids
+        return JSONResponse({"total": len(found), "images": found[start : start + min(n, 100)]})
 
     async def queries(self, http: HttpRequest) -> Response:
         """Show known queries."""
@@ -257,6 +268,11 @@ async def _http_error(http: HttpRequest, error: Exception) -> Response:
     detail = error.detail if isinstance(error, HTTPException) else "error"
     status = error.status_code if isinstance(error, HTTPException) else 500
     return JSONResponse({"error": detail}, status_code=status)
+
+
+def _holding(needle: str, ids: Sequence[str]) -> list[str]:
+    """Return the ids that hold a text."""
+    return [image_id for image_id in ids if needle in image_id.casefold()]
 
 
 def _text(form: FormData, name: str, default: str) -> str:

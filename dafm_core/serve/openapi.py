@@ -18,6 +18,7 @@ def described() -> dict[str, Any]:
         "paths": {
             "/search": {"post": _search()},
             "/images/{id}": {"get": _image()},
+            "/gallery": {"get": _simple("Ids of images, a page at a time.", _QUERIES)},
             "/queries": {"get": _simple("Known queries, with their targets.", _QUERIES)},
             "/judgements": {
                 "get": _simple("What was judged of a query.", _ASKED),

@@ -52,6 +52,9 @@ class SimilarityStack:
         decides its ``rsubset@K`` and nothing else.
     made : dict, optional
         What was made of the stack and is kept, see :meth:`remembering`.
+    whole : SimilarityStack, optional
+        What it was selected from, where that keeps what is made of it: what is known of each
+        provider by itself need not be made again.
     """
 
     dataset: Dataset
@@ -61,6 +64,7 @@ class SimilarityStack:
     columns: NDArray[np.int64] = field(repr=False)
     subset_lists: Mapping[str, Shortlist] = field(default_factory=dict, repr=False)
     made: dict[Any, Any] | None = field(default=None, repr=False)
+    whole: SimilarityStack | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         return (
@@ -205,7 +209,7 @@ class SimilarityStack:
         """
         dataset = self.dataset.take(query_ids)
         rows = self.query_ids.positions(query_ids)
-        return replace(self, dataset=dataset, rows=self.rows[rows], made=None)
+        return replace(self, dataset=dataset, rows=self.rows[rows], made=None, whole=None)
 
     def take_gallery(self, gallery_ids: Sequence[str]) -> SimilarityStack:
         """Return the stack with these candidates, in this order.
@@ -222,6 +226,7 @@ class SimilarityStack:
             gallery=self.gallery.take(gallery_ids),
             columns=self.columns[columns],
             made=None,
+            whole=None,
         )
 
     def select(self, names: Sequence[str]) -> SimilarityStack:
@@ -238,12 +243,13 @@ class SimilarityStack:
             self,
             gallery=gallery,
             matrices=tuple(by_name[name] for name in gallery.names),
-            made=None,
+            made=None if self.made is None else {},
+            whole=None if self.made is None else self,
         )
 
     def remembering(self) -> SimilarityStack:
         """Return the stack as one that keeps what is made of it: several fusers that are fitted on
-        it share a query bank and examples. They go when it goes.
+        it, or on some of its providers, share a query bank, and examples. They go when it goes.
         """
         return replace(self, made={})
 

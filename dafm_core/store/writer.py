@@ -223,7 +223,7 @@ def check_same(
     if differ:
         option = "--provider" if mine.get("source") == "imported" else "--as"
         raise StoreError(
-            f"{store}: provider {name!r} is there with another {', '.join(sorted(differ))}. "
+            f"{store}: provider {name!r} is there, and differs in {', '.join(sorted(differ))}. "
             f"Store this one under {option} NAME, or replace it with --overwrite."
         )
 

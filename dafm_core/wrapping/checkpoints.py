@@ -107,7 +107,7 @@ def _check_file(path: Path, where: str) -> bool:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             check_archive(archive, path.stat().st_size)
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, NotImplementedError):  # damaged, or of another version
         return True  # torch's reader says why
     except ValueError as error:
         raise ProviderError(f"{where}: {path}: {error}. Is this the right file?") from None

@@ -44,7 +44,7 @@ def test_a_fuser_that_needs_no_fit_is_called_by_name(folder, capsys):
     assert main(["search", str(folder / "index"), "--model", "mean", *image]) == 0
     assert "scenes-words" in capsys.readouterr().out
     assert main(["search", str(folder / "index"), "--model", "light", *image]) == 2
-    assert "not fitted" in capsys.readouterr().err
+    assert "dafm train STORE --fuser light" in capsys.readouterr().err
     assert main(["search", str(folder / "index"), "--model", "nowhere", *image]) == 2
     assert "nowhere" in capsys.readouterr().err
 

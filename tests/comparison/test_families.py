@@ -75,7 +75,7 @@ def replace_frame(evaluation):
 def test_only_families_of_one_benchmark_are_averaged(comparison):
     dress = category(comparison, "dress")
     for unlike in (dress, comparison, replace(comparison, protocol="toy-two")):
-        with pytest.raises(OptionError, match="Compare alike"):
+        with pytest.raises(OptionError, match="Compare others one by one"):
             average_families([dress, unlike])
 
 

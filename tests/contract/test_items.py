@@ -62,5 +62,5 @@ def test_a_truncated_image_is_named(tmp_path, rng):
 
 
 def test_an_image_without_folder_says_so():
-    with pytest.raises(ImageError, match="no image folder is known"):
+    with pytest.raises(ImageError, match="no file of it is known"):
         ImageRef("x").open()

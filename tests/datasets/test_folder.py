@@ -282,3 +282,16 @@ def test_references_leave_the_ranking_on_request(own):
     assert dataset.protocol == "folder-my-shop-exclude"
     assert dataset.queries["excluded"].to_list() == [["a"], ["c"], ["a"]]
     assert folder.load(own).queries["excluded"].to_list() == [[], ["c"], []]
+
+
+def test_a_table_from_a_spreadsheet(own):
+    (own / "queries.csv").write_text(
+        "query_id,reference,text,targets\nq0,images/a.png,t,images/shoes/b.JPG|c\nq1,,u,c\n"
+    )
+    queries = folder.load(own).queries
+    assert queries["references"].to_list() == [["a"], []]
+    assert queries["targets"].to_list() == [["shoes/b", "c"], ["c"]]
+    for mark in ";\t":
+        (own / "queries.csv").write_text(mark.join(("query_id", "reference", "text")) + "\n")
+        with pytest.raises(DatasetError, match="expected columns separated by commas"):
+            folder.load(own)

@@ -6,15 +6,18 @@ import zipfile
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from dafm_core.datasets import cirr, judgements
 from dafm_core.errors import DafmError
+from dafm_core.evaluation.score_file import score_submission
 from dafm_core.evaluation.trials import TrialLog
 from dafm_core.formats.importing import import_scores
 from dafm_core.fusion.light.fuser import LightFusion
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.sources import read_columns
 from dafm_core.store.store import SimilarityStore
+from dafm_core.wrapping.checkpoints import read_checkpoint
 
 
 def one_line(read, *arguments, **settings):
@@ -111,3 +114,20 @@ def test_a_store_whose_queries_lost_a_column(tmp_path, score):
     table = tmp_path / "store" / "queries.parquet"
     pl.read_parquet(table).rename({"subset": "subs\x0et"}).write_parquet(table)
     assert "cannot be read" in one_line(SimilarityStore.open(tmp_path / "store").stack)
+
+
+def test_a_submission_with_half_of_a_surrogate_pair(tmp_path, dataset):
+    lists = {query: list(dataset.gallery_ids[:3]) for query in dataset.query_ids}
+    lists[dataset.query_ids[0]][0] = "a\ud800"
+    path = tmp_path / "lists.json"
+    path.write_text(json.dumps({"version": "rc2", "metric": "recall", **lists}))
+    assert "half of a surrogate pair" in one_line(score_submission, path, dataset)
+
+
+def test_an_archive_of_a_version_that_nobody_knows(tmp_path):
+    path = tmp_path / "model.pt"
+    torch.save({"a": torch.zeros(3)}, path)
+    data = bytearray(path.read_bytes())
+    data[data.find(b"PK\x01\x02") + 6] = 90  # needed to read it
+    path.write_bytes(data)
+    assert read_checkpoint(path, "model").keys() == {"a"}  # torch does not look at it

@@ -167,7 +167,7 @@ def test_importing_the_same_file_again_changes_nothing(tmp_path, store, scores):
     import_scores(store, "m", path)
     assert contents(store) == before
     save(path, scores + 1)
-    with pytest.raises(StoreError, match="another sources"):
+    with pytest.raises(StoreError, match="differs in sources"):
         import_scores(store, "m", path)
     assert contents(store) == before
     import_scores(store, "m", path, overwrite=True)

@@ -154,7 +154,7 @@ def test_a_list_beside_a_matrix_counts_less_than_one_that_is_given(tmp_path, sto
     import_scores(store, "m", path)
     assert_array_equal(store.scores("m"), SCORES)
     (tmp_path / "ids.txt").write_text("q0\nq1\n")
-    with pytest.raises(StoreError, match="is there with another sources"):
+    with pytest.raises(StoreError, match="is there, and differs in sources"):
         import_scores(store, "m", path, query_ids=tmp_path / "ids.txt")
     import_scores(store, "m", path, query_ids=tmp_path / "ids.txt", overwrite=True)
     assert_array_equal(store.scores("m"), SCORES[::-1])
@@ -167,7 +167,9 @@ def test_an_import_that_would_change_a_stored_matrix_says_so(tmp_path, store):
     first = import_scores(store, "m", tmp_path / "m.npy")
     again = import_scores(store, "m", tmp_path / "m.npy")
     assert (first.written, again.written) == (True, False)
-    with pytest.raises(StoreError, match=r"another sources\. Store this one under --provider NAME"):
+    with pytest.raises(
+        StoreError, match=r"differs in sources\. Store this one under --provider NAME"
+    ):
         import_scores(store, "m", tmp_path / "m.npy", gallery_ids=lists)
     assert_array_equal(store.scores("m"), SCORES)
 

@@ -248,3 +248,15 @@ def test_a_store_says_what_it_has_not(tmp_path, dataset):
     text = shown(lambda: summaries.print_inspection(inspect_store(store, verify=True)))
     assert "no providers" in text
     assert "checksums: 0 damaged" in text
+
+
+def test_no_line_of_a_table_ends_in_blanks():
+    texts = [{"name": "a", "why": "short"}, {"name": "b", "why": "much longer"}]
+    calls = [
+        lambda: terminal.print_table(WIDE),
+        lambda: terminal.print_records("t", texts),
+        lambda: terminal.print_facts({"Why": ["one", "one that is longer"]}),
+    ]
+    for call in calls:
+        lines = shown(call).split("\n")
+        assert [line for line in lines if line != line.rstrip()] == []

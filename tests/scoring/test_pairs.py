@@ -118,7 +118,7 @@ def test_a_finished_one_is_not_asked_again_and_another_is_refused(store, dataset
     again = Verifier()
     run(store, dataset, again)
     assert again.asked == []
-    with pytest.raises(StoreError, match="another shortlist"):
+    with pytest.raises(StoreError, match="differs in shortlist"):
         run(store, dataset, Verifier(), spec="union:5")
 
 

@@ -154,6 +154,11 @@ def test_a_query_by_mouse(page, service):
     assert page.run("document.documentElement.dataset.theme") != theme
     page.click("#reset")
     until(lambda: page.count(".hit") == 0)
+    page.click("#show-gallery")
+    until(lambda: page.count("#gallery-list button") > 3)
+    assert page.browser.violations() == []
+    page.click("#gallery-list button")
+    until(lambda: reference(page) == service.search.index.ids[0])
     page.click("#show-keys")
     assert page.run("document.querySelector('#keys').open")
     assert page.browser.complaints == []

@@ -335,3 +335,14 @@ def test_a_search_that_raises_anything_leaves_the_next_query_an_answer(service):
     assert asking.search(("reference", index_ids[0])).status == 500
     assert asking.search(("reference", index_ids[0])).status == 200
     other.stop()
+
+
+def test_images_of_the_gallery_can_be_looked_through(client, world):
+    _, index, _ = world
+    first = client.get("/gallery", ("n", "5")).json
+    assert first == {"total": len(index.ids), "images": list(index.ids[:5])}
+    rest = client.get("/gallery", ("start", "5"), ("n", "100")).json["images"]
+    assert rest == list(index.ids[5:105])
+    odd = next(i for i in index.ids if "<" in i)
+    assert client.get("/gallery", ("find", odd[-6:].upper())).json["images"] == [odd]
+    assert client.get("/gallery", ("start", "-1")).status == 400

@@ -101,7 +101,7 @@ def test_an_interrupted_write_is_not_mixed_with_another_block_size(store, scores
 def test_another_matrix_under_the_name_is_refused_then_replaced(store, scores):
     put(store, "a", scores, passport={"fingerprint": {"checkpoint": "1"}})
     before = files(store)
-    with pytest.raises(StoreError, match=r"another fingerprint.*--as NAME.*--overwrite"):
+    with pytest.raises(StoreError, match=r"differs in fingerprint.*--as NAME.*--overwrite"):
         put(store, "a", scores, passport={"fingerprint": {"checkpoint": "2"}})
     assert files(store) == before
     put(store, "a", scores + 1, passport={"fingerprint": {"checkpoint": "2"}}, overwrite=True)

@@ -21,6 +21,7 @@ from dafm_core.fusion.channels.topics import Topics
 from dafm_core.ground.groups import deal_groups
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.normalize import ColumnStatistics, column_moments, zscore_rows
+from dafm_core.ground.room import empty
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
 
@@ -62,7 +63,11 @@ class QueryBank:
 
     @classmethod
     def _of_sketches(
-        cls, gallery: Gallery, sketches: Sequence[ColumnSketch], sample: NDArray[np.float32]
+        cls,
+        gallery: Gallery,
+        sketches: Sequence[ColumnSketch],
+        sample: NDArray[np.float32],
+        rows: NDArray[np.int64] | None = None,
     ) -> QueryBank:
         """Return the bank of queries that were read a batch at a time; topics are the sample's."""
         statistics = ColumnStatistics.of_moments(merged_moments(sketches), n_prior=N_PRIOR)
@@ -71,19 +76,23 @@ class QueryBank:
             gallery_ids=gallery.ids,
             statistics=statistics,
             reverse_ranks=merged_ranks(sketches),
-            topics=Topics.of(sample, statistics),
+            topics=Topics.of(sample, statistics, rows),
         )
 
     @classmethod
-    def _of_scores(cls, gallery: Gallery, scores: NDArray[np.float32]) -> QueryBank:
-        moments = column_moments(scores[i : i + 64] for i in range(0, len(scores), 64))
+    def _of_scores(
+        cls, gallery: Gallery, scores: NDArray[np.float32], rows: NDArray[np.int64] | None = None
+    ) -> QueryBank:
+        """Return the bank of some rows of scores, or of all."""
+        some = np.arange(len(scores)) if rows is None else rows
+        moments = column_moments(scores[some[i : i + 64]] for i in range(0, len(some), 64))
         statistics = ColumnStatistics.of_moments(moments, n_prior=N_PRIOR)
         return cls(
             names=gallery.names,
             gallery_ids=gallery.ids,
             statistics=statistics,
-            reverse_ranks=ReverseRanks.of(scores),
-            topics=Topics.of(scores, statistics),
+            reverse_ranks=ReverseRanks.of(scores, rows),
+            topics=Topics.of(scores, statistics, rows),
         )
 
     def covers(self, gallery: Gallery) -> bool:
@@ -167,6 +176,9 @@ def training_bank(
     """
     if BANK_FAMILIES.isdisjoint(families):
         return None
+    if bank is None and stack.whole is not None:
+        whole = training_bank(stack.whole, families, None)
+        return whole and whole.aligned(stack.gallery)
     if bank is None:
         return stack.remember("bank", lambda: QueryBank.of(stack))
     return stack.remember(("bank", bank), lambda: QueryBank.of(bank).aligned(stack.gallery))
@@ -202,14 +214,14 @@ def crossfitted_banks(
         for f in np.unique(fold_of_source).tolist():
             sketches[f] = list(_sketches(source, np.flatnonzero(fold_of_source == f)))
     for f in np.unique(fold):
-        others = fold_of_source[used] != f
-        rest = scores[others] if others.any() else scores
+        others = np.flatnonzero(fold_of_source[used] != f)
+        rest = others if len(others) else None
         if sketches:
             apart = [g for g in sketches if g != f] or list(sketches)
             batches = [sketch for g in apart for sketch in sketches[g]]
-            made = QueryBank._of_sketches(source.gallery, batches, rest)
+            made = QueryBank._of_sketches(source.gallery, batches, scores, rest)
         else:
-            made = QueryBank._of_scores(source.gallery, rest)
+            made = QueryBank._of_scores(source.gallery, scores, rest)
         yield np.flatnonzero(fold == f), made.aligned(stack.gallery)
 
 
@@ -250,4 +262,7 @@ def _sketches(stack: SimilarityStack, rows: NDArray[np.int64]) -> Iterator[Colum
 def _standardised(stack: SimilarityStack) -> NDArray[np.float32]:
     """Return row-standardised scores of every query, or of as many as ``MAX_BYTES`` allows."""
     used = stack.take_queries(stack.query_ids[:: _stride(stack)])
-    return np.concatenate([zscore_rows(tile) for _, tile in used.tiles()])
+    scores = empty((used.n_queries, used.n_providers, used.n_gallery), np.float32)
+    for rows, tile in used.tiles():
+        scores[rows] = zscore_rows(tile)
+    return scores

@@ -19,10 +19,10 @@ from dafm_core.errors import FuserError
 from dafm_core.fusion.base import Fuser, Scores, Tile, TileScorer
 from dafm_core.fusion.best import BestScorer
 from dafm_core.fusion.channels.bank import QueryBank
-from dafm_core.fusion.channels.compiled import row_loops
+from dafm_core.fusion.channels.compiled import WORTH_COMPILING, row_loops
 from dafm_core.fusion.channels.families import NEIGHBOUR_FAMILIES
 from dafm_core.fusion.channels.layout import Layout
-from dafm_core.fusion.channels.tops import WORTH_COMPILING, TwoStages
+from dafm_core.fusion.channels.tops import TwoStages
 from dafm_core.fusion.channels.view import ChannelReader, ViewScorer
 from dafm_core.fusion.completing import completed
 from dafm_core.metrics.families import Head

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from dafm_core.fusion.channels.cell_loops import (
     choose,
@@ -35,6 +35,9 @@ from dafm_core.fusion.channels.row_loops import (
     write_ends,
 )
 from dafm_core.ground.machine_code import machine_code
+
+WORTH_COMPILING: Final = 500
+"""Queries from which on machine code repays the second or two that it takes to load it."""
 
 
 class RowLoops(NamedTuple):

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.fusion.channels.view import TileView
-
 
 class Draw:
     """Chooses ``width`` candidates per query: hard and labelled ones, the rest uniformly.
@@ -46,21 +44,40 @@ class Draw:
         self.place = np.argsort(self.order)
         """Each column's place by id."""
 
+    def takes_all(self, n_gallery: int) -> bool:
+        """Whether all candidates of a gallery are taken."""
+        return self.width >= n_gallery
+
+    def all(self, kept: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return columns and log weights of all candidates, (B, N)."""
+        order = np.arange(kept.shape[1]) if self.in_file_order else self.order
+        columns = np.broadcast_to(order, kept.shape)
+        return columns, np.where(kept[:, order], 0, -np.inf).astype(np.float32)
+
     def __call__(
-        self, view: TileView, wanted: NDArray[np.bool_], kept: NDArray[np.bool_]
+        self,
+        evidence: NDArray[np.float32],
+        bars: NDArray[np.float32],
+        wanted: NDArray[np.bool_],
+        kept: NDArray[np.bool_],
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return columns and log weights, (B, width), of tiles (B, K, N) and (B, N)."""
-        n_rows, n_gallery = kept.shape
-        if self.width >= n_gallery:
-            order = np.arange(n_gallery) if self.in_file_order else self.order
-            columns = np.broadcast_to(order, (n_rows, n_gallery))
-            return columns, np.where(kept[:, order], 0, -np.inf).astype(np.float32)
+        """Return columns and log weights, (B, width).
+
+        Parameters
+        ----------
+        evidence : ndarray of shape (B, K, N), float32
+            Very low where excluded, NaN where a shortlist has no score.
+        bars : ndarray of shape (B, K), float32
+            Of each provider's ``n_hard``-th best candidate.
+        wanted, kept : ndarray of shape (B, N), bool
+            Candidates that have a label, and those that are not excluded.
+        """
         sure = wanted.copy()
-        self._mark_hard(view, sure)
+        self._mark_hard(evidence, bars, sure)
         sure &= kept
-        chosen = np.empty((n_rows, self.width), np.int64)  # places by id
+        chosen = np.empty((len(kept), self.width), np.int64)  # places by id
         log_weight = np.zeros(chosen.shape, np.float32)
-        for row in range(n_rows):
+        for row in range(len(kept)):
             places = self.place[np.flatnonzero(sure[row])]
             rest = self._others(sure[row], kept[row], self.width - len(places))
             n_rest = int(np.count_nonzero(kept[row])) - len(places)
@@ -95,9 +112,13 @@ class Draw:
             found = drawn[first]
         return found[:n]
 
-    def _mark_hard(self, view: TileView, marked: NDArray[np.bool_]) -> None:
+    def _mark_hard(
+        self,
+        evidence: NDArray[np.float32],
+        bars: NDArray[np.float32],
+        marked: NDArray[np.bool_],
+    ) -> None:
         """Mark the best candidates of each provider and of their mean, (B, N)."""
-        evidence = view.evidence
         has_unknown = bool(np.isnan(evidence).any())
         if has_unknown:  # a candidate is as hard as those say that know it
             known = ~np.isnan(evidence)
@@ -108,11 +129,11 @@ class Draw:
             mean = evidence.mean(axis=1)
         n_gallery = evidence.shape[2]
         mean = mean.astype(np.float32, copy=False)
-        bars = np.partition(mean, n_gallery - self.n_hard, axis=1)[:, n_gallery - self.n_hard]
+        mean_bars = np.partition(mean, n_gallery - self.n_hard, axis=1)[:, n_gallery - self.n_hard]
         for row in range(len(evidence)):
             for k in range(evidence.shape[1]):
-                self._mark_best(evidence[row, k], view.ordered[row, k, -self.n_hard], marked[row])
-            self._mark_best(mean[row], bars[row], marked[row])
+                self._mark_best(evidence[row, k], bars[row, k], marked[row])
+            self._mark_best(mean[row], mean_bars[row], marked[row])
 
     def _mark_best(
         self, scores: NDArray[np.float32], bar: np.float32, marked: NDArray[np.bool_]

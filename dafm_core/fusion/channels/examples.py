@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 
 from dafm_core.fusion.base import Tile
 from dafm_core.fusion.channels.bank import QueryBank, crossfitted_banks
-from dafm_core.fusion.channels.cells import channels_at, take
+from dafm_core.fusion.channels.cells import take
+from dafm_core.fusion.channels.compiled import WORTH_COMPILING, row_loops
 from dafm_core.fusion.channels.drawing import Draw
 from dafm_core.fusion.channels.families import BANK_FAMILIES
 from dafm_core.fusion.channels.layout import Layout
+from dafm_core.fusion.channels.sampling import CompiledSampler, PlainSampler, Sampler
 from dafm_core.fusion.channels.view import ChannelReader
 from dafm_core.ground.ragged import Ragged
+from dafm_core.ground.room import empty
 from dafm_core.metrics.families import Head
 from dafm_core.store.stack import SimilarityStack
 
@@ -96,7 +99,7 @@ class Examples:
             known = np.take_along_axis(self.known[rows], columns[:, None], axis=2)
         return Examples(
             layout=self.layout,
-            channels=np.take_along_axis(self.channels[rows], columns[:, None], axis=2),
+            channels=self._cells(rows, columns),
             context=self.context[rows],
             target=(columns == self.target[rows, None]).argmax(axis=1),
             log_weight=np.where(member, 0, -np.inf).astype(np.float32),
@@ -106,6 +109,13 @@ class Examples:
             known=known,
             head="subset",
         )
+
+    def _cells(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the channels of some candidates (E', W') of some examples, (E', C, W')."""
+        out = np.empty((len(rows), self.channels.shape[1], columns.shape[1]), np.float32)
+        for i, row in enumerate(rows):  # one by one: together they may be larger than memory
+            np.take(self.channels[row], columns[i], axis=1, out=out[i])
+        return out
 
     def known_to(self, providers: NDArray[np.bool_]) -> Examples:
         """Return the examples with only the candidates that all these providers have a score of.
@@ -127,12 +137,16 @@ class Examples:
         """Return :meth:`known_to` of all providers; everything, where that leaves no example."""
         return self.known_to(np.ones(len(self.layout.providers), bool)) or self
 
-    @classmethod
-    def concatenate(cls, parts: list[Examples]) -> Examples:
-        """Return the examples of all parts, in order."""
-        arrays = [part._arrays() for part in parts]
-        joined = {name: np.concatenate([a[name] for a in arrays]) for name in arrays[0]}
-        return parts[0]._with(joined)
+    def room(self, n: int) -> Examples:
+        """Return room for ``n`` examples of this kind, to be filled with :meth:`put`."""
+        arrays = self._arrays().items()
+        return self._with({name: empty((n, *own.shape[1:]), own.dtype) for name, own in arrays})
+
+    def put(self, places: NDArray[np.int64], some: Examples) -> None:
+        """Write examples where they belong."""
+        arrays = some._arrays()
+        for name, whole in self._arrays().items():
+            whole[places] = arrays[name]
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return {
@@ -200,11 +214,17 @@ def _make_examples(
         stack.gallery_ids, n_hard, width, np.random.default_rng(seed), in_file_order=in_file_order
     )
     partly_known = "not-asked" in stack.gallery.unknown.values()
-    blocks: list[Examples] = []
-    order: list[NDArray[np.int64]] = []
+    loops = None
+    if _is_compiled(stack, draw):
+        loops = row_loops()
+    numbers = Ragged(targets.offsets, np.arange(len(targets.values)))  # of each query's examples
+    whole: Examples | None = None
     for rows, fold_bank in _banks(stack, families, bank, n_folds=n_bank_folds, seed=seed):
         fold = stack.take_queries([stack.query_ids[row] for row in rows])
         reader = ChannelReader.of(fold.gallery, layout, fold_bank)
+        sampler: Sampler = PlainSampler(reader, draw)
+        if loops is not None:
+            sampler = CompiledSampler(reader, draw, loops)
         for block, tile in fold.tiles(
             max(1, TILE_BYTES // (4 * stack.n_providers * stack.n_gallery))
         ):
@@ -212,12 +232,19 @@ def _make_examples(
             right = targets.take(here)
             groups = stack.dataset.groups[here]
             within = subsets.take(here)
-            blocks.append(
-                _examples(tile, reader, right, within, groups, draw, partly_known=partly_known)
+            some = _examples(
+                tile, layout, right, within, groups, sampler, partly_known=partly_known
             )
-            order.append(here[right.rows])
-    examples = Examples.concatenate(blocks)
-    return examples.take(np.argsort(np.concatenate(order), kind="stable"))
+            whole = some.room(len(targets.values)) if whole is None else whole
+            whole.put(numbers.take(here).values, some)
+    assert whole is not None  # what has no query is refused before
+    return whole
+
+
+def _is_compiled(stack: SimilarityStack, draw: Draw) -> bool:
+    """Say whether machine code can sample, and repays the seconds that it takes to load."""
+    is_part = not draw.takes_all(stack.n_gallery)
+    return is_part and not stack.gallery.unknown and stack.n_queries >= WORTH_COMPILING
 
 
 def _banks(
@@ -231,6 +258,9 @@ def _banks(
     """Yield rows of training queries, and the bank that they are seen with."""
     if BANK_FAMILIES.isdisjoint(families):
         yield np.arange(stack.n_queries), None
+    elif bank is None and stack.whole is not None:
+        for rows, whole in _banks(stack.whole, families, None, n_folds=n_folds, seed=seed):
+            yield rows, whole and whole.aligned(stack.gallery)
     else:
         banks = crossfitted_banks(stack, bank, n_folds=n_folds, seed=seed)
         if stack.made is None:
@@ -241,11 +271,11 @@ def _banks(
 
 def _examples(
     tile: Tile,
-    reader: ChannelReader,
+    layout: Layout,
     targets: Ragged,
     subsets: Ragged,
     groups: NDArray[Any],
-    draw: Draw,
+    sampler: Sampler,
     *,
     partly_known: bool,
 ) -> Examples:
@@ -254,9 +284,7 @@ def _examples(
     subset = np.zeros_like(right)
     subset[subsets.rows, subsets.values] = True
     kept = ~np.isneginf(tile[:, 0])
-    view = reader.read(tile)
-    columns, log_weight = draw(view, right | subset, kept)
-    channels = channels_at(view, columns)
+    columns, log_weight, channels, context = sampler(tile, right | subset, kept)
     rival = ~np.take_along_axis(right, columns, axis=1)
     among = np.take_along_axis(subset, columns, axis=1) & np.isfinite(log_weight)
     known = None
@@ -266,9 +294,9 @@ def _examples(
     at_target = columns[own] == targets.values[:, None]
     counted = rival[own] | at_target
     return Examples(
-        layout=reader.layout,
+        layout=layout,
         channels=channels[own],
-        context=view.context()[own],
+        context=context[own],
         target=at_target.argmax(axis=1),
         log_weight=np.where(counted, log_weight[own], -np.inf).astype(np.float32),
         in_subset=among[own] & counted,

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 SMALLEST_GAP: Final = 1e-3
 """Difference of standardised scores below which two queries of the bank count as level."""
+COLUMNS_AT_ONCE: Final = 2048
+"""Candidates whose scores are sorted at a time."""
 LOWEST: Final = np.float32(-100)
 """Below any standardised score that occurs; stands for an excluded cell."""
 
@@ -33,16 +35,30 @@ class ReverseRanks:
     thresholds: NDArray[np.float32]
 
     @classmethod
-    def of(cls, scores: NDArray[np.float32]) -> ReverseRanks:
-        """Return the thresholds of a bank's row-standardised scores, (B, K, N)."""
-        return cls.at(scores, geometric_ranks(len(scores)))
+    def of(cls, scores: NDArray[np.float32], rows: NDArray[np.int64] | None = None) -> ReverseRanks:
+        """Return the thresholds of a bank's row-standardised scores, (B, K, N), or of some rows."""
+        n = len(scores) if rows is None else len(rows)
+        return cls.at(scores, geometric_ranks(n), rows)
 
     @classmethod
-    def at(cls, scores: NDArray[np.float32], ranks: NDArray[np.int64]) -> ReverseRanks:
+    def at(
+        cls,
+        scores: NDArray[np.float32],
+        ranks: NDArray[np.int64],
+        rows: NDArray[np.int64] | None = None,
+    ) -> ReverseRanks:
         """Return the thresholds at some ranks."""
-        visible = np.fmax(scores, LOWEST)  # a query that excludes it, or did not ask: below all
-        columns = np.sort(visible.transpose(1, 2, 0), axis=2)  # (B, K, N) -> (K, N, B)
-        return cls(ranks, np.ascontiguousarray(columns[:, :, -ranks].transpose(2, 0, 1)))
+        _, n_providers, n_gallery = scores.shape
+        thresholds = np.empty((len(ranks), n_providers, n_gallery), np.float32)
+        for k in range(n_providers):
+            for start in range(0, n_gallery, COLUMNS_AT_ONCE):
+                block = slice(start, start + COLUMNS_AT_ONCE)
+                some = scores[:, k, block] if rows is None else scores[rows, k, block]
+                # A query that excludes it, or did not ask, is below all.
+                columns = np.fmax(some.T, LOWEST, order="C")
+                columns.sort(axis=1)
+                thresholds[:, k, block] = columns[:, -ranks].T
+        return cls(ranks, thresholds)
 
     def take(self, providers: NDArray[np.int64], columns: NDArray[np.int64]) -> ReverseRanks:
         """Return the thresholds of some providers and candidates, in this order."""

@@ -29,7 +29,12 @@ class Topics:
     directions: NDArray[np.float32]
 
     @classmethod
-    def of(cls, scores: NDArray[np.float32], statistics: ColumnStatistics) -> Topics:
+    def of(
+        cls,
+        scores: NDArray[np.float32],
+        statistics: ColumnStatistics,
+        rows: NDArray[np.int64] | None = None,
+    ) -> Topics:
         """Return the leading directions of a bank's column-standardised rows.
 
         By subspace iteration (Halko et al., SIAM Review 2011) from a random mixture of queries,
@@ -40,17 +45,22 @@ class Topics:
         scores : ndarray of shape (B, K, N), float32
             Row-standardised.
         statistics : ColumnStatistics of shape (K, N)
+        rows : ndarray of int64, optional
+            Queries of the bank; all by default.
         """
         n_queries, n_providers, n_gallery = scores.shape
+        n_queries = n_queries if rows is None else len(rows)
         width = min(N_TOPICS, n_queries, n_gallery)
         mixture = np.random.default_rng(0).normal(size=(n_queries, width)).astype(np.float32)
         topics = np.empty((n_providers, width, n_gallery), np.float32)
         for k in range(n_providers):
-            rows = (scores[:, k] - statistics.mean[k]) / statistics.std[k]
-            rows[~np.isfinite(rows)] = 0
-            directions = rows.T @ mixture  # (N, H)
+            own = scores[:, k] if rows is None else scores[rows, k]
+            own = own - statistics.mean[k]
+            own /= statistics.std[k]
+            np.copyto(own, 0, where=~np.isfinite(own))
+            directions = own.T @ mixture  # (N, H)
             for _ in range(N_ITERATIONS):
-                directions = rows.T @ (rows @ np.linalg.qr(directions)[0])
+                directions = own.T @ (own @ np.linalg.qr(directions)[0])
             topics[k] = np.linalg.qr(directions)[0].T
         return cls(topics)
 

@@ -29,8 +29,6 @@ N_CLOSE, CLOSE_PER_PLACE = 128, 4
 """Best by the cheap score that the costly one is asked about: at least, and for each place."""
 AT_ONCE: Final = 16
 """Queries whose candidates are scored and ranked together."""
-WORTH_COMPILING: Final = 500
-"""Queries from which on machine code repays the second or two that it takes to load it."""
 
 Opener: TypeAlias = Callable[[Tile, int], Iterator[Candidates]]
 """Yields the candidates of each query of a tile: those that some model has among so many first."""

@@ -15,9 +15,17 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from dafm_core.fusion.channels.examples import Examples
+from dafm_core.fusion.light.compiled_loss import compiled_loss
 from dafm_core.fusion.light.network import ResidualFusion
 from dafm_core.fusion.light.options import LightOptions
-from dafm_core.fusion.light.training import Batch, History, train
+from dafm_core.fusion.light.training import (
+    Batch,
+    History,
+    StepLoss,
+    TorchLoss,
+    Validation,
+    train,
+)
 from dafm_core.fusion.light.usual_torch import usual_torch
 from dafm_core.ground.groups import deal_groups
 from dafm_core.ground.progress import Progress
@@ -64,8 +72,10 @@ def train_ensemble(
         return [], []
     linear = torch.from_numpy(weights.astype(np.float32))
     dropping = ProviderDropout(linear, len(examples.layout.providers), options.provider_dropout)
-    networks, histories = [], []
+    data, weights_of_loss = Batch.of(examples), options.loss_weights
     fold = deal_groups(examples.groups, N_VALIDATION_FOLDS, seed=options.seed)
+    by_machine_code = compiled_loss(examples, weights_of_loss, linear.numpy(), dropping.draw)
+    networks, histories = [], []
     for i in range(options.n_seeds):
         seed = options.seed + i
         network = ResidualFusion(
@@ -74,15 +84,23 @@ def train_ensemble(
             options.n_hidden,
             generator=Generator().manual_seed(seed),
         )
-        held_out = fold == i % N_VALIDATION_FOLDS
+        held_out = torch.from_numpy(fold == i % N_VALIDATION_FOLDS)
+        loss_of: StepLoss = TorchLoss(network, data, weights_of_loss, dropping)
+        if by_machine_code is not None:
+            loss_of = by_machine_code.of(network)
         history = train(
             network,
-            examples.take(np.flatnonzero(~held_out)),
+            loss_of,
+            torch.nonzero(~held_out)[:, 0],
             options.training,
-            loss_weights=options.loss_weights,
             seed=seed,
-            change=dropping,
-            validation=with_linear(Batch.of(examples.take(np.flatnonzero(held_out))), linear[:1]),
+            validation=Validation(
+                network,
+                data,
+                torch.nonzero(held_out)[:, 0],
+                weights_of_loss,
+                lambda batch: with_linear(batch, linear[:1]),
+            ),
             progress=progress,
             name=f"network {i + 1} of {options.n_seeds}",
         )
@@ -108,13 +126,18 @@ class ProviderDropout:
         self.n_providers = n_providers
         self.share = share
 
+    def draw(self, n_examples: int, generator: Generator) -> Tensor:
+        """Return which provider each example loses, (B,), int64: 0 for none, 1 for the first."""
+        if not self.share or self.n_providers < 2:
+            return torch.zeros(n_examples, dtype=torch.int64)
+        which = torch.randint(1, self.n_providers + 1, (n_examples,), generator=generator)
+        return which * (torch.rand(n_examples, generator=generator) < self.share)
+
     def __call__(self, batch: Batch, generator: Generator) -> Batch:
         """Return the batch with its base: the linear scores of what is left."""
-        n_examples = len(batch.target)
+        lost = self.draw(len(batch.target), generator)
         if not self.share or self.n_providers < 2:
-            return with_linear(batch, self.linear[torch.zeros(n_examples, dtype=torch.int64)])
-        which = torch.randint(1, self.n_providers + 1, (n_examples,), generator=generator)
-        lost = which * (torch.rand(n_examples, generator=generator) < self.share)  # 0: none
+            return with_linear(batch, self.linear[lost])
         present = (torch.arange(1, self.n_providers + 1) != lost[:, None]).float()  # (E, K)
         left = batch.with_inputs(
             channels=batch.channels * _spread(present, batch.channels.shape[1])[:, :, None],

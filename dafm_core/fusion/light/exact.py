@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from dafm_core.fusion.light.adamw import AdamW
 from dafm_core.fusion.light.compiled import compiled
 from dafm_core.fusion.light.network import PaperNetwork
 from dafm_core.fusion.light.options import TrainingOptions
@@ -161,9 +162,7 @@ def train_exactly(
         options.temperature_rule, options.temperature, scale=options.temperature_scale
     )
     learned = [*network.parameters(), *(p for p in temperature.parameters() if p.requires_grad)]
-    optimizer = torch.optim.AdamW(
-        learned, lr=options.learning_rate, weight_decay=options.weight_decay, foreach=True
-    )
+    optimizer = AdamW(learned, rate=options.learning_rate, decay=options.weight_decay)
     history: History = []
     n_gallery = examples.stack.n_gallery
     for epoch in range(1, options.n_epochs + 1):

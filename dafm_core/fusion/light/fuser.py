@@ -130,15 +130,14 @@ class LightFusion(ChannelFusion[LightOptions]):
         examples = examples.known_to(providers)
         used = examples.layout.of_providers(providers)
         names = np.array(examples.layout.providers)[providers].tolist()
-        own = replace(
-            examples,
-            layout=replace(examples.layout, providers=tuple(names)),
-            channels=examples.channels[:, used],
-        )
-        start = shared_weights(own.layout, own.head, few_labels=few_labels)
-        prior = scaled(own, self.options.loss_weights, start)
+        layout = replace(examples.layout, providers=tuple(names))
+        start = shared_weights(layout, examples.head, few_labels=few_labels)
+        some = None if used.all() else used
+        prior = scaled(examples, self.options.loss_weights, start, used=some)
         weights = np.zeros(len(used))
-        weights[used] = fit_linear(own, self.options.loss_weights, prior=prior, strength=strength)
+        weights[used] = fit_linear(
+            examples, self.options.loss_weights, prior=prior, strength=strength, used=some
+        )
         return weights
 
     def _ready(self, learned: Learned, reader: ChannelReader) -> ViewScorer:

@@ -7,8 +7,9 @@ labels moves it from the weights that all providers share by a fixed share; a fe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,8 @@ from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.light.options import LossWeights
 from dafm_core.ground.groups import deal_groups
 
-Vector = NDArray[np.float64]
+Vector: TypeAlias = NDArray[np.float64]
+Used: TypeAlias = NDArray[np.bool_] | None
 
 STRENGTHS: Final = (10.0, 40.0, 160.0, 640.0, 2560.0)
 """Examples that a prior may count for: with fewer it holds its own, thousands do not feel it."""
@@ -47,6 +49,7 @@ def fit_linear(
     prior: Vector,
     strength: float,
     start: Vector | None = None,
+    used: Used = None,
 ) -> Vector:
     """Return the weights that minimise InfoNCE plus ``strength |w - prior|^2 / (2 E)``.
 
@@ -58,12 +61,14 @@ def fit_linear(
         Examples that it counts for.
     start : ndarray of shape (n_channels,), optional
         Where to begin; the prior by default. It decides how long it takes, not what is found.
+    used : ndarray of bool, optional
+        Channels that the weights are of; all by default.
     """
     ridge = strength * np.eye(len(prior)) / max(1, len(examples))
-    used = _terms(examples, loss_weights)
+    terms = _terms(examples, loss_weights)
 
     def objective(weights: Vector) -> tuple[float, Vector, NDArray[np.float64]]:
-        loss, gradient, hessian = _infonce(examples, used, weights)
+        loss, gradient, hessian = _infonce(examples, terms, weights, used)
         away = weights - prior
         return loss + float(away @ ridge @ away) / 2, gradient + ridge @ away, hessian + ridge
 
@@ -83,12 +88,17 @@ def fit_linear(
     return weights
 
 
-def scaled(examples: Examples, loss_weights: LossWeights, weights: Vector) -> Vector:
+def scaled(
+    examples: Examples, loss_weights: LossWeights, weights: Vector, *, used: Used = None
+) -> Vector:
     """Return the multiple of some weights that fits best: their sharpness, not their direction."""
+    scores = [
+        weights.astype(np.float32) @ _channels(examples, block, used) for block in _blocks(examples)
+    ]
     one = replace(
         examples,
         layout=Layout(("rows",), ("all",)),
-        channels=(weights.astype(np.float32) @ examples.channels)[:, None],
+        channels=np.concatenate(scores)[:, None],
     )
     terms = _terms(one, loss_weights)
     start = min(SCALES, key=lambda scale: _infonce(one, terms, np.array([scale]))[0])
@@ -172,13 +182,13 @@ def _infonce(
     examples: Examples,
     terms: list[tuple[NDArray[np.float32], NDArray[np.float32]]],
     weights: Vector,
+    used: Used = None,
 ) -> tuple[float, Vector, NDArray[np.float64]]:
     """Return the mean loss, its gradient and its Hessian."""
     loss, n_channels = 0.0, len(weights)
     gradient, hessian = np.zeros(n_channels), np.zeros((n_channels, n_channels))
-    for start in range(0, len(examples), BLOCK):
-        block = slice(start, start + BLOCK)
-        channels, target = examples.channels[block], examples.target[block]
+    for block in _blocks(examples):
+        channels, target = _channels(examples, block, used), examples.target[block]
         scores = weights.astype(np.float32) @ channels  # (E, C, W) -> (E, W)
         own = scores[np.arange(len(target)), target]
         at_target = channels[np.arange(len(target)), :, target]  # (E, C)
@@ -196,3 +206,15 @@ def _infonce(
             hessian += spread.sum(axis=0, dtype=np.float64) - (mean * weighted).T @ mean
     n = max(1, len(examples))
     return loss / n, gradient / n, hessian / n
+
+
+def _blocks(examples: Examples) -> Iterator[slice]:
+    """Yield all examples, some at a time."""
+    for start in range(0, max(1, len(examples)), BLOCK):
+        yield slice(start, start + BLOCK)
+
+
+def _channels(examples: Examples, block: slice, used: Used) -> NDArray[np.float32]:
+    """Return the used channels of some examples."""
+    channels = examples.channels[block]
+    return channels if used is None else channels[:, used]

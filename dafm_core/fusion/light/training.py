@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from dafm_core.fusion.channels.examples import Examples
+from dafm_core.fusion.light.adamw import AdamW
 from dafm_core.fusion.light.options import LossWeights, TrainingOptions
 from dafm_core.fusion.light.temperature import DynamicTemperature
 from dafm_core.ground.progress import Progress
@@ -21,6 +22,9 @@ from dafm_core.ground.threads import one_torch_thread
 
 Change: TypeAlias = "Callable[[Batch, Generator], Batch]"
 """What a batch becomes before a training step."""
+
+StepLoss: TypeAlias = Callable[[Tensor, Generator, Tensor], Tensor]
+"""From the examples of a step (B,), int64, a generator, and the temperature to their mean loss."""
 
 History: TypeAlias = list[dict[str, float]]
 """One record per step (epoch, loss, temperature) and per look at the validation part."""
@@ -59,6 +63,11 @@ class Batch:
         """Return the examples with other channels and context."""
         return replace(self, channels=channels, context=context)
 
+    def without_channels(self) -> Batch:
+        """Return what a loss looks at; the rest is empty."""
+        nothing = self.channels[:, :0]
+        return replace(self, channels=nothing, base=self.base[:, :1])
+
     def with_base(self, base: Tensor) -> Batch:
         """Return the examples with other scores to add the network's to."""
         return replace(self, base=base)
@@ -76,17 +85,40 @@ class Batch:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class TorchLoss:
+    """InfoNCE of a network as torch derives it; a ``StepLoss``.
+
+    Parameters
+    ----------
+    network : nn.Module
+    data : Batch
+    loss_weights : LossWeights
+    change : callable
+        What a batch becomes before each step: providers dropped, or candidates shuffled.
+    """
+
+    network: nn.Module
+    data: Batch
+    loss_weights: LossWeights
+    change: Change
+
+    def __call__(self, rows: Tensor, generator: Generator, tau: Tensor) -> Tensor:
+        """Return the mean loss of some examples."""
+        batch = self.change(self.data.take(rows), generator)
+        return infonce(score(self.network, batch) / tau, batch, self.loss_weights)
+
+
 @one_torch_thread()
 def train(
     network: nn.Module,
-    examples: Examples,
+    loss_of: StepLoss,
+    rows: Tensor,
     options: TrainingOptions,
     *,
-    loss_weights: LossWeights,
     seed: int,
-    change: Change,
     n_steps: int | None = None,
-    validation: Batch | None = None,
+    validation: Validation | None = None,
     progress: Progress | None = None,
     name: str = "training",
 ) -> History:
@@ -94,41 +126,39 @@ def train(
 
     Parameters
     ----------
-    change : callable
-        What a batch becomes before each step: providers dropped, or candidates shuffled.
+    loss_of : callable
+        The network's loss: :class:`TorchLoss`, or that of ``compiled_loss.py``.
+    rows : Tensor of shape (E,), int64
+        Examples to train on.
     n_steps : int, optional
         Steps after which it ends, within an epoch or not.
-    validation : Batch, optional
+    validation : Validation, optional
         Whose loss decides when to stop and which epoch's weights to keep: the initial ones, if
         nothing was better.
     """
-    data = Batch.of(examples)
     generator = Generator().manual_seed(seed)
     temperature = DynamicTemperature(
         options.temperature_rule, options.temperature, scale=options.temperature_scale
     )
     learned = [*network.parameters(), *(p for p in temperature.parameters() if p.requires_grad)]
-    optimizer = torch.optim.AdamW(
-        learned, lr=options.learning_rate, weight_decay=options.weight_decay, foreach=True
-    )
+    optimizer = AdamW(learned, rate=options.learning_rate, decay=options.weight_decay)
     history: History = []
     best_loss, best_state, best_epoch = float("inf"), copy.deepcopy(network.state_dict()), 0
     for epoch in range(options.n_epochs + 1):
         if epoch > 0:
-            shuffled = torch.randperm(len(examples), generator=generator)
+            shuffled = rows[torch.randperm(len(rows), generator=generator)]
             batches = torch.split(shuffled, options.batch_size)
             left = None if n_steps is None else max(0, n_steps - (epoch - 1) * len(batches))
-            for rows in batches[:left]:
-                batch = change(data.take(rows), generator)
+            for some in batches[:left]:
                 tau = temperature()
-                loss = infonce(score(network, batch) / tau, batch, loss_weights)
+                loss = loss_of(some, generator, tau)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 temperature.update(loss.item())
                 history.append({"epoch": epoch, "loss": loss.item(), "temperature": tau.item()})
         if validation is not None:
-            seen = validate(network, validation, temperature().item(), loss_weights)
+            seen = validation(temperature().item())
             history.append({"epoch": epoch, **seen})
             if seen["validation_loss"] < best_loss:
                 best_loss, best_epoch = seen["validation_loss"], epoch
@@ -160,24 +190,45 @@ def infonce(logits: Tensor, batch: Batch, loss_weights: LossWeights) -> Tensor:
         rows = batch.in_subset.any(dim=1)
         within = logits[rows].masked_fill(~batch.in_subset[rows], -torch.inf)
         losses = within.logsumexp(dim=1) - at_target[rows]
-        mean = (batch.weight[rows] * losses).sum() / len(rows)
+        mean = (batch.weight[rows] * losses).sum() / max(1, len(rows))
         total = total + loss_weights.subset * mean
     return total
 
 
-@torch.no_grad()
-def validate(
-    network: nn.Module, batch: Batch, tau: float, loss_weights: LossWeights
-) -> dict[str, float]:
-    """Return loss and recall of unseen examples; ranks are estimated from the candidates drawn."""
-    scores = torch.cat(
-        [
-            score(network, batch.take(rows))
-            for rows in torch.split(torch.arange(len(batch.target)), VALIDATION_ROWS)
-        ]
-    )
-    at_target = scores.gather(1, batch.target[:, None])
-    # A candidate drawn at random stands for as many as its weight says.
-    rank = 1 + ((scores > at_target) * batch.log_weight.exp()).sum(dim=1)
-    recall = {f"recall@{k}": (rank < k + 1).float().mean().item() for k in (1, 10)}
-    return {"validation_loss": infonce(scores / tau, batch, loss_weights).item(), **recall}
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """A network looked at with unseen examples, a few at a time.
+
+    Parameters
+    ----------
+    network : nn.Module
+    data : Batch
+    rows : Tensor of shape (V,), int64
+        Those that are unseen.
+    loss_weights : LossWeights
+    change : callable
+        What a batch becomes before it is scored.
+    """
+
+    network: nn.Module
+    data: Batch
+    rows: Tensor
+    loss_weights: LossWeights
+    change: Callable[[Batch], Batch]
+
+    @torch.no_grad()
+    def __call__(self, tau: float) -> dict[str, float]:
+        """Return loss and recall; ranks are estimated from the candidates drawn."""
+        scores = torch.cat(
+            [
+                score(self.network, self.change(self.data.take(rows)))
+                for rows in torch.split(self.rows, VALIDATION_ROWS)
+            ]
+        )
+        batch = self.data.without_channels().take(self.rows)
+        at_target = scores.gather(1, batch.target[:, None])
+        # A candidate drawn at random stands for as many as its weight says.
+        rank = 1 + ((scores > at_target) * batch.log_weight.exp()).sum(dim=1)
+        recall = {f"recall@{k}": (rank < k + 1).float().mean().item() for k in (1, 10)}
+        loss = infonce(scores / tau, batch, self.loss_weights)
+        return {"validation_loss": loss.item(), **recall}

@@ -5,7 +5,7 @@ const EXPLAINED = 30_000;
 const $ = (id) => document.getElementById(id);
 const state = {
   about: null, references: [], answer: null, targets: new Set(), marks: {}, asked: null,
-  opened: null, known: { start: 0, total: 0 }, turn: 0, shown: "fused",
+  opened: null, known: { start: 0, total: 0 }, gallery: { start: 0 }, turn: 0, shown: "fused",
 };
 
 // -- small things ---------------------------------------------------------------------------
@@ -336,6 +336,25 @@ function useAsReference(id) {
   $("text").select();
 }
 
+// -- images of the gallery ------------------------------------------------------------------
+
+const SHELF = 24;
+
+async function drawGallery() {
+  const { start } = state.gallery;
+  const query = new URLSearchParams({ start, n: SHELF, find: $("find-image").value });
+  try {
+    const page = await ask(`/gallery?${query}`);
+    $("gallery-list").replaceChildren(...page.images.map((id) => make("li", {}, make("button", {
+      type: "button", title: visible(id), onclick: () => { toggle("gallery"); useAsReference(id); },
+    }, make("img", { src: imageUrl(id), alt: "" }), make("span", {}, name(id))))));
+    const last = Math.min(start + SHELF, page.total);
+    $("gallery-place").textContent = page.total ? `${start + 1}–${last} of ${page.total.toLocaleString("en")}` : "none";
+    $("gallery-back").disabled = start === 0;
+    $("gallery-next").disabled = last >= page.total;
+  } catch (error) { say(error.message, true); }
+}
+
 // -- known queries --------------------------------------------------------------------------
 
 async function drawKnown() {
@@ -365,11 +384,13 @@ function askKnown(row, push = true) {
   search({ push: false }).then(() => $("results").focus({ preventScroll: true }));
 }
 
-function toggleKnown() {
-  if ($("show-known").hidden) return;
-  $("known").hidden = !$("known").hidden;
-  $("show-known").setAttribute("aria-expanded", String(!$("known").hidden));
-  if (!$("known").hidden) { drawKnown(); $("find").focus(); }
+function toggle(panel) {
+  if ($(`show-${panel}`).hidden) return;
+  $(panel).hidden = !$(panel).hidden;
+  $(`show-${panel}`).setAttribute("aria-expanded", String(!$(panel).hidden));
+  if ($(panel).hidden) return;
+  if (panel === "known") { drawKnown(); $("find").focus(); }
+  else { drawGallery(); $("find-image").focus(); }
 }
 
 // -- address, theme, keys -------------------------------------------------------------------
@@ -432,7 +453,8 @@ function onKey(event) {
   const hit = event.target.closest?.(".hit");
   if (event.key === "/") $("text").focus();
   else if (event.key === "?") $("keys").showModal();
-  else if (event.key === "q") toggleKnown();
+  else if (event.key === "q") toggle("known");
+  else if (event.key === "g") toggle("gallery");
   else if (event.key.startsWith("Arrow") && state.answer) {
     if (hit) move(hit, event.key);
     else if (event.target === document.body || event.target === $("results")) {
@@ -484,7 +506,11 @@ function listen() {
   $("use").addEventListener("click", () => useAsReference(hitOpened().image_id));
   $("meant").addEventListener("click", () => judge(hitOpened().image_id, "meant"));
   $("not").addEventListener("click", () => judge(hitOpened().image_id, "not"));
-  $("show-known").addEventListener("click", toggleKnown);
+  $("show-known").addEventListener("click", () => toggle("known"));
+  $("show-gallery").addEventListener("click", () => toggle("gallery"));
+  $("find-image").addEventListener("input", () => { state.gallery.start = 0; drawGallery(); });
+  $("gallery-back").addEventListener("click", () => { state.gallery.start -= SHELF; drawGallery(); });
+  $("gallery-next").addEventListener("click", () => { state.gallery.start += SHELF; drawGallery(); });
   $("find").addEventListener("input", () => { state.known.start = 0; drawKnown(); });
   $("known-back").addEventListener("click", () => { state.known.start -= 10; drawKnown(); });
   $("known-next").addEventListener("click", () => { state.known.start += 10; drawKnown(); });

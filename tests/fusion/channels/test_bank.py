@@ -145,3 +145,22 @@ def test_a_bank_without_held_out_groups_keeps_all_others(make_problem):
     assert without_groups(other, held_out) is other
     with pytest.raises(OptionError, match="every query is of a group that is held out"):
         without_groups(held_out, stack)
+
+
+def test_what_is_selected_from_a_remembering_stack_shares_its_banks(make_problem, monkeypatch):
+    _, stack = make_problem(n_queries=40)
+    families, names = ("restandardized", "reverse", "topics"), stack.names[1:]
+    settings = {"n_hard": 3, "n_uniform": 5, "seed": 0}
+    alone = stack.select(names)
+    expected = make_examples(alone, families, **settings)
+    bank = training_bank(alone, families, None)
+    shared = stack.remembering()
+    make_examples(shared, families, **settings)
+    training_bank(shared, families, None)
+    monkeypatch.setattr(QueryBank, "_of_scores", None)  # no other bank is made
+    made = make_examples(shared.select(names), families, **settings)
+    np.testing.assert_array_equal(made.channels, expected.channels)
+    same = training_bank(shared.select(names), families, None)
+    np.testing.assert_array_equal(same.statistics.mean, bank.statistics.mean)
+    np.testing.assert_array_equal(same.reverse_ranks.thresholds, bank.reverse_ranks.thresholds)
+    np.testing.assert_array_equal(same.topics.directions, bank.topics.directions)

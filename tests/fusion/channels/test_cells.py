@@ -63,7 +63,7 @@ def test_every_candidate_that_is_not_sure_is_drawn_equally_often(make_problem):
     draw = Draw(stack.gallery_ids, 2, 30, np.random.default_rng(0))
     n_times, n_draws = np.zeros(kept.shape), 400
     for _ in range(n_draws):
-        columns, log_weight = draw(view, wanted, kept)
+        columns, log_weight = draw(view.evidence, view.ordered[:, :, -2], wanted, kept)
         assert all(len(set(row)) == draw.width for row in columns.tolist())
         np.put_along_axis(n_times, columns, np.take_along_axis(n_times, columns, 1) + 1, axis=1)
     assert not n_times[~kept].any()

@@ -1,12 +1,15 @@
 """Training examples: who is among the candidates, and what each stands for."""
 
+import errno
+
 import numpy as np
 import pytest
 
 from dafm_core.fusion.channels.bank import QueryBank
-from dafm_core.fusion.channels.examples import Examples, make_examples
+from dafm_core.fusion.channels.examples import make_examples
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.view import ChannelReader
+from dafm_core.ground import room
 
 FAMILIES = ("rows",)
 
@@ -122,10 +125,25 @@ def test_some_families_of_examples_are_those_made_without_the_others(make_proble
     assert_same(left, examples(stack, some))
 
 
-def test_examples_are_taken_and_put_together_again(make_problem):
+@pytest.mark.parametrize("in_memory", [0, room.IN_MEMORY])
+def test_examples_are_taken_and_put_together_again(make_problem, monkeypatch, in_memory):
+    monkeypatch.setattr(room, "IN_MEMORY", in_memory)
     made = examples(make_problem(n_targets=2)[1])
-    parts = [made.take(np.arange(0, 50)), made.take(np.arange(50, len(made)))]
-    assert_same(Examples.concatenate(parts), made)
+    assert isinstance(made.channels, np.memmap) == (not in_memory)
+    whole = made.room(len(made))
+    for places in (np.arange(50, len(made)), np.arange(0, 50)):
+        whole.put(places, made.take(places))
+    assert_same(whole, made)
+
+
+def test_without_room_on_disk_examples_lie_in_memory(make_problem, monkeypatch):
+    monkeypatch.setattr(room, "IN_MEMORY", 0)
+    monkeypatch.setattr(room, "reserve", full)
+    assert not isinstance(examples(make_problem()[1]).channels, np.memmap)
+
+
+def full(file, size):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def assert_same(one, other):

@@ -7,10 +7,9 @@ import pytest
 
 from dafm_core.errors import OptionError
 from dafm_core.fusion.best import Best
-from dafm_core.fusion.channels import banked, cell_loops, compiled, row_loops, tops
+from dafm_core.fusion.channels import banked, tops
 from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.fusion.channels.candidates import PlainOpener
-from dafm_core.fusion.channels.compiled import RowLoops
 from dafm_core.fusion.channels.families import FAMILIES
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.opening import CompiledOpener
@@ -98,18 +97,6 @@ def test_what_any_model_puts_first_has_the_channels_it_has_among_all(
         np.testing.assert_allclose(made[~RANKS], expected[~RANKS], atol=2e-5)
         if n_first == N_GALLERY:
             np.testing.assert_allclose(made[RANKS], expected[RANKS], atol=2e-5)
-
-
-@pytest.fixture(scope="module", params=["machine code", "python"])
-def loops(request):
-    """Tests turn compiling off (ranx is quicker so); here it is what is tested."""
-    if request.param == "python":
-        yield RowLoops(row_loops.read_rows, cell_loops.choose, cell_loops.write_channels)
-        return
-    numba = pytest.importorskip("numba", reason="Numba is the extra dafm-core[compiled]")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(numba.config, "DISABLE_JIT", 0)
-        yield compiled.row_loops.__wrapped__()  # not the answer that is remembered
 
 
 @pytest.mark.parametrize("change", CHANGES)

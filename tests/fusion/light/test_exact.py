@@ -10,7 +10,7 @@ from dafm_core.fusion.light.compiled import compiled, exact_rows
 from dafm_core.fusion.light.exact import ExactExamples, step_loss, train_exactly
 from dafm_core.fusion.light.network import PaperNetwork
 from dafm_core.fusion.light.options import LossWeights, TrainingOptions
-from dafm_core.fusion.light.training import Batch, infonce, train
+from dafm_core.fusion.light.training import Batch, TorchLoss, infonce, train
 
 GALLERY = LossWeights(gallery=1.0, subset=0.0)
 IDLE = "light.down.bias"
@@ -83,15 +83,13 @@ def test_training_takes_the_steps_of_the_plain_loop(stack, monkeypatch, kept_byt
     monkeypatch.setattr(exact, "KEPT_BYTES", kept_bytes)
     options = TrainingOptions(n_epochs=3, batch_size=5, temperature=0.05, temperature_rule="paper")
     one, two = new_network(stack), new_network(stack)
-    expected = train(
-        one,
-        all_candidates(stack),
-        options,
-        loss_weights=GALLERY,
-        seed=3,
-        change=lambda batch, g: batch.permuted(torch.randperm(stack.n_gallery, generator=g)),
-        n_steps=7,
-    )
+    data = Batch.of(all_candidates(stack))
+
+    def shuffled(batch, generator):
+        return batch.permuted(torch.randperm(stack.n_gallery, generator=generator))
+
+    loss_of = TorchLoss(one, data, GALLERY, shuffled)
+    expected = train(one, loss_of, torch.arange(len(data.target)), options, seed=3, n_steps=7)
     examples = ExactExamples(stack, stack.dataset.targets)
     made = train_exactly(two, examples, options, n_steps=7, shuffled=True, seed=3)
     assert len(made) == len(expected) == 7

@@ -8,7 +8,7 @@ from dafm_core.fusion.channels.examples import make_examples
 from dafm_core.fusion.light.ensemble import with_linear
 from dafm_core.fusion.light.network import ResidualFusion
 from dafm_core.fusion.light.options import LossWeights, TrainingOptions
-from dafm_core.fusion.light.training import Batch, infonce, train
+from dafm_core.fusion.light.training import Batch, TorchLoss, Validation, infonce, train
 
 BOTH = LossWeights(1.0, 0.3)
 GALLERY = LossWeights(1.0, 0.0)
@@ -37,14 +37,15 @@ def beside(weight):
 def run(network, examples, weight, **changes):
     """Train beside linear weights, stopping early on the very examples trained on."""
     options = {"n_epochs": 3, "batch_size": 32, "learning_rate": 5e-3} | changes
+    data, everyone = Batch.of(examples), torch.arange(len(examples))
+    change = beside(weight)
     return train(
         network,
-        examples,
+        TorchLoss(network, data, BOTH, change),
+        everyone,
         TrainingOptions(**options),
-        loss_weights=BOTH,
         seed=0,
-        change=beside(weight),
-        validation=beside(weight)(Batch.of(examples), None),
+        validation=Validation(network, data, everyone, BOTH, lambda batch: change(batch, None)),
     )
 
 

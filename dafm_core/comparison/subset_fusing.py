@@ -1,0 +1,119 @@
+"""Every subset of providers, fused and evaluated on the same held-out queries, in processes.
+
+What is known of each provider by itself, its part of the query bank first of all, is made once for
+a training part and shared by all subsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from dafm_core.comparison.subset_values import Names
+from dafm_core.evaluation.crossfit import tune_and_evaluate
+from dafm_core.evaluation.design import Part
+from dafm_core.evaluation.evaluate import Evaluation, combine, evaluate, evaluate_providers
+from dafm_core.evaluation.workers import in_workers
+from dafm_core.fusion.base import Fuser
+from dafm_core.fusion.static.tuning import TunedRule
+from dafm_core.ground.progress import Progress
+from dafm_core.store.stack import SimilarityStack
+
+
+def evaluate_subsets(
+    stack: SimilarityStack,
+    fuser: Fuser,
+    parts: Sequence[Part],
+    subsets: Sequence[Names],
+    *,
+    metrics: Sequence[str] | None,
+    progress: Progress | None,
+    n_workers: int,
+) -> dict[Names, Evaluation]:
+    """Return what each subset gives: chance for none, its own ranking for one, else fused.
+
+    Parameters
+    ----------
+    stack : SimilarityStack
+        All held-out queries.
+    parts : sequence of Part
+    n_workers : int
+        Processes among which the parts are shared, or the subsets where there are fewer parts.
+    """
+    chance = evaluate_providers(_constant(stack), metrics=metrics)["chance"]
+    singles = evaluate_providers(stack, metrics=metrics)
+    fused = [names for names in subsets if len(names) > 1]
+    pieces: dict[Names, list[Evaluation]] = {names: [] for names in fused}
+    for some in _fused(stack, fuser, parts, fused, metrics, progress, n_workers):
+        for names, evaluation in some.items():
+            pieces[names].append(evaluation)
+    found = {names: combine(fuser.name, own, stack.dataset) for names, own in pieces.items()}
+    alone: dict[Names, Evaluation] = {(): chance} | {
+        (name,): evaluation for name, evaluation in singles.items()
+    }
+    return {names: (alone | found)[names] for names in subsets}
+
+
+def _fused(
+    stack: SimilarityStack,
+    fuser: Fuser,
+    parts: Sequence[Part],
+    subsets: Sequence[Names],
+    metrics: Sequence[str] | None,
+    progress: Progress | None,
+    n_workers: int,
+) -> Iterator[dict[Names, Evaluation]]:
+    """Yield evaluations of subsets, each of some or all held-out queries."""
+    rule = fuser.as_rule()
+    if rule is not None and len(parts) > 1 and not stack.gallery.unknown:
+        tune = partial(_tune, rule=rule, stack=stack, parts=parts, metrics=metrics)
+        yield from _told(in_workers(tune, subsets, n_workers=n_workers), len(subsets), progress)
+        return
+    groups = [subsets] if len(parts) >= n_workers else [[names] for names in subsets]
+    items = [(part, group) for part in parts for group in groups]
+    fit = partial(_fit, fuser=fuser, metrics=metrics)
+    yield from _told(in_workers(fit, items, n_workers=n_workers), len(items), progress)
+
+
+def _told(
+    found: Iterator[dict[Names, Evaluation]], total: int, progress: Progress | None
+) -> Iterator[dict[Names, Evaluation]]:
+    for done, evaluations in enumerate(found, start=1):
+        if progress:
+            progress("subsets of providers", done, total)
+        yield evaluations
+
+
+def _fit(
+    item: tuple[Part, Sequence[Names]], *, fuser: Fuser, metrics: Sequence[str] | None
+) -> dict[Names, Evaluation]:
+    """Return what subsets give on one part."""
+    (train, test), subsets = item
+    train = train and train.remembering()
+    found = {}
+    for names in subsets:
+        fitted = fuser if train is None else fuser.clone().fit(train.select(names))
+        found[names] = evaluate(fitted, test.select(names), metrics=metrics)
+    return found
+
+
+def _tune(
+    names: Names,
+    *,
+    rule: TunedRule[Any],
+    stack: SimilarityStack,
+    parts: Sequence[Part],
+    metrics: Sequence[str] | None,
+) -> dict[Names, Evaluation]:
+    """Return what a rule that is tuned gives, on all parts at once."""
+    selected = [Part(train and train.select(names), test.select(names)) for train, test in parts]
+    tuned = tune_and_evaluate({"": rule}, stack.select(names), selected, metrics=metrics)
+    return {names: tuned[""]}
+
+
+def _constant(stack: SimilarityStack) -> SimilarityStack:
+    zeros = np.broadcast_to(np.float32(0), (stack.n_queries, stack.n_gallery))
+    return SimilarityStack.from_matrices({"chance": zeros}, stack.dataset)

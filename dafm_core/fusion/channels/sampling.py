@@ -1,0 +1,87 @@
+"""The candidates that a fusion learns from, with their channels: by NumPy, or by machine code.
+
+Both choose the same candidates, and make the same numbers but for rounding.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.fusion.base import Tile
+from dafm_core.fusion.channels.cells import channels_at
+from dafm_core.fusion.channels.compiled import RowLoops
+from dafm_core.fusion.channels.compiled_rows import CompiledRows
+from dafm_core.fusion.channels.drawing import Draw
+from dafm_core.fusion.channels.view import ChannelReader
+
+
+class Sample(NamedTuple):
+    """What a fusion sees of a few queries.
+
+    ``columns`` (B, W), int64, are the candidates; ``log_weight`` (B, W), float32, as ``Draw`` gives
+    it; ``channels`` (B, C, W) and ``context`` (B, D), float32.
+    """
+
+    columns: NDArray[np.int64]
+    log_weight: NDArray[np.float32]
+    channels: NDArray[np.float32]
+    context: NDArray[np.float32]
+
+
+class Sampler(Protocol):
+    """Draws and looks at candidates of tiles of one gallery."""
+
+    def __call__(self, tile: Tile, wanted: NDArray[np.bool_], kept: NDArray[np.bool_]) -> Sample:
+        """Return a sample of a tile (B, K, N); ``wanted`` and ``kept`` (B, N) as in ``Draw``."""
+
+
+class PlainSampler:
+    """By NumPy: any tile, any number of candidates.
+
+    Parameters
+    ----------
+    reader : ChannelReader
+    draw : Draw
+    """
+
+    def __init__(self, reader: ChannelReader, draw: Draw) -> None:
+        self._reader, self._draw = reader, draw
+
+    def __call__(self, tile: Tile, wanted: NDArray[np.bool_], kept: NDArray[np.bool_]) -> Sample:
+        """Return a sample."""
+        view = self._reader.read(tile)
+        if self._draw.takes_all(tile.shape[2]):
+            columns, log_weight = self._draw.all(kept)
+        else:
+            bars = view.ordered[:, :, -self._draw.n_hard]
+            columns, log_weight = self._draw(view.evidence, bars, wanted, kept)
+        return Sample(columns, log_weight, channels_at(view, columns), view.context())
+
+
+class CompiledSampler:
+    """By machine code: tiles without a shortlist, and a part of their candidates.
+
+    Parameters
+    ----------
+    reader : ChannelReader
+    draw : Draw
+    loops : RowLoops
+    """
+
+    def __init__(self, reader: ChannelReader, draw: Draw, loops: RowLoops) -> None:
+        self._rows, self._draw = CompiledRows(reader, loops), draw
+
+    def __call__(self, tile: Tile, wanted: NDArray[np.bool_], kept: NDArray[np.bool_]) -> Sample:
+        """Return a sample."""
+        parts: list[Sample] = []
+        for rows, read in self._rows.read(tile, tile.shape[2]):
+            evidence, bars = read.room.evidence, read.top[:, :, self._draw.n_hard - 1]
+            columns, log_weight = self._draw(evidence, bars, wanted[rows], kept[rows])
+            chosen = columns.astype(np.int32)
+            n_level = (evidence == read.top[:, :, -1:]).sum(axis=2, dtype=np.int32)
+            channels = [read.channels(b, chosen[b], n_level[b]) for b in range(len(chosen))]
+            parts.append(Sample(columns, log_weight, np.stack(channels), read.context))
+        return Sample(*(np.concatenate(of_all) for of_all in zip(*parts, strict=True)))

@@ -1,0 +1,32 @@
+"""Arrays too large to be sure of memory for them: kept in a file without a name.
+
+The system writes such a file to disk where it needs the memory for something else, and forgets it
+when the process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from contextlib import suppress
+from typing import Any, BinaryIO, Final, cast
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from dafm_core.ground.files import reserve
+
+IN_MEMORY: Final = 128 << 20
+"""Bytes up to which an array is ordinary memory."""
+
+
+def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Return an array to be filled, as ``np.empty`` does; a large one lies in a temporary file
+    (in ``TMPDIR``), where the disk has room for it.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size > IN_MEMORY:
+        with suppress(OSError), tempfile.TemporaryFile() as file:
+            reserve(cast(BinaryIO, file), size)
+            return np.memmap(file, dtype, "r+", shape=shape)
+    return np.empty(shape, dtype)

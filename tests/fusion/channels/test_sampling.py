@@ -1,0 +1,67 @@
+"""What a fusion learns from is the same, by machine code and by NumPy."""
+
+import numpy as np
+import pytest
+
+from dafm_core.fusion.channels import examples
+from dafm_core.fusion.channels.bank import QueryBank
+from dafm_core.fusion.channels.drawing import Draw
+from dafm_core.fusion.channels.examples import make_examples
+from dafm_core.fusion.channels.families import FAMILIES
+from dafm_core.fusion.channels.layout import Layout
+from dafm_core.fusion.channels.sampling import CompiledSampler, PlainSampler
+from dafm_core.fusion.channels.view import ChannelReader
+
+ALL = tuple(FAMILIES)
+N_GALLERY, N_HARD, WIDTH = 60, 4, 30
+
+
+@pytest.fixture(scope="module")
+def stack(make_problem):
+    return make_problem(n_queries=20, n_gallery=N_GALLERY)[1]
+
+
+@pytest.mark.parametrize("change", ["none", "ties", "level"])
+def test_machine_code_samples_as_numpy_does(loops, stack, change):
+    tile = stack.tile(0, 18).astype(np.float32)  # more than are read at a time
+    if change != "none":
+        level = np.round(tile) if change == "ties" else np.zeros_like(tile)
+        tile = np.where(np.isfinite(tile), level, tile)
+    reader = ChannelReader.of(stack.gallery, Layout(ALL, stack.names), QueryBank.of(stack))
+    kept = ~np.isneginf(tile[:, 0])
+    wanted = np.zeros(kept.shape, bool)
+    wanted[:, 7] = True
+    made, plain = (
+        sampler(tile, wanted, kept)
+        for sampler in (
+            CompiledSampler(reader, drawing(stack), loops),
+            PlainSampler(reader, drawing(stack)),
+        )
+    )
+    np.testing.assert_array_equal(made.columns, plain.columns)
+    np.testing.assert_array_equal(made.log_weight, plain.log_weight)
+    np.testing.assert_allclose(made.context, plain.context, atol=2e-5)
+    np.testing.assert_allclose(made.channels, plain.channels, rtol=1e-4, atol=2e-5)
+
+
+def drawing(stack):
+    return Draw(stack.gallery_ids, N_HARD, WIDTH, np.random.default_rng(0))
+
+
+def test_examples_are_sampled_so_where_queries_are_many(loops, stack, monkeypatch):
+    settings = {"n_hard": N_HARD, "n_uniform": 9, "seed": 0}
+    plain = make_examples(stack, ALL, **settings)
+    monkeypatch.setattr(examples, "WORTH_COMPILING", stack.n_queries)
+    monkeypatch.setattr(examples, "row_loops", lambda: loops)
+    made = make_examples(stack, ALL, **settings)
+    for name in ("target", "log_weight", "in_subset", "weight", "groups"):
+        np.testing.assert_array_equal(getattr(made, name), getattr(plain, name))
+    np.testing.assert_allclose(made.channels, plain.channels, rtol=1e-4, atol=2e-5)
+    assert not np.array_equal(made.channels, plain.channels)  # another way was taken
+
+
+def test_all_candidates_are_looked_at_exactly(stack, monkeypatch):
+    monkeypatch.setattr(examples, "WORTH_COMPILING", 1)
+    monkeypatch.setattr(examples, "row_loops", lambda: pytest.fail("no part is sampled"))
+    made = make_examples(stack, ("ranks",), n_hard=2, n_uniform=N_GALLERY, seed=0)
+    assert made.channels.shape[2] == N_GALLERY

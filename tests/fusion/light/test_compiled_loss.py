@@ -1,0 +1,76 @@
+"""The loss by machine code, and what it changes with, are those that torch finds."""
+
+import numpy as np
+import pytest
+import torch
+
+from dafm_core.fusion.channels.examples import make_examples
+from dafm_core.fusion.light import ensemble, residual_loops
+from dafm_core.fusion.light.compiled_loss import CompiledLoss
+from dafm_core.fusion.light.ensemble import ProviderDropout, train_ensemble
+from dafm_core.fusion.light.network import ResidualFusion
+from dafm_core.fusion.light.options import LightOptions, LossWeights
+from dafm_core.fusion.light.training import Batch, infonce, score
+
+
+@pytest.fixture(scope="module", params=["machine code", "python"])
+def loop(request):
+    if request.param == "python":
+        yield residual_loops.residual_infonce
+        return
+    numba = pytest.importorskip("numba", reason="Numba is the extra dafm-core[compiled]")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numba.config, "DISABLE_JIT", 0)
+        yield residual_loops.residual_loop.__wrapped__()  # not the answer that is remembered
+
+
+@pytest.fixture(scope="module")
+def examples(make_problem):
+    stack = make_problem(n_queries=40, n_gallery=50)[1]
+    return make_examples(stack, ("rows", "ranks"), n_hard=5, n_uniform=9, seed=0)
+
+
+def a_network(examples, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    n_context = examples.context.shape[1]
+    network = ResidualFusion(examples.layout.n_channels, n_context, 7, generator=generator)
+    with torch.no_grad():  # at first nothing goes through it
+        network.score.normal_(generator=generator)
+        network.query.normal_(generator=generator).mul_(0.1)
+    return network
+
+
+@pytest.mark.parametrize("loss_weights", [(1.0, 0.0), (1.0, 0.3), (0.0, 1.0)])
+@pytest.mark.parametrize("share", [0.0, 0.6])
+def test_loss_and_derivatives_are_those_of_torch(loop, examples, loss_weights, share):
+    weights = LossWeights(*loss_weights)
+    n_models = len(examples.layout.providers)
+    linear = np.random.default_rng(0).normal(size=(1 + n_models, examples.layout.n_channels))
+    linear = linear.astype(np.float32)
+    dropping = ProviderDropout(torch.from_numpy(linear), n_models, share)
+    network, rows = a_network(examples), torch.tensor([3, 0, 11, 7, 19, 2, 2, 30])
+    tau = torch.tensor(0.6, requires_grad=True)
+    parameters = [tau, *network.parameters()]
+
+    batch = dropping(Batch.of(examples).take(rows), torch.Generator().manual_seed(1))
+    expected = infonce(score(network, batch) / tau, batch, weights)
+    slopes = torch.autograd.grad(expected, parameters)
+    made = CompiledLoss(examples, weights, linear, dropping.draw, loop).of(network)
+    found = made(rows, torch.Generator().manual_seed(1), tau)
+
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    for one, other in zip(torch.autograd.grad(found, parameters), slopes, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_networks_are_those_that_torch_trains(loop, examples, monkeypatch):
+    monkeypatch.setattr(ensemble, "MIN_EXAMPLES", 10)
+    monkeypatch.setattr(ensemble, "N_VALIDATION_FOLDS", 2)
+    options = LightOptions.of({"n_seeds": 1, "n_hidden": 4, "n_epochs": 3, "batch_size": 8})
+    linear = np.full((1 + len(examples.layout.providers), examples.layout.n_channels), 0.1)
+    (plain,), _ = train_ensemble(options, examples, linear, progress=None)
+    monkeypatch.setattr(ensemble, "compiled_loss", lambda *inputs: CompiledLoss(*inputs, loop=loop))
+    (made,), _ = train_ensemble(options, examples, linear, progress=None)
+    for one, other in zip(made.parameters(), plain.parameters(), strict=True):
+        assert one.abs().max() > 0
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
