@@ -55,7 +55,8 @@ class Trials:
             return f"{count} configuration of a learned fuser has been measured on these queries."
         return (
             f"{self.tried} configurations of learned fusers have been measured on these queries "
-            f"so far, {self.new or 'none'} of them now for the first time; the best of many flatters itself."
+            f"so far, {self.new or 'none'} of them now for the first time; the best of many "
+            "flatters itself."
         )
 
 
