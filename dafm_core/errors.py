@@ -18,7 +18,11 @@ ImageError is also an OSError, ProviderError a RuntimeError, every other one a V
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class DafmError(Exception):
@@ -63,6 +67,26 @@ class LeakageError(DafmError, ValueError):
 
 class SubmissionError(DafmError, ValueError):
     """A test-server file that the server would reject."""
+
+
+def expect(value: T, kind: type | tuple[type, ...], *, where: str, hint: str = "") -> T:
+    """Return a value of a kind; raise TypeError, which says what came in its place.
+
+    Examples
+    --------
+    >>> expect(3, str, where="provider names")
+    Traceback (most recent call last):
+    ...
+    TypeError: provider names: expected str, got int (3).
+    """
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        came = reprlib.repr(value).replace("\n", " ")
+        raise TypeError(
+            f"{where}: expected {' or '.join(k.__name__ for k in kinds)}, got "
+            f"{type(value).__name__} ({came}).{f' {hint}' if hint else ''}"
+        )
+    return value
 
 
 MANY = 40

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from dafm_core.cases.breakdown import Breakdown, break_down, scorers_without
 from dafm_core.cases.cases import Cases
 from dafm_core.comparison.provenance import Provenance
-from dafm_core.errors import OptionError
+from dafm_core.errors import OptionError, expect
 from dafm_core.evaluation.design import AsGiven, Design
 from dafm_core.fusion.base import Fuser
 from dafm_core.ground.ordering import best_first, tie_places
 from dafm_core.metrics.truth import Truth, require_truth
-from dafm_core.store.stack import SimilarityStack
+from dafm_core.store.stack import STACK, SimilarityStack
 
 
 def collect_cases(
@@ -57,6 +57,7 @@ def collect_cases(
     LeakageError, AlignmentError, FuserError, DatasetError
         As :func:`~dafm_core.evaluation.evaluate.evaluate`.
     """
+    expect(stack, SimilarityStack, where="cases", hint=STACK)
     if depth < 1:
         raise OptionError(f"cases: expected depth >= 1, got {depth}.")
     for name in fusers:
@@ -65,7 +66,7 @@ def collect_cases(
     notes = tuple(stack.dataset.problems())
     stack = stack.measured()
     pieces: list[_Piece] = []
-    design = design or AsGiven()
+    design = AsGiven() if design is None else expect(design, Design, where="cases: design")
     provenance = Provenance.of(stack, fusers, design=design.key, bank=None, seed=0, n_resamples=0)
     two_headed: dict[str, None] = {}
     for train, test in design.parts(stack):

@@ -21,7 +21,7 @@ from dafm_core.comparison.gallery_order import order_changes
 from dafm_core.comparison.provenance import Provenance
 from dafm_core.comparison.result import Comparison
 from dafm_core.comparison.rows import Row, RowKind, summarise
-from dafm_core.errors import OptionError
+from dafm_core.errors import OptionError, expect
 from dafm_core.evaluation.crossfit import fit_and_evaluate_all, tune_and_evaluate
 from dafm_core.evaluation.design import AsGiven, Design, Part, leakage
 from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers, oracle, shared_metrics
@@ -29,7 +29,7 @@ from dafm_core.evaluation.trials import TrialLog
 from dafm_core.fusion.base import Fuser
 from dafm_core.ground.progress import Progress
 from dafm_core.ground.statistics import Resampler
-from dafm_core.store.stack import SimilarityStack
+from dafm_core.store.stack import STACK, SimilarityStack
 
 _KINDS: Final = ("single", "static", "learned")
 
@@ -85,7 +85,10 @@ def compare(
     DatasetError, AlignmentError, FuserError
         As ``evaluate`` and ``Fuser.fit``.
     """
-    design, notes = design or AsGiven(), tuple(stack.notes())
+    expect(stack, SimilarityStack, where="compare", hint=STACK)
+    design = AsGiven() if design is None else design
+    expect(design, Design, where="compare: design", hint="Give Folds(5), Train(stack) or nothing.")
+    notes = tuple(stack.notes())
     stack = stack.measured()
     fusers = _loaded(fusers, stack)
     parts = design.parts(stack)

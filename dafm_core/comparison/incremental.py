@@ -26,13 +26,13 @@ from dafm_core.comparison.rows import (
 )
 from dafm_core.comparison.subset_fusing import evaluate_subsets
 from dafm_core.comparison.subset_values import Incremental, Names, Step
-from dafm_core.errors import OptionError, closest
-from dafm_core.evaluation.design import Folds, Train
+from dafm_core.errors import OptionError, closest, expect
+from dafm_core.evaluation.design import Design, Folds, Train
 from dafm_core.evaluation.evaluate import shared_metrics
 from dafm_core.fusion.base import Fuser
 from dafm_core.ground.progress import Progress
 from dafm_core.ground.statistics import Resampler
-from dafm_core.store.stack import SimilarityStack
+from dafm_core.store.stack import STACK, SimilarityStack
 
 MAX_PROVIDERS: Final = 6
 """2^6 fusions and 720 orders; more is neither affordable nor readable."""
@@ -73,6 +73,7 @@ def incremental(
     DatasetError, AlignmentError, FuserError
         As ``compare``.
     """
+    expect(stack, SimilarityStack, where="incremental", hint=STACK)
     if stack.n_providers > MAX_PROVIDERS:
         raise OptionError(
             f"incremental: expected at most {MAX_PROVIDERS} providers, got {stack.n_providers} "
@@ -82,7 +83,7 @@ def incremental(
         raise OptionError(f"incremental: no provider {base!r}{closest(base, stack.names)}")
     notes = tuple(stack.notes())
     stack = stack.measured()
-    design = design or Folds()
+    design = Folds() if design is None else expect(design, Design, where="incremental: design")
     parts = design.parts(stack)
     subsets = [s for n in range(stack.n_providers + 1) for s in combinations(stack.names, n)]
     evaluations = evaluate_subsets(

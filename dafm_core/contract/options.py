@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import sys
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Final, Literal, Self, get_args, get_origin, get_type_hints
 
 from dafm_core.contract.descriptions import Option
 from dafm_core.errors import OptionError, closest
+
+LARGEST: Final = sys.float_info.max
+WHOLE: Final = 2**63
+"""What a signed whole number of eight bytes is below."""
 
 _KINDS: dict[type, Literal["str", "int", "float", "bool"]] = {
     str: "str",
@@ -182,3 +187,7 @@ def _check_value(value: Any, field: dataclasses.Field[Any], owner: str) -> None:
         signs = {"at_least": ">=", "at_most": "<=", "above": ">"}
         wanted = " and ".join(f"{signs[k]} {v:g}" for k, v in limits.items() if v is not None)
         raise OptionError(f"{owner}: expected {field.name} {wanted}, got {value!r}.")
+    if is_number and not -LARGEST <= value <= LARGEST:
+        raise OptionError(f"{owner}: expected {field.name} finite, got {value!r}.")
+    if kind is int and abs(value) >= WHOLE:
+        raise OptionError(f"{owner}: expected {field.name} below 2 ** 63, got {value!r}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ class Part(NamedTuple):
     test: SimilarityStack
 
 
+@runtime_checkable
 class Design(Protocol):
     """A way to separate training and held-out queries.
 

@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dafm_core.datasets.base import Dataset
-from dafm_core.errors import AlignmentError, OptionError, closest
+from dafm_core.errors import AlignmentError, OptionError, closest, expect
 from dafm_core.fusion.base import Fuser
 from dafm_core.fusion.record import refuse_fitted
 from dafm_core.ground.ids import Ids
@@ -25,7 +25,7 @@ from dafm_core.metrics.families import HEADS, Head
 from dafm_core.metrics.spec import Metric, each_once, measure, metric_label, parse_metrics
 from dafm_core.metrics.truth import Truth, require_truth
 from dafm_core.store.run import Run
-from dafm_core.store.stack import SimilarityStack
+from dafm_core.store.stack import STACK, SimilarityStack
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +162,8 @@ def evaluate(
     OptionError
         For an unknown metric.
     """
+    expect(stack, SimilarityStack, where="evaluate", hint=STACK)
+    expect(fuser, (Fuser, str), where="evaluate", hint="Give a fitted fuser or a provider's name.")
     if isinstance(fuser, str):
         return evaluate_providers(
             stack.select([fuser]), metrics=metrics, allow_fitted=allow_fitted

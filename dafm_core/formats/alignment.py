@@ -19,6 +19,7 @@ from dafm_core.formats.content import Axis, Label, Matrix
 from dafm_core.formats.id_files import read_id_file
 from dafm_core.formats.matching import Match, find_rule, match_all, match_or_explain
 from dafm_core.ground.normalize import unit_rows
+from dafm_core.store.given import n_distinct
 
 _IDS: Final[dict[Axis, str]] = {"rows": "query", "columns": "image"}
 
@@ -55,7 +56,7 @@ class MatrixRows:
         """Return how many different scores of rows ``start:stop`` become equal in a dtype."""
         if np.can_cast(self.values.dtype, dtype, "safe"):
             return 0
-        return _n_distinct(self._block(start, stop)) - _n_distinct(self.rows(start, stop, dtype))
+        return n_distinct(self._block(start, stop)) - n_distinct(self.rows(start, stop, dtype))
 
     def _block(self, start: int, stop: int) -> NDArray[Any]:
         wanted = slice(start, stop) if self.row_order is None else self.row_order[start:stop]
@@ -79,14 +80,6 @@ class ProductRows:
     def collapsed(self, start: int, stop: int, dtype: str) -> int:
         """Return 0: products are computed here, and have no other precision."""
         return 0
-
-
-def _n_distinct(rows: NDArray[Any]) -> int:
-    """Count different values, row by row."""
-    if not rows.shape[1]:
-        return 0
-    ordered = np.sort(rows, axis=1)
-    return int((ordered[:, 1:] != ordered[:, :-1]).sum()) + len(rows)
 
 
 def with_ids(

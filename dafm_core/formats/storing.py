@@ -16,13 +16,11 @@ from dafm_core.datasets.base import Dataset
 from dafm_core.errors import OptionError, SimilarityError, StoreError, closest
 from dafm_core.formats.lists import ListedScores, is_excluded
 from dafm_core.scoring.neighbours import nearest_neighbours
+from dafm_core.store.given import MAX_COLLAPSED
 from dafm_core.store.store import SimilarityStore
 from dafm_core.store.unit import SCORE_DTYPES
 
 BLOCK_ROWS: Final = 256
-MAX_COLLAPSED: Final = 0.01
-"""Share of the cells that may become equal to another in float32 although the file tells them
-apart; more is refused, for the ranking would be another."""
 
 
 @dataclass(frozen=True, kw_only=True)

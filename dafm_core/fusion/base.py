@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.contract.descriptions import Kind
-from dafm_core.errors import FuserError, OptionError
+from dafm_core.errors import FuserError, OptionError, expect
 from dafm_core.fusion.best import Best, BestScorer
 from dafm_core.fusion.completing import completed, completing, unknown_to_all
 from dafm_core.fusion.parameters import Parameters
@@ -27,7 +27,7 @@ from dafm_core.ground.threads import one_blas_thread
 from dafm_core.metrics.families import Head
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.run import Run
-from dafm_core.store.stack import SimilarityStack
+from dafm_core.store.stack import STACK, SimilarityStack
 
 if TYPE_CHECKING:
     from dafm_core.fusion.static.tuning import TunedRule
@@ -99,6 +99,9 @@ class Fuser(Parameters, ABC):
         AlignmentError, LeakageError
             If the bank does not belong to the stack, or shares a query with it.
         """
+        expect(stack, SimilarityStack, where=f"{self.name}.fit", hint=STACK)
+        if bank is not None:
+            expect(bank, SimilarityStack, where=f"{self.name}.fit: bank", hint=STACK)
         if self.learns and not stack.dataset.targets.counts.any():
             raise FuserError(
                 f"{self.name}.fit: no training query has a target in the gallery. "
@@ -130,6 +133,7 @@ class Fuser(Parameters, ABC):
         LeakageError
             If the bank holds a query of the stack.
         """
+        expect(stack, SimilarityStack, where=f"{self.name}.fuse", hint=STACK)
         heads = self.heads if stack.dataset.has_subsets else ("gallery",)
         score = self.head_scorer(stack, heads)
         shape = stack.n_queries, stack.n_gallery
@@ -230,6 +234,7 @@ class Fuser(Parameters, ABC):
 
     def _checked(self, target: Gallery | SimilarityStack) -> Gallery:
         """Return the gallery to fuse, if it can be."""
+        expect(target, (Gallery, SimilarityStack), where=self.name)
         gallery = target.gallery if isinstance(target, SimilarityStack) else target
         if not self.is_fitted:
             if self.has_default:

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from torch import Generator
 
 from dafm_core.fusion.base import Fuser, Scores, Tile, TileScorer
+from dafm_core.fusion.learned import check_learned
 from dafm_core.fusion.light.exact import ExactExamples, train_exactly
 from dafm_core.fusion.light.network import PaperNetwork
 from dafm_core.fusion.light.options import PaperOptions
 from dafm_core.fusion.light.training import History
+from dafm_core.fusion.light.usual_torch import usual_torch
 from dafm_core.ground.normalize import minmax_rows
 from dafm_core.ground.progress import Progress
 from dafm_core.store.gallery import Gallery
@@ -71,6 +73,7 @@ class PaperFusion(Fuser):
         state = self.network_.state_dict()
         return {name: tensor.numpy() for name, tensor in state.items()}, {"history": self._history}
 
+    @usual_torch()
     def set_state(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
         """Restore the network's parameters and its history."""
         self._history = values["history"]
@@ -80,6 +83,7 @@ class PaperFusion(Fuser):
         )
         self.network_.eval()
 
+    @usual_torch()
     def _fit(
         self, stack: SimilarityStack, *, bank: SimilarityStack | None, progress: Progress | None
     ) -> None:
@@ -97,13 +101,14 @@ class PaperFusion(Fuser):
         )
         self.network_.eval()
         self._history = [history]
+        check_learned(self.name, self.get_state()[0])
 
     def _scorer(self, gallery: Gallery) -> TileScorer:
         def score(tile: Tile) -> Scores:
             visible = np.isfinite(tile)
             scaled = np.where(visible, minmax_rows(tile), np.float32(0))
             fused = np.empty((len(tile), tile.shape[2]), np.float32)
-            with torch.inference_mode():
+            with usual_torch(), torch.inference_mode():
                 for row in range(len(tile)):
                     fused[row] = self.network_(torch.from_numpy(scaled[row : row + 1])).numpy()[0]
             fused[~visible[:, 0]] = -np.inf

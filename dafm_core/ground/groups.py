@@ -7,7 +7,10 @@ from collections.abc import Hashable, Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dafm_core.errors import DatasetError
+from dafm_core.errors import DatasetError, expect
+
+WHOLE = (int, np.integer)
+"""Types of whole numbers."""
 
 
 def grouped_folds(groups: ArrayLike, n_folds: int, *, seed: int = 0) -> NDArray[np.int64]:
@@ -32,6 +35,8 @@ def grouped_folds(groups: ArrayLike, n_folds: int, *, seed: int = 0) -> NDArray[
     >>> grouped_folds(["a", "a", "b", "c"], 2).tolist()  # the pair is one fold, b and c the other
     [0, 0, 1, 1]
     """
+    expect(n_folds, WHOLE, where="folds")
+    expect(seed, WHOLE, where="folds: seed")
     names, codes, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
     if not 2 <= n_folds <= len(names):
         raise DatasetError(
@@ -73,6 +78,8 @@ def held_out_rows(
     DatasetError
         If there are fewer than two values, or the share is out of range.
     """
+    expect(test_size, (*WHOLE, float), where=f"{where}: test_size")
+    expect(seed, WHOLE, where=f"{where}: seed")
     names = np.unique(np.asarray(values, dtype=object).astype(np.str_))
     if len(names) < 2:
         raise DatasetError(f"{where}: expected at least two groups to split, got {len(names)}.")

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.errors import OptionError, closest
+from dafm_core.errors import OptionError, closest, expect
 from dafm_core.metrics.families import FAMILIES, Head, Needs
 from dafm_core.metrics.functional import PerQuery
 from dafm_core.metrics.ranking import Places
@@ -213,6 +213,8 @@ def parse_metrics(names: Sequence[str], *, of: Sequence[str] = ()) -> tuple[Metr
     >>> [m.name for m in parse_metrics(["R@10", "Rmean", "Mean"], of=["rmean-fashioniq"])]
     ['recall@10', 'rmean-fashioniq']
     """
+    for name in names:
+        expect(name, str, where="metrics", hint="Name them, e.g. recall@10.")
     own = {metric_label(name).lower(): name for name in of}
     printed = [own.get(name.strip().lower(), name) for name in names if name != _LABELS["mean"]]
     if not printed:
@@ -243,7 +245,7 @@ def measure(places: Places, metrics: Sequence[Metric]) -> NDArray[np.float64]:
 
 
 def _is_depth(text: str) -> bool:
-    return text.isdecimal() and int(text) >= 1
+    return text.isascii() and text.isdecimal() and len(text) < 10 and int(text) >= 1
 
 
 def _mean_of(name: str, parts: list[Metric]) -> Metric:

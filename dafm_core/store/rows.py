@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.datasets.base import Dataset
-from dafm_core.errors import SimilarityError
 from dafm_core.ground.half_precision import widen
 from dafm_core.ground.ragged import Ragged
 from dafm_core.store.shortlist import Shortlist
@@ -56,20 +54,3 @@ def stored_rows(
     else:
         block = matrix[rows]
     return block if columns is None else block[:, columns]
-
-
-def refuse_nan(name: str, matrix: NDArray[Any], dataset: Dataset) -> None:
-    """Raise SimilarityError at a NaN, for only a shortlist says what a missing score means, and at
-    +inf.
-    """
-    step = max(1, TILE_BYTES // max(1, 4 * matrix.shape[1]))
-    for start in range(0, len(matrix), step):
-        missing = ~(matrix[start : start + step] < np.inf)
-        if missing.any():
-            row, column = (int(i) for i in np.argwhere(missing)[0])
-            got = "NaN" if np.isnan(matrix[start + row, column]) else "+inf"
-            raise SimilarityError(
-                f"provider {name!r}: expected scores, got {got} for query "
-                f"{dataset.query_ids[start + row]!r}, image {dataset.gallery_ids[column]!r}. Give "
-                "the rows as a Shortlist if they are incomplete."
-            )

@@ -14,18 +14,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dafm_core.datasets.base import Dataset
-from dafm_core.errors import AlignmentError, SimilarityError
+from dafm_core.errors import AlignmentError, expect
 from dafm_core.ground.groups import grouped_folds
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.ragged import Ragged
 from dafm_core.metrics.ranking import Places
 from dafm_core.metrics.truth import Truth
 from dafm_core.store.gallery import Gallery
-from dafm_core.store.rows import TILE_BYTES, read_tile, refuse_nan, stored_rows
+from dafm_core.store.given import check_beside, given_matrix
+from dafm_core.store.rows import TILE_BYTES, read_tile, stored_rows
 from dafm_core.store.shortlist import Shortlist, Unknown
 from dafm_core.store.singles import places_of_singles
 
 Value = TypeVar("Value")
+
+
+STACK = "store.stack() and dafm.score(...) give one."
+"""Where a stack comes from, for who hands over something else."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,34 +88,31 @@ class SimilarityStack:
 
         Rows follow the dataset's queries, columns its gallery. Of a provider with shortlists,
         ``unknown`` says what an unlisted candidate is: ``"below"`` the last listed score, or
-        ``"not-asked"`` about; below where nothing is said. ``checked`` says that no matrix holds a
-        NaN, as none of a store does, and spares reading them all.
+        ``"not-asked"`` about; below where nothing is said. ``checked`` says that all is as it
+        must be, as it is in a store, and spares reading them all.
 
         Raises
         ------
         AlignmentError
-            If there is no matrix.
+            If there is no matrix, or passports or neighbours belong to no provider or no image.
         SimilarityError
-            If a matrix has another shape, or NaN; the message names the provider.
+            If a matrix has another shape, NaN, infinite scores but -inf where the protocol
+            excludes, or scores that float32 does not tell apart; the message names the provider.
+        TypeError
+            For something else than a mapping of matrices, or a dataset.
         """
-        if not matrices:
+        expect(dataset, Dataset, where="stack")
+        if not expect(matrices, Mapping, where="stack"):
             raise AlignmentError(
                 "stack: expected at least one provider, got none. Score one first."
             )
         shape = (dataset.n_queries, dataset.n_gallery)
-        names = tuple(sorted(matrices))
+        names = tuple(sorted(expect(name, str, where="provider names") for name in matrices))
         arrays = tuple(
-            array if isinstance(array, Shortlist) else np.asanyarray(array)
-            for array in (matrices[name] for name in names)
+            given_matrix(name, matrices[name], dataset, checked=checked) for name in names
         )
-        for name, array in zip(names, arrays, strict=True):
-            if array.shape != shape:
-                raise SimilarityError(
-                    f"provider {name!r}: expected a matrix of shape {shape}, got {array.shape}. "
-                    "Rows follow queries, columns follow the gallery."
-                )
-            if not isinstance(array, Shortlist) and not checked:
-                refuse_nan(name, array, dataset)
+        if not checked:
+            check_beside(names, shape[1], passports=passports or {}, neighbours=neighbours or {})
         gallery = Gallery(
             names=names,
             ids=dataset.gallery_ids,

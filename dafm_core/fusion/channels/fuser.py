@@ -27,6 +27,7 @@ from dafm_core.fusion.channels.examples import Examples, make_examples
 from dafm_core.fusion.channels.knowledge import KnowledgeScorer
 from dafm_core.fusion.channels.options import ChannelOptions
 from dafm_core.fusion.channels.view import ChannelReader, ViewScorer, usable_families
+from dafm_core.fusion.learned import check_learned
 from dafm_core.ground.progress import Progress
 from dafm_core.metrics.families import HEADS, Head
 from dafm_core.store.gallery import Gallery
@@ -210,6 +211,8 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
             head: self._learn(some, _told(progress, head, len(by_head)))
             for head, some in by_head.items()
         }
+        for learned in self.by_head_.values():
+            check_learned(self.name, learned.arrays)
         self._without_neighbours = {}
         self._examples = by_head
 

@@ -21,7 +21,7 @@ class ChannelOptions(Options):
     inputs: str = option(DEFAULT_INPUTS, f"comma-separated: {', '.join(FAMILIES)}")
     n_hard: int = option(30, "best candidates of each provider to learn from", at_least=1)
     n_uniform: int = option(64, "other candidates to learn from, at least", at_least=1)
-    seed: int = option(0, "seed of every random draw")
+    seed: int = option(0, "seed of every random draw", at_least=0)
 
     def check(self, owner: str) -> None:
         """Check every value, and that the inputs are known."""

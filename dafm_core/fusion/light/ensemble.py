@@ -26,6 +26,7 @@ from dafm_core.fusion.light.training import (
     Validation,
     train,
 )
+from dafm_core.fusion.light.usual_torch import usual_torch
 from dafm_core.ground.groups import deal_groups
 from dafm_core.ground.progress import Progress
 
@@ -37,6 +38,7 @@ N_VALIDATION_FOLDS: Final = 5
 """Each network is stopped early on another grouped fold of this many."""
 
 
+@usual_torch()
 def train_ensemble(
     options: LightOptions,
     examples: Examples,

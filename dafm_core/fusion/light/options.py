@@ -29,11 +29,15 @@ class TrainingOptions(Options):
 
     n_epochs: int = option(30, "passes over the examples, at most", at_least=0)
     batch_size: int = option(64, "examples per step", at_least=1)
-    learning_rate: float = option(3e-3, "of AdamW", above=0)
-    weight_decay: float = option(1e-2, "of AdamW", at_least=0)
-    temperature: float = option(1.0, "where the temperature of the loss starts", above=0)
+    learning_rate: float = option(3e-3, "of AdamW", above=0, at_most=100)
+    weight_decay: float = option(1e-2, "of AdamW", at_least=0, at_most=100)
+    temperature: float = option(
+        1.0, "where the temperature of the loss starts", above=0, at_most=1e6
+    )
     temperature_rule: TemperatureRule = option("fixed", "how the temperature reacts to the loss")
-    temperature_scale: float = option(100.0, "the factor s of equation 7, in nats", above=0)
+    temperature_scale: float = option(
+        100.0, "the factor s of equation 7, in nats", above=0, at_most=1e6
+    )
     patience: int = option(4, "epochs without a better validation loss before it ends", at_least=1)
 
 
@@ -58,12 +62,13 @@ class LightOptions(ChannelOptions):
         0.0,
         "examples that the shared weights count for; 0: chosen by nested selection",
         at_least=0,
+        at_most=1e9,
     )
     candidates: Literal["sampled", "exact"] = option(
         "sampled", "train on a sample of the candidates or on all"
     )
-    n_hidden: int = option(32, "hidden units of a network", at_least=1)
-    n_seeds: int = option(5, "networks whose scores are averaged", at_least=1)
+    n_hidden: int = option(32, "hidden units of a network", at_least=1, at_most=4096)
+    n_seeds: int = option(5, "networks whose scores are averaged", at_least=1, at_most=1000)
     provider_dropout: float = option(
         0.1, "share of examples that lose one provider in training", at_least=0, at_most=1
     )
@@ -99,7 +104,7 @@ class PaperOptions(Options):
 
     owner = "PaperFusion"
 
-    n_hidden: int = option(16, "channels of the up-projection", at_least=1)
+    n_hidden: int = option(16, "channels of the up-projection", at_least=1, at_most=4096)
     gallery_order: Literal["shuffled", "file"] = option(
         "shuffled", "order of the candidates in training"
     )
@@ -115,7 +120,7 @@ class PaperOptions(Options):
         "steps of training: 4 epochs of the paper's 28,225 triplets; 0: n_epochs decides",
         at_least=0,
     )
-    seed: int = option(0, "seed of every random draw")
+    seed: int = option(0, "seed of every random draw", at_least=0)
 
     def training_on(self, n_examples: int) -> TrainingOptions:
         """Return how to train on so many examples: in as many epochs as the steps take."""

@@ -23,6 +23,6 @@ class LambdaMartOptions(ChannelOptions):
     )
     n_trees: int = option(100, "boosting rounds", at_least=1, at_most=10_000)
     n_leaves: int = option(15, "leaves of a tree", at_least=2, at_most=10_000)
-    learning_rate: float = option(0.1, "of each tree", above=0)
+    learning_rate: float = option(0.1, "of each tree", above=0, at_most=100)
     min_leaf: int = option(100, "candidates in a leaf, at least", at_least=1, at_most=1_000_000)
     monotone: bool = option(True, "whether a higher score may only raise a candidate")
