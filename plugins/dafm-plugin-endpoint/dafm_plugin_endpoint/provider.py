@@ -109,7 +109,8 @@ class Server:
         """Return the vectors of one answer by their index; anything else is a ProviderError."""
         data = content.get("data")
         rows = data if isinstance(data, list) else []
-        by_index = {row.get("index"): row for row in rows if isinstance(row, dict)}
+        numbered = (row for row in rows if isinstance(row, dict))
+        by_index = {row["index"]: row for row in numbered if _is_number(row.get("index"))}
         if len(rows) != n_expected or set(by_index) != set(range(n_expected)):
             raise ProviderError(
                 f"{WHERE}: {self.client.url}: expected {n_expected} embeddings numbered from 0, "
@@ -124,14 +125,16 @@ class Server:
         return vectors
 
     def _vector(self, embedding: Any) -> NDArray[np.float32]:
+        is_list = isinstance(embedding, list) and all(map(_is_number, embedding))
         try:
-            vector = np.asarray(embedding, dtype="<f4")
-        except (TypeError, ValueError):
-            vector = np.empty((0, 0), "<f4")
-        if vector.ndim != 1 or not len(vector) or not np.isfinite(vector).all():
+            with np.errstate(over="ignore"):
+                vector = np.asarray(embedding if is_list else [], dtype="<f4")
+        except OverflowError:
+            vector = np.empty(0, "<f4")
+        if not np.isfinite(vector).all() or not vector.any():
             raise ProviderError(
-                f"{WHERE}: {self.client.url}: expected an embedding of finite numbers, got "
-                f"{str(embedding)[:60]}. Ask who runs the server."
+                f"{WHERE}: {self.client.url}: expected an embedding of finite numbers, not all 0, "
+                f"got {str(embedding)[:60]}. Ask who runs the server."
             )
         kept = self.answers.any_answer()
         if kept is not None and len(kept) != vector.nbytes:
@@ -141,6 +144,10 @@ class Server:
                 "give another --set cache=FILE."
             )
         return vector
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class Embedder:

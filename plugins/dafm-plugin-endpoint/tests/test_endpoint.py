@@ -161,6 +161,12 @@ BAD = [
     ((200, {}, '{"data": [{"index": 0, "embedding": [1, NaN]}]}'), 1, "finite numbers"),
     ((200, {}, '{"data": [{"index": 0, "embedding": []}]}'), 1, "finite numbers"),
     ((200, {}, '{"data": [{"index": 0, "embedding": "x"}]}'), 1, "finite numbers"),
+    ((200, {}, '{"data": [{"index": 0, "embedding": ["1"]}]}'), 1, "finite numbers"),
+    ((200, {}, '{"data": [{"index": 0, "embedding": [true]}]}'), 1, "finite numbers"),
+    ((200, {}, '{"data": [{"index": 0, "embedding": [0, 0.0]}]}'), 1, "finite numbers"),
+    ((200, {}, '{"data": [{"index": 0, "embedding": [1e300]}]}'), 1, "finite numbers"),
+    ((200, {}, '{"data": [{"index": 0, "embedding": [1%s]}]}' % ("0" * 400)), 1, "finite numbers"),
+    ((200, {}, '{"data": [{"index": [0], "embedding": [1]}]}'), 1, "numbered from 0"),
 ]
 
 
