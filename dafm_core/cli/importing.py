@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dafm_core.cli.arguments import add_split, read_settings
+from dafm_core.cli.watching import watch_models
 from dafm_core.errors import OptionError
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Import, and say what is in the store now."""
+    watch_models(f"import of {args.file}")  # a library that reads it may end the process
     from dafm_core.catalog import PluginCatalog
     from dafm_core.formats.importing import import_subset_file, read_subset_file
     from dafm_core.reporting.terminal import print_notes

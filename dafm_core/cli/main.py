@@ -111,6 +111,7 @@ class _OncePerCommand(logging.Filter):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
+    os.environ.setdefault("RUST_BACKTRACE", "0")  # where polars ends the process, in fewer lines
     code = _code_of(list(sys.argv[1:] if argv is None else argv))
     ending.get()(code)
     return code

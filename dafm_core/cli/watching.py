@@ -1,4 +1,5 @@
-"""A process of its own for the commands that run models, watched by the one that was started.
+"""A process of its own for the commands that run models, or read what others wrote, watched by the
+one that was started.
 
 What crashes the interpreter, ends it, or never returns cannot be caught in the same process. So the
 command forks before it imports anything: the child does the work and tells, through a pipe, which

@@ -144,3 +144,15 @@ def test_a_limit_that_nobody_could_keep_is_refused(folder, tmp_path, capsys):
     }.items():
         assert main([*words, *more]) == 2
         assert said in capsys.readouterr().err
+
+
+@needs_fork
+def test_a_table_whose_reader_ends_the_process_is_named(folder):
+    """A run of 2^61 cells in a page of 4 kB: polars asks for the memory, and aborts."""
+    table = Path(__file__).parents[1] / "faults" / "files" / "endless-run.parquet"
+    words = ["import", table, "--provider", "mine", "--store", folder / "imports"]
+    process = start(folder, "imports", words=[*words, "--dataset", f"folder:{folder}"])
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2, err
+    assert re.match(r"dafm: .*endless-run\.parquet: ", err.splitlines()[-1])
+    assert "Traceback" not in err
