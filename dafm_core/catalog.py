@@ -28,7 +28,7 @@ from dafm_core.contract.descriptions import (
 )
 from dafm_core.discovery.describing import describe
 from dafm_core.discovery.offers import KINDS, Offers
-from dafm_core.errors import DafmError, OptionError, ProviderError, closest
+from dafm_core.errors import DafmError, OptionError, ProviderError, closest, expect
 from dafm_core.ground.printable import first_line
 
 if TYPE_CHECKING:
@@ -206,6 +206,7 @@ class PluginCatalog:
         DatasetError
             If its files cannot be read.
         """
+        expect(spec, str, where="dataset", hint="Name it, e.g. cirr:data/cirr.")
         name, _, path = spec.partition(":")
         if name not in self.datasets:
             raise _unknown_dataset(self.datasets, spec)

@@ -177,7 +177,7 @@ def _check_value(value: Any, field: dataclasses.Field[Any], owner: str) -> None:
     fits = {int: isinstance(value, int) and is_number, float: is_number}
     if not fits.get(kind, isinstance(value, kind)):
         raise OptionError(f"{owner}: expected {field.name} of type {kind.__name__}, got {value!r}.")
-    limits = {name: field.metadata.get(name) for name in ("at_least", "at_most", "above")}
+    limits = {name: field.metadata.get(name) for name in ("at_least", "above", "at_most")}
     in_range = (
         (limits["at_least"] is None or value >= limits["at_least"])
         and (limits["at_most"] is None or value <= limits["at_most"])

@@ -18,7 +18,7 @@ import polars as pl
 
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.datasets.query_frame import LATER, LISTS, QUERY_SCHEMA
-from dafm_core.errors import DatasetError, closest
+from dafm_core.errors import DatasetError, closest, expect
 from dafm_core.ground.groups import held_out_rows
 from dafm_core.ground.ids import Ids, hash_strings
 from dafm_core.ground.ragged import Ragged
@@ -68,6 +68,8 @@ class Dataset:
         )
 
     def __post_init__(self) -> None:
+        expect(self.protocol, str, where="dataset: protocol")
+        expect(self.queries, pl.DataFrame, where=f"{self.protocol}: queries")
         if self.queries.schema != pl.Schema(QUERY_SCHEMA):
             raise DatasetError(
                 f"{self.protocol}: expected query columns {list(QUERY_SCHEMA)}, got "

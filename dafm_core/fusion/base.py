@@ -20,7 +20,7 @@ from dafm_core.fusion.best import Best, BestScorer
 from dafm_core.fusion.completing import completed, completing, unknown_to_all
 from dafm_core.fusion.parameters import Parameters
 from dafm_core.fusion.record import FitRecord
-from dafm_core.fusion.tiles import HeadScorer, Scores, Tile, TileScorer
+from dafm_core.fusion.tiles import HeadScorer, Scores, Tile, TileScorer, usable_tile
 from dafm_core.ground.ordering import tie_places
 from dafm_core.ground.progress import Progress
 from dafm_core.ground.threads import one_blas_thread
@@ -184,7 +184,9 @@ class Fuser(Parameters, ABC):
             What the scores are to rank; a fuser with one head has the same scores for both.
         """
         score = self.head_scorer(target, (head,))
-        return lambda tile: score(tile)[head]
+        gallery = target.gallery if isinstance(target, SimilarityStack) else target
+        shape = gallery.n_providers, gallery.n_candidates
+        return lambda tile: score(usable_tile(tile, shape, self.name))[head]
 
     def head_scorer(self, target: Gallery | SimilarityStack, heads: Sequence[Head]) -> HeadScorer:
         """Return the function that fuses a tile for several heads at once, as :meth:`scorer`."""

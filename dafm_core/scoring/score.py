@@ -13,7 +13,7 @@ from dafm_core.catalog import PluginCatalog
 from dafm_core.contract.descriptions import References
 from dafm_core.contract.provider import Provider
 from dafm_core.datasets.base import Dataset
-from dafm_core.errors import ProviderError
+from dafm_core.errors import OptionError, ProviderError, expect
 from dafm_core.ground.platform import peak_memory_bytes
 from dafm_core.ground.progress import Progress, silent
 from dafm_core.scoring.boundary import check_references, named_errors, require_whole_gallery
@@ -132,6 +132,15 @@ def score_provider(
     StoreError
         As for :meth:`SimilarityStore.writer`.
     """
+    expect(dataset, Dataset, where="score")
+    expect(block_rows, int, where="score: block_rows")
+    if block_rows < 1:
+        raise OptionError(f"score: expected blocks of 1 query or more, got {block_rows}.")
+    if not callable(executor):
+        raise OptionError(
+            f"score: expected an executor that can be called, got {executor!r}. See load_executor "
+            "of dafm_core.scoring.executors."
+        )
     require_whole_gallery(name, provider)
     check_references(dataset, name, getattr(provider, "references", references or "one"))
     job = ScoringJob(dataset, name, provider, broken_images(dataset, on_missing, progress))

@@ -52,6 +52,48 @@ def test_what_is_no_fuser_design_metric_or_number_is_named(stack):
             call()
 
 
+@pytest.mark.parametrize("kind", ["flat", "fewer", "short", "whole", "list", "complex"])
+def test_a_live_tile_of_another_shape_or_kind_is_refused(stack, kind):
+    mean = dafm.MeanFusion().fit(stack)
+    tile = next(iter(stack.tiles()))[1][:2]
+    assert mean.scorer(stack)(tile).shape == (2, 10)
+    changed = {
+        "flat": tile[0],
+        "fewer": tile[:, :2],
+        "short": tile[:, :, :5],
+        "whole": np.zeros(tile.shape, int),
+        "list": tile.tolist(),
+        "complex": tile + 0j,
+    }[kind]
+    with pytest.raises(DafmError, match="expected a tile of float32 scores"):
+        mean.scorer(stack)(changed)
+
+
+def test_scoring_says_what_it_cannot_take(stack, tmp_path):
+    class Rows:
+        def similarity(self, queries, gallery):
+            return np.zeros((len(queries), len(gallery)), np.float32)
+
+    for settings, said in (
+        ({"block_rows": 0}, "blocks of 1 query or more, got 0"),
+        ({"block_rows": -1}, "blocks of 1 query or more, got -1"),
+        ({"executor": "ray"}, "an executor that can be called, got 'ray'"),
+    ):
+        with pytest.raises(DafmError, match=said):
+            dafm.score(stack.dataset, {"mine": Rows()}, store=tmp_path / "s", **settings)
+    for call, said in (
+        (lambda: dafm.score(None, {"mine": Rows()}, store=tmp_path / "s"), "Dataset, got NoneType"),
+        (lambda: dafm.load_dataset(None), "dataset: expected str, got NoneType"),
+        (
+            lambda: dafm.Dataset(protocol="p", gallery_ids="ab", queries=None),
+            "p: queries: expected",
+        ),
+    ):
+        with pytest.raises(TypeError, match=said):
+            call()
+    assert not (tmp_path / "s").exists()
+
+
 @pytest.mark.parametrize("metric", ["recall@99999999999999999999", "recall@\u0663", "recall@0"])
 def test_a_depth_that_is_none_is_an_unknown_metric(stack, metric):
     with pytest.raises(DafmError, match="recall"):

@@ -311,7 +311,7 @@ def test_when_only_outsiders_are_there_they_are_fused(make_problem):
     ("options", "message"),
     [
         ({"rank": 1.0}, "DebiasedFusion: unknown option 'rank'; did you mean 'ranks'"),
-        ({"topics": float("nan")}, "DebiasedFusion: expected a finite weight of topics, got nan"),
+        ({"topics": float("nan")}, "DebiasedFusion: expected topics finite, got nan"),
         (dict.fromkeys(WEIGHTS, 0.0), "DebiasedFusion: expected a weight other than 0, got none"),
     ],
 )

@@ -134,7 +134,7 @@ def test_neighbours_and_banks_change_nothing(fitted, stack):
     ("options", "message"),
     [
         ({"gallery_order": "shufled"}, r"no gallery_order 'shufled'; did you mean 'shuffled'\?"),
-        ({"n_hidden": 0}, "expected n_hidden >= 1, got 0"),
+        ({"n_hidden": 0}, "expected n_hidden >= 1 and <= 4096, got 0"),
         ({"inputs": "rows"}, "PaperFusion: unknown option 'inputs'"),
     ],
 )

@@ -65,7 +65,7 @@ def test_trees_see_channels_and_start_from_their_mean():
         ({"n_trees": 0}, "lambdamart: expected n_trees >= 1 and <= 10000, got 0"),
         ({"n_leaves": 1}, "lambdamart: expected n_leaves >= 2"),
         ({"min_leaf": 0}, "lambdamart: expected min_leaf >= 1"),
-        ({"learning_rate": 0.0}, "lambdamart: expected learning_rate > 0, got 0.0"),
+        ({"learning_rate": 0.0}, "lambdamart: expected learning_rate > 0 and <= 100, got 0.0"),
         ({"n_uniform": 9999}, "lambdamart: expected n_uniform >= 1 and <= 5000, got 9999"),
         ({"n_random": 5}, "lambdamart: unknown option 'n_random'"),
     ],

@@ -24,6 +24,8 @@ from dafm_plugin_sentence_transformers.kinds import check_kind, parsed
 
 _NOT_THE_MODEL = (".md", ".gitattributes", ".gitignore", ".png", ".jpg")
 _OTHER_FORMATS = ("onnx", "openvino")
+_DESCRIPTIONS = ("config_sentence_transformers.json", "modules.json", "config.json")
+"""Files that say what a model is, of which each has at least one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,11 @@ def find(model: str, revision: str | None, *, trust_remote_code: bool, where: st
             raise OptionError(
                 f"{where}: option 'revision': expected none for a folder, got {revision!r}. "
                 "The files themselves are recorded."
+            )
+        if not any((folder / name).is_file() for name in _DESCRIPTIONS):
+            raise ProviderError(  # before every file below it is read
+                f"{where}: {folder} holds no model: none of {', '.join(_DESCRIPTIONS)}. Give the "
+                "folder that the model was saved to."
             )
         return Source(name=str(folder), revision=None, identity=f"files sha256 {_hash(folder)}")
     if folder.is_file():
@@ -117,7 +124,7 @@ def _described(source: Source) -> dict[str, Any]:
     from sentence_transformers.util import load_file_path
 
     found = {}
-    for name in ("config_sentence_transformers.json", "modules.json", "config.json"):
+    for name in _DESCRIPTIONS:
         try:
             path = load_file_path(
                 source.name, name, revision=source.revision, local_files_only=source.is_cached

@@ -153,7 +153,7 @@ def test_what_a_model_cannot_do_is_one_line(models, captions, images, tmp_path):
         ({"model": text_only}, ProviderError, "a CrossEncoder. Use --provider st-reranker"),
         ({"model": get_model_path()}, ProviderError, "expected a model that reads images"),
         ({"model": models["clip"], "revision": "main"}, OptionError, "none for a folder"),
-        ({"model": str(tmp_path)}, ProviderError, "cannot be loaded as a Sentence"),
+        ({"model": str(tmp_path)}, ProviderError, "holds no model"),
         ({"model": str(captions)}, ProviderError, "expected a folder, got the file"),
         ({"model": "/no/such/folder"}, ProviderError, "does not exist"),
         ({"model": models["clip"], "weight": float("nan")}, OptionError, "finite"),
@@ -183,6 +183,13 @@ def test_sixteen_bits_a_channel_are_refused(models, tmp_path):
     Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(path)
     with pytest.raises(ImageError, match="8 bits a channel"):
         load(model=models["clip"], device="cpu").encode_gallery([ImageRef("deep", path)])
+
+
+def test_a_folder_that_holds_no_model_is_not_read_through(tmp_path, monkeypatch):
+    (tmp_path / "holiday.bin").write_bytes(b"0" * 100)
+    monkeypatch.setattr("dafm_plugin_sentence_transformers.models._hash", None)
+    with pytest.raises(ProviderError, match=r"holds no model: none of .*modules\.json"):
+        load(model=str(tmp_path), device="cpu")
 
 
 def test_the_hub_is_asked_once_and_its_answers_are_one_line(monkeypatch, models):
