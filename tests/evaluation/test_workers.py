@@ -102,7 +102,9 @@ def test_what_is_made_of_a_stack_is_made_once_only_where_it_remembers(make_probl
     remembering = stack.remembering()
     remembering.remember("x", dict)
     assert remembering.take_queries(stack.query_ids[:5]).made is None
-    assert remembering.select(stack.names[:1]).made is None
+    some = remembering.select(stack.names[:1])
+    assert some.made == {}, "of other providers other things are made"
+    assert some.whole is remembering
 
 
 def test_fewer_than_one_worker_is_refused(make_problem):
