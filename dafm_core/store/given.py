@@ -68,7 +68,7 @@ def _check_cells(name: str, matrix: NDArray[Any], dataset: Dataset) -> None:
         if not masked.all():
             bad = int(np.argmin(masked))
             row, column = int(rows[bad]), int(columns[bad])
-            got = "NaN" if np.isnan(block[row, column]) else given[row, column]
+            got = "NaN" if np.isnan(block[row, column]) else f"{given[row, column]:+g}"
             raise SimilarityError(
                 f"provider {name!r}: expected scores that float32 holds, got {got} for query "
                 f"{dataset.query_ids[start + row]!r}, image "
