@@ -22,7 +22,7 @@ from typing import Final, NoReturn
 
 from dafm_core.cli.outputs import check_outputs
 from dafm_core.cli.own_output import own_output
-from dafm_core.cli.watching import ending
+from dafm_core.cli.watching import ending, watch_models
 from dafm_core.errors import DafmError, OptionError, closest
 from dafm_core.ground.printable import printable
 
@@ -58,6 +58,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Command -> (module in this package, one-line help)."""
 
+
+READERS: Final = frozenset(
+    [
+        *("compare", "inspect", "train", "incremental", "cases", "fuse", "export", "submit"),
+        *("lint", "score-file", "split", "merge", "upgrade"),
+    ]
+)
+"""Commands that run no model by name, and are watched for what reads their files."""
+READERS_ADVICE: Final = "A file that it reads may be damaged, or there was too little memory."
 
 LONGEST_LINE: Final = 2000
 """Characters of an error as it is printed."""
@@ -222,6 +231,8 @@ def _run(argv: list[str]) -> int:
     args.typed = argv
     logging.getLogger("dafm_core").setLevel(args.level)
     check_outputs(args)
+    if name in READERS:
+        watch_models(f"dafm {name}", advice=READERS_ADVICE)
     args.run(args)
     return 0
 

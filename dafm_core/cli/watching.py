@@ -36,7 +36,7 @@ GLANCE: Final = 0.5
 """Seconds between two looks at a child whose own children may hold its pipe."""
 
 
-def watch_models(what: str, *, seconds: float | None = None) -> None:
+def watch_models(what: str, *, seconds: float | None = None, advice: str = RESUME) -> None:
     """Go on in a child process; this one stays here until that ends, and ends as it did.
 
     Where a process of Python calls a command as a function nothing is forked, and nothing watched.
@@ -47,6 +47,8 @@ def watch_models(what: str, *, seconds: float | None = None) -> None:
         Whose call it is that the child does not survive, where it has told nothing.
     seconds : float, optional
         What one call of a model may take.
+    advice : str
+        What is said after what the child did not survive.
 
     Raises
     ------
@@ -68,7 +70,7 @@ def watch_models(what: str, *, seconds: float | None = None) -> None:
     child = os.fork()
     if child:
         os.close(told)
-        _end_as(_Child(child, heard, what), seconds)
+        _end_as(_Child(child, heard, what, advice), seconds)
     os.close(heard)
     end_with_parent(parent)
     _tell(told)
@@ -96,11 +98,11 @@ class _Child:
         The exit code of its command, once that is over.
     """
 
-    def __init__(self, number: int, pipe: int, what: str) -> None:
+    def __init__(self, number: int, pipe: int, what: str, advice: str) -> None:
         self.number = number
         self.call = ""
         self.code: int | None = None
-        self._what = what
+        self._what, self._advice = what, advice
         self._pipe = pipe
         self._since = time.monotonic()
 
@@ -153,8 +155,8 @@ class _Child:
         """Return what is said of a child that did not end by itself."""
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
         if self.call or not self._what:
-            return f"{self.call or 'the command'}: ended the process ({how}). {RESUME}"
-        return f"{self._what}: the process that ran it was ended ({how}). {RESUME}"
+            return f"{self.call or 'the command'}: ended the process ({how}). {self._advice}"
+        return f"{self._what}: the process that ran it was ended ({how}). {self._advice}"
 
 
 def _end_as(child: _Child, seconds: float | None) -> NoReturn:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,13 +147,27 @@ def test_a_limit_that_nobody_could_keep_is_refused(folder, tmp_path, capsys):
         assert said in capsys.readouterr().err
 
 
+ENDLESS = Path(__file__).parents[1] / "faults" / "files" / "endless-run.parquet"
+"""A run of 2^61 cells in a page of 4 kB: polars asks for the memory, and aborts."""
+
+
 @needs_fork
 def test_a_table_whose_reader_ends_the_process_is_named(folder):
-    """A run of 2^61 cells in a page of 4 kB: polars asks for the memory, and aborts."""
-    table = Path(__file__).parents[1] / "faults" / "files" / "endless-run.parquet"
-    words = ["import", table, "--provider", "mine", "--store", folder / "imports"]
+    words = ["import", ENDLESS, "--provider", "mine", "--store", folder / "imports"]
     process = start(folder, "imports", words=[*words, "--dataset", f"folder:{folder}"])
     _, err = process.communicate(timeout=120)
     assert process.returncode == 2, err
     assert re.match(r"dafm: .*endless-run\.parquet: ", err.splitlines()[-1])
     assert "Traceback" not in err
+
+
+@needs_fork
+def test_a_damaged_store_that_ends_the_process_is_one_line(folder):
+    store = folder / "damaged"
+    words = ["score", f"folder:{folder}", "--provider", "odd", "--store", store, "-q"]
+    start(folder, "", words=words).communicate(timeout=120)
+    shutil.copy(ENDLESS, store / "queries.parquet")
+    process = start(folder, "", words=["inspect", store])
+    out, err = process.communicate(timeout=120)
+    assert (out, process.returncode) == ("", 2), err
+    assert re.match("dafm: .*(may be damaged|cannot be read)", err.splitlines()[-1])
