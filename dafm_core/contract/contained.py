@@ -80,9 +80,16 @@ def _kept_state() -> Iterator[None]:
         with suppress(OSError):  # the folder that this process works in may be gone
             exits.callback(_go_back, Path.cwd())
         exits.callback(sys.setrecursionlimit, sys.getrecursionlimit())
+        exits.callback(_put_back_paths, tuple(sys.path))
         if (numpy := sys.modules.get("numpy")) is not None:
             exits.enter_context(numpy.errstate())
         yield
+
+
+def _put_back_paths(before: tuple[str, ...]) -> None:
+    """Let Python find what it found before; what a plugin has added stays, for it may need it."""
+    now = sys.path if isinstance(sys.path, list) else []
+    sys.path = [*now, *(path for path in before if path not in now)]
 
 
 def _go_back(folder: Path) -> None:

@@ -346,6 +346,19 @@ def test_lists_that_a_provider_changes_are_its_own(tmp_path, dataset):
     assert store.scores("clearing").shape == (12, 9)
 
 
+@pytest.mark.parametrize("how", ["cleared", "replaced", "none"])
+def test_modules_are_found_after_a_plugin_has_changed_where(monkeypatch, how):
+    before = list(sys.path)
+    monkeypatch.setattr(sys, "path", list(before))
+    with contained():
+        if how == "cleared":
+            sys.path.clear()
+        else:
+            sys.path = ["/added"] if how == "replaced" else None
+    assert set(before) <= set(sys.path)
+    assert ("/added" in sys.path) == (how == "replaced")  # it may need what it has added
+
+
 def test_what_belongs_to_the_whole_process_is_put_back(tmp_path, capsys):
     before = Path.cwd(), sys.getrecursionlimit(), np.geterr()
     with contained():
