@@ -103,8 +103,9 @@ def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
     Examples
     --------
-    >>> unit_rows(np.array([[3e30, 4e30], [3e-30, 4e-30], [0, 0]], np.float32)).tolist()
-    [[0.6000000238418579, 0.800000011920929], [0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    >>> rows = unit_rows(np.array([[3e30, 4e30], [3e-30, 4e-30], [0, 0]], np.float32))
+    >>> [[round(float(number), 4) for number in row] for row in rows]
+    [[0.6, 0.8], [0.6, 0.8], [0.0, 0.0]]
     """
     with np.errstate(over="ignore"):
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)

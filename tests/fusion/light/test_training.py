@@ -109,7 +109,7 @@ def test_a_network_that_never_helps_stays_where_it_started(stack):
     examples = sample(stack)
     network = residual(examples)
     before = {name: p.clone() for name, p in network.state_dict().items()}
-    history = run(network, examples, 1.0, learning_rate=1e4, n_epochs=9)
+    history = run(network, examples, 1.0, learning_rate=100.0, n_epochs=9)
     assert max(record["epoch"] for record in history) == TrainingOptions().patience < 9
     for name, parameter in network.state_dict().items():
         torch.testing.assert_close(parameter, before[name])
@@ -119,7 +119,7 @@ def test_a_network_that_never_helps_stays_where_it_started(stack):
 def test_patience_is_how_many_epochs_without_gain_are_waited_for(stack, patience):
     examples = sample(stack).take(np.arange(50))
     history = run(
-        residual(examples), examples, 1.0, learning_rate=1e4, n_epochs=9, patience=patience
+        residual(examples), examples, 1.0, learning_rate=100.0, n_epochs=9, patience=patience
     )
     assert max(record["epoch"] for record in history) == patience
 
