@@ -6,7 +6,7 @@ a training part and shared by all subsets.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -45,46 +45,25 @@ def evaluate_subsets(
     """
     chance = evaluate_providers(_constant(stack), metrics=metrics)["chance"]
     singles = evaluate_providers(stack, metrics=metrics)
-    fused = [names for names in subsets if len(names) > 1]
-    pieces: dict[Names, list[Evaluation]] = {names: [] for names in fused}
-    for some in _fused(stack, fuser, parts, fused, metrics, progress, n_workers):
+    several = [names for names in subsets if len(names) > 1]
+    rule = fuser.as_rule()
+    items: Sequence[Any]
+    work: Callable[[Any], dict[Names, Evaluation]]
+    if rule is not None and len(parts) > 1 and not stack.gallery.unknown:
+        items, work = several, partial(_tune, rule=rule, stack=stack, parts=parts, metrics=metrics)
+    else:
+        groups = [several] if len(parts) >= n_workers else [[names] for names in several]
+        items = [(part, group) for part in parts for group in groups]
+        work = partial(_fit, fuser=fuser, metrics=metrics)
+    pieces: dict[Names, list[Evaluation]] = {names: [] for names in several}
+    for done, some in enumerate(in_workers(work, items, n_workers=n_workers), start=1):
+        if progress:
+            progress("subsets of providers", done, len(items))
         for names, evaluation in some.items():
             pieces[names].append(evaluation)
     found = {names: combine(fuser.name, own, stack.dataset) for names, own in pieces.items()}
-    alone: dict[Names, Evaluation] = {(): chance} | {
-        (name,): evaluation for name, evaluation in singles.items()
-    }
-    return {names: (alone | found)[names] for names in subsets}
-
-
-def _fused(
-    stack: SimilarityStack,
-    fuser: Fuser,
-    parts: Sequence[Part],
-    subsets: Sequence[Names],
-    metrics: Sequence[str] | None,
-    progress: Progress | None,
-    n_workers: int,
-) -> Iterator[dict[Names, Evaluation]]:
-    """Yield evaluations of subsets, each of some or all held-out queries."""
-    rule = fuser.as_rule()
-    if rule is not None and len(parts) > 1 and not stack.gallery.unknown:
-        tune = partial(_tune, rule=rule, stack=stack, parts=parts, metrics=metrics)
-        yield from _told(in_workers(tune, subsets, n_workers=n_workers), len(subsets), progress)
-        return
-    groups = [subsets] if len(parts) >= n_workers else [[names] for names in subsets]
-    items = [(part, group) for part in parts for group in groups]
-    fit = partial(_fit, fuser=fuser, metrics=metrics)
-    yield from _told(in_workers(fit, items, n_workers=n_workers), len(items), progress)
-
-
-def _told(
-    found: Iterator[dict[Names, Evaluation]], total: int, progress: Progress | None
-) -> Iterator[dict[Names, Evaluation]]:
-    for done, evaluations in enumerate(found, start=1):
-        if progress:
-            progress("subsets of providers", done, total)
-        yield evaluations
+    found |= {(name,): evaluation for name, evaluation in singles.items()} | {(): chance}
+    return {names: found[names] for names in subsets}
 
 
 def _fit(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+SURROGATE, SURROGATE_BYTES = re.compile(r"\\u[dD][89a-fA-F]"), re.compile(rb"\\u[dD][89a-fA-F]")
 """How JSON spells half of a pair; whole pairs are spelled by two of them."""
 
 Hook: TypeAlias = Callable[[list[tuple[str, Any]]], Any]
@@ -117,14 +117,18 @@ def parsed_json(
     """
     try:
         value = json.loads(text, object_pairs_hook=hook, parse_int=_whole_number)
-        if SURROGATE.search(text if isinstance(text, str) else text.decode("latin-1")):
+        if isinstance(text, str):
+            has_halves = SURROGATE.search(text) is not None
+        else:
+            has_halves = SURROGATE_BYTES.search(text) is not None
+        if has_halves:
             json.dumps(value, ensure_ascii=False, default=str).encode()
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except UnicodeEncodeError as error:
-        half = error.object[error.start : error.start + 1]
+        lone = error.object[error.start : error.start + 1]
         raise ValueError(
-            f"it holds {half!r}, half of a surrogate pair, which no file of text can hold"
+            f"it holds {lone!r}, half of a surrogate pair, which no file of text can hold"
         ) from None
     return value
 

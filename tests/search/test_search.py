@@ -9,7 +9,7 @@ import pytest
 import dafm_core as dafm
 from dafm_core.catalog import PluginCatalog
 from dafm_core.errors import AlignmentError, DatasetError, OptionError, ProviderError
-from dafm_core.fusion.channels import cell_loops, row_loops
+from dafm_core.fusion.channels import cell_loops, choice_loops, row_loops
 from dafm_core.fusion.channels.compiled import RowLoops
 from dafm_core.fusion.channels.opening import CompiledOpener
 from dafm_core.search import quickening
@@ -256,7 +256,7 @@ def test_a_grown_index_is_searched_at_once(tmp_path, gallery, light):
 
 
 def test_many_queries_are_answered_by_machine_code_in_the_end(stack, index, monkeypatch):
-    loops = RowLoops(row_loops.read_rows, cell_loops.choose, cell_loops.write_channels)
+    loops = RowLoops(row_loops.read_rows, choice_loops.choose, cell_loops.write_channels)
     monkeypatch.setattr(quickening, "row_loops", lambda: loops)
     monkeypatch.setattr(quickening, "MANY", 2)
     light = dafm.LightFusion(network="linear").fit(stack)

@@ -1,7 +1,8 @@
-"""Candidates chosen, and their channels, as loops for Numba to compile.
+"""Channels of chosen candidates, as loops for Numba to compile.
 
-Plain Python that any machine can run, slowly; the same numbers from NumPy: ``cells.py`` and
-``candidates.py``. No number in here is infinite or NaN: what has no score is ``MISSING``.
+Plain Python that any machine can run, slowly; the same numbers from NumPy: ``cells.py``. All that
+``write_channels`` calls stands here, but for one line: Numba keeps machine code until this file
+changes. No number in here is infinite or NaN: what has no score is ``MISSING``.
 """
 
 from __future__ import annotations
@@ -18,43 +19,6 @@ GAP: Final = np.float32(SMALLEST_GAP)
 TOGETHER: Final = 32
 """Candidates of which what the bank says is fetched at a time, so that memory is waited for once.
 """
-
-
-def choose(evidence: Any, bars: Any, n_first: int, n_level: Any, mask: Any, chosen: Any) -> int:
-    """Write the candidates, ascending, that reach any model's bar; return how many they are.
-
-    Parameters
-    ----------
-    evidence : ndarray of shape (K, N), float32
-    bars : ndarray of shape (K,), float32
-        The evidence of each model's ``n_first``-th candidate.
-    n_level : ndarray of shape (K,), int32
-        Written: how many are level with each bar.
-    mask : ndarray of shape (N,), uint8
-        Room to work in.
-    chosen : ndarray of shape (N + 1,), int32
-        Written.
-    """
-    n_models, n_gallery = evidence.shape
-    for i in range(n_gallery):
-        mask[i] = 0
-    for k in range(n_models):
-        bar, own, level, above = bars[k], evidence[k], np.int32(0), np.int32(0)
-        for i in range(n_gallery):
-            level += np.int32(own[i] == bar)
-            above += np.int32(own[i] > bar)
-        n_level[k] = level
-        if above + level > 2 * n_first:  # those level with so many say nothing for themselves
-            for i in range(n_gallery):
-                mask[i] |= np.uint8(own[i] > bar)
-        else:
-            for i in range(n_gallery):
-                mask[i] |= np.uint8(own[i] >= bar)
-    width = 0
-    for i in range(n_gallery):
-        chosen[width] = i
-        width += mask[i]
-    return width
 
 
 def mean_log_rank(top: Any, n: int, n_level: int, sums: Any) -> float:

@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 from dafm_core.fusion.channels.cell_loops import (
-    choose,
     mean_log_rank,
     write_channels,
     write_known,
@@ -17,6 +16,7 @@ from dafm_core.fusion.channels.cell_loops import (
     write_topic_moments,
     write_topics,
 )
+from dafm_core.fusion.channels.choice_loops import choose
 from dafm_core.fusion.channels.row_loops import (
     bucket_of,
     collect,

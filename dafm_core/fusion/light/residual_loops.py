@@ -24,7 +24,7 @@ ZERO: Final = np.float32(0)
 @cache
 def residual_loop() -> Callable[..., float] | None:
     """Return :func:`residual_infonce` as machine code, or None where Numba is missing or off."""
-    return machine_code(residual_infonce, mix, add_dots, add_softmax)
+    return machine_code(residual_infonce, mix, add_dots, add_softmax, find_there, change_units)
 
 
 def mix(own: Any, used: Any, weights: Any, out: Any) -> None:
@@ -89,6 +89,35 @@ def add_softmax(logits: Any, log_weight: Any, share: Any, powers: Any, slope: An
     return float(peak + math.log(total))
 
 
+def find_there(n: int, n_models: int, gone: int, places: Any) -> int:
+    """Write which of n numbers are of a model that is there, and return how many; models vary
+    fastest, and ``gone`` is below 0 where none is lost.
+    """
+    n_there = 0
+    for c in range(n):
+        if gone < 0 or c % n_models != gone:
+            places[n_there] = c
+            n_there += 1
+    return n_there
+
+
+def change_units(slope: Any, factor: Any, units: Any) -> tuple[Any, Any]:
+    """Write what the loss changes with by a hidden unit of each candidate, in its place.
+
+    Returns
+    -------
+    of_score, of_bias : float32
+        What it changes with by the unit's weight, and by its bias.
+    """
+    of_score, of_bias = ZERO, ZERO
+    for w in range(len(units)):
+        is_on = units[w] > ZERO
+        of_score += slope[w] * max(units[w], ZERO)
+        units[w] = factor * slope[w] if is_on else ZERO
+        of_bias += units[w]
+    return of_score, of_bias
+
+
 def residual_infonce(
     channels: Any,
     context: Any,
@@ -143,7 +172,8 @@ def residual_infonce(
     by_evidence, by_bias, by_query, by_score = slopes
     hidden = np.empty((n_hidden, width), np.float32)
     logits, powers = np.empty(width, np.float32), np.empty(width, np.float32)
-    slope, used = np.empty(width, np.float32), np.empty(n_channels, np.int64)
+    slope = np.empty(width, np.float32)
+    used, known = np.empty(n_channels, np.int64), np.empty(n_context, np.int64)
     by_evidence[:], by_bias[:], by_query[:], by_score[:] = ZERO, ZERO, ZERO, ZERO
     n_with_subset = 0
     for b in range(len(rows)):
@@ -152,21 +182,16 @@ def residual_infonce(
     for b in range(len(rows)):
         r, gone = rows[b], lost[b] - 1
         own, right = channels[r], target[r]
-        n_used = 0
-        for c in range(n_channels):
-            used[n_used] = c
-            n_used += gone < 0 or c % n_models != gone
-        there = used[:n_used]
+        there = used[: find_there(n_channels, n_models, gone, used)]
+        about = known[: find_there(n_context, n_models, gone, known)]
         logits[:] = ZERO
         mix(own, there, linear[lost[b]], logits)
         for h in range(n_hidden):
-            units, shift = hidden[h], bias[h]
-            for d in range(n_context):
-                if gone < 0 or d % n_models != gone:
-                    shift += query[h, d] * context[r, d]
+            units, shift, factor = hidden[h], bias[h], score[h]
+            for d in about:
+                shift += query[h, d] * context[r, d]
             units[:] = shift
             mix(own, there, evidence[h], units)
-            factor = score[h]
             for w in range(width):
                 logits[w] += factor * max(units[w], ZERO)
         for w in range(width):
@@ -186,18 +211,11 @@ def residual_infonce(
             by_tau -= slope[w] * logits[w] * rate
             slope[w] *= rate
         for h in range(n_hidden):
-            units, factor = hidden[h], score[h]
-            of_score, of_bias = ZERO, ZERO
-            for w in range(width):
-                is_on = units[w] > ZERO
-                of_score += slope[w] * max(units[w], ZERO)
-                units[w] = factor * slope[w] if is_on else ZERO
-                of_bias += units[w]
+            of_score, of_bias = change_units(slope, score[h], hidden[h])
             by_score[h] += of_score
             by_bias[h] += of_bias
-            for d in range(n_context):
-                if gone < 0 or d % n_models != gone:
-                    by_query[h, d] += of_bias * context[r, d]
-            add_dots(units, own, there, by_evidence[h])
+            for d in about:
+                by_query[h, d] += of_bias * context[r, d]
+            add_dots(hidden[h], own, there, by_evidence[h])
     slope_of_tau[0] = by_tau
     return loss

@@ -30,9 +30,14 @@ from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.fusion.channels.examples import make_examples
 from dafm_core.fusion.light import compiled as compiled_module
 from dafm_core.fusion.light import exact
+from dafm_core.fusion.light.compiled_loss import CompiledLoss
+from dafm_core.fusion.light.ensemble import ProviderDropout
 from dafm_core.fusion.light.exact import ExactExamples, step_loss
 from dafm_core.fusion.light.fuser import LightFusion
-from dafm_core.fusion.light.network import PaperNetwork
+from dafm_core.fusion.light.network import PaperNetwork, ResidualFusion
+from dafm_core.fusion.light.options import LossWeights
+from dafm_core.fusion.light.residual_loops import residual_loop
+from dafm_core.fusion.light.training import Batch, StepLoss, TorchLoss
 from dafm_core.fusion.static import MeanFusion, VotingFusion
 from dafm_core.metrics.ranking import rank_targets
 from dafm_core.store.stack import SimilarityStack
@@ -85,6 +90,30 @@ def sampled(stack: SimilarityStack, n_repeat: int) -> None:
         "bank and examples": lambda: make_examples(few, FAMILIES, **settings),
     }
     show("sampled", alternate(turns, n_repeat), "obvious, one epoch")
+
+
+def residual_step(stack: SimilarityStack, n_repeat: int) -> None:
+    """Measure a training step of LightFusion's network by machine code against torch's."""
+    few = stack.take_queries(stack.query_ids[: 4 * TILE])
+    examples = make_examples(few, FAMILIES, n_hard=30, n_uniform=64, seed=0)
+    layout, generator = examples.layout, torch.Generator().manual_seed(0)
+    n_models, weights = len(layout.providers), LossWeights(1.0, 0.0)
+    linear = torch.zeros(1 + n_models, layout.n_channels)
+    dropping = ProviderDropout(linear, n_models, 0.1)
+    n_context = examples.context.shape[1]
+    network = ResidualFusion(layout.n_channels, n_context, 32, generator=generator)
+    losses = {"torch": TorchLoss(network, Batch.of(examples), weights, dropping)}
+    if (loop := residual_loop()) is not None:
+        by_loop = CompiledLoss(examples, weights, linear.numpy(), dropping.draw, loop)
+        losses["compiled"] = by_loop.of(network)
+    rows, tau = torch.arange(TILE), torch.tensor(1.0)
+
+    def step(loss_of: StepLoss) -> None:
+        loss_of(rows, generator, tau).backward()
+
+    print(f"{TILE} examples of {examples.channels.shape[2]} candidates a step")
+    turns = {name: lambda loss_of=loss_of: step(loss_of) for name, loss_of in losses.items()}
+    show("training", alternate(turns, 4 * n_repeat), "torch")
 
 
 def fuse(stack: SimilarityStack, n_repeat: int) -> None:
@@ -186,6 +215,7 @@ def counts(stack: SimilarityStack, n_repeat: int) -> None:
 MEASURES = {
     "paper": paper_step,
     "sampled": sampled,
+    "step": residual_step,
     "fuse": fuse,
     "lost": lost,
     "rules": rules,

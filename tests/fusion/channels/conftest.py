@@ -2,7 +2,7 @@
 
 import pytest
 
-from dafm_core.fusion.channels import cell_loops, compiled, row_loops
+from dafm_core.fusion.channels import cell_loops, choice_loops, compiled, row_loops
 from dafm_core.fusion.channels.compiled import RowLoops
 
 
@@ -10,7 +10,7 @@ from dafm_core.fusion.channels.compiled import RowLoops
 def loops(request):
     """Tests turn compiling off (ranx is quicker so); here it is what is tested."""
     if request.param == "python":
-        yield RowLoops(row_loops.read_rows, cell_loops.choose, cell_loops.write_channels)
+        yield RowLoops(row_loops.read_rows, choice_loops.choose, cell_loops.write_channels)
         return
     numba = pytest.importorskip("numba", reason="Numba is the extra dafm-core[compiled]")
     with pytest.MonkeyPatch.context() as patch:
