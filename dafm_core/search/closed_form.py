@@ -136,7 +136,10 @@ class Rest:
     @classmethod
     def of(cls, knowledge: Knowledge, known: NDArray[np.int64]) -> Rest:
         """Return the sample without the images whose scores are known."""
-        others = ~np.isin(knowledge.sample.columns, known)
+        columns = knowledge.sample.columns
+        others = np.ones(len(columns), np.bool_)
+        places = np.searchsorted(columns, known).clip(0, len(columns) - 1)
+        others[places[columns[places] == known]] = False
         n = max(1, int(others.sum()))
         return cls(knowledge.sample, others, (knowledge.n_images - len(known)) / n)
 
