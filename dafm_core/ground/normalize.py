@@ -31,8 +31,10 @@ COUNTED_TO: Final = 1 << 22
 """Cells of a row up to which float32 holds every mean rank."""
 HALF_LEAVES_OUT: Final = 0x1FFF
 """Bits of a float32 that no number of half precision has."""
-EXCLUDED: Final = int(np.float32(-np.inf).view(np.int32) ^ 0x7FFFFFFF) >> 13
-"""What -inf is in the order of the other bits."""
+UNUSED: Final = 102 << 10
+"""In the order of the other bits: numbers nearer to 0 than any of half precision."""
+EXCLUDED: Final = (int(np.float32(-np.inf).view(np.int32) ^ 0x7FFFFFFF) >> 13) + UNUSED
+"""What -inf is in that order."""
 
 Normalization: TypeAlias = Literal["zscore", "minmax", "rank", "none"]
 
@@ -194,21 +196,18 @@ def _counted(row: NDArray[np.float32], out: NDArray[np.float32]) -> bool:
     order &= 0x7FFFFFFF
     order ^= bits  # ascends as the scores do
     order >>= 13
+    order -= order.clip(-UNUSED, UNUSED)  # between 0 and the smallest number there is none
     excluded = order == EXCLUDED
     if excluded.any():
         order[excluded] = order.max()
         order[excluded] = order.min() - 1
-    last = int(order.max())
-    order -= last
-    np.negative(order, out=order)  # from 0 for the highest
-    if int(order.max()) > 4 * len(row):
-        return False
-    order = order.astype(np.intp)
-    counts = np.bincount(order).astype(np.float32)
-    means = np.cumsum(counts)  # the last of those that are level; exact: they are few enough
-    counts -= 1
-    counts *= np.float32(0.5)
-    means -= counts
+    np.subtract(order.max(), order, out=order)  # from 0 for the highest
+    counts = np.bincount(order)
+    used = np.flatnonzero(counts)
+    some = counts[used]
+    # The last of those that are level, less half of the others; exact: they are few enough.
+    means = np.empty(len(counts), np.float32)
+    means[used] = np.cumsum(some) - (some - 1) * 0.5
     np.take(means, order, out=out, mode="clip")
     return True
 
