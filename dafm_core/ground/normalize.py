@@ -71,18 +71,23 @@ def _blocks(scores: NDArray[Any]) -> Iterator[NDArray[Any]]:
 
 def _zscore(block: NDArray[Any], out: NDArray[np.float32]) -> None:
     """Standardise rows (R, N); what is excluded or unknown is looked up once and set aside."""
-    kept = np.isfinite(block)
-    missing = None if kept.all() else np.flatnonzero(~kept)
-    n: Any = block.shape[1] if missing is None else np.maximum(kept.sum(axis=1, keepdims=True), 1)
     # Counted from the best score: near a large offset (1000.0003) the difference of two float32
     # numbers is exact where the numbers themselves are coarse, and squares of tiny ones survive.
-    best = np.fmax.reduce(block, axis=1, keepdims=True, initial=-np.inf)
-    best[~np.isfinite(best)] = 0
+    best = block.max(axis=1, keepdims=True, initial=-np.inf)
+    worst = block.min(axis=1, keepdims=True, initial=np.inf)
+    missing, n = None, block.shape[1]
+    if not (np.isfinite(best).all() and np.isfinite(worst).all()):
+        kept = np.isfinite(block)
+        missing, n = np.flatnonzero(~kept), np.maximum(kept.sum(axis=1, keepdims=True), 1)
+        best = np.fmax.reduce(block, axis=1, keepdims=True, initial=-np.inf)
+        best[~np.isfinite(best)] = 0
     with np.errstate(over="ignore"):
         below = np.subtract(block, best, out=out if block.dtype == np.float32 else None)
-    if missing is not None:
-        below.reshape(-1)[missing] = 0
-    span = -below.min(axis=1, keepdims=True, initial=0)
+        if missing is None:
+            span = best - worst
+        else:
+            below.reshape(-1)[missing] = 0
+            span = -below.min(axis=1, keepdims=True, initial=0)
     if not np.isfinite(span).all():  # farther apart than the type reaches: a quarter, exactly
         _zscore(block * np.where(np.isfinite(span), np.float32(1), np.float32(0.25)), out)
         return
