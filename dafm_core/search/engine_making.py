@@ -40,8 +40,10 @@ WANTED: Final = 50
 """First images of each query that an engine should find,"""
 DEPTH: Final = 500
 """among as many, which are scored exactly afterwards."""
-ENOUGH: Final = 0.985
-"""Share of them with which it looks at no more lists."""
+ENOUGH: Final = 0.99
+"""Share of them with which it looks at no more lists;"""
+ENOUGH_OF_ONE: Final = 0.95
+"""of those of one model, most of which all models together find too."""
 BLOCK: Final = 1 << 14
 """Images whose vectors are joined at a time."""
 
@@ -190,7 +192,7 @@ def _tune(
     engine: IndexEngine, made: Engine, space: Space, directions: Sequence[Direction]
 ) -> float:
     """Let an engine look at as many lists as it takes; return the share that it finds then."""
-    n_images = len(next(iter(space.values())))
+    n_images, enough = len(next(iter(space.values()))), ENOUGH if len(space) > 1 else ENOUGH_OF_ONE
     depth, wanted = min(DEPTH, n_images), min(WANTED, n_images)
     first = [set(c[:wanted].tolist()) for c in Nearest(space)(directions, wanted)]
     recall = 0.0
@@ -199,6 +201,6 @@ def _tune(
         found = engine.search(directions, depth, None)
         shares = [len(f & set(c.tolist())) / wanted for f, (c, _) in zip(first, found, strict=True)]
         recall = float(np.mean(shares))
-        if recall >= ENOUGH:
+        if recall >= enough:
             break
     return recall

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -171,12 +170,11 @@ class SpaceEngines:
     """The engines of one space: of each provider, and of all side by side.
 
     A direction of one provider is looked for among that provider's vectors alone, which are
-    narrower and lie in lists of their own; several are at the same time.
+    narrower and lie in lists of their own.
     """
 
     def __init__(self, engines: Mapping[str, IndexEngine], rows: Rows) -> None:
         self._engines = engines
-        self._threads = ThreadPoolExecutor(len(engines))
         self.tail = rows.tail
 
     @property
@@ -188,17 +186,12 @@ class SpaceEngines:
         self, directions: Sequence[Direction], n: int, shown: NDArray[np.bool_] | None
     ) -> list[Found]:
         """Return the n best columns in each direction and their scores, best first."""
-        asked: dict[str, list[int]] = {}
-        for d, direction in enumerate(directions):
-            asked.setdefault(view_of(direction), []).append(d)
-
-        def searched(view: str) -> list[Found]:
-            return self._engines[view].search([directions[d] for d in asked[view]], n, shown)
-
+        views = [view_of(direction) for direction in directions]
         found: dict[int, Found] = {}
-        # An engine searches without Python's lock; the longest begins first.
-        for view, answers in zip(asked, self._threads.map(searched, asked), strict=True):
-            found.update(zip(asked[view], answers, strict=True))
+        for view in dict.fromkeys(views):
+            asked = [d for d, name in enumerate(views) if name == view]
+            answers = self._engines[view].search([directions[d] for d in asked], n, shown)
+            found.update(zip(asked, answers, strict=True))
         return [found[d] for d in range(len(directions))]
 
 

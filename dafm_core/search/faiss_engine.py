@@ -18,6 +18,8 @@ PER_LIST: Final = 40
 """Vectors by which each list's centre is found,"""
 N_ITERATIONS: Final = 6
 """in so many steps."""
+LISTS_IN_THREADS: Final = 15
+"""Faiss's name for: the lists of one query are shared out among threads."""
 
 
 class FaissEngine:
@@ -26,6 +28,8 @@ class FaissEngine:
     def __init__(self, index: Any) -> None:
         self._index = index
         self._lists = faiss.try_extract_index_ivf(index)
+        if self._lists is not None:
+            faiss.downcast_index(self._lists).implem = LISTS_IN_THREADS
         self.effort = 1
 
     @classmethod

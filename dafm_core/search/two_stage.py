@@ -113,6 +113,7 @@ class TwoStage:
             *(queries, union, asked.excluded),
             has_bank=self._has_bank,
             only_z=self._score is None,
+            n_first=asked.depth if asked.shown is None else 0,
         )
         standardised = np.stack([row.z for row in rows])
         if self._reader is None or self._score is None:

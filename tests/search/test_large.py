@@ -126,6 +126,25 @@ def test_channels_are_those_of_whole_rows(index, stack, fitted, monkeypatch):
             )
 
 
+def test_ranks_lean_on_the_first_images_where_those_are_known(index, stack, fitted, monkeypatch):
+    """Each image of the sample stands for ten: between those a rank is read from a line."""
+    monkeypatch.setattr(closed_form, "N_SAMPLE", N // 10)
+    reader, _ = with_bank(fitted["light"], index).readied(index.gallery, ("gallery",))
+    models, knowledge, which = dots(), Knowledge.of(index), reader.layout.of_families({"ranks"})
+    errors = {0: [], 40: []}
+    for row in range(40, 52):
+        query = stack.dataset.iter_queries(row, row + 1)
+        queries = {name: models[name].encode_queries(query)[0] for name in index.names}
+        none = np.empty(0, np.int64)
+        every = knowledge.rows(queries, np.arange(N), none, has_bank=True)
+        chosen = np.unique([np.argsort(-one.evidence)[:40] for one in every])
+        whole = ClosedView(reader, every).channels()[0][which][:, chosen]
+        for n_first, found in errors.items():
+            rows = knowledge.rows(queries, chosen, none, has_bank=True, n_first=n_first)
+            found.append(np.abs(ClosedView(reader, rows).channels()[0][which] - whole).mean())
+    assert np.mean(errors[40]) < min(0.06, 0.75 * np.mean(errors[0]))
+
+
 def test_a_score_as_the_bank_sees_it_is_an_inner_product(index, dataset):
     """Z-scores less the mean, over the spread, that the bank gives each image."""
     every = np.arange(index.n_images)
