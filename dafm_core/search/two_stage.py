@@ -113,7 +113,7 @@ class TwoStage:
             *(queries, union, asked.excluded),
             has_bank=self._has_bank,
             only_z=self._score is None,
-            n_first=asked.depth if asked.shown is None else 0,
+            n_first=self._n_first(asked),
         )
         standardised = np.stack([row.z for row in rows])
         if self._reader is None or self._score is None:
@@ -130,6 +130,10 @@ class TwoStage:
             standardised=standardised[:, shown],
             estimated=self._estimated(asked.depth),
         )
+
+    def _n_first(self, asked: Asked) -> int:
+        """Return how many of each provider's first images are surely among the candidates."""
+        return 0 if asked.shown is not None else asked.depth // 4  # an engine misses some others
 
     def _union(self, asked: Asked) -> NDArray[np.int64]:
         """Return the images that a query looks at, ascending."""
