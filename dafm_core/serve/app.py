@@ -178,6 +178,7 @@ class Service:
             {
                 "status": "ok",
                 "late": list(self.search.late),
+                "left_out": self.search.left_out,
                 "index": index.path.name,
                 "images": index.n_images,
                 "providers": list(index.names),
