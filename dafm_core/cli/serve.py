@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import secrets
 import socket
 from pathlib import Path
@@ -89,6 +90,7 @@ def _serve(
     from dafm_core.serve.judging import Judgements
     from dafm_core.serve.limits import Limits
 
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # what it says is answered
     search = open_search(args, without)
     service = Service(
         search,
