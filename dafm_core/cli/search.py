@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dafm_core.cli.arguments import add_json, add_saved_or_named, add_verify, read_settings
+from dafm_core.cli.watching import watch_models
 from dafm_core.errors import OptionError
-from dafm_core.ground.sources import source_array
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +27,7 @@ EXAMPLES = {
     '  dafm search index/ --model light/ --image dress.jpg --text "the same, but red"\n'
     "  dafm search index/ --model light/ --text sofa --filter \"room = 'living'\" --json",
 }
+ADVICE = "Repair it, or do without it (--without NAME)."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,11 +80,25 @@ def add_index(parser: argparse.ArgumentParser, *, timeout: float | None = None) 
         help="leave a model out of the answers, until it returns, if a call of it takes longer "
         f"({'no limit by default' if timeout is None else f'default {timeout:g}'})",
     )
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a model to do without: neither loaded nor asked; repeatable",
+    )
     add_verify(parser, "index")
 
 
-def open_search(args: argparse.Namespace) -> Search:
-    """Return the search that the arguments of :func:`add_index` describe."""
+def open_search(args: argparse.Namespace, without: Mapping[str, str] | None = None) -> Search:
+    """Return the search that the arguments of :func:`add_index` describe.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    without : mapping of str to str, optional
+        More models to do without, and why.
+    """
     from dafm_core.cli.index import read_provider_settings
     from dafm_core.cli.models import open_fuser
     from dafm_core.search.index import GalleryIndex
@@ -90,9 +106,14 @@ def open_search(args: argparse.Namespace) -> Search:
 
     if args.budget < 0:
         raise OptionError(f"--budget: expected 0 or more, got {args.budget}.")
+    index = GalleryIndex.open(args.index, verify=args.verify)
+    left_out = dict.fromkeys(args.without, "left out (--without)") | dict(without or {})
+    if left_out.keys() >= set(index.names):
+        raise OptionError(f"--without: expected a model to be left of {', '.join(index.names)}.")
     return Search(
-        GalleryIndex.open(args.index, verify=args.verify),
+        index,
         open_fuser(args.model),
+        without=left_out,
         settings=read_provider_settings(args.set),
         budget=args.budget,
         timeout=args.timeout,
@@ -101,6 +122,7 @@ def open_search(args: argparse.Namespace) -> Search:
 
 def run(args: argparse.Namespace) -> None:
     """Answer, and print the hits with what each provider says of them."""
+    watch_models("dafm search", advice=ADVICE)
     from dafm_core.reporting.terminal import print_json, print_table, say
 
     with redirect_stdout(sys.stderr):  # what a model prints is no answer
@@ -119,6 +141,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _vectors(pairs: list[str]) -> dict[str, NDArray[np.generic]]:
     import numpy as np
+
+    from dafm_core.ground.sources import source_array
 
     vectors = {}
     for name, file in read_settings(pairs, flag="--vector").items():

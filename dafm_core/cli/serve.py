@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import secrets
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dafm_core.cli.outliving import outlive_models
 from dafm_core.cli.search import add_index, open_search
 from dafm_core.errors import OptionError
+from dafm_core.serve.guard import LOOPBACK
 
 if TYPE_CHECKING:
     from dafm_core.search.search import Search
@@ -63,6 +66,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Answer until the system asks to stop; then finish what was begun."""
+    if args.waiting < 1:
+        raise OptionError(f"--waiting: expected 1 or more, got {args.waiting}.")
+    with _listen(args.host, args.port) as listening:
+        is_local = args.host in LOOPBACK or args.host == "::1"
+        token = None if is_local else _token(args.token_file)
+        _serve(args, listening, token, without=outlive_models())
+
+
+def _serve(
+    args: argparse.Namespace, listening: socket.socket, token: str | None, without: dict[str, str]
+) -> None:
+    """Answer at a port until the system asks to stop."""
     try:
         import uvicorn
 
@@ -72,39 +87,34 @@ def run(args: argparse.Namespace) -> None:
             f"dafm serve: needs {error.name}. pip install 'dafm-core[serve]'"
         ) from None
     from dafm_core.reporting.terminal import say
-    from dafm_core.serve.guard import LOOPBACK
     from dafm_core.serve.judging import Judgements
     from dafm_core.serve.limits import Limits
 
-    if args.waiting < 1:
-        raise OptionError(f"--waiting: expected 1 or more, got {args.waiting}.")
-    listening = _listen(args.host, args.port)
-    with listening:
-        search = open_search(args)
-        service = Service(
-            search,
-            known=_known(args, search),
-            judgements=Judgements(args.judgements, search.index) if args.judgements else None,
-            limits=Limits(waiting=args.waiting),
-        )
-        local = args.host in LOOPBACK or args.host == "::1"
-        token = None if local else _token(args.token_file)
-        hosts = {*LOOPBACK, *args.allow_host, args.host}
-        config = uvicorn.Config(
-            service.app(hosts=hosts, token=token),
-            log_level="warning",
-            server_header=False,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
-        )
-        port = listening.getsockname()[1]
-        host = "127.0.0.1" if args.host in ("0.0.0.0", "::") else args.host  # noqa: S104
-        say(f"{search.index.n_images} images, {', '.join(search.index.names)}, {search.fuser.name}")
-        say(f"http://{host}:{port}/" + (f"?token={token}" if token else ""))
-        say("Ctrl-C ends it.")
-        try:
-            uvicorn.Server(config).run(sockets=[listening])
-        except KeyboardInterrupt:
-            say("stopped; every query that was taken was answered.")
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # what it says is answered
+    search = open_search(args, without)
+    service = Service(
+        search,
+        known=_known(args, search),
+        judgements=Judgements(args.judgements, search.index) if args.judgements else None,
+        limits=Limits(waiting=args.waiting),
+    )
+    hosts = {*LOOPBACK, *args.allow_host, args.host}
+    config = uvicorn.Config(
+        service.app(hosts=hosts, token=token),
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    port = listening.getsockname()[1]
+    host = "127.0.0.1" if args.host in ("0.0.0.0", "::") else args.host  # noqa: S104
+    listening.listen()  # who has read the address may ask at once
+    say(f"{search.index.n_images} images, {', '.join(search.index.names)}, {search.fuser.name}")
+    say(f"http://{host}:{port}/" + (f"?token={token}" if token else ""))
+    say("Ctrl-C ends it.")
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:
+        say("stopped; every query that was taken was answered.")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -12,6 +12,7 @@ import os
 import selectors
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -59,41 +60,62 @@ def watch_models(what: str, *, seconds: float | None = None, advice: str = RESUM
     """
     if seconds is not None and not seconds > 0:
         raise OptionError(f"--timeout: expected seconds above 0, got {seconds:g}.")
-    if not hasattr(os, "fork") or not sys.modules.keys().isdisjoint(THREADED):
+    if not can_watch():
         if seconds is not None:
             raise OptionError(
                 "--timeout: needs the command dafm in a process of its own, on a system with fork."
             )
         return
+    child = fork(what, advice)
+    if child is not None:
+        _end_as(child, seconds)
+
+
+def can_watch() -> bool:
+    """Whether a child could do the work: on a system with fork, in a process without threads."""
+    return hasattr(os, "fork") and sys.modules.keys().isdisjoint(THREADED)
+
+
+def fork(what: str, advice: str) -> Child | None:
+    """Return the child in the parent, and None in the child; parameters as watch_models."""
     heard, told = os.pipe()
     parent = os.getpid()
-    child = os.fork()
-    if child:
+    number = os.fork()
+    if number:
         os.close(told)
-        _end_as(_Child(child, heard, what, advice), seconds)
+        return Child(number, heard, what, advice)
     os.close(heard)
     end_with_parent(parent)
-    _tell(told)
+    _tell_through(told)
+    return None
 
 
-def _tell(pipe: int) -> None:
-    """Let whoever calls a model write its words into the pipe, and an empty line at the end."""
+def _tell_through(pipe: int) -> None:
+    """Let whoever calls a model write into the pipe which calls are open, of all threads."""
     from dafm_core.scoring.boundary import announcing
 
-    def tell(words: str) -> None:
-        os.write(pipe, f"{words}\n".encode())
+    calls: dict[int, str] = {}
+    lock = threading.Lock()
 
-    announcing.set(lambda words: tell(" ".join(words.split())))
-    ending.set(lambda code: tell(f"{ENDED}{code}"))
+    def announce(words: str) -> None:
+        with lock:
+            if words:
+                calls[threading.get_ident()] = " ".join(words.split())
+            else:
+                calls.pop(threading.get_ident(), None)
+            os.write(pipe, f"{' or '.join(calls.values())}\n".encode())
+
+    announcing.set(announce)
+    ending.set(lambda code: os.write(pipe, f"{ENDED}{code}\n".encode()))
 
 
-class _Child:
+class Child:
     """The process that does the work, as its parent sees it.
 
     Attributes
     ----------
     call : str
-        What it is calling, or nothing.
+        What it is calling, or nothing; several calls, where several threads are at one.
     code : int or None
         The exit code of its command, once that is over.
     """
@@ -153,13 +175,18 @@ class _Child:
 
     def ended(self, code: int) -> str:
         """Return what is said of a child that did not end by itself."""
-        how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        how = how_it_ended(code)
         if self.call or not self._what:
             return f"{self.call or 'the command'}: ended the process ({how}). {self._advice}"
         return f"{self._what}: the process that ran it was ended ({how}). {self._advice}"
 
 
-def _end_as(child: _Child, seconds: float | None) -> NoReturn:
+def how_it_ended(code: int) -> str:
+    """Return an exit code, or the signal whose number it is less than nothing, in words."""
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+
+
+def _end_as(child: Child, seconds: float | None) -> NoReturn:
     """Be the parent: wait, hand on what the system asks, end as the child has."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the child too
 

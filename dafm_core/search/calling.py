@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from dafm_core.errors import ProviderError
 from dafm_core.ground.printable import first_line
+from dafm_core.scoring.boundary import announcing
 
 T = TypeVar("T")
 
@@ -36,6 +37,7 @@ class Caller:
     def __init__(self, name: str, seconds: float | None = None) -> None:
         self._name = name
         self._seconds = seconds
+        self._tell = announcing.get()  # here, for the threads that call have a context of their own
         self._changed = threading.Condition()
         self._is_busy = False
         self._is_late = False
@@ -59,7 +61,7 @@ class Caller:
         self._take_turn()
         if self._seconds is None:
             try:
-                return _called(function, self._name)
+                return self._called(function)
             finally:
                 self._give_turn()
         task: Future[T] = Future()
@@ -101,31 +103,33 @@ class Caller:
         while True:
             function, task = self._tasks.get()
             try:
-                result = _called(function, self._name)
+                result = self._called(function)
             except Exception as error:
                 self._settle(partial(task.set_exception, error))
             else:
                 self._settle(partial(task.set_result, result))
 
+    def _called(self, function: Callable[[], T]) -> T:
+        """Return what a function returns; what it raises that is no Exception becomes one."""
+        self._tell(f"provider {self._name!r} at a query")
+        try:
+            return function()
+        except Exception:
+            raise
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and _is_main():
+                raise  # the user's
+            raise ProviderError(
+                f"provider {self._name!r}: it raised {type(error).__name__} "
+                f"({first_line(error)}), which would end the process."
+            ) from error
+        finally:
+            self._tell("")
+
     def _settle(self, settle: Callable[[], object]) -> None:
         with self._changed:
             settle()
         self._give_turn()
-
-
-def _called(function: Callable[[], T], name: str) -> T:
-    """Return what a function returns; what it raises that is no Exception becomes one."""
-    try:
-        return function()
-    except Exception:
-        raise
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and _is_main():
-            raise  # the user's
-        raise ProviderError(
-            f"provider {name!r}: it raised {type(error).__name__} ({first_line(error)}), which "
-            "would end the process."
-        ) from error
 
 
 def _is_main() -> bool:

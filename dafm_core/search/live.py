@@ -24,7 +24,7 @@ from dafm_core.contract.provider import (
 )
 from dafm_core.errors import AlignmentError, DatasetError, ProviderError, SimilarityError
 from dafm_core.ground.normalize import unit_rows
-from dafm_core.scoring.boundary import check_features
+from dafm_core.scoring.boundary import announced, check_features
 from dafm_core.scoring.facts import provider_facts
 from dafm_core.search.calling import Caller
 from dafm_core.search.features import GalleryFeatures
@@ -46,6 +46,8 @@ class LiveProvider:
         None for features made elsewhere.
     seconds : float, optional
         What one call of it may take.
+    left_out : str, optional
+        Why it is not asked at all.
     """
 
     def __init__(
@@ -55,14 +57,16 @@ class LiveProvider:
         provider: Provider | None,
         *,
         seconds: float | None = None,
+        left_out: str | None = None,
     ) -> None:
         self.entry = entry
+        self.left_out = left_out
         self._index = index
         self._provider = provider
         self._call = Caller(entry.name, seconds)
         self._features: GalleryFeatures | None = None
         self._whole: NDArray[np.float32] | None = None
-        if entry.has_features:
+        if entry.has_features and left_out is None:
             self._features = index.features(entry.name)
             if self._features.n_bytes <= RESIDENT_BYTES:
                 self._whole = self._features.whole()
@@ -87,6 +91,8 @@ class LiveProvider:
     def refuse(self, query: Query) -> str | None:
         """Return why it cannot take a query, or None where it can."""
         n = len(query.references)
+        if self.left_out is not None:
+            return self.left_out
         if self.entry.kind != "given" and self.entry.references == "one" and n != 1:
             return f"needs exactly one reference image, got {n}"
         return None
@@ -129,6 +135,8 @@ class LiveProvider:
 
     def score_pairs(self, query: Query, images: Sequence[ImageRef]) -> NDArray[np.float32]:
         """Return a pair provider's scores of some images."""
+        if self.left_out is not None:
+            raise ProviderError(self.left_out)
         model = cast(PairProvider, self._provider)
         answers = self._call(lambda: model.score_pairs([query], [list(images)]))
         return _checked(np.asarray(answers[0]), (len(images),), self.entry.name)
@@ -165,6 +173,7 @@ def load_providers(
     settings: Mapping[str, Mapping[str, str]] | None = None,
     catalog: PluginCatalog | None = None,
     seconds: float | None = None,
+    without: Mapping[str, str] | None = None,
 ) -> dict[str, LiveProvider]:
     """Return the providers of an index, ready; each must be the model that made the index.
 
@@ -177,6 +186,8 @@ def load_providers(
         Options that replace those of the index, e.g. where a checkpoint lies on this machine.
     seconds : float, optional
         What one call of a provider may take.
+    without : mapping of str to str, optional
+        Providers that are neither loaded nor asked, with the reason that answers give.
 
     Raises
     ------
@@ -185,14 +196,17 @@ def load_providers(
     AlignmentError
         If it is another model than the one that made the index; says in what they differ.
     """
-    given, settings = given or {}, settings or {}
-    for name in [*given, *settings]:
+    given, settings, without = given or {}, settings or {}, without or {}
+    for name in [*given, *settings, *without]:
         if name not in index.entries:
             raise AlignmentError(
                 f"{index.path}: expected providers {', '.join(index.names)}, got {name!r}."
             )
     live = {}
     for name, entry in index.entries.items():
+        if name in without:
+            live[name] = LiveProvider(index, entry, None, left_out=without[name])
+            continue
         provider = given.get(name)
         if provider is None and entry.kind != "given":
             if not entry.load:
@@ -202,7 +216,8 @@ def load_providers(
                 )
             catalog = catalog or PluginCatalog.discover()
             options = {**entry.load["options"], **settings.get(name, {})}
-            provider = catalog.load_provider(entry.load["provider"], options)
+            with announced(f"provider {name!r} at loading"):
+                provider = catalog.load_provider(entry.load["provider"], options)
         if provider is not None:
             check_same(index.path, entry, provider)
         live[name] = LiveProvider(index, entry, provider, seconds=seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,11 @@ from dafm_core.search.index import GalleryIndex
 
 MAX_TEXT: Final = 10_000
 """Characters of a text that are taken."""
+MAX_FILTER: Final = 100_000
+MAX_WORDS: Final = 300
+"""Characters of a filter; its words and signs, where values in lists do not count."""
+_LITERAL: Final = re.compile(r"'(?:[^']|'')*'\s*,?|\b\d[\w.]*\s*,?")
+_WORD: Final = re.compile(r"\w+|[^\w\s]")
 
 Reference: TypeAlias = str | Path | ImageRef
 Filter: TypeAlias = str | pl.Expr | Collection[str]
@@ -130,8 +136,22 @@ def _reference(reference: Reference, index: GalleryIndex) -> ImageRef:
     return ImageRef(path.name, path)
 
 
+def _check_length(condition: str) -> None:
+    """Raise OptionError for more than one condition needs: the time of a long chain of them grows
+    with the third power of its length, and its nesting could end the process.
+    """
+    n_words = len(_WORD.findall(_LITERAL.sub(" ", condition)))
+    if len(condition) > MAX_FILTER or n_words > MAX_WORDS:
+        raise OptionError(
+            f"filter: expected at most {MAX_WORDS} words and signs and {MAX_FILTER} characters, "
+            "got more. Write a choice among values as a list: column IN ('a', 'b')."
+        )
+
+
 def _matching(condition: str | pl.Expr, index: GalleryIndex) -> NDArray[np.bool_]:
     known = filter_columns(index)
+    if isinstance(condition, str):
+        _check_length(condition)
     try:
         expression = pl.sql_expr(condition) if isinstance(condition, str) else condition
         named = expression.meta.root_names()

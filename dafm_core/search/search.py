@@ -58,6 +58,8 @@ class Search:
     timeout : float, optional
         Seconds that one call of a provider may take; one that takes longer is left out of the
         answer, and of later ones until it has returned. By default as long as it likes.
+    without : mapping of str to str, optional
+        Providers to do without: neither loaded nor asked. Each answer gives the reason.
 
     Raises
     ------
@@ -77,6 +79,7 @@ class Search:
         budget: int = BUDGET,
         nearest: int = NEAREST,
         timeout: float | None = None,
+        without: Mapping[str, str] | None = None,
     ) -> None:
         if timeout is not None and not timeout > 0:
             raise OptionError(f"search: expected timeout > 0, got {timeout:g}.")
@@ -87,7 +90,9 @@ class Search:
         self.index = index
         self._prepared = Prepared(index, fuser)
         self._prepared.scorer(index.names)  # refuses, before anything is loaded, what does not fit
-        live = load_providers(index, providers, settings=settings, catalog=catalog, seconds=timeout)
+        live = load_providers(
+            index, providers, settings=settings, catalog=catalog, seconds=timeout, without=without
+        )
         self._live = live
         self._whole_rows = WholeRows(self._prepared, live, budget=budget, nearest=nearest)
         self._few_images = FewImages(self._prepared, live, nearest=nearest)
@@ -106,6 +111,11 @@ class Search:
     def late(self) -> tuple[str, ...]:
         """Providers of which a call has not returned in time, and still has not."""
         return tuple(name for name, provider in self._live.items() if provider.is_late)
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Providers that no query is asked of, with the reason."""
+        return {name: p.left_out for name, p in self._live.items() if p.left_out is not None}
 
     def query(
         self,

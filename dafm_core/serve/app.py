@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from starlette.applications import Starlette
 from starlette.datastructures import FormData, UploadFile
@@ -22,7 +23,7 @@ from starlette.routing import Route
 from dafm_core.errors import AlignmentError, DafmError, ImageError, ProviderError
 from dafm_core.search.requests import Request, filter_columns
 from dafm_core.search.search import Search
-from dafm_core.serve.batching import Batcher
+from dafm_core.serve.batching import BUSY, MOST, Batcher
 from dafm_core.serve.guard import LOOPBACK, Guard
 from dafm_core.serve.judging import Judgements
 from dafm_core.serve.known import KnownQueries
@@ -31,7 +32,10 @@ from dafm_core.serve.openapi import described
 from dafm_core.serve.pictures import LARGEST, THUMBNAIL, save_upload, shown
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""How a system says that a disk has no room."""
 PAGE: Final = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
@@ -40,6 +44,8 @@ PAGE: Final = {
 }
 FORMS: Final = ("multipart/form-data", "application/x-www-form-urlencoded")
 TEXT_FIELDS: Final = ("text", "k", "filter", "explain")
+YES_OR_NO: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+SIZES: Final = {"thumbnail": THUMBNAIL, "full": LARGEST}
 
 
 class Service:
@@ -69,6 +75,7 @@ class Service:
             explain: Batcher(partial(search.batch, explain=explain), self.limits)
             for explain in (True, False)
         }
+        self._n_asked = 0
 
     def app(self, *, hosts: Collection[str] = LOOPBACK, token: str | None = None) -> Guard:
         """Return the ASGI application, guarded."""
@@ -98,6 +105,15 @@ class Service:
         kind = http.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in FORMS:
             raise Refused(415, f"search: expected a form ({FORMS[0]}), got {kind or 'no type'}.")
+        if self._n_asked >= self.limits.waiting + 2 * MOST:  # before anything of it is read
+            raise Refused(503, BUSY)
+        self._n_asked += 1
+        try:
+            return await self._ask(http)
+        finally:
+            self._n_asked -= 1
+
+    async def _ask(self, http: HttpRequest) -> Response:
         try:
             form = await http.form(max_files=self.limits.references, max_fields=64)
         except HTTPException as error:
@@ -105,8 +121,11 @@ class Service:
         try:
             with TemporaryDirectory(prefix="dafm-serve-") as folder:
                 request = await self._request(form, Path(folder))
-                batcher = self._batchers[_text(form, "explain", "1") not in ("0", "false", "no")]
-                answer = await batcher.ask(request)
+                explain = _one_of(_text(form, "explain", "1"), YES_OR_NO, "explain")
+                try:
+                    answer = await self._batchers[explain].ask(request)
+                except ImageError:  # uploads have been opened before
+                    raise _gone("reference", self._broken(request)) from None
         finally:
             await form.close()
         return JSONResponse(answer.to_json())
@@ -116,13 +135,11 @@ class Service:
         image_id = http.path_params["image_id"]
         if image_id not in self.search.index.ids:
             raise Refused(404, f"image {image_id!r}: not in this gallery.")
-        side = LARGEST if http.query_params.get("size") == "full" else THUMBNAIL
+        side = _one_of(http.query_params.get("size", "thumbnail"), SIZES, "size")
         try:
             data = await asyncio.to_thread(shown, self.search.index.image(image_id), side)
         except ImageError:
-            raise Refused(
-                410, f"image {image_id!r}: its file is gone or broken. The index still knows it."
-            ) from None
+            raise _gone("image", image_id) from None
         return Response(
             data, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"}
         )
@@ -160,16 +177,11 @@ class Service:
     async def judge(self, http: HttpRequest) -> Response:
         """Keep a judgement."""
         kept = self._kept()
-        try:
-            value = json.loads(await http.body())
-            asked = [str(r) for r in value["references"]], str(value["text"])
-            image, mark = str(value["image"]), str(value["mark"])
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise Refused(
-                400, "judgement: expected JSON with references, text, image and mark."
-            ) from None
-        await asyncio.to_thread(kept.add, *asked, image, mark)
-        return JSONResponse({"marks": kept.marks(*asked), "n_queries": kept.n_queries})
+        references, text, image, mark = _judgement(await http.body())
+        if len(references) > self.limits.references:
+            raise Refused(400, f"query: expected at most {self.limits.references} references.")
+        await asyncio.to_thread(kept.add, references, text, image, mark)
+        return JSONResponse({"marks": kept.marks(references, text), "n_queries": kept.n_queries})
 
     async def health(self, http: HttpRequest) -> Response:
         """Say what answers here."""
@@ -178,6 +190,7 @@ class Service:
             {
                 "status": "ok",
                 "late": list(self.search.late),
+                "left_out": self.search.left_out,
                 "index": index.path.name,
                 "images": index.n_images,
                 "providers": list(index.names),
@@ -198,11 +211,18 @@ class Service:
         unknown = sorted(set(form) - {"image", "reference", *TEXT_FIELDS})
         if unknown:
             raise Refused(400, f"form: no field {unknown[0]!r}.")
-        references: list[Any] = [r for r in form.getlist("reference") if isinstance(r, str)]
-        for reference in references:
+        references: list[Any] = []
+        for reference in form.getlist("reference"):
+            if not isinstance(reference, str):
+                raise Refused(400, "reference: expected an id, got a file. Send files as image.")
             if reference not in self.search.index.ids:
                 raise Refused(404, f"reference {reference!r}: not in this gallery.")
-        uploads = [part for part in form.getlist("image") if isinstance(part, UploadFile)]
+            references.append(reference)
+        uploads: list[UploadFile] = []
+        for upload in form.getlist("image"):
+            if not isinstance(upload, UploadFile):
+                raise Refused(400, "image: expected a file, got a text. Send ids as reference.")
+            uploads.append(upload)
         if len(references) + len(uploads) > self.limits.references:
             raise Refused(400, f"query: expected at most {self.limits.references} references.")
         for number, upload in enumerate(uploads):
@@ -220,6 +240,16 @@ class Service:
             filter=_text(form, "filter", "").strip() or None,
         )
 
+    def _broken(self, request: Request) -> str:
+        """Return the id of the reference whose file cannot be opened."""
+        for reference in request.references:
+            try:
+                if isinstance(reference, str):
+                    self.search.index.image(reference).open()
+            except ImageError:
+                return str(reference)
+        return "of the query"
+
     def _kept(self) -> Judgements:
         if self.judgements is None:
             raise Refused(404, "judgements: none are kept. Start with --judgements FILE.")
@@ -234,15 +264,17 @@ class Service:
             try:
                 return await handler(http)
             except Refused as refused:
-                headers = {"retry-after": "2"} if refused.status == 503 else None
                 return JSONResponse(
-                    {"error": refused.reason}, status_code=refused.status, headers=headers
+                    {"error": refused.reason}, status_code=refused.status, headers=refused.headers
                 )
             except (AlignmentError, ProviderError) as error:
                 return JSONResponse({"error": str(error)}, status_code=422)
             except DafmError as error:
                 return JSONResponse({"error": str(error)}, status_code=400)
-            except Exception:
+            except Exception as error:
+                if isinstance(error, OSError) and error.errno in FULL:
+                    reason = f"upload: could not be kept for the query ({error.strerror})."
+                    return JSONResponse({"error": reason}, status_code=507)
                 logger.exception("an answer failed; this is a bug")
                 reason = "internal error: the terminal of dafm serve has the reason."
                 return JSONResponse({"error": reason}, status_code=500)
@@ -265,9 +297,15 @@ def _file(name: str, media_type: str) -> Callable[[HttpRequest], Awaitable[Respo
 
 
 async def _http_error(http: HttpRequest, error: Exception) -> Response:
-    detail = error.detail if isinstance(error, HTTPException) else "error"
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    return JSONResponse({"error": detail}, status_code=status)
+    if not isinstance(error, HTTPException):
+        return JSONResponse({"error": "error"}, status_code=500)
+    reason = str(error.detail)
+    if error.status_code == 404:
+        reason = "address: there is nothing here. GET /openapi.json lists what there is."
+    elif error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another")
+        reason = f"method: expected {allowed}, got {http.method}."
+    return JSONResponse({"error": reason}, status_code=error.status_code, headers=error.headers)
 
 
 def _holding(needle: str, ids: Sequence[str]) -> list[str]:
@@ -276,10 +314,42 @@ def _holding(needle: str, ids: Sequence[str]) -> list[str]:
 
 
 def _text(form: FormData, name: str, default: str) -> str:
-    value = form.get(name, default)
-    if not isinstance(value, str):
+    values = form.getlist(name) or [default]
+    if len(values) > 1:
+        raise Refused(400, f"{name}: expected once, got {len(values)} times.")
+    if not isinstance(values[0], str):
         raise Refused(400, f"{name}: expected a text, got a file.")
-    return value
+    return values[0]
+
+
+def _one_of(value: str, known: Mapping[str, T], name: str) -> T:
+    if value not in known:
+        raise Refused(400, f"{name}: expected {', '.join(known)}, got {value[:40]!r}.")
+    return known[value]
+
+
+def _judgement(body: bytes) -> tuple[list[str], str, str, str]:
+    """Return references, text, image and mark of a judgement, each of its type."""
+    try:
+        value = json.loads(body)
+        references, rest = value["references"], [value[key] for key in ("text", "image", "mark")]
+        if not isinstance(references, list):
+            raise TypeError
+        if not all(isinstance(text, str) for text in (*references, *rest)):
+            raise TypeError
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Refused(
+            400,
+            "judgement: expected JSON with references (a list of ids), text, image and mark.",
+        ) from None
+    text, image, mark = rest
+    return references, text, image, mark
+
+
+def _gone(what: str, image_id: str) -> Refused:
+    return Refused(
+        410, f"{what} {image_id!r}: its file is gone or broken. The index still knows it."
+    )
 
 
 def _count(value: str, name: str) -> int:

@@ -17,6 +17,7 @@ from dafm_core.serve.limits import Limits, Refused
 
 MOST: Final = 16
 """Queries of one batch."""
+BUSY: Final = "busy: too many queries wait. Try again in a few seconds."
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,7 @@ class Batcher:
         waiting = _Waiting(request, loop.create_future(), loop)
         with self._changed:
             if len(self._queue) >= self._limits.waiting or self._stopping:
-                raise Refused(503, "busy: too many queries wait. Try again in a few seconds.")
+                raise Refused(503, BUSY)
             self._queue.append(waiting)
             self._changed.notify()
         try:

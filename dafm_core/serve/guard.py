@@ -7,6 +7,7 @@ who asks (Origin and Sec-Fetch-Site).
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Collection
 from http.cookies import CookieError, SimpleCookie
@@ -84,7 +85,8 @@ class Guard:
             raise Refused(403, "origin: pages of other sites may not ask this service.")
 
     def _has_token(self, headers: dict[str, str]) -> bool:
-        given = headers.get("authorization", "").removeprefix("Bearer ").strip()
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        given = given.strip() if kind.lower() == "bearer" else ""
         try:
             cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
         except CookieError:
@@ -117,10 +119,20 @@ class Guard:
         if declared.isdecimal() and int(declared) > limit:
             raise Refused(413, reason)
 
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._limits.seconds
+        is_whole = False
+
         async def counted() -> Any:
-            nonlocal taken
-            message = await receive()
+            nonlocal taken, is_whole
+            try:
+                left = None if is_whole else max(0.0, end - loop.time())
+                message = await asyncio.wait_for(receive(), left)
+            except TimeoutError:
+                late = f"request: not all of it came within {self._limits.seconds:g} seconds."
+                raise Refused(408, late) from None
             taken += len(message.get("body", b""))
+            is_whole = not message.get("more_body", False)
             if taken > limit:
                 raise Refused(413, reason)
             return message
@@ -154,7 +166,9 @@ async def _answer(send: Send, refused: Refused) -> None:
     import json
 
     body = json.dumps({"error": refused.reason}).encode()
-    headers = {"content-type": "application/json", **HEADERS}
+    headers = {"content-type": "application/json", **refused.headers, **HEADERS}
+    if refused.status == 408:
+        headers["connection"] = "close"  # the rest of it may still come
     if refused.status == 401:
         headers["www-authenticate"] = "Bearer"
     await _start(send, refused.status, headers, body)

@@ -77,6 +77,8 @@ class Judgements:
             raise Refused(
                 400, f"text: expected at most {MAX_TEXT:,} characters that can be written."
             )
+        if not references and not text.strip():
+            raise Refused(400, "judgement: expected a query with a text or a reference image.")
         for name in [image, *references]:
             if name not in self._index.ids:
                 raise Refused(

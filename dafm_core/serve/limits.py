@@ -13,6 +13,11 @@ class Refused(Exception):  # noqa: N818  # an answer, not a fault
         self.status = status
         self.reason = reason
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What goes with the answer."""
+        return {"retry-after": "2"} if self.status == 503 else {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -29,9 +34,10 @@ class Limits:
     k : int
         Hits of one query.
     waiting : int
-        Queries that wait; one more is answered 503.
+        Queries that wait; one more is answered 503, and so is a few more before it is read.
     seconds : float
-        From the arrival of a query to its answer; after it, 503.
+        Until a request is there as a whole, after which it is answered 408; and from there to its
+        answer, after which it is answered 503.
     """
 
     body_bytes: int = 40 << 20

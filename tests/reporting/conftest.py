@@ -4,6 +4,7 @@ import base64
 import importlib.util
 import json
 import os
+import select
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 KEY_CODES = {
     "Tab": 9,
     "Enter": 13,
+    "Escape": 27,
+    " ": 32,
     "ArrowLeft": 37,
     "ArrowUp": 38,
     "ArrowRight": 39,
@@ -20,6 +23,8 @@ KEY_CODES = {
 }
 
 
+PATIENCE = 120
+"""Seconds without a word from the browser: axe takes long over a long page on a busy machine."""
 AXE = """
 axe.run().then(found => found.violations.map(
   rule => `${rule.id} (${rule.impact}): ${rule.nodes.length} x ${rule.nodes[0].html.slice(0, 200)}`
@@ -51,6 +56,7 @@ class Browser:
         os.close(to_write)
         self._buffer, self._session, self._last = b"", None, 0
         self.complaints, self.requests = [], []
+        self.told = {}  # by method: what the last event of that name said
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
@@ -109,6 +115,33 @@ class Browser:
                 windowsVirtualKeyCode=code,
             )  # fmt: skip
 
+    def click(self, selector):
+        """Press and let go the mouse over an element, as somebody would."""
+        x, y = self.middle(selector)
+        for kind, buttons in (("mouseMoved", 0), ("mousePressed", 1), ("mouseReleased", 0)):
+            self.mouse(kind, x, y, buttons)
+
+    def mouse(self, kind, x, y, buttons):
+        button = "none" if kind == "mouseMoved" and not buttons else "left"
+        self.call(
+            "Input.dispatchMouseEvent",
+            type=kind, x=x, y=y, button=button, buttons=buttons, clickCount=1,
+        )  # fmt: skip
+
+    def middle(self, selector):
+        """Return where the middle of an element is, which is scrolled to."""
+        return self.run(
+            f"(e => {{ e.scrollIntoView({{block: 'center'}}); const r = e.getBoundingClientRect();"
+            " return [r.x + r.width / 2, r.y + r.height / 2]; })"
+            f"(document.querySelector({json.dumps(selector)}))"
+        )
+
+    def wait_for(self, method):
+        """Return what the next event of that name says, or the last if it has come."""
+        while method not in self.told:
+            self._next()
+        return self.told.pop(method)
+
     def screenshot(self, path, *, full=True):
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=full)
         Path(path).write_bytes(base64.b64decode(shot["data"]))
@@ -121,12 +154,15 @@ class Browser:
 
     def _next(self):
         while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._in], [], [], PATIENCE)
+            assert ready, f"the browser has said nothing for {PATIENCE} seconds"
             received = os.read(self._in, 1 << 20)
             assert received, "the browser has gone"
             self._buffer += received
         line, _, self._buffer = self._buffer.partition(b"\0")
         message = json.loads(line)
         method, params = message.get("method"), message.get("params", {})
+        self.told[method] = params
         if method == "Page.loadEventFired":
             self._loaded = True
         elif method == "Network.requestWillBeSent":

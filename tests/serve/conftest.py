@@ -1,8 +1,10 @@
-"""A service over a few scenes, asked without a network: its ASGI application is called."""
+"""A service over a few scenes, asked without a network or by a browser."""
 
 import asyncio
 import io
 import json
+import threading
+import time
 from urllib.parse import urlencode
 
 import pytest
@@ -16,6 +18,7 @@ from dafm_core.serve.app import Service
 from dafm_core.serve.judging import Judgements
 from dafm_core.serve.known import KnownQueries
 from dafm_core.serve.limits import Limits
+from tests.reporting.conftest import browser  # noqa: F401  # a fixture
 
 BOUNDARY = "frontier"
 
@@ -136,3 +139,65 @@ def service(world, tmp_path):
 @pytest.fixture
 def client(service):
     return Client(service.app())
+
+
+@pytest.fixture
+def address(service):
+    uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is of the extra dafm-core[serve]")
+    config = uvicorn.Config(service.app(), port=0, log_level="warning", lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until(lambda: server.started)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(timeout=20)
+
+
+def until(holds, seconds=30):
+    """Wait until something holds."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.05)
+
+
+class Page:
+    """The page as somebody uses it."""
+
+    def __init__(self, opened, address):
+        self.browser, self.address = opened, address
+
+    def visit(self, path="/", **settings):
+        self.browser.visit(self.address + path, **settings)
+        until(lambda: self.run("document.querySelector('#about').textContent.length > 0"))
+
+    def run(self, script):
+        return self.browser.run(script)
+
+    def count(self, selector):
+        return self.run(f"document.querySelectorAll({json.dumps(selector)}).length")
+
+    def text(self, selector):
+        return self.run(f"document.querySelector({json.dumps(selector)})?.textContent")
+
+    def click(self, selector):
+        self.run(f"document.querySelector({json.dumps(selector)}).click()")
+
+    def focused(self):
+        return self.run("document.activeElement.id || document.activeElement.className")
+
+    def write(self, text):
+        self.browser.call("Input.insertText", text=text)
+
+    def answered(self, words="images in"):
+        try:
+            until(lambda: words in self.text("#status"), 15)
+        except AssertionError:
+            pytest.fail(f"the page says {self.text('#status')!r} {self.browser.complaints}")
+
+
+@pytest.fixture
+def page(browser, address):  # noqa: F811  # the fixture
+    yield Page(browser, address)
+    browser.visit("about:blank")  # before the service ends, so that it is asked nothing any more

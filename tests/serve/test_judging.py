@@ -10,6 +10,7 @@ import dafm_core as dafm
 from dafm_core.datasets.judgements import load, query_id
 from dafm_core.errors import DatasetError
 from dafm_core.serve.judging import Judgements
+from dafm_core.serve.limits import Refused
 
 
 def test_marks_are_kept_changed_and_taken_back(client, service, world):
@@ -32,6 +33,10 @@ def test_marks_are_kept_changed_and_taken_back(client, service, world):
         ({"references": ["up.png"], "text": "", "image": None, "mark": "meant"}, "are not kept"),
         ({"references": [], "text": "red", "image": None, "mark": "best"}, "expected meant"),
         ({"text": "red"}, "expected JSON with references"),
+        ({"references": [], "text": " ", "image": None, "mark": "meant"}, "expected a query with"),
+        ({"references": [], "text": None, "image": None, "mark": "meant"}, "expected JSON with"),
+        ({"references": "ab", "text": "x", "image": None, "mark": "meant"}, "(a list of ids)"),
+        ({"references": ["a"] * 9, "text": "x", "image": None, "mark": "not"}, "at most 8 ref"),
     ],
 )
 def test_bad_judgements_are_refused(client, world, value, reason):
@@ -58,6 +63,26 @@ def test_a_full_disk_loses_nothing(client, service, world, monkeypatch):
     assert "No space left" in answered.json["error"]
     assert service.judgements.path.read_bytes() == before
     assert service.judgements.marks([], "red") == {index.ids[0]: "meant"}
+
+
+def test_a_file_that_may_grow_no_further_keeps_whole_lines(tmp_path, world):
+    """As on a full disk, the system takes the beginning of a line and refuses the rest."""
+    resource = pytest.importorskip("resource")
+    _, index, _ = world
+    kept = Judgements(tmp_path / "judged.jsonl", index)
+    kept.add([], "red", index.ids[0], "meant")
+    before = kept.path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 40, limits[1]))
+    try:
+        with pytest.raises(Refused, match="could not be written") as refused:
+            kept.add([], "blue", index.ids[1], "meant")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert refused.value.status == 507
+    assert kept.path.read_bytes() == before
+    kept.add([], "blue", index.ids[1], "meant")
+    assert load(kept.path).queries["text"].to_list() == ["red", "blue"]
 
 
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path, world):

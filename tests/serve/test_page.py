@@ -1,74 +1,8 @@
 """The page in a real browser, by mouse and by keyboard; runs where Chromium is found."""
 
-import json
-import threading
-import time
-
 import pytest
 
-from tests.reporting.conftest import browser  # noqa: F401  # a fixture
-
-uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is of the extra dafm-core[serve]")
-
-
-@pytest.fixture
-def address(service):
-    config = uvicorn.Config(service.app(), port=0, log_level="warning", lifespan="off")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    until(lambda: server.started)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(timeout=20)
-
-
-def until(holds, seconds=30):
-    """Wait until something holds."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.05)
-
-
-class Page:
-    """The page as somebody uses it."""
-
-    def __init__(self, opened, address):
-        self.browser, self.address = opened, address
-
-    def visit(self, path="/", **settings):
-        self.browser.visit(self.address + path, **settings)
-        until(lambda: self.run("document.querySelector('#about').textContent.length > 0"))
-
-    def run(self, script):
-        return self.browser.run(script)
-
-    def count(self, selector):
-        return self.run(f"document.querySelectorAll({json.dumps(selector)}).length")
-
-    def text(self, selector):
-        return self.run(f"document.querySelector({json.dumps(selector)})?.textContent")
-
-    def click(self, selector):
-        self.run(f"document.querySelector({json.dumps(selector)}).click()")
-
-    def focused(self):
-        return self.run("document.activeElement.id || document.activeElement.className")
-
-    def write(self, text):
-        self.browser.call("Input.insertText", text=text)
-
-    def answered(self, words="images in"):
-        try:
-            until(lambda: words in self.text("#status"), 15)
-        except AssertionError:
-            pytest.fail(f"the page says {self.text('#status')!r} {self.browser.complaints}")
-
-
-@pytest.fixture
-def page(browser, address):  # noqa: F811
-    return Page(browser, address)
+from .conftest import until
 
 
 def reference(page):
@@ -186,3 +120,24 @@ def test_nothing_is_wider_than_the_screen(page, service, width):
     shown = [s for s in range(page.count(".list")) if page.run(
         f"document.querySelectorAll('.list')[{s}].offsetParent !== null")]  # fmt: skip
     assert len(shown) == (1 if width < 500 else 3)
+
+
+FEW = """
+const real = window.fetch;
+window.fetch = async (url, options) => {
+  const answer = await real(url, options);
+  return url === "/health"
+    ? new Response(JSON.stringify({ ...(await answer.json()), images: 12 })) : answer;
+};
+"""
+
+
+def test_a_small_gallery_is_asked_for_as_many_hits_as_it_has(page, service):
+    call = page.browser.call
+    script = call("Page.addScriptToEvaluateOnNewDocument", source=FEW)
+    page.visit(f"/?reference={service.search.index.ids[1]}&text=red")
+    page.answered()
+    assert page.count(".list.fused .hit") == 12
+    page.click("#reset")
+    assert page.run("document.querySelector('#k').value") == "12"
+    call("Page.removeScriptToEvaluateOnNewDocument", **script)

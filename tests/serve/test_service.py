@@ -1,7 +1,9 @@
 """What each address answers, and what is refused with a reason."""
 
 import asyncio
+import errno
 import io
+import os
 import threading
 import time
 
@@ -82,6 +84,11 @@ def test_bad_uploads_are_refused_with_a_reason(client, kind):
         ([("reference", "nobody")], 404, "not in this gallery"),
         ([("reference", "../../etc/passwd")], 404, "not in this gallery"),
         ([("text", "red"), ("filter", "colour = 1")], 400, "no column 'colour'"),
+        ([("text", "red"), ("filter", " OR ".join(["1=1"] * 3000))], 400, "as a list: column IN"),
+        ([("text", "red"), ("filter", "(" * 400)], 400, "at most 300 words and signs"),
+        ([("text", "red"), ("text", "blue")], 400, "text: expected once, got 2 times"),
+        ([("text", "red"), ("explain", "maybe")], 400, "expected 1, true, yes, 0, false, no, got"),
+        ([("text", "red"), ("image", "dress.jpg")], 400, "expected a file, got a text"),
         ([("text", "red"), ("sort", "up")], 400, "no field 'sort'"),
         ([("text", "red")], 422, "needs exactly one reference image"),
     ],
@@ -90,6 +97,66 @@ def test_bad_queries_are_refused_with_a_reason(client, fields, status, reason):
     answered = client.search(*fields)
     assert answered.status == status
     assert reason in answered.json["error"]
+
+
+def test_a_file_is_no_id(client):
+    answered = client.search(("text", "red"), files=[("reference", picture())])
+    assert (answered.status, answered.json["error"][:38]) == (
+        400,
+        "reference: expected an id, got a file.",
+    )
+
+
+def test_a_long_list_of_values_is_a_filter(service):
+    ids = service.search.index.ids
+    chosen = ", ".join(f"'{i}'" for i in [ids[3], *("x" * n for n in range(200))])
+    answer = service.search.query([ids[0]], "red", 5, filter=f"image_id IN ({chosen})")
+    assert answer.image_ids == (ids[3],)
+
+
+def test_an_upload_that_the_disk_has_no_room_for(client, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("dafm_core.serve.app.save_upload", full)
+    answered = client.search(("text", "red"), files=[("image", picture())])
+    assert (answered.status, "No space left" in answered.json["error"]) == (507, True)
+
+
+def test_a_request_that_does_not_come_to_its_end(service):
+    service.limits = Limits(seconds=0.05)
+    app = service.app()
+
+    async def ask():
+        messages = []
+
+        async def receive():
+            await asyncio.sleep(30)
+
+        async def send(message):
+            messages.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/judgements", "query_string": b""}
+        scope |= {"headers": [(b"host", b"127.0.0.1")]}
+        await asyncio.wait_for(app(scope, receive, send), 10)
+        return messages
+
+    start, body = asyncio.run(ask())
+    assert start["status"] == 408
+    assert b"not all of it came within 0.05 seconds" in body["body"]
+
+
+def test_more_queries_than_can_be_read_are_turned_away(service):
+    service._n_asked = service.limits.waiting + 32
+    answered = Client(service.app()).search(("text", "red"))
+    assert (answered.status, answered.headers["retry-after"]) == (503, "2")
+
+
+def test_addresses_and_methods_that_are_not_there(client):
+    assert client.get("/nowhere").json["error"].startswith("address: there is nothing here")
+    answered = client.get("/search")
+    assert (answered.status, answered.headers["allow"]) == (405, "POST")
+    assert answered.json["error"] == "method: expected POST, got GET."
 
 
 def test_a_body_that_is_too_long_is_refused_before_it_is_read(client):
@@ -108,10 +175,15 @@ def test_images_are_shown_upright_and_ids_stay_text(client, world, tmp_path):
     assert client.get("/images/../../etc/passwd").status == 404
     path = index.image(ODD).path
     moved = path.rename(tmp_path / "gone.png")
+    asked = client.search(("reference", ODD), ("text", "red"))
     answered = client.get(f"/images/{ODD}")
     moved.rename(path)
-    assert answered.status == 410
-    assert "gone or broken" in answered.json["error"]
+    assert asked.status == answered.status == 410
+    for said in (asked.json["error"], answered.json["error"]):
+        assert repr(ODD) in said
+        assert "gone or broken" in said
+        assert str(tmp_path) not in said
+    assert client.get(f"/images/{ODD}", ("size", "huge")).status == 400
 
 
 def test_a_bug_is_said_without_its_insides(client, service, monkeypatch, caplog):
@@ -194,6 +266,8 @@ def test_another_address_asks_for_a_token(service):
     assert client.get("/", ("token", "wrong"), **host).status == 401
     bearer = {"authorization": "Bearer a-long-enough-token"}
     assert client.get("/health", **host, **bearer).status == 200
+    assert client.get("/health", **host, authorization="bearer a-long-enough-token").status == 200
+    assert client.get("/health", **host, authorization="Basic a-long-enough-token").status == 401
     entered = client.get("/", ("token", "a-long-enough-token"), ("text", "red"), **host)
     assert (entered.status, entered.headers["location"]) == (303, "/?text=red")
     cookie = entered.headers["set-cookie"]

@@ -79,11 +79,33 @@ function dropReference(place) {
 }
 
 function addFiles(files) {
+  const others = [];
   for (const file of files) {
-    if (!file.type.startsWith("image/")) { say(`${file.name} is no image.`, true); continue; }
-    state.references.push({ file, url: URL.createObjectURL(file) });
+    if (file.type.startsWith("image/")) {
+      state.references.push({ file, url: URL.createObjectURL(file) });
+    } else others.push(visible(file.name));
   }
+  if (others.length) say(`${others.join(", ")}: no image.`, true);
   drawReferences();
+}
+
+// An image of this page is a reference by its id, whatever files a browser makes of it.
+function addDropped(data) {
+  const links = data.getData("text/uri-list").split(/\r?\n/).filter((line) => line && line[0] !== "#");
+  const ids = links.map(idOf).filter((id) => id !== null);
+  if (ids.length) {
+    state.references.push(...ids.map((id) => ({ id })));
+    drawReferences();
+  } else if (data.files.length) addFiles(data.files);
+  else say("Drop files of images, or images of this page: nothing is fetched from a link.", true);
+}
+
+function idOf(link) {
+  const url = URL.canParse(link) ? new URL(link) : null;
+  if (url?.origin !== location.origin || !url.pathname.startsWith("/images/")) return null;
+  try {
+    return url.pathname.slice("/images/".length).split("/").map(decodeURIComponent).join("/");
+  } catch { return null; } // no address of ours
 }
 
 function setReferences(ids) {
@@ -94,6 +116,8 @@ function setReferences(ids) {
 
 // -- asking ---------------------------------------------------------------------------------
 
+const hitsByDefault = () => String(Math.min(20, state.about?.images ?? 20));
+
 function address() {
   const query = new URLSearchParams();
   for (const reference of state.references) {
@@ -101,7 +125,7 @@ function address() {
   }
   if ($("text").value) query.set("text", $("text").value);
   if ($("filter").value) query.set("filter", $("filter").value);
-  if ($("k").value !== "20") query.set("k", $("k").value);
+  if ($("k").value !== hitsByDefault()) query.set("k", $("k").value);
   return query;
 }
 
@@ -114,7 +138,7 @@ async function search({ push = true } = {}) {
   }
   form.set("text", $("text").value);
   form.set("filter", $("filter").value);
-  form.set("k", $("k").value || "20");
+  form.set("k", $("k").value || hitsByDefault());
   if (state.about?.images > EXPLAINED) form.set("explain", "0"); // it takes whole rows of all models
   say("Searching …");
   $("results").setAttribute("aria-busy", "true");
@@ -304,13 +328,15 @@ function drawStanding() {
 const hitOpened = () => state.opened && hitsOf(state.opened.title)?.[state.opened.place];
 
 async function judge(id, mark) {
-  if (!state.about?.judging || !state.asked) return;
+  const { asked } = state;
+  if (!state.about?.judging || !asked) return;
   const value = state.marks[id] === mark ? "none" : mark;
   try {
     const kept = await ask("/judgements", {
       method: "POST", headers: { "content-type": "application/json" },
-      body: JSON.stringify({ ...state.asked, image: id, mark: value }),
+      body: JSON.stringify({ ...asked, image: id, mark: value }),
     });
+    if (asked !== state.asked) return; // another query was asked meanwhile
     state.marks = kept.marks;
     const judged = kept.n_queries === 1 ? "1 query has" : `${kept.n_queries} queries have`;
     $("judged").textContent = `Kept. ${judged} an image that was meant.`;
@@ -407,7 +433,7 @@ async function readAddress() {
   setReferences(query.getAll("reference"));
   $("text").value = query.get("text") ?? "";
   $("filter").value = query.get("filter") ?? "";
-  $("k").value = query.get("k") ?? "20";
+  $("k").value = query.get("k") ?? hitsByDefault();
   if (query.has("text") || query.has("reference")) await search({ push: false });
   else { state.answer = null; $("results").replaceChildren(); $("choose").hidden = true; say(""); }
 }
@@ -449,6 +475,13 @@ function onKey(event) {
     event.preventDefault();
     return;
   }
+  const panel = event.target.closest?.("#known, #gallery")?.id;
+  if (panel && event.key === "Escape") {
+    toggle(panel);
+    $(`show-${panel}`).focus();
+    event.preventDefault();
+    return;
+  }
   if (typing) return;
   const hit = event.target.closest?.(".hit");
   if (event.key === "/") $("text").focus();
@@ -484,7 +517,7 @@ function listen() {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     drop.classList.remove("over");
-    addFiles(event.dataTransfer.files);
+    addDropped(event.dataTransfer);
   });
   document.addEventListener("paste", (event) => addFiles(event.clipboardData?.files ?? []));
   document.addEventListener("keydown", onKey);
@@ -532,7 +565,6 @@ async function start() {
     $("about").textContent = visible(
       `${about.index}: ${about.images.toLocaleString("en")} images · ${about.providers.join(", ")} · ${about.fusion}`);
     $("k").max = Math.min(about.limits.k, about.images);
-    if (about.images < 20) $("k").value = about.images;
     $("columns").textContent = visible(`Filter by ${Object.entries(about.columns)
       .map(([column, kind]) => `${column} (${kind})`).join(", ")}, e.g. image_id LIKE 'a%'`);
     $("show-known").hidden = !about.known;
