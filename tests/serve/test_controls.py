@@ -129,6 +129,11 @@ def test_every_control_does_what_it_says(page, service, tmp_path, by):
         set(row["targets"])
     )
     assert page.browser.violations() == []
+    target = ".list.fused .hit.target"
+    hand.use(target)
+    hand.use("#meant")
+    until(lambda: page.text(".list.fused .hit.meant .flag") == "target · meant")
+    hand.use("#close")
     # the rest
     theme = run("document.documentElement.dataset.theme")
     hand.use("#theme")

@@ -246,10 +246,10 @@ function drawHit(title, hit) {
 }
 
 function standing(id) {
-  if (state.marks[id] === "meant") return { flag: "meant", kind: "meant" };
-  if (state.marks[id] === "not") return { flag: "not meant", kind: "not" };
-  if (state.targets.has(id)) return { flag: "target", kind: "target" };
-  return { flag: "", kind: "" };
+  const mark = { meant: "meant", not: "not meant" }[state.marks[id]];
+  const target = state.targets.has(id) ? "target" : null;
+  const kind = mark ? state.marks[id] : target ?? "";
+  return { flag: [target, mark].filter(Boolean).join(" · "), kind };
 }
 
 function light(id) {
