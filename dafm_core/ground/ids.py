@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -14,6 +15,8 @@ from dafm_core.errors import AlignmentError, DafmError, DatasetError, closest
 
 LONGEST_ID: Final = 4096
 """Characters of an id, as of a path: every table and every message that names it has it in full."""
+HASHED_AT_ONCE: Final = 4096
+"""Strings: to hash them one by one takes several times as long."""
 
 
 class Ids(tuple[str, ...]):
@@ -143,8 +146,7 @@ def is_text(text: str) -> bool:
 
 def hash_strings(strings: Iterable[str]) -> str:
     """Return the sha256 of strings in order, each with its length before it."""
-    digest = hashlib.sha256()
-    for text in strings:
-        data = text.encode()
-        digest.update(len(data).to_bytes(8, "little") + data)
+    digest, rest = hashlib.sha256(), iter(strings)
+    while some := [text.encode() for text in islice(rest, HASHED_AT_ONCE)]:
+        digest.update(b"".join([len(data).to_bytes(8, "little") + data for data in some]))
     return digest.hexdigest()

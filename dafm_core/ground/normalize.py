@@ -31,8 +31,10 @@ COUNTED_TO: Final = 1 << 22
 """Cells of a row up to which float32 holds every mean rank."""
 HALF_LEAVES_OUT: Final = 0x1FFF
 """Bits of a float32 that no number of half precision has."""
-EXCLUDED: Final = int(np.float32(-np.inf).view(np.int32) ^ 0x7FFFFFFF) >> 13
-"""What -inf is in the order of the other bits."""
+UNUSED: Final = 102 << 10
+"""In the order of the other bits: numbers nearer to 0 than any of half precision."""
+EXCLUDED: Final = (int(np.float32(-np.inf).view(np.int32) ^ 0x7FFFFFFF) >> 13) + UNUSED
+"""What -inf is in that order."""
 
 Normalization: TypeAlias = Literal["zscore", "minmax", "rank", "none"]
 
@@ -69,18 +71,23 @@ def _blocks(scores: NDArray[Any]) -> Iterator[NDArray[Any]]:
 
 def _zscore(block: NDArray[Any], out: NDArray[np.float32]) -> None:
     """Standardise rows (R, N); what is excluded or unknown is looked up once and set aside."""
-    kept = np.isfinite(block)
-    missing = None if kept.all() else np.flatnonzero(~kept)
-    n: Any = block.shape[1] if missing is None else np.maximum(kept.sum(axis=1, keepdims=True), 1)
     # Counted from the best score: near a large offset (1000.0003) the difference of two float32
     # numbers is exact where the numbers themselves are coarse, and squares of tiny ones survive.
-    best = np.fmax.reduce(block, axis=1, keepdims=True, initial=-np.inf)
-    best[~np.isfinite(best)] = 0
+    best = block.max(axis=1, keepdims=True, initial=-np.inf)
+    worst = block.min(axis=1, keepdims=True, initial=np.inf)
+    missing, n = None, block.shape[1]
+    if not (np.isfinite(best).all() and np.isfinite(worst).all()):
+        kept = np.isfinite(block)
+        missing, n = np.flatnonzero(~kept), np.maximum(kept.sum(axis=1, keepdims=True), 1)
+        best = np.fmax.reduce(block, axis=1, keepdims=True, initial=-np.inf)
+        best[~np.isfinite(best)] = 0
     with np.errstate(over="ignore"):
         below = np.subtract(block, best, out=out if block.dtype == np.float32 else None)
-    if missing is not None:
-        below.reshape(-1)[missing] = 0
-    span = -below.min(axis=1, keepdims=True, initial=0)
+        if missing is None:
+            span = best - worst
+        else:
+            below.reshape(-1)[missing] = 0
+            span = -below.min(axis=1, keepdims=True, initial=0)
     if not np.isfinite(span).all():  # farther apart than the type reaches: a quarter, exactly
         _zscore(block * np.where(np.isfinite(span), np.float32(1), np.float32(0.25)), out)
         return
@@ -194,21 +201,18 @@ def _counted(row: NDArray[np.float32], out: NDArray[np.float32]) -> bool:
     order &= 0x7FFFFFFF
     order ^= bits  # ascends as the scores do
     order >>= 13
+    order -= order.clip(-UNUSED, UNUSED)  # between 0 and the smallest number there is none
     excluded = order == EXCLUDED
     if excluded.any():
         order[excluded] = order.max()
         order[excluded] = order.min() - 1
-    last = int(order.max())
-    order -= last
-    np.negative(order, out=order)  # from 0 for the highest
-    if int(order.max()) > 4 * len(row):
-        return False
-    order = order.astype(np.intp)
-    counts = np.bincount(order).astype(np.float32)
-    means = np.cumsum(counts)  # the last of those that are level; exact: they are few enough
-    counts -= 1
-    counts *= np.float32(0.5)
-    means -= counts
+    np.subtract(order.max(), order, out=order)  # from 0 for the highest
+    counts = np.bincount(order)
+    used = np.flatnonzero(counts)
+    some = counts[used]
+    # The last of those that are level, less half of the others; exact: they are few enough.
+    means = np.empty(len(counts), np.float32)
+    means[used] = np.cumsum(some) - (some - 1) * 0.5
     np.take(means, order, out=out, mode="clip")
     return True
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -28,6 +28,10 @@ FAMILIES: Final = frozenset({"rows", "columns", "restandardized", "ranks", "reve
 """Channels that can be made so; the others need whole rows."""
 N_SAMPLE: Final = 8192
 """Images by which the others are estimated."""
+N_COUNTED: Final = 64
+"""Images of the sample from which their number says how many there are of all;"""
+COUNTED_STEP: Final = 1.05
+"""so many times as many are counted next."""
 N_TOP: Final = 100
 """First images of a row that its context looks at."""
 
@@ -101,6 +105,7 @@ class Knowledge:
         *,
         has_bank: bool,
         only_z: bool = False,
+        n_first: int = 0,
     ) -> list[Row]:
         """Return each provider's row of a query at chosen images, none of which is excluded.
 
@@ -113,6 +118,8 @@ class Knowledge:
             Whether channels are made of the bank.
         only_z : bool
             Whether standardised scores are all that is wanted, for which no sample is needed.
+        n_first : int
+            As many images of the highest evidence, under each provider, are among the chosen.
         """
         known = np.concatenate([chosen, excluded])
         bank = self.bank.at(known) if self.bank is not None and has_bank else {}
@@ -121,7 +128,8 @@ class Knowledge:
         for name, query in queries.items():
             scores = self.features[name].take(known) @ query
             own, out = scores[: len(chosen)], scores[len(chosen) :]
-            rows.append(Row.of(query, self.moments[name], own, out, bank.get(name), rest, name))
+            row = Row.of(query, self.moments[name], own, out, bank.get(name), rest, name)
+            rows.append(replace(row, n_first=n_first))
         return rows
 
 
@@ -136,7 +144,10 @@ class Rest:
     @classmethod
     def of(cls, knowledge: Knowledge, known: NDArray[np.int64]) -> Rest:
         """Return the sample without the images whose scores are known."""
-        others = ~np.isin(knowledge.sample.columns, known)
+        columns = knowledge.sample.columns
+        others = np.ones(len(columns), np.bool_)
+        places = np.searchsorted(columns, known).clip(0, len(columns) - 1)
+        others[places[columns[places] == known]] = False
         n = max(1, int(others.sum()))
         return cls(knowledge.sample, others, (knowledge.n_images - len(known)) / n)
 
@@ -157,6 +168,8 @@ class Row:
     bank : BankColumns or None
         At the chosen images.
     topics : ndarray of shape (W,)
+    n_first : int
+        As many images of the highest evidence are all among the chosen.
     """
 
     row: RowMoments
@@ -168,6 +181,7 @@ class Row:
     weight: float
     bank: BankColumns | None
     topics: Vector
+    n_first: int = 0
 
     @classmethod
     def of(
@@ -238,11 +252,36 @@ class Row:
         not_above = np.searchsorted(ordered, evidence, "right")
         level = not_above - np.searchsorted(ordered, evidence, "left")
         ranks = len(ordered) - not_above + (level + 1) / 2
-        if len(self.other_evidence):
-            above = len(self.other_evidence) - np.arange(len(self.other_evidence)) - 0.5
-            ranks += self.weight * np.interp(evidence, self.other_evidence, above, right=0.0)
+        others, n_others = self.other_evidence, len(self.other_evidence)
+        if n_others and self.n_first:
+            scores, known = self._known_ranks(ordered)
+            beyond = evidence < scores[-1]
+            ranks[beyond] = np.exp(np.interp(evidence[beyond], scores, np.log(known)))
+        elif n_others:
+            above = n_others - np.arange(n_others) - 0.5
+            ranks += self.weight * np.interp(evidence, others, above, right=0.0)
         logs: Vector = (math.lgamma(n + 1) / n - np.log(ranks)).astype(np.float32)
         return logs
+
+    def _known_ranks(self, ordered: Vector) -> tuple[Vector, NDArray[np.float64]]:
+        """Return scores, ascending, of which ranks are known, and those ranks.
+
+        The highest is that of the last of the first images, whose ranks are counted; the others
+        are of images of the sample, but for the highest of those, which are too few to count by.
+        In between a rank is a straight line in its logarithm.
+        """
+        n_other, n_first = len(self.other_evidence), min(self.n_first, len(ordered))
+        start = min(max(round(self.weight), 1), N_COUNTED)
+        steps = np.arange(1 + int(np.log(max(n_other / start, 1)) / np.log(COUNTED_STEP)))
+        counts = np.unique(np.round(start * COUNTED_STEP**steps).clip(1, n_other).astype(np.int64))
+        counts = np.append(counts, n_other)
+        scores = self.other_evidence[n_other - counts]
+        own = len(ordered) - np.searchsorted(ordered, scores, "left")
+        ranks = own + self.weight * counts
+        first = ordered[-n_first]
+        lower = (scores < first) & (ranks > n_first)
+        scores, ranks = np.append(first, scores[lower]), np.append(n_first, ranks[lower])
+        return scores[::-1], ranks[::-1]
 
     def _reverse(self, bank: BankColumns) -> Vector:
         reverse = ReverseRanks(bank.ranks, bank.thresholds[:, None])

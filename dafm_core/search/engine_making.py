@@ -6,7 +6,8 @@ What it has to offer, and how it is opened and used, stands in ``engines.py``.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,8 +30,8 @@ from dafm_core.search.engines import (
     part_hashes,
 )
 from dafm_core.search.index import GalleryIndex
-from dafm_core.search.nearest import Nearest
-from dafm_core.search.spaces import BANK, Space, Vectors, spaces, views_of
+from dafm_core.search.nearest import Direction, Nearest
+from dafm_core.search.spaces import Space, Vectors, seen_direction, spaces, views_of
 from dafm_core.store.manifest import sealed
 
 N_CHECKED: Final = 64
@@ -39,8 +40,10 @@ WANTED: Final = 50
 """First images of each query that an engine should find,"""
 DEPTH: Final = 500
 """among as many, which are scored exactly afterwards."""
-ENOUGH: Final = 0.985
-"""Share of them with which it looks at no more lists."""
+ENOUGH: Final = 0.99
+"""Share of them with which it looks at no more lists;"""
+ENOUGH_OF_ONE: Final = 0.95
+"""of those of one model, most of which all models together find too."""
 BLOCK: Final = 1 << 14
 """Images whose vectors are joined at a time."""
 
@@ -77,7 +80,8 @@ def build_engine(
         engines = {}
         for view, part in views_of(space).items():
             file = folder / file_of(which, view)
-            engines[view] = _built(index, rows, part, kind, file, progress)
+            asked = _asked(index, which, tuple(part))
+            engines[view] = _built(part, rows, kind, asked, file, progress)
         made[which] = SpaceEngines(engines, rows)
         facts[which] = {
             view: {**one.facts, "sha256": sha256_of(folder / file_of(which, view))}
@@ -97,10 +101,15 @@ def build_engine(
 
 
 def _built(
-    index: GalleryIndex, rows: Rows, space: Space, kind: str, file: Path, progress: Progress
+    space: Space,
+    rows: Rows,
+    kind: str,
+    asked: Sequence[Direction],
+    file: Path,
+    progress: Progress,
 ) -> IndexEngine:
     """Build, try and save one engine; images that were removed are zeros in it."""
-    scales = {name: _scale(vectors, name) for name, vectors in space.items()}
+    evens = {name: _even(vectors) for name, vectors in space.items()}
     widths = {name: vectors.width[0] for name, vectors in space.items()}
     n_rows, row_of = len(rows.column_of), np.flatnonzero(rows.column_of >= 0)
 
@@ -108,9 +117,8 @@ def _built(
         next_row = 0
         for parts in zip(*(vectors.blocks(BLOCK) for vectors in space.values()), strict=True):
             progress(f"engine {file.stem}", next_row, n_rows)
-            joined = np.concatenate(
-                [v * np.float32(scales[name]) for name, (_, v) in zip(space, parts, strict=True)], 1
-            )
+            named = zip(space, parts, strict=True)
+            joined = np.concatenate([evens[name](v) for name, (_, v) in named], 1)
             here = row_of[parts[0][0]]
             block = np.zeros((here[-1] + 1 - next_row, joined.shape[1]), np.float32)
             block[here - next_row] = joined
@@ -120,9 +128,13 @@ def _built(
             yield np.zeros((n_rows - next_row, sum(widths.values())), np.float32)
 
     engine = engine_type().build(kind, n_rows, blocks)
-    facts: dict[str, Any] = {"scales": scales, "kind": kind}
+    facts: dict[str, Any] = {
+        "scales": {name: even.scale for name, even in evens.items()},
+        "centres": {name: even.centre.tolist() for name, even in evens.items()},
+        "kind": kind,
+    }
     found = IndexEngine(engine, rows, widths, facts)
-    facts["recall"] = _tune(found, engine, index, space)
+    facts["recall"] = _tune(found, engine, space, asked)
     facts["effort"] = engine.effort
     engine.save(file)
     return found
@@ -135,17 +147,29 @@ def check_kind(kind: str) -> None:
     engine_type()
 
 
-def _scale(vectors: Vectors, name: str) -> float:
-    """Return what gives a model's vectors unit length, so that each counts alike in the lists."""
-    if name == BANK:
-        return 1.0
+@dataclass(frozen=True, eq=False)
+class Even:
+    """What makes a model's vectors alike to those of others: about zero, about of unit length."""
+
+    centre: NDArray[np.float32]
+    scale: float
+
+    def __call__(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return vectors (n, D) so."""
+        return (vectors - self.centre) * np.float32(self.scale)
+
+
+def _even(vectors: Vectors) -> Even:
+    """Return what some of a model's vectors ask for."""
     places = np.linspace(0, len(vectors) - 1, min(len(vectors), 4096)).astype(np.int64)
-    return float(1 / max(np.sqrt((vectors.take(places) ** 2).sum(axis=1).mean()), 1e-12))
+    some = vectors.take(places)
+    centre = some.mean(axis=0)
+    length = float(np.sqrt(((some - centre) ** 2).sum(axis=1).mean()))
+    return Even(centre, 1 / max(length, 1e-12))
 
 
-def _tune(engine: IndexEngine, made: Engine, index: GalleryIndex, space: Space) -> float:
-    """Let an engine look at as many lists as it takes; return the share that it finds then."""
-    names = [name for name in space if name != BANK]
+def _asked(index: GalleryIndex, which: str, names: tuple[str, ...]) -> list[Direction]:
+    """Return what an engine is tried on: directions of the bank's queries in a space."""
     files = {name: index.path / name / "bank.npy" for name in names}
     queries: dict[str, NDArray[np.float32]]
     if index.manifest.bank and all(file.exists() for file in files.values()):
@@ -153,12 +177,23 @@ def _tune(engine: IndexEngine, made: Engine, index: GalleryIndex, space: Space) 
     else:  # its own images are easier than queries, but something has to be asked
         some = np.linspace(0, index.n_images - 1, N_CHECKED).astype(np.int64)
         queries = {name: index.features(name).take(some) for name in names}
-    n = min(N_CHECKED, *(len(rows) for rows in queries.values()))
-    directions = [
-        {name: rows[i] * np.float32(engine.facts["scales"][name]) for name, rows in queries.items()}
-        for i in range(n)
-    ]
-    depth, wanted = min(DEPTH, index.n_images), min(WANTED, index.n_images)
+    directions: list[Direction] = []
+    for i in range(min(N_CHECKED, *(len(rows) for rows in queries.values()))):
+        direction = {}
+        for name, rows in queries.items():
+            row = index.moments[name].of_row(rows[i], np.empty(0, np.float32))
+            plain = rows[i] / np.float32(row.std or 1)
+            direction[name] = seen_direction(rows[i], row) if which == "seen" else plain
+        directions.append(direction)
+    return directions
+
+
+def _tune(
+    engine: IndexEngine, made: Engine, space: Space, directions: Sequence[Direction]
+) -> float:
+    """Let an engine look at as many lists as it takes; return the share that it finds then."""
+    n_images, enough = len(next(iter(space.values()))), ENOUGH if len(space) > 1 else ENOUGH_OF_ONE
+    depth, wanted = min(DEPTH, n_images), min(WANTED, n_images)
     first = [set(c[:wanted].tolist()) for c in Nearest(space)(directions, wanted)]
     recall = 0.0
     for effort in made.efforts:
@@ -166,6 +201,6 @@ def _tune(engine: IndexEngine, made: Engine, index: GalleryIndex, space: Space) 
         found = engine.search(directions, depth, None)
         shares = [len(f & set(c.tolist())) / wanted for f, (c, _) in zip(first, found, strict=True)]
         recall = float(np.mean(shares))
-        if recall >= ENOUGH:
+        if recall >= enough:
             break
     return recall

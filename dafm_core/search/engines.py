@@ -22,14 +22,14 @@ from dafm_core.errors import OptionError, StoreError
 from dafm_core.ground.files import sha256_of
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.nearest import Direction
-from dafm_core.search.spaces import BANK, spaces, view_of, views_of
+from dafm_core.search.spaces import spaces, view_of, views_of
 from dafm_core.store import checked
 from dafm_core.store.manifest import SEAL, read_object, sealed
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 FILE: Final = "engine.json"
 KINDS: Final = ("ivf", "scan8", "scan16")
-"""Inverted lists over vectors of two bits a number; scans of 8-bit and half-precision vectors."""
+"""Inverted lists over vectors of four bits a number; scans of 8-bit and half-precision vectors."""
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
@@ -122,7 +122,8 @@ class IndexEngine:
     widths : mapping of str to int
         Of the parts of a vector, in order.
     facts : mapping
-        What ``engine.json`` says of it: ``scales``, ``effort``, ``recall``.
+        What ``engine.json`` says of it: ``effort``, ``recall``, and by provider ``scales`` and
+        ``centres``. The engine holds vectors less the centre, times the scale.
     """
 
     def __init__(
@@ -132,6 +133,9 @@ class IndexEngine:
         self._rows = rows
         self._widths = widths
         self.facts = facts
+        self._centres = {
+            name: np.array(centre, np.float32) for name, centre in facts["centres"].items()
+        }
 
     def search(
         self, directions: Sequence[Direction], n: int, shown: NDArray[np.bool_] | None
@@ -141,10 +145,15 @@ class IndexEngine:
         column_of = self._rows.column_of
         allowed = self._rows.allowed(shown)
         names, scores = self._engine.search(queries, min(n, len(column_of)), allowed)
+        shifts = [self._shift(direction) for direction in directions]
         return [
-            (column_of[found[found >= 0]], score[found >= 0])
-            for found, score in zip(names, scores, strict=True)
+            (column_of[found[found >= 0]], score[found >= 0] + shift)
+            for found, score, shift in zip(names, scores, shifts, strict=True)
         ]
+
+    def _shift(self, direction: Direction) -> np.float32:
+        """Return the score of the centres."""
+        return np.float32(sum(vector @ self._centres[n] for n, vector in direction.items()))
 
     def _joined(self, direction: Direction) -> NDArray[np.float32]:
         return np.concatenate(
@@ -267,6 +276,6 @@ def part_hashes(index: GalleryIndex) -> list[dict[str, str]]:
     """Return the hash of each part of every provider's features, and of what the bank says."""
     bank = index.manifest.bank.get("parts", [""] * len(index.manifest.part_rows))
     return [
-        {name: index.entries[name].parts[p].sha256 for name in index.names} | {BANK: bank[p]}
+        {name: index.entries[name].parts[p].sha256 for name in index.names} | {"": bank[p]}
         for p in range(len(index.manifest.part_rows))
     ]

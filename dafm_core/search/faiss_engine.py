@@ -15,7 +15,11 @@ from dafm_core.ground.files import replacing
 
 FACTORY: Final = {"scan8": "IDMap2,SQ8", "scan16": "IDMap2,SQfp16"}
 PER_LIST: Final = 40
-"""Vectors by which each list's centre is found."""
+"""Vectors by which each list's centre is found,"""
+N_ITERATIONS: Final = 6
+"""in so many steps."""
+LISTS_IN_THREADS: Final = 15
+"""Faiss's name for: the lists of one query are shared out among threads."""
 
 
 class FaissEngine:
@@ -24,6 +28,8 @@ class FaissEngine:
     def __init__(self, index: Any) -> None:
         self._index = index
         self._lists = faiss.try_extract_index_ivf(index)
+        if self._lists is not None:
+            faiss.downcast_index(self._lists).implem = LISTS_IN_THREADS
         self.effort = 1
 
     @classmethod
@@ -37,13 +43,7 @@ class FaissEngine:
         for block in blocks():
             some.append(block[(-start) % every :: every])
             start += len(block)
-        training = _even(np.concatenate(some))
-        factory = FACTORY.get(kind, f"IVF{n_lists},PQ{training.shape[1] // 2}x4fs")
-        index = faiss.index_factory(training.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
-        lists = faiss.try_extract_index_ivf(index)
-        if lists is not None:
-            lists.cp.niter = 6
-        index.train(training)
+        index = _empty(kind, np.concatenate(some), n_lists)
         made, start = cls(index), 0
         for block in blocks():
             made.add(block, np.arange(start, start + len(block)))
@@ -74,16 +74,21 @@ class FaissEngine:
             parameters = faiss.SearchParametersIVF(nprobe=self.effort, **options)
         else:
             parameters = faiss.SearchParameters(**options)
-        scores, rows = self._index.search(_even(queries), n, params=parameters)
+        scores, rows = self._index.search(self._stored(queries, 0), n, params=parameters)
         return rows, scores
 
     def add(self, vectors: NDArray[np.float32], names: NDArray[np.int64]) -> None:
         """Hold more vectors."""
-        self._index.add_with_ids(_even(vectors), names)
+        self._index.add_with_ids(self._stored(vectors, 1), names)
 
     def remove(self, names: NDArray[np.int64]) -> None:
         """Forget some."""
         self._index.remove_ids(np.ascontiguousarray(names, np.int64))
+
+    def _stored(self, vectors: NDArray[np.float32], last: float) -> NDArray[np.float32]:
+        if self._lists is None:
+            return np.ascontiguousarray(vectors, np.float32)
+        return _with(vectors, last)
 
     def save(self, path: Path) -> None:
         """Write the index, whole or not at all."""
@@ -102,6 +107,28 @@ class FaissEngine:
             ) from None
 
 
-def _even(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return vectors of an even width: numbers are kept in pairs."""
-    return np.ascontiguousarray(np.pad(vectors, ((0, 0), (0, vectors.shape[1] % 2))), np.float32)
+def _empty(kind: str, some: NDArray[np.float32], n_lists: int) -> Any:
+    """Return an index of faiss that holds nothing yet, trained on some vectors (n, D)."""
+    if kind in FACTORY:
+        index = faiss.index_factory(some.shape[1], FACTORY[kind], faiss.METRIC_INNER_PRODUCT)
+        index.train(np.ascontiguousarray(some))
+        return index
+    means = faiss.Kmeans(some.shape[1], n_lists, niter=N_ITERATIONS, seed=0)
+    means.cp.max_points_per_centroid = len(some)
+    means.train(np.ascontiguousarray(some))
+    centres = means.centroids
+    # An image belongs to the list whose centre c is nearest to it: whose f.c - c.c / 2 is highest,
+    # which is an inner product of vectors of one number more. A query has 0 there, and so looks at
+    # the lists whose centres have the highest inner product with it.
+    halves = (centres**2).sum(axis=1, keepdims=True) / 2
+    width = some.shape[1] + 1
+    factory = f"IVF{n_lists},PQ{width}x4fs"
+    index = faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
+    faiss.extract_index_ivf(index).quantizer.add(np.concatenate([centres, -halves], axis=1))
+    index.train(_with(some, 1))
+    return index
+
+
+def _with(vectors: NDArray[np.float32], last: float) -> NDArray[np.float32]:
+    """Return vectors (n, D) with one number more, (n, D + 1)."""
+    return np.pad(vectors, ((0, 0), (0, 1)), constant_values=last)

@@ -9,6 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dafm_core.ground.half_precision import widen
+
 BLOCK_BYTES: Final = 64 << 20
 """Memory of one block of features, as float32."""
 
@@ -46,12 +48,12 @@ class GalleryFeatures:
         if len(self.parts) == 1:
             rows = self.rows[0]
             chosen = columns if len(rows) == len(self.parts[0]) else rows[columns]
-            return self.parts[0][chosen].astype(np.float32, copy=False)
+            return _wide(np.asarray(self.parts[0])[chosen])
         out = np.empty((len(columns), *self.width), np.float32)
         start = 0
         for part, rows in zip(self.parts, self.rows, strict=True):
             here = (columns >= start) & (columns < start + len(rows))
-            out[here] = part[rows[columns[here] - start]]
+            out[here] = _wide(np.asarray(part)[rows[columns[here] - start]])
             start += len(rows)
         return out
 
@@ -70,8 +72,8 @@ class GalleryFeatures:
             for first in range(0, len(rows), size):
                 chosen = rows[first : first + size]
                 stop = chosen[-1] + 1
-                block = part[chosen[0] : stop] if whole else part[chosen]
-                yield slice(start, start + len(chosen)), np.asarray(block, np.float32)
+                block = np.asarray(part)[chosen[0] : stop] if whole else np.asarray(part)[chosen]
+                yield slice(start, start + len(chosen)), _wide(block)
                 start += len(chosen)
 
     def whole(self) -> NDArray[np.float32]:
@@ -83,3 +85,12 @@ class GalleryFeatures:
         for columns, block in self.blocks():
             out[columns] = block
         return out
+
+
+def _wide(features: NDArray[Any]) -> NDArray[np.float32]:
+    """Return features as float32: themselves, where they are."""
+    if features.dtype == np.float32:
+        return features
+    out = np.empty(features.shape, np.float32)
+    widen(features, out)
+    return out

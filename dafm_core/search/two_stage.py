@@ -9,7 +9,7 @@ all features side by side: its own direction finds its hits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from dafm_core.fusion.channels.view import ChannelReader, ViewScorer
 from dafm_core.search.cells import IndexBank
 from dafm_core.search.closed_form import FAMILIES, N_SAMPLE, N_TOP, ClosedView, Knowledge
 from dafm_core.search.nearest import Direction, Nearest
-from dafm_core.search.spaces import BANK
+from dafm_core.search.spaces import seen_direction
 from dafm_core.store.gallery import Gallery
 
 Vector = NDArray[np.float32]
@@ -100,7 +100,6 @@ class TwoStage:
         self._knowledge = knowledge
         self._nearest = nearest
         self._names = names
-        self._all = tuple(knowledge.features)  # the order of the bank's means
         self._reader = reader
         self._score = score
         self._weights = weights
@@ -114,6 +113,7 @@ class TwoStage:
             *(queries, union, asked.excluded),
             has_bank=self._has_bank,
             only_z=self._score is None,
+            n_first=self._n_first(asked),
         )
         standardised = np.stack([row.z for row in rows])
         if self._reader is None or self._score is None:
@@ -131,13 +131,18 @@ class TwoStage:
             estimated=self._estimated(asked.depth),
         )
 
+    def _n_first(self, asked: Asked) -> int:
+        """Return how many of each provider's first images are surely among the candidates."""
+        return 0 if asked.shown is not None else asked.depth // 4  # an engine misses some others
+
     def _union(self, asked: Asked) -> NDArray[np.int64]:
         """Return the images that a query looks at, ascending."""
         n = asked.depth + len(asked.excluded)
         raw: list[Direction] = [{name: asked.queries[name]} for name in self._names]
         if self._has_bank:  # a fusion goes by what the bank makes of scores
-            seen = [self._seen(asked, name) for name in self._names]
-            found = self._nearest["seen"]([self._seen_sum(seen), *seen], n, asked.shown)
+            seen = {name: self._seen(asked, name) for name in self._names}
+            each: list[Direction] = [{name: vector} for name, vector in seen.items()]
+            found = self._nearest["seen"]([seen, *each], n, asked.shown)
             n_raw = max(N_TOP, asked.depth // 4) + len(asked.excluded)
             found += self._nearest["raw"](raw, n_raw, asked.shown)
         else:
@@ -145,7 +150,7 @@ class TwoStage:
         if asked.shown is not None and self._score is not None:
             # A context looks at the head of a whole row, whatever a filter hides.
             found += self._nearest["raw"](raw, N_TOP + len(asked.excluded))
-        return np.setdiff1d(np.concatenate(found), asked.excluded)
+        return _distinct(np.concatenate(found), asked.excluded)
 
     @property
     def _has_bank(self) -> bool:
@@ -159,21 +164,10 @@ class TwoStage:
             direction[name] = asked.queries[name] * np.float32(weight / std if std else 0)
         return direction
 
-    def _seen(self, asked: Asked, name: str) -> Direction:
+    def _seen(self, asked: Asked, name: str) -> Vector:
         """Return the direction of one provider's scores as the bank sees them."""
-        query, k = asked.queries[name], self._all.index(name)
-        row = self._knowledge.row(name, query)
-        offsets = np.zeros(2 * len(self._all), np.float32)
-        if not row.std:
-            return {name: np.zeros_like(query), BANK: offsets}
-        offsets[k] = (row.offset - row.mean) / row.std
-        offsets[len(self._all) + k] = -1
-        return {name: query / np.float32(row.std), BANK: offsets}
-
-    def _seen_sum(self, seen: Sequence[Direction]) -> Direction:
-        """Return the direction of the sum over providers."""
-        whole = {name: part[name] for name, part in zip(self._names, seen, strict=True)}
-        return {**whole, BANK: np.sum([part[BANK] for part in seen], axis=0)}
+        query = asked.queries[name]
+        return seen_direction(query, self._knowledge.row(name, query))
 
     def _estimated(self, depth: int) -> tuple[str, ...]:
         notes = [
@@ -215,3 +209,15 @@ def two_stage(
         return None
     equal = np.full(gallery.n_providers, 1 / gallery.n_providers)
     return TwoStage(knowledge, nearest, gallery.names, reader, scorers["gallery"], equal, how)
+
+
+def _distinct(columns: NDArray[np.int64], excluded: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return each column once that is not excluded, ascending; NumPy's own way is slower."""
+    ordered = np.sort(columns)
+    kept = np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
+    for column in excluded:
+        kept[
+            np.searchsorted(ordered, column, "left") : np.searchsorted(ordered, column, "right")
+        ] = False
+    distinct: NDArray[np.int64] = ordered[kept]
+    return distinct

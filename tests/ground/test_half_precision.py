@@ -1,6 +1,9 @@
 """Half precision: whole numbers order as the floats do, and every number becomes what it is."""
 
+import sys
+
 import numpy as np
+import pytest
 
 from dafm_core.ground.half_precision import (
     are_odd,
@@ -28,10 +31,21 @@ def test_what_no_score_may_be_is_found():
     np.testing.assert_array_equal(are_odd(EVERY[:, None]), np.isnan(EVERY) | np.isposinf(EVERY))
 
 
-def test_every_number_is_widened_to_itself():
-    out = np.empty((1, len(EVERY)), np.float32)
-    widen(EVERY[None], out)
-    np.testing.assert_array_equal(out, EVERY[None].astype(np.float32))
+@pytest.mark.parametrize("has_numba", [False, True])
+def test_every_number_is_widened_to_itself(has_numba, monkeypatch):
+    if has_numba:
+        pytest.importorskip("numba")
+    else:
+        monkeypatch.delitem(sys.modules, "numba", raising=False)
+    rows = np.stack([EVERY, EVERY[::-1]])
+    expected = rows.astype(np.float32)
+    for block in (rows, np.asfortranarray(rows), rows[:, ::3], rows[:, :100]):
+        out = np.empty((*block.shape, 2), np.float32)
+        widen(block, out[..., 0])
+        np.testing.assert_array_equal(out[..., 0], block.astype(np.float32))
+    out = np.empty(rows.shape, np.float32)
+    widen(rows, out)
+    np.testing.assert_array_equal(out.view(np.int32), expected.view(np.int32))
 
 
 def test_the_loop_writes_every_number_bit_by_bit():

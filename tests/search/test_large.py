@@ -20,6 +20,7 @@ from dafm_core.search.engine_making import build_engine
 from dafm_core.search.prepared import with_bank
 from dafm_core.search.requests import Request
 from dafm_core.search.search import Search
+from dafm_core.search.spaces import seen_direction, spaces
 
 from .conftest import Dot, make_dataset
 
@@ -123,6 +124,56 @@ def test_channels_are_those_of_whole_rows(index, stack, fitted, monkeypatch):
                 rtol=1e-3,
                 atol=far,
             )
+
+
+def test_ranks_lean_on_the_first_images_where_those_are_known(index, stack, fitted, monkeypatch):
+    """Each image of the sample stands for ten: between those a rank is read from a line."""
+    monkeypatch.setattr(closed_form, "N_SAMPLE", N // 10)
+    reader, _ = with_bank(fitted["light"], index).readied(index.gallery, ("gallery",))
+    models, knowledge, which = dots(), Knowledge.of(index), reader.layout.of_families({"ranks"})
+    errors = {0: [], 40: []}
+    for row in range(40, 52):
+        query = stack.dataset.iter_queries(row, row + 1)
+        queries = {name: models[name].encode_queries(query)[0] for name in index.names}
+        none = np.empty(0, np.int64)
+        every = knowledge.rows(queries, np.arange(N), none, has_bank=True)
+        chosen = np.unique([np.argsort(-one.evidence)[:40] for one in every])
+        whole = ClosedView(reader, every).channels()[0][which][:, chosen]
+        for n_first, found in errors.items():
+            rows = knowledge.rows(queries, chosen, none, has_bank=True, n_first=n_first)
+            found.append(np.abs(ClosedView(reader, rows).channels()[0][which] - whole).mean())
+    assert np.mean(errors[40]) < min(0.06, np.mean(errors[0]))
+
+
+def test_a_score_as_the_bank_sees_it_is_an_inner_product(index, dataset):
+    """Z-scores less the mean, over the spread, that the bank gives each image."""
+    every = np.arange(index.n_images)
+    knowledge, cells = Knowledge.of(index), index.bank.at(every)
+    for name, vectors in spaces(index)["seen"].items():
+        query = dots()[name].encode_queries(dataset.iter_queries(0, 1))[0]
+        z = zscore_rows((index.features(name).whole() @ query)[None])[0]
+        expected = (z - cells[name].mean) / cells[name].std
+        direction = seen_direction(query, knowledge.row(name, query))
+        np.testing.assert_allclose(vectors.take(every) @ direction, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("which", ["raw", "seen"])
+def test_an_engine_scores_what_it_finds_as_a_scan_does(which, tmp_path, dataset, bank):
+    """What was added since is scanned, and stands between what the engine found."""
+    pytest.importorskip("faiss", reason="faiss is the extra dafm-core[faiss]")
+    index = build_index(tmp_path / "index", dataset, dots(), bank=bank)
+    engine = build_engine(index, "scan16")[which]
+    space = spaces(index)[which]
+    knowledge, query = Knowledge.of(index), dataset.iter_queries(0, 1)
+    whole = {}
+    for name, model in dots().items():
+        vector = model.encode_queries(query)[0]
+        row = knowledge.row(name, vector)
+        whole[name] = seen_direction(vector, row) if which == "seen" else vector
+    for direction in (whole, {"near": whole["near"]}):
+        ((columns, scores),) = engine.search([direction], 40, None)
+        exact = sum(space[name].take(columns) @ vector for name, vector in direction.items())
+        np.testing.assert_allclose(scores, exact, atol=0.02 * np.abs(exact).max())
 
 
 @pytest.mark.parametrize("name", FUSERS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -157,8 +158,84 @@ class QueryBank:
         )
 
 
+class BankQueries:
+    """The queries that a fit makes its banks of, read once for all of them.
+
+    A query of the bank pushes up the very columns it asks for, which a new query never finds: a
+    fusion that trains on a bank of its own queries meets another distribution when it is used. So
+    training queries are seen with a bank less their fold. No group is in two folds; with a single
+    group the bank holds the queries themselves. A bank of other groups, or of another protocol, is
+    the same for all.
+
+    Parameters
+    ----------
+    stack : SimilarityStack
+        Training queries.
+    bank : SimilarityStack, optional
+        What the bank is made of; the training queries by default.
+    n_folds, seed : int
+    """
+
+    def __init__(
+        self,
+        stack: SimilarityStack,
+        bank: SimilarityStack | None = None,
+        *,
+        n_folds: int,
+        seed: int,
+    ) -> None:
+        self._gallery = stack.gallery
+        self._source = source = stack if bank is None else bank
+        groups, of_source = stack.dataset.groups, source.dataset.groups
+        self._is_foreign = source.protocol != stack.protocol or not bool(
+            np.isin(groups, of_source).any()
+        )
+        deal = deal_groups(np.concatenate([groups, of_source]), n_folds, seed=seed)
+        self._fold, self._fold_of_source = deal[: len(groups)], deal[len(groups) :]
+
+    def whole(self) -> QueryBank:
+        """Return the bank of all queries."""
+        return self._without(None)
+
+    def crossfitted(self) -> Iterator[tuple[NDArray[np.int64], QueryBank]]:
+        """Yield (rows, bank): folds of the training queries, each with the bank less its groups."""
+        if self._is_foreign:
+            yield np.arange(len(self._fold)), self.whole()
+            return
+        for f in np.unique(self._fold).tolist():
+            yield np.flatnonzero(self._fold == f), self._without(f)
+
+    def _without(self, fold: int | None) -> QueryBank:
+        """Return the bank of the queries of all folds but one; of all, where there is no other."""
+        gallery, stride = self._source.gallery, _stride(self._source)
+        others = np.flatnonzero(self._fold_of_source[::stride] != (-1 if fold is None else fold))
+        rest = others if 0 < len(others) < len(self._scores) else None
+        if stride == 1:
+            made = QueryBank._of_scores(gallery, self._scores, rest)
+        else:
+            apart = [f for f in self._sketches if f != fold] or list(self._sketches)
+            batches = [sketch for f in apart for sketch in self._sketches[f]]
+            made = QueryBank._of_sketches(gallery, batches, self._scores, rest)
+        return made.aligned(self._gallery)
+
+    @cached_property
+    def _scores(self) -> NDArray[np.float32]:
+        return _standardised(self._source)
+
+    @cached_property
+    def _sketches(self) -> dict[int, list[ColumnSketch]]:
+        """Sketches of each fold's queries."""
+        return {
+            f: list(_sketches(self._source, np.flatnonzero(self._fold_of_source == f)))
+            for f in np.unique(self._fold_of_source).tolist()
+        }
+
+
 def training_bank(
-    stack: SimilarityStack, families: tuple[str, ...], bank: SimilarityStack | None
+    stack: SimilarityStack,
+    families: tuple[str, ...],
+    bank: SimilarityStack | None,
+    queries: BankQueries | None = None,
 ) -> QueryBank | None:
     """Return the bank that a fuser keeps, where its channels need one.
 
@@ -168,6 +245,8 @@ def training_bank(
         Training queries; the bank is made of them where ``bank`` is None.
     bank : SimilarityStack, optional
         Any queries, without labels; training queries may be among them.
+    queries : BankQueries, optional
+        Those queries, where they are read for other banks too.
 
     Raises
     ------
@@ -179,50 +258,12 @@ def training_bank(
     if bank is None and stack.whole is not None:
         whole = training_bank(stack.whole, families, None)
         return whole and whole.aligned(stack.gallery)
-    if bank is None:
-        return stack.remember("bank", lambda: QueryBank.of(stack))
-    return stack.remember(("bank", bank), lambda: QueryBank.of(bank).aligned(stack.gallery))
-
-
-def crossfitted_banks(
-    stack: SimilarityStack, bank: SimilarityStack | None = None, *, n_folds: int, seed: int
-) -> Iterator[tuple[NDArray[np.int64], QueryBank]]:
-    """Yield (rows, bank): folds of the stack's queries, each with the bank less their groups.
-
-    A query of the bank pushes up the very columns it asks for, which a new query never finds: a
-    fusion that trains on a bank of its own queries meets another distribution when it is used. No
-    group is in two folds; with a single group the bank holds the queries themselves. A bank of
-    other groups, or of another protocol, is the same for all.
-
-    Parameters
-    ----------
-    stack : SimilarityStack
-        Training queries.
-    bank : SimilarityStack, optional
-        What the bank is made of; the training queries by default.
-    """
     source = stack if bank is None else bank
-    groups, of_source = stack.dataset.groups, source.dataset.groups
-    if source.protocol != stack.protocol or not np.isin(groups, of_source).any():
-        yield np.arange(stack.n_queries), QueryBank.of(source).aligned(stack.gallery)
-        return
-    deal = deal_groups(np.concatenate([groups, of_source]), n_folds, seed=seed)
-    fold, fold_of_source = deal[: len(groups)], deal[len(groups) :]
-    used, scores = np.arange(source.n_queries)[:: _stride(source)], _standardised(source)
-    sketches: dict[int, list[ColumnSketch]] = {}
-    if _stride(source) > 1:
-        for f in np.unique(fold_of_source).tolist():
-            sketches[f] = list(_sketches(source, np.flatnonzero(fold_of_source == f)))
-    for f in np.unique(fold):
-        others = np.flatnonzero(fold_of_source[used] != f)
-        rest = others if len(others) else None
-        if sketches:
-            apart = [g for g in sketches if g != f] or list(sketches)
-            batches = [sketch for g in apart for sketch in sketches[g]]
-            made = QueryBank._of_sketches(source.gallery, batches, scores, rest)
-        else:
-            made = QueryBank._of_scores(source.gallery, scores, rest)
-        yield np.flatnonzero(fold == f), made.aligned(stack.gallery)
+
+    def made() -> QueryBank:
+        return queries.whole() if queries else QueryBank.of(source).aligned(stack.gallery)
+
+    return stack.remember("bank" if bank is None else ("bank", bank), made)
 
 
 def without_groups(bank: SimilarityStack, held_out: SimilarityStack) -> SimilarityStack:

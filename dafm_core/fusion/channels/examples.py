@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.fusion.base import Tile
-from dafm_core.fusion.channels.bank import QueryBank, crossfitted_banks
+from dafm_core.fusion.channels.bank import BankQueries, QueryBank
 from dafm_core.fusion.channels.cells import take
 from dafm_core.fusion.channels.compiled import WORTH_COMPILING, row_loops
 from dafm_core.fusion.channels.drawing import Draw
@@ -169,6 +169,7 @@ def make_examples(
     n_bank_folds: int = N_BANK_FOLDS,
     bank: SimilarityStack | None = None,
     in_file_order: bool = False,
+    queries: BankQueries | None = None,
 ) -> Examples:
     """Return examples of every target in the gallery, their banks cross-fitted.
 
@@ -190,13 +191,18 @@ def make_examples(
     in_file_order : bool
         Where all candidates are taken, whether they stand as in the gallery, for a network that
         looks at its order; by default in the order of their ids, so that no sum depends on it.
+    queries : BankQueries, optional
+        Of the same stack, bank, folds and seed, where they are read for another bank too.
     """
     settings = (families, n_hard, n_uniform, seed, n_bank_folds, bank, in_file_order)
-    return stack.remember(("examples", *settings), lambda: _make_examples(stack, *settings))
+    return stack.remember(
+        ("examples", *settings), lambda: _make_examples(stack, queries, *settings)
+    )
 
 
 def _make_examples(
     stack: SimilarityStack,
+    queries: BankQueries | None,
     families: tuple[str, ...],
     n_hard: int,
     n_uniform: int,
@@ -219,7 +225,8 @@ def _make_examples(
         loops = row_loops()
     numbers = Ragged(targets.offsets, np.arange(len(targets.values)))  # of each query's examples
     whole: Examples | None = None
-    for rows, fold_bank in _banks(stack, families, bank, n_folds=n_bank_folds, seed=seed):
+    banks = _banks(stack, families, bank, queries, n_folds=n_bank_folds, seed=seed)
+    for rows, fold_bank in banks:
         fold = stack.take_queries([stack.query_ids[row] for row in rows])
         reader = ChannelReader.of(fold.gallery, layout, fold_bank)
         sampler: Sampler = PlainSampler(reader, draw)
@@ -251,6 +258,7 @@ def _banks(
     stack: SimilarityStack,
     families: tuple[str, ...],
     bank: SimilarityStack | None,
+    queries: BankQueries | None = None,
     *,
     n_folds: int,
     seed: int,
@@ -262,10 +270,11 @@ def _banks(
         for rows, whole in _banks(stack.whole, families, None, n_folds=n_folds, seed=seed):
             yield rows, whole and whole.aligned(stack.gallery)
     else:
-        banks = crossfitted_banks(stack, bank, n_folds=n_folds, seed=seed)
+        queries = queries or BankQueries(stack, bank, n_folds=n_folds, seed=seed)
         if stack.made is None:
-            yield from banks  # one at a time
+            yield from queries.crossfitted()  # one at a time
         else:
+            banks = queries.crossfitted()
             yield from stack.remember(("banks", bank, n_folds, seed), lambda: list(banks))
 
 

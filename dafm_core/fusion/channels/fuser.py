@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from dafm_core.errors import AlignmentError, FuserError
 from dafm_core.fusion.base import HeadScorer, Scores, Tile, TileScorer
 from dafm_core.fusion.channels.agreement import find_outsiders
-from dafm_core.fusion.channels.bank import training_bank
+from dafm_core.fusion.channels.bank import BankQueries, training_bank
 from dafm_core.fusion.channels.banked import BankedFusion, view_scorer
-from dafm_core.fusion.channels.examples import Examples, make_examples
+from dafm_core.fusion.channels.examples import N_BANK_FOLDS, Examples, make_examples
 from dafm_core.fusion.channels.knowledge import KnowledgeScorer
 from dafm_core.fusion.channels.options import ChannelOptions
 from dafm_core.fusion.channels.view import ChannelReader, ViewScorer, usable_families
@@ -193,7 +193,8 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
                 f"{self.name}.fit: expected inputs that can be made of this stack, got "
                 f"{self.options.inputs!r}, but no provider knows neighbours. Add other inputs."
             )
-        self.bank_ = training_bank(stack, self.families_, bank)
+        queries = BankQueries(stack, bank, n_folds=N_BANK_FOLDS, seed=self.options.seed)
+        self.bank_ = training_bank(stack, self.families_, bank, queries)
         examples = make_examples(
             stack,
             self.families_,
@@ -201,7 +202,9 @@ class ChannelFusion(BankedFusion, Generic[OptionsType]):
             n_uniform=self.options.n_others(stack.n_gallery),
             seed=self.options.seed,
             bank=bank,
+            queries=queries,
         )
+        del queries  # and what they keep of their scores
         layout = replace(examples.layout, outsiders=self._outsiders_among(stack, bank))
         examples = replace(examples, layout=layout)
         by_head: dict[Head, Examples] = {"gallery": examples}

@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 SMALLEST_GAP: Final = 1e-3
 """Difference of standardised scores below which two queries of the bank count as level."""
-COLUMNS_AT_ONCE: Final = 2048
-"""Candidates whose scores are sorted at a time."""
+COLUMNS_AT_ONCE: Final = 64
+"""Candidates whose scores are sorted at a time,"""
+QUERIES_AT_ONCE: Final = 256
+"""and queries of which they are copied at a time, so that both sides of the copy are in the cache.
+"""
 LOWEST: Final = np.float32(-100)
 """Below any standardised score that occurs; stands for an excluded cell."""
 
@@ -50,12 +53,17 @@ class ReverseRanks:
         """Return the thresholds at some ranks."""
         _, n_providers, n_gallery = scores.shape
         thresholds = np.empty((len(ranks), n_providers, n_gallery), np.float32)
+        n_queries = len(scores) if rows is None else len(rows)
+        whole = np.empty((COLUMNS_AT_ONCE, n_queries), np.float32)
         for k in range(n_providers):
             for start in range(0, n_gallery, COLUMNS_AT_ONCE):
                 block = slice(start, start + COLUMNS_AT_ONCE)
-                some = scores[:, k, block] if rows is None else scores[rows, k, block]
+                columns = whole[: n_gallery - start]
+                for first in range(0, n_queries, QUERIES_AT_ONCE):
+                    some = slice(first, first + QUERIES_AT_ONCE)
+                    columns[:, some] = scores[some if rows is None else rows[some], k, block].T
                 # A query that excludes it, or did not ask, is below all.
-                columns = np.fmax(some.T, LOWEST, order="C")
+                np.fmax(columns, LOWEST, out=columns)
                 columns.sort(axis=1)
                 thresholds[:, k, block] = columns[:, -ranks].T
         return cls(ranks, thresholds)

@@ -21,6 +21,8 @@ N_EXACT: Final = 32
 """Best scores of a column that every batch keeps."""
 GROWTH: Final = 1.1
 """How much higher each rank beyond is than the last."""
+WEIGHT: Final = np.int64((1 << 32) - 1)
+"""Bits of a key that hold how many queries a kept score stands for."""
 MERGE_CELLS: Final = 1 << 21
 """Kept scores that are merged at a time."""
 
@@ -80,10 +82,28 @@ def merged_ranks(sketches: Sequence[ColumnSketch]) -> ReverseRanks:
     for start in range(0, n_gallery, step):
         block = slice(start, start + step)
         values = np.concatenate([sketch.values[:, :, block] for sketch in sketches])
-        order = np.argsort(-values, axis=0, kind="stable")
-        counted = np.cumsum(weights[order], axis=0)  # queries that score a candidate so high
-        ordered = np.take_along_axis(values, order, axis=0)
+        keys = _descending(values.reshape(len(weights), -1).T)  # (cells, all kept ranks)
+        keys |= weights
+        keys.sort(axis=1)
+        counted = np.cumsum(keys & WEIGHT, axis=1)  # queries that score a candidate so high
         for at, rank in zip(thresholds, ranks, strict=True):
-            first = (counted < rank).sum(axis=0)
-            at[:, block] = np.take_along_axis(ordered, first[None], axis=0)[0]
+            first = np.count_nonzero(counted < rank, axis=1)
+            found = np.take_along_axis(keys, first[:, None], axis=1)
+            at[:, block] = _scores(found).reshape(n_providers, -1)
     return ReverseRanks(ranks, np.maximum(thresholds, LOWEST))
+
+
+def _descending(scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return whole numbers that ascend as scores descend, the lower 32 bits of which are free."""
+    bits = np.ascontiguousarray(scores).view(np.int32)
+    return (~_ascending(bits)).astype(np.int64) << 32
+
+
+def _scores(keys: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the scores that :func:`_descending` was given."""
+    return _ascending(~(keys >> 32).astype(np.int32)).view(np.float32)
+
+
+def _ascending(bits: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the bits of floats as whole numbers that ascend with them, and the other way round."""
+    return bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))

@@ -7,8 +7,8 @@ import pytest
 
 from dafm_core.errors import AlignmentError, OptionError
 from dafm_core.fusion.channels.bank import (
+    BankQueries,
     QueryBank,
-    crossfitted_banks,
     training_bank,
     without_groups,
 )
@@ -69,7 +69,7 @@ def test_it_covers_a_gallery_whose_every_candidate_it_has_seen(make_problem):
 def test_crossfitted_banks_hold_all_queries_of_other_groups(make_problem):
     dataset, stack = make_problem()
     seen = []
-    for rows, bank in crossfitted_banks(stack, n_folds=3, seed=0):
+    for rows, bank in BankQueries(stack, n_folds=3, seed=0).crossfitted():
         others = np.setdiff1d(np.arange(stack.n_queries), rows)
         assert not set(dataset.groups[rows]) & set(dataset.groups[others])
         expected = QueryBank.of(stack.take_queries([stack.query_ids[i] for i in others]))
@@ -81,7 +81,7 @@ def test_crossfitted_banks_hold_all_queries_of_other_groups(make_problem):
 
 def test_with_a_single_group_the_bank_holds_the_queries_themselves(make_problem):
     _, stack = make_problem(n_queries=4)
-    ((rows, bank),) = crossfitted_banks(stack, n_folds=5, seed=0)
+    ((rows, bank),) = BankQueries(stack, n_folds=5, seed=0).crossfitted()
     assert rows.tolist() == [0, 1, 2, 3]
     np.testing.assert_array_equal(bank.statistics.mean, QueryBank.of(stack).statistics.mean)
 

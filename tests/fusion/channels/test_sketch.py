@@ -5,7 +5,7 @@ import pytest
 
 from dafm_core.fusion.channels import bank as bank_module
 from dafm_core.fusion.channels import sketch as sketch_module
-from dafm_core.fusion.channels.bank import QueryBank, crossfitted_banks
+from dafm_core.fusion.channels.bank import BankQueries, QueryBank
 from dafm_core.fusion.channels.reverse_ranks import ReverseRanks
 from dafm_core.fusion.channels.sketch import ColumnSketch, merged_ranks
 from dafm_core.ground.normalize import zscore_rows
@@ -48,7 +48,7 @@ def test_every_query_counts_in_a_bank_that_does_not_fit(make_problem, monkeypatc
 def test_folds_leave_their_groups_out_of_a_bank_that_does_not_fit(make_problem, monkeypatch):
     _, stack = make_problem()
     in_batches(monkeypatch, stack, 17)
-    for rows, made in crossfitted_banks(stack, n_folds=3, seed=0):
+    for rows, made in BankQueries(stack, n_folds=3, seed=0).crossfitted():
         rest = np.setdiff1d(np.arange(stack.n_queries), rows)
         scores = np.concatenate([zscore_rows(tile) for _, tile in stack.tiles()])[rest]
         np.testing.assert_array_equal(
