@@ -162,7 +162,8 @@ def curve_table(curve: LearningCurve) -> Table:
     note = (
         f"Means over {curve.n_measured} held-out queries of {curve.n_folds} folds{drawn}. The bank "
         "has all training queries, labelled or not. Without labels: debiased; with labels: the "
-        "linear part of light, to which networks add from 200 labels on."
+        "linear part of light, which leaves debiased as far as they speak for it; networks add to "
+        "it from 200 labels on."
     )
     in_two = any("subset" in head for m in curve.metrics for head in parse_metric(m).heads)
     heads = HEADS if in_two else HEADS[:1]  # both fusers have a score for the subset

@@ -23,7 +23,7 @@ from dafm_core.fusion.channels.examples import Examples, make_examples
 from dafm_core.fusion.channels.families import DEFAULT_INPUTS, NEIGHBOUR_FAMILIES, parse_families
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.view import usable_families
-from dafm_core.fusion.light.linear import fit_linear
+from dafm_core.fusion.light.linear import Prior, fit_linear
 from dafm_core.fusion.light.options import LossWeights
 from dafm_core.metrics.families import HEADS, Head
 from dafm_core.store.stack import SimilarityStack
@@ -78,8 +78,8 @@ def _fitted(examples: Examples, members: Sequence[str], head: Head) -> Weights:
 
 
 def _solve(examples: Examples) -> np.ndarray:
-    prior = np.zeros(examples.layout.n_channels)
-    return fit_linear(examples, LossWeights(1.0, 0.0), prior=prior, strength=1.0)
+    prior = Prior.alike(np.zeros(examples.layout.n_channels))
+    return fit_linear(examples, LossWeights(1.0, 0.0), prior=prior, strength=1.0).weights
 
 
 def scaled(weights: Weights) -> Weights:

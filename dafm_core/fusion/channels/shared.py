@@ -8,8 +8,6 @@ choosing them, stands in docs/how-to/fuse-without-labels.md.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +15,6 @@ from numpy.typing import NDArray
 from dafm_core.fusion.channels.families import EVIDENCE, NEIGHBOUR_FAMILIES, SHARED
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.metrics.families import Head
-
-EVIDENCE_SHARE: Final[Mapping[Head, float]] = MappingProxyType({"gallery": 4.0, "subset": 0.5})
-"""Weight of the evidence in what labels start from, beside the shared weights."""
-FEW_LABELS_SHARE: Final[Mapping[Head, float]] = MappingProxyType({"gallery": 2.0, "subset": 0.0})
-"""The same where there are too few labels to move it: it costs rank 1 where they do not."""
 
 
 def of_head(weights: Mapping[str, float], head: Head) -> dict[str, float]:
@@ -36,18 +29,25 @@ def of_head(weights: Mapping[str, float], head: Head) -> dict[str, float]:
     return kept if any(kept.values()) else dict(weights)
 
 
-def shared_weights(layout: Layout, head: Head, *, few_labels: bool = False) -> NDArray[np.float64]:
-    """Return the weights that labels start from, by channel, (C,): a mean over who counts.
+def shared_weights(layout: Layout, head: Head) -> NDArray[np.float64]:
+    """Return the weights that labels start from, by channel, (C,): those of the label-free fusion.
 
-    The evidence itself is among them. It adds little to its own ranks, but labels move the two
-    apart: where a provider is worth more or less than the others, it shows in the evidence.
+    It is a mean over the providers that count. Of inputs that have no shared weight it is the mean
+    of the evidence.
     """
-    by_family = of_head(SHARED, head)
-    evidence = next((name for name in EVIDENCE if name in layout.families), layout.families[0])
-    share = FEW_LABELS_SHARE if few_labels else EVIDENCE_SHARE
-    by_family[evidence] = by_family.get(evidence, 0.0) + share[head]
-    weights = [by_family.get(name, 0.0) for name in layout.families]
-    return over_providers(weights, layout.counted(np.ones(len(layout.providers), bool)))
+    counted = layout.counted(np.ones(len(layout.providers), bool))
+    mean: NDArray[np.float64] = weights_of_each(layout, head)[:, counted].mean(axis=1)
+    return mean
+
+
+def weights_of_each(layout: Layout, head: Head) -> NDArray[np.float64]:
+    """Return the shared weights of each provider alone, (C, K)."""
+    shared = of_head(SHARED, head)
+    by_family = [shared.get(name, 0.0) for name in layout.families]
+    if not any(by_family):
+        evidence = next((name for name in EVIDENCE if name in layout.families), layout.families[0])
+        by_family = [float(name == evidence) for name in layout.families]
+    return np.kron(np.array(by_family)[:, None], np.eye(len(layout.providers)))
 
 
 def over_providers(by_family: Sequence[float], counted: NDArray[np.bool_]) -> NDArray[np.float64]:

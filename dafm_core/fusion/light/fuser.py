@@ -12,17 +12,10 @@ from dafm_core.fusion.base import Scores
 from dafm_core.fusion.channels.examples import Examples
 from dafm_core.fusion.channels.families import CONTEXT_PER_PROVIDER
 from dafm_core.fusion.channels.fuser import ChannelFusion, Learned, ViewScorer
-from dafm_core.fusion.channels.shared import shared_weights
 from dafm_core.fusion.channels.view import ChannelReader, TileView
-from dafm_core.fusion.light.linear import (
-    MIN_CHOOSING,
-    choose_strength,
-    fit_linear,
-    provider_sets,
-    scaled,
-    smallest_holding,
-)
+from dafm_core.fusion.light.linear import fit_linear, provider_sets, smallest_holding
 from dafm_core.fusion.light.options import LightOptions
+from dafm_core.fusion.light.prior import Belief, believe, prior_of
 from dafm_core.fusion.light.scoring import mean_score, to_arrays
 from dafm_core.ground.normalize import ColumnStatistics
 from dafm_core.ground.progress import Progress
@@ -103,25 +96,19 @@ class LightFusion(ChannelFusion[LightOptions]):
     def _learn_spare(self, examples: Examples) -> Learned:
         """Return the linear part alone."""
         sets = provider_sets(len(examples.layout.providers))
-        every = examples.known_to_all()
-        few = len(every) < MIN_CHOOSING
-        prior = shared_weights(examples.layout, examples.head, few_labels=few)
-        strength = self.options.prior or choose_strength(
-            every, self.options.loss_weights, prior, seed=self.options.seed
-        )
-        weights = np.stack(
-            [self._fit_linear(examples, some, strength, few_labels=few) for some in sets]
-        )
-        notes = {"history": [], "prior": strength}
+        belief = self._believe(examples.known_to_all())
+        weights = np.stack([self._fit_linear(examples, some, belief) for some in sets])
+        notes = {"history": [], "prior": belief.strength, "moved": belief.moved}
         return Learned({"weights": weights, "provider_sets": sets}, notes)
 
+    def _believe(self, examples: Examples) -> Belief:
+        """Return how firmly to hold what labels start from: as told, or as the labels say."""
+        if self.options.prior:
+            return Belief(moved=1.0, strength=self.options.prior)
+        return believe(examples, self.options.loss_weights, seed=self.options.seed)
+
     def _fit_linear(
-        self,
-        examples: Examples,
-        providers: NDArray[np.bool_],
-        strength: float,
-        *,
-        few_labels: bool,
+        self, examples: Examples, providers: NDArray[np.bool_], belief: Belief
     ) -> NDArray[np.float64]:
         """Return the best weights of the channels of some providers, zeros elsewhere.
 
@@ -130,14 +117,12 @@ class LightFusion(ChannelFusion[LightOptions]):
         examples = examples.known_to(providers)
         used = examples.layout.of_providers(providers)
         names = np.array(examples.layout.providers)[providers].tolist()
+        some, loss_weights = None if used.all() else used, self.options.loss_weights
         layout = replace(examples.layout, providers=tuple(names))
-        start = shared_weights(layout, examples.head, few_labels=few_labels)
-        some = None if used.all() else used
-        prior = scaled(examples, self.options.loss_weights, start, used=some)
+        prior = prior_of(examples, loss_weights, layout, used=some)
+        fit = fit_linear(examples, loss_weights, prior=prior, strength=belief.strength, used=some)
         weights = np.zeros(len(used))
-        weights[used] = fit_linear(
-            examples, self.options.loss_weights, prior=prior, strength=strength, used=some
-        )
+        weights[used] = belief.between(prior, fit.weights)
         return weights
 
     def _ready(self, learned: Learned, reader: ChannelReader) -> ViewScorer:

@@ -1,15 +1,16 @@
 """The linear fusion: one weight per channel, the convex heart of LightFusion. NumPy only.
 
 It minimises InfoNCE by Newton's method, so it has no learning rate and no seed; solving it again
-for fewer providers takes a tenth of a second, which is how a fusion does without one. A handful of
-labels moves it from the weights that all providers share by a fixed share; a few hundred choose it.
+for fewer providers takes a tenth of a second, which is how a fusion does without one. What it
+starts from, and how far labels may move it, stands in ``prior.py``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,20 +18,11 @@ from numpy.typing import NDArray
 from dafm_core.fusion.channels.examples import Examples
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.light.options import LossWeights
-from dafm_core.ground.groups import deal_groups
 
 Vector: TypeAlias = NDArray[np.float64]
+Matrix: TypeAlias = NDArray[np.float64]
 Used: TypeAlias = NDArray[np.bool_] | None
 
-STRENGTHS: Final = (10.0, 40.0, 160.0, 640.0, 2560.0)
-"""Examples that a prior may count for: with fewer it holds its own, thousands do not feel it."""
-DEFAULT_STRENGTH: Final = 160.0
-"""Where there is too little to choose by."""
-MIN_CHOOSING: Final = 200
-"""With fewer examples what is chosen ranks worse than the default: it follows the sample's loss."""
-N_FOLDS: Final = 4
-MAX_CHOOSING: Final = 480
-"""Examples on which the strength is chosen: with more it matters little."""
 SCALES: Final = tuple(float(scale) for scale in 2.0 ** np.arange(-6, 7))
 """Where to begin looking for it: far from it the loss is nearly straight, and steps overshoot."""
 N_SCALE: Final = 0.1
@@ -42,37 +34,63 @@ BLOCK: Final = 256
 """Examples whose products are held at a time."""
 
 
+class Prior(NamedTuple):
+    """What a handful of examples leaves in place, (C,), and what pulls back to it, (C, C).
+
+    The pull is that of one example that the prior counts for: half of ``away @ pull @ away`` is
+    what so many weights away from the mean cost, in nats.
+    """
+
+    mean: Vector
+    pull: Matrix
+
+    @classmethod
+    def alike(cls, mean: Vector) -> Prior:
+        """Return a prior that holds every weight alike."""
+        return cls(mean, np.eye(len(mean)))
+
+
+class Fit(NamedTuple):
+    """Weights (C,), the mean loss with what the prior adds, and its Hessian (C, C)."""
+
+    weights: Vector
+    loss: float
+    hessian: Matrix
+
+
 def fit_linear(
     examples: Examples,
     loss_weights: LossWeights,
     *,
-    prior: Vector,
+    prior: Prior,
     strength: float,
     start: Vector | None = None,
     used: Used = None,
-) -> Vector:
-    """Return the weights that minimise InfoNCE plus ``strength |w - prior|^2 / (2 E)``.
+) -> Fit:
+    """Return what minimises the mean of InfoNCE plus what the prior adds.
 
     Parameters
     ----------
-    prior : ndarray of shape (n_channels,)
-        What a handful of examples leaves in place.
+    prior : Prior
     strength : float
-        Examples that it counts for.
+        Examples that it counts for; endlessly many leave its mean.
     start : ndarray of shape (n_channels,), optional
         Where to begin; the prior by default. It decides how long it takes, not what is found.
     used : ndarray of bool, optional
         Channels that the weights are of; all by default.
     """
-    ridge = strength * np.eye(len(prior)) / max(1, len(examples))
     terms = _terms(examples, loss_weights)
+    if math.isinf(strength):
+        loss, _, hessian = _infonce(examples, terms, prior.mean, used)
+        return Fit(prior.mean, loss, hessian)
+    pull = strength * prior.pull / max(1, len(examples))
 
-    def objective(weights: Vector) -> tuple[float, Vector, NDArray[np.float64]]:
+    def objective(weights: Vector) -> tuple[float, Vector, Matrix]:
         loss, gradient, hessian = _infonce(examples, terms, weights, used)
-        away = weights - prior
-        return loss + float(away @ ridge @ away) / 2, gradient + ridge @ away, hessian + ridge
+        away = weights - prior.mean
+        return loss + float(away @ pull @ away) / 2, gradient + pull @ away, hessian + pull
 
-    weights = (prior if start is None else start).astype(np.float64)
+    weights = (prior.mean if start is None else start).astype(np.float64)
     loss, gradient, hessian = objective(weights)
     for _ in range(N_STEPS):
         step = np.linalg.solve(hessian, gradient)
@@ -85,7 +103,7 @@ def fit_linear(
         else:
             break  # no step lowers the loss
         weights, (loss, gradient, hessian) = weights - shrink * step, proposed
-    return weights
+    return Fit(weights, loss, hessian)
 
 
 def scaled(
@@ -102,40 +120,18 @@ def scaled(
     )
     terms = _terms(one, loss_weights)
     start = min(SCALES, key=lambda scale: _infonce(one, terms, np.array([scale]))[0])
+    one_like_it = Prior.alike(np.ones(1))
     factor = fit_linear(
-        one, loss_weights, prior=np.ones(1), strength=N_SCALE, start=np.array([start])
-    )[0]
+        one, loss_weights, prior=one_like_it, strength=N_SCALE, start=np.array([start])
+    ).weights[0]
     return weights * max(float(factor), 1e-3)
 
 
-def choose_strength(
-    examples: Examples, loss_weights: LossWeights, prior: Vector, *, seed: int
-) -> float:
-    """Return how many examples the prior should count for, by what is lost on groups held out.
-
-    Of strengths that are as good, the stronger: it generalises to what nobody has measured. With
-    few examples, or groups, it is ``DEFAULT_STRENGTH``.
-    """
-    if len(examples) < MIN_CHOOSING:
-        return DEFAULT_STRENGTH
-    rng = np.random.default_rng(seed)
-    groups = rng.permutation(np.unique(examples.groups))
-    place = dict(zip(groups.tolist(), range(len(groups)), strict=True))
-    order = np.argsort([place[group] for group in examples.groups.tolist()], kind="stable")
-    some = examples.take(order[:MAX_CHOOSING])
-    fold = deal_groups(some.groups, N_FOLDS, seed=seed)
-    if len(np.unique(fold)) < N_FOLDS:
-        return DEFAULT_STRENGTH
-    lost = dict.fromkeys(STRENGTHS, 0.0)
-    for f in range(N_FOLDS):
-        fit, held_out = (some.take(np.flatnonzero(rows)) for rows in (fold != f, fold == f))
-        terms = _terms(held_out, loss_weights)
-        own = scaled(fit, loss_weights, prior)
-        weights = own
-        for strength in sorted(STRENGTHS, reverse=True):  # each begins where the last ended
-            weights = fit_linear(fit, loss_weights, prior=own, strength=strength, start=weights)
-            lost[strength] += len(held_out) * _infonce(held_out, terms, weights)[0]
-    return min(STRENGTHS, key=lambda strength: (lost[strength], -strength))
+def curvature(
+    examples: Examples, loss_weights: LossWeights, weights: Vector, *, used: Used = None
+) -> Matrix:
+    """Return the Hessian of the mean loss, (C, C): what moving weights changes, label or not."""
+    return _infonce(examples, _terms(examples, loss_weights), weights, used)[2]
 
 
 def _terms(
@@ -183,7 +179,7 @@ def _infonce(
     terms: list[tuple[NDArray[np.float32], NDArray[np.float32]]],
     weights: Vector,
     used: Used = None,
-) -> tuple[float, Vector, NDArray[np.float64]]:
+) -> tuple[float, Vector, Matrix]:
     """Return the mean loss, its gradient and its Hessian."""
     loss, n_channels = 0.0, len(weights)
     gradient, hessian = np.zeros(n_channels), np.zeros((n_channels, n_channels))

@@ -60,7 +60,7 @@ class LightOptions(ChannelOptions):
     )
     prior: float = option(
         0.0,
-        "examples that the shared weights count for; 0: chosen by nested selection",
+        "examples that the label-free weights count for; 0: as many as the labels say",
         at_least=0,
         at_most=1e9,
     )
