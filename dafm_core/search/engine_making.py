@@ -181,9 +181,11 @@ def _asked(index: GalleryIndex, which: str, names: tuple[str, ...]) -> list[Dire
     for i in range(min(N_CHECKED, *(len(rows) for rows in queries.values()))):
         direction = {}
         for name, rows in queries.items():
-            row = index.moments[name].of_row(rows[i], np.empty(0, np.float32))
-            plain = rows[i] / np.float32(row.std or 1)
-            direction[name] = seen_direction(rows[i], row) if which == "seen" else plain
+            direction[name] = rows[i]
+            if name in index.moments:
+                row = index.moments[name].of_row(rows[i], np.empty(0, np.float32))
+                plain = rows[i] / np.float32(row.std or 1)
+                direction[name] = seen_direction(rows[i], row) if which == "seen" else plain
         directions.append(direction)
     return directions
 

@@ -14,6 +14,8 @@ from dafm_core.errors import StoreError
 from dafm_core.ground.files import replacing
 
 FACTORY: Final = {"scan8": "IDMap2,SQ8", "scan16": "IDMap2,SQfp16"}
+FEWEST: Final = 640
+"""Vectors from which lists are made: of fewer, four bits are too coarse, and all are scanned."""
 PER_LIST: Final = 40
 """Vectors by which each list's centre is found,"""
 N_ITERATIONS: Final = 6
@@ -109,8 +111,9 @@ class FaissEngine:
 
 def _empty(kind: str, some: NDArray[np.float32], n_lists: int) -> Any:
     """Return an index of faiss that holds nothing yet, trained on some vectors (n, D)."""
-    if kind in FACTORY:
-        index = faiss.index_factory(some.shape[1], FACTORY[kind], faiss.METRIC_INNER_PRODUCT)
+    if kind in FACTORY or len(some) < FEWEST:
+        factory = FACTORY.get(kind, FACTORY["scan16"])
+        index = faiss.index_factory(some.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
         index.train(np.ascontiguousarray(some))
         return index
     means = faiss.Kmeans(some.shape[1], n_lists, niter=N_ITERATIONS, seed=0)

@@ -7,6 +7,7 @@ import os
 import select
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,14 @@ AXE = """
 axe.run().then(found => found.violations.map(
   rule => `${rule.id} (${rule.impact}): ${rule.nodes.length} x ${rule.nodes[0].html.slice(0, 200)}`
 ))
+"""
+MIDDLE = """
+element => {
+  element.scrollIntoView({ block: "center" });
+  const box = element.getBoundingClientRect();
+  const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+  return [x, y, element.contains(document.elementFromPoint(x, y))];
+}
 """
 
 
@@ -129,12 +138,19 @@ class Browser:
         )  # fmt: skip
 
     def middle(self, selector):
-        """Return where the middle of an element is, which is scrolled to."""
-        return self.run(
-            f"(e => {{ e.scrollIntoView({{block: 'center'}}); const r = e.getBoundingClientRect();"
-            " return [r.x + r.width / 2, r.y + r.height / 2]; })"
-            f"(document.querySelector({json.dumps(selector)}))"
-        )
+        """Return where the middle of an element is, which is scrolled to, once it stands still and
+        nothing lies over it.
+        """
+        last, end = None, time.monotonic() + PATIENCE
+        while True:
+            *place, is_free = self.run(
+                f"({MIDDLE})(document.querySelector({json.dumps(selector)}))"
+            )
+            if is_free and place == last:
+                return place
+            assert time.monotonic() < end, f"{selector} cannot be reached"
+            last = place
+            time.sleep(0.05)
 
     def wait_for(self, method):
         """Return what the next event of that name says, or the last if it has come."""

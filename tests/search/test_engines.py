@@ -46,3 +46,12 @@ def test_what_is_removed_is_found_no_more_and_others_keep_their_names(kind, vect
     found = engine.search(vectors[[N - 1, N + 5]], 40)[0].tolist()
     assert N - 1 in found[0]
     assert N + 5 in found[1]
+
+
+@pytest.mark.parametrize("n", [1, 2, 15, 40, 639])
+def test_few_vectors_are_scanned_whatever_the_kind(n, vectors, capfd):
+    engine = FaissEngine.build("ivf", n, lambda: iter((vectors[:n],)))
+    names = engine.search(vectors[:n], 3)[0]
+    assert names[:, 0].tolist() == list(range(n))
+    assert (names[0] == -1).sum() == max(0, 3 - n)
+    assert capfd.readouterr().err == ""

@@ -273,6 +273,19 @@ def test_an_engine_finds_what_a_scan_finds(tmp_path, dataset, bank, fitted):
     assert not {"img1180", "img010"} & set(answer.image_ids)
 
 
+def test_a_small_gallery_may_have_an_engine_and_is_ranked_as_before(
+    tmp_path, dataset, bank, fitted, monkeypatch
+):
+    pytest.importorskip("faiss", reason="faiss is the extra dafm-core[faiss]")
+    monkeypatch.setattr(state, "MAX_NEIGHBOURS", 30_000)
+    index = build_index(tmp_path / "index", dataset, dots(), bank=bank)
+    requests = asked(dataset, range(40, 43))
+    before = Search(index, fitted["debiased"], providers=dots()).batch(requests)
+    assert set(build_engine(index)) == {"raw"}
+    after = Search(index, fitted["debiased"], providers=dots()).batch(requests)
+    assert [a.image_ids for a in after] == [b.image_ids for b in before]
+
+
 def test_an_engine_of_other_features_is_noticed(tmp_path, dataset, fitted):
     pytest.importorskip("faiss", reason="faiss is the extra dafm-core[faiss]")
     index = build_index(tmp_path / "a", dataset, dots())

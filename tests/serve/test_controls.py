@@ -107,7 +107,7 @@ def test_every_control_does_what_it_says(page, service, tmp_path, by):
     hand.use("#back")
     assert page.text("#detail-title") == first
     hand.use("#close")
-    assert not run("document.querySelector('#detail').open")
+    until(lambda: "hit" in page.focused())
     hand.use(".list.fused .hit")
     hand.use("#use")
     assert page.text("#references li bdi") == first
@@ -129,6 +129,12 @@ def test_every_control_does_what_it_says(page, service, tmp_path, by):
         set(row["targets"])
     )
     assert page.browser.violations() == []
+    target = ".list.fused .hit.target"
+    hand.use(target)
+    hand.use("#meant")
+    until(lambda: page.text(".list.fused .hit.meant .flag") == "target · meant")
+    hand.use("#close")
+    until(lambda: "hit" in page.focused())
     # the rest
     theme = run("document.documentElement.dataset.theme")
     hand.use("#theme")

@@ -246,10 +246,10 @@ function drawHit(title, hit) {
 }
 
 function standing(id) {
-  if (state.marks[id] === "meant") return { flag: "meant", kind: "meant" };
-  if (state.marks[id] === "not") return { flag: "not meant", kind: "not" };
-  if (state.targets.has(id)) return { flag: "target", kind: "target" };
-  return { flag: "", kind: "" };
+  const mark = { meant: "meant", not: "not meant" }[state.marks[id]];
+  const target = state.targets.has(id) ? "target" : null;
+  const kind = mark ? state.marks[id] : target ?? "";
+  return { flag: [target, mark].filter(Boolean).join(" · "), kind };
 }
 
 function light(id) {
@@ -528,11 +528,13 @@ function listen() {
   });
   $("close").addEventListener("click", () => $("detail").close());
   $("detail").addEventListener("close", () => {
+    if ($("detail").open) return; // opened again before this was told
     const { title, place } = state.opened;
     state.opened = null;
     const list = [...document.querySelectorAll(".list")].find((l) => l.dataset.title === title);
     const { activeElement } = document;
-    if (activeElement !== $("text") && !activeElement?.matches(".hit")) list?.querySelectorAll(".hit")[place]?.focus();
+    const isLost = activeElement === document.body || $("detail").contains(activeElement);
+    if (isLost) list?.querySelectorAll(".hit")[place]?.focus();
   });
   $("back").addEventListener("click", () => open(state.opened.title, state.opened.place - 1));
   $("next").addEventListener("click", () => open(state.opened.title, state.opened.place + 1));
