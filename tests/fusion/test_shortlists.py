@@ -218,10 +218,14 @@ def test_being_asked_neither_rewards_nor_punishes(stack):
 
 
 def test_a_set_of_providers_learns_from_what_all_its_members_know(stack):
-    """Weights without the verifier do not depend on whom it was asked about."""
+    """Weights without the verifier do not depend on whom it was asked about.
+
+    How firmly the start is held is given: it is chosen by what all providers know, the verifier
+    among them.
+    """
     verified = shortlisted(stack, "model-1", 6, "not-asked", by="model-2")
-    light = LightFusion(network="linear", inputs="rows").fit(verified)
-    dense = LightFusion(network="linear", inputs="rows").fit(stack)
+    light = LightFusion(network="linear", inputs="rows", prior=160.0).fit(verified)
+    dense = LightFusion(network="linear", inputs="rows", prior=160.0).fit(stack)
     sets = light.learned_.arrays["provider_sets"]
     row = next(i for i, used in enumerate(sets.tolist()) if used == [True, False, True])
     np.testing.assert_allclose(light.weights_[row], dense.weights_[row], atol=1e-6)
