@@ -16,6 +16,8 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from dafm_core.ground.ordering import descending_keys
+
 SMALLEST_SPAN = 4 * float(np.finfo(np.float32).eps)
 """Spread of a row, relative to its largest score, that is rounding: the row is constant."""
 
@@ -167,8 +169,7 @@ def rank_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
 def _rank(block: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     """Rank rows (R, N) without NaN, by sorting numbers that hold a score and its place at once.
 
-    That is what NumPy sorts fastest: the score's bits, made ascending for the best first, stand
-    above the column's.
+    The score's bits, made ascending for the best first, stand above the column's.
     """
     n_rows, n = block.shape
     block = block + np.float32(0)  # no -0, which is level with 0
@@ -176,10 +177,7 @@ def _rank(block: NDArray[np.float32], out: NDArray[np.float32]) -> None:
         _counted(row, ranks) for row, ranks in zip(block, out, strict=True)
     ):
         return
-    bits = block.view(np.uint32)
-    bits ^= (bits.view(np.int32) >> 31).view(np.uint32) | np.uint32(0x80000000)  # ascending
-    keys = (~bits).astype(np.uint64)  # descending
-    keys <<= np.uint64(32)
+    keys = descending_keys(block)
     keys |= np.arange(n, dtype=np.uint64)
     keys.sort(axis=1)
     cells = keys.astype(np.uint32).astype(np.int64) + np.arange(n_rows)[:, None] * n

@@ -99,7 +99,7 @@ class FaissEngine:
 
     @classmethod
     def open(cls, path: Path) -> FaissEngine:
-        """Return a saved index, its vectors mapped from disk."""
+        """Return a saved index; codes in lists are held in memory, scans mapped from disk."""
         try:
             return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC))
         except RuntimeError as error:

@@ -1,17 +1,16 @@
-"""The service: what each address answers. Limits and guards stand in files of their own."""
+"""The service: what each address answers. Limits, guards and fields stand in files of their own."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.datastructures import FormData, UploadFile
@@ -24,6 +23,7 @@ from dafm_core.errors import AlignmentError, DafmError, ImageError, ProviderErro
 from dafm_core.search.requests import Request, filter_columns
 from dafm_core.search.search import Search
 from dafm_core.serve.batching import BUSY, MOST, Batcher
+from dafm_core.serve.fields import count_of, judgement_of, one_of, text_of
 from dafm_core.serve.guard import LOOPBACK, Guard
 from dafm_core.serve.judging import Judgements
 from dafm_core.serve.known import KnownQueries
@@ -32,7 +32,6 @@ from dafm_core.serve.openapi import described
 from dafm_core.serve.pictures import LARGEST, THUMBNAIL, save_upload, shown
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """How a system says that a disk has no room."""
@@ -121,7 +120,7 @@ class Service:
         try:
             with TemporaryDirectory(prefix="dafm-serve-") as folder:
                 request = await self._request(form, Path(folder))
-                explain = _one_of(_text(form, "explain", "1"), YES_OR_NO, "explain")
+                explain = one_of(text_of(form, "explain", "1"), YES_OR_NO, "explain")
                 try:
                     answer = await self._batchers[explain].ask(request)
                 except ImageError:  # uploads have been opened before
@@ -135,7 +134,7 @@ class Service:
         image_id = http.path_params["image_id"]
         if image_id not in self.search.index.ids:
             raise Refused(404, f"image {image_id!r}: not in this gallery.")
-        side = _one_of(http.query_params.get("size", "thumbnail"), SIZES, "size")
+        side = one_of(http.query_params.get("size", "thumbnail"), SIZES, "size")
         try:
             data = await asyncio.to_thread(shown, self.search.index.image(image_id), side)
         except ImageError:
@@ -147,7 +146,7 @@ class Service:
     async def gallery(self, http: HttpRequest) -> Response:
         """Show ids of images, to begin a query from one of them."""
         start, n = (
-            _count(http.query_params.get(f, d), f) for f, d in (("start", "0"), ("n", "24"))
+            count_of(http.query_params.get(f, d), f) for f, d in (("start", "0"), ("n", "24"))
         )
         needle = http.query_params.get("find", "").casefold()
         ids = self.search.index.ids
@@ -159,7 +158,7 @@ class Service:
         if self.known is None:
             raise Refused(404, "queries: none are known. Start with --queries.")
         start, n = (
-            _count(http.query_params.get(f, d), f) for f, d in (("start", "0"), ("n", "20"))
+            count_of(http.query_params.get(f, d), f) for f, d in (("start", "0"), ("n", "20"))
         )
         find = http.query_params.get("find", "")
         if "id" in http.query_params:
@@ -177,7 +176,7 @@ class Service:
     async def judge(self, http: HttpRequest) -> Response:
         """Keep a judgement."""
         kept = self._kept()
-        references, text, image, mark = _judgement(await http.body())
+        references, text, image, mark = judgement_of(await http.body())
         if len(references) > self.limits.references:
             raise Refused(400, f"query: expected at most {self.limits.references} references.")
         await asyncio.to_thread(kept.add, references, text, image, mark)
@@ -230,14 +229,14 @@ class Service:
             references.append(
                 await asyncio.to_thread(save_upload, data, folder, number, self.limits)
             )
-        k = _count(_text(form, "k", str(min(20, self.search.index.n_images))), "k")
+        k = count_of(text_of(form, "k", str(min(20, self.search.index.n_images))), "k")
         if k > self.limits.k:
             raise Refused(400, f"k: expected at most {self.limits.k}, got {k}.")
         return Request(
             references=references,
-            text=_text(form, "text", ""),
+            text=text_of(form, "text", ""),
             k=k,
-            filter=_text(form, "filter", "").strip() or None,
+            filter=text_of(form, "filter", "").strip() or None,
         )
 
     def _broken(self, request: Request) -> str:
@@ -313,46 +312,7 @@ def _holding(needle: str, ids: Sequence[str]) -> list[str]:
     return [image_id for image_id in ids if needle in image_id.casefold()]
 
 
-def _text(form: FormData, name: str, default: str) -> str:
-    values = form.getlist(name) or [default]
-    if len(values) > 1:
-        raise Refused(400, f"{name}: expected once, got {len(values)} times.")
-    if not isinstance(values[0], str):
-        raise Refused(400, f"{name}: expected a text, got a file.")
-    return values[0]
-
-
-def _one_of(value: str, known: Mapping[str, T], name: str) -> T:
-    if value not in known:
-        raise Refused(400, f"{name}: expected {', '.join(known)}, got {value[:40]!r}.")
-    return known[value]
-
-
-def _judgement(body: bytes) -> tuple[list[str], str, str, str]:
-    """Return references, text, image and mark of a judgement, each of its type."""
-    try:
-        value = json.loads(body)
-        references, rest = value["references"], [value[key] for key in ("text", "image", "mark")]
-        if not isinstance(references, list):
-            raise TypeError
-        if not all(isinstance(text, str) for text in (*references, *rest)):
-            raise TypeError
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise Refused(
-            400,
-            "judgement: expected JSON with references (a list of ids), text, image and mark.",
-        ) from None
-    text, image, mark = rest
-    return references, text, image, mark
-
-
 def _gone(what: str, image_id: str) -> Refused:
     return Refused(
         410, f"{what} {image_id!r}: its file is gone or broken. The index still knows it."
     )
-
-
-def _count(value: str, name: str) -> int:
-    if not value.isdecimal() or len(value) > 9:
-        raise Refused(400, f"{name}: expected a number, got {value[:40]!r}.")
-    return int(value)

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from dafm_core.fusion.channels.reverse_ranks import LOWEST, ReverseRanks, geometric_ranks
 from dafm_core.ground.normalize import column_moments
+from dafm_core.ground.ordering import descending_keys, scores_of_keys
 
 N_EXACT: Final = 32
 """Best scores of a column that every batch keeps."""
 GROWTH: Final = 1.1
 """How much higher each rank beyond is than the last."""
-WEIGHT: Final = np.int64((1 << 32) - 1)
+WEIGHT: Final = np.uint64((1 << 32) - 1)
 """Bits of a key that hold how many queries a kept score stands for."""
 MERGE_CELLS: Final = 1 << 21
 """Kept scores that are merged at a time."""
@@ -74,7 +75,8 @@ def merged_moments(sketches: Iterable[ColumnSketch]) -> NDArray[np.float64]:
 
 def merged_ranks(sketches: Sequence[ColumnSketch]) -> ReverseRanks:
     """Return the thresholds of all batches together."""
-    weights = np.concatenate([np.diff(sketch.ranks, prepend=0) for sketch in sketches])
+    parts = [np.diff(sketch.ranks, prepend=0) for sketch in sketches]
+    weights = np.concatenate(parts).astype(np.uint64)
     ranks = geometric_ranks(int(weights.sum()))
     n_providers, n_gallery = sketches[0].values.shape[1:]
     thresholds = np.empty((len(ranks), n_providers, n_gallery), np.float32)
@@ -82,28 +84,14 @@ def merged_ranks(sketches: Sequence[ColumnSketch]) -> ReverseRanks:
     for start in range(0, n_gallery, step):
         block = slice(start, start + step)
         values = np.concatenate([sketch.values[:, :, block] for sketch in sketches])
-        keys = _descending(values.reshape(len(weights), -1).T)  # (cells, all kept ranks)
+        keys = descending_keys(values.reshape(len(weights), -1).T.copy())  # (cells, kept ranks)
         keys |= weights
         keys.sort(axis=1)
-        counted = np.cumsum(keys & WEIGHT, axis=1)  # queries that score a candidate so high
+        counted = np.cumsum(
+            keys & WEIGHT, axis=1, dtype=np.int64
+        )  # queries that score a candidate so high
         for at, rank in zip(thresholds, ranks, strict=True):
             first = np.count_nonzero(counted < rank, axis=1)
             found = np.take_along_axis(keys, first[:, None], axis=1)
-            at[:, block] = _scores(found).reshape(n_providers, -1)
+            at[:, block] = scores_of_keys(found).reshape(n_providers, -1)
     return ReverseRanks(ranks, np.maximum(thresholds, LOWEST))
-
-
-def _descending(scores: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return whole numbers that ascend as scores descend, the lower 32 bits of which are free."""
-    bits = np.ascontiguousarray(scores).view(np.int32)
-    return (~_ascending(bits)).astype(np.int64) << 32
-
-
-def _scores(keys: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the scores that :func:`_descending` was given."""
-    return _ascending(~(keys >> 32).astype(np.int32)).view(np.float32)
-
-
-def _ascending(bits: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the bits of floats as whole numbers that ascend with them, and the other way round."""
-    return bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
