@@ -161,7 +161,11 @@ def train_exactly(
     temperature = DynamicTemperature(
         options.temperature_rule, options.temperature, scale=options.temperature_scale
     )
-    learned = [*network.parameters(), *(p for p in temperature.parameters() if p.requires_grad)]
+    unseen = network.light.down.bias  # it moves every candidate alike
+    learned = [
+        *(parameter for parameter in network.parameters() if parameter is not unseen),
+        *(parameter for parameter in temperature.parameters() if parameter.requires_grad),
+    ]
     optimizer = AdamW(learned, rate=options.learning_rate, decay=options.weight_decay)
     history: History = []
     n_gallery = examples.stack.n_gallery
