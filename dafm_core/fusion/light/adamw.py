@@ -39,7 +39,10 @@ class AdamW:
         self._n_steps = torch.tensor(0.0)
         sizes = [parameter.numel() for parameter in parameters]
         for parameter, values, slopes in zip(
-            parameters, self._values.split(sizes), self._slopes.split(sizes), strict=True
+            parameters,
+            torch.split(self._values, sizes),
+            torch.split(self._slopes, sizes),
+            strict=True,
         ):
             parameter.data = values.view_as(parameter)
             parameter.grad = slopes.view_as(parameter)
