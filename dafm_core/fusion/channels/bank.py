@@ -31,7 +31,7 @@ MAX_BYTES: Final = 1 << 30
 """Memory of the scores that are held at a time: more are read a batch at a time, and topics are
 found from sums of queries.
 """
-MAX_MIXTURES: Final = 1024
+MAX_MIXTURES: Final = 512
 """Such sums, of all queries together."""
 N_PRIOR: Final = 10.0
 """Queries that the prior (columns as they are) counts for; nothing beside a bank of a thousand."""
