@@ -23,6 +23,7 @@ from dafm_core.fusion.record import FitRecord
 from dafm_core.fusion.tiles import HeadScorer, Scores, Tile, TileScorer, usable_tile
 from dafm_core.ground.ordering import tie_places
 from dafm_core.ground.progress import Progress
+from dafm_core.ground.quick_rows import load_for
 from dafm_core.ground.threads import one_blas_thread
 from dafm_core.metrics.families import Head
 from dafm_core.store.gallery import Gallery
@@ -107,6 +108,7 @@ class Fuser(Parameters, ABC):
                 f"{self.name}.fit: no training query has a target in the gallery. "
                 "Train on a split with targets."
             )
+        load_for(stack.n_cells)
         record = FitRecord.of(stack, labelled=self.learns, bank=bank)
         if bank is not None:
             record.check(bank.gallery, who=f"{self.name}: bank", may_lack=True)
@@ -238,6 +240,8 @@ class Fuser(Parameters, ABC):
         """Return the gallery to fuse, if it can be."""
         expect(target, (Gallery, SimilarityStack), where=self.name)
         gallery = target.gallery if isinstance(target, SimilarityStack) else target
+        if isinstance(target, SimilarityStack):
+            load_for(target.n_cells)
         if not self.is_fitted:
             if self.has_default:
                 return gallery

@@ -36,8 +36,8 @@ def machine_code(
     if numba.config.DISABLE_JIT:
         return None
     options: Any = {"nogil": True, "fastmath": True, "error_model": "numpy"}
-    for part in exact:
-        register_jitable(error_model="numpy")(part)
+    for part in exact:  # said outright, for what is left out is taken from the caller
+        register_jitable(fastmath=False, error_model="numpy")(part)
     for part in parts:
         register_jitable(fastmath=True, error_model="numpy")(part)
     try:

@@ -16,27 +16,15 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.ground.ordering import descending_keys
-
-SMALLEST_SPAN = 4 * float(np.finfo(np.float32).eps)
-"""Spread of a row, relative to its largest score, that is rounding: the row is constant."""
+from dafm_core.ground.quick_rows import quick_rows
+from dafm_core.ground.row_ranks import write_ranks
+from dafm_core.ground.zscore_loops import SMALLEST_SPAN
 
 SHORTEST: Final = 1e-15
 """Length of a vector whose squares float32 still holds well."""
 
 BLOCK_CELLS: Final = 1 << 17
 """Cells worked on at a time: what is made of them on the way stays in the cache."""
-
-COUNTED_FROM: Final = 4096
-"""Cells of a row from which the numbers of half precision are few beside them."""
-COUNTED_TO: Final = 1 << 22
-"""Cells of a row up to which float32 holds every mean rank."""
-HALF_LEAVES_OUT: Final = 0x1FFF
-"""Bits of a float32 that no number of half precision has."""
-UNUSED: Final = 102 << 10
-"""In the order of the other bits: numbers nearer to 0 than any of half precision."""
-EXCLUDED: Final = (int(np.float32(-np.inf).view(np.int32) ^ 0x7FFFFFFF) >> 13) + UNUSED
-"""What -inf is in that order."""
 
 Normalization: TypeAlias = Literal["zscore", "minmax", "rank", "none"]
 
@@ -55,9 +43,26 @@ def zscore_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
         Mean 0, standard deviation 1 over the cells that are not excluded; a constant row gives 0.
     """
     scaled = np.empty(scores.shape, np.float32)
-    for block, out in zip(_blocks(scores), _blocks(scaled), strict=True):
-        _zscore(block, out)
+    quick = quick_rows()
+    if quick is None or scores.dtype != np.float32 or not scores.size:
+        for block, out in zip(_blocks(scores), _blocks(scaled), strict=True):
+            _zscore(block, out)
+        return scaled
+    rows, own = _rows(scores), _rows(scaled)
+    for row in quick.standardise_rows(rows, own):
+        _zscore(rows[row : row + 1], own[row : row + 1])
     return scaled
+
+
+def mean_of_zscores(tile: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean over models of standardised rows, (B, K, N) -> (B, N)."""
+    quick = quick_rows()
+    if quick is not None and tile.dtype == np.float32 and tile.size:
+        mean = quick.mean_of_zscores(tile)
+        if mean is not None:
+            return mean
+    plain: NDArray[np.float32] = zscore_rows(tile).mean(axis=1)
+    return plain
 
 
 def _blocks(scores: NDArray[Any]) -> Iterator[NDArray[Any]]:
@@ -65,10 +70,15 @@ def _blocks(scores: NDArray[Any]) -> Iterator[NDArray[Any]]:
 
     Of an array that is not contiguous they are copies.
     """
-    rows = scores.reshape(-1, scores.shape[-1]) if scores.size else scores.reshape(0, 1)
+    rows = _rows(scores)
     step = max(1, BLOCK_CELLS // rows.shape[1])
     for start in range(0, len(rows), step):
         yield rows[start : start + step]
+
+
+def _rows(scores: NDArray[Any]) -> NDArray[Any]:
+    """Return rows (..., N) as (R, N)."""
+    return scores.reshape(-1, scores.shape[-1]) if scores.size else scores.reshape(0, 1)
 
 
 def _zscore(block: NDArray[Any], out: NDArray[np.float32]) -> None:
@@ -156,80 +166,22 @@ def rank_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
     ndarray of shape (..., N), float32
         In [1, N], multiples of 0.5; +inf where excluded.
     """
+    if (quick := quick_rows()) is not None and scores.dtype == np.float32 and scores.size:
+        return quick.rank_rows(_rows(scores), as_shares=False).reshape(scores.shape)
     unknown = np.isnan(scores)
     ordered_last = np.where(unknown, np.float32(-np.inf), scores) if unknown.any() else scores
     ranks = np.empty(scores.shape, np.float32)
     for block, out in zip(_blocks(ordered_last), _blocks(ranks), strict=True):
-        _rank(block.astype(np.float32, copy=False), out)
+        write_ranks(block.astype(np.float32, copy=False), out)
     ranks[np.isneginf(scores)] = np.inf
     ranks[unknown] = np.nan
     return ranks
 
 
-def _rank(block: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-    """Rank rows (R, N) without NaN, by sorting numbers that hold a score and its place at once.
-
-    The score's bits, made ascending for the best first, stand above the column's.
-    """
-    n_rows, n = block.shape
-    block = block + np.float32(0)  # no -0, which is level with 0
-    if COUNTED_FROM <= n < COUNTED_TO and all(
-        _counted(row, ranks) for row, ranks in zip(block, out, strict=True)
-    ):
-        return
-    keys = descending_keys(block)
-    keys |= np.arange(n, dtype=np.uint64)
-    keys.sort(axis=1)
-    cells = keys.astype(np.uint32).astype(np.int64) + np.arange(n_rows)[:, None] * n
-    keys >>= np.uint64(32)
-    starts = np.ones(keys.shape, bool)
-    np.not_equal(keys[:, 1:], keys[:, :-1], out=starts[:, 1:])
-    out.reshape(-1)[cells] = _mean_ranks(starts)
-
-
-def _counted(row: NDArray[np.float32], out: NDArray[np.float32]) -> bool:
-    """Rank a row (N,) of half precision by counting each of its numbers; say whether it is one.
-
-    It is one where 13 bits say nothing, and there are not many more numbers than candidates.
-    """
-    bits = row.view(np.int32)
-    if np.bitwise_or.reduce(bits) & HALF_LEAVES_OUT:
-        return False
-    order = bits >> 31
-    order &= 0x7FFFFFFF
-    order ^= bits  # ascends as the scores do
-    order >>= 13
-    order -= order.clip(-UNUSED, UNUSED)  # between 0 and the smallest number there is none
-    excluded = order == EXCLUDED
-    if excluded.any():
-        order[excluded] = order.max()
-        order[excluded] = order.min() - 1
-    np.subtract(order.max(), order, out=order)  # from 0 for the highest
-    counts = np.bincount(order)
-    used = np.flatnonzero(counts)
-    some = counts[used]
-    # The last of those that are level, less half of the others; exact: they are few enough.
-    means = np.empty(len(counts), np.float32)
-    means[used] = np.cumsum(some) - (some - 1) * 0.5
-    np.take(means, order, out=out, mode="clip")
-    return True
-
-
-def _mean_ranks(starts: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the ranks of ordered rows (R, N), in which a run of equal scores starts at each True;
-    a run shares its mean rank.
-    """
-    n = starts.shape[1]
-    if starts.all():
-        return np.broadcast_to(np.arange(1, n + 1, dtype=np.float32), starts.shape)
-    first = np.flatnonzero(starts)
-    last = np.append(first[1:], starts.size)  # a run is first[i]:last[i] of all rows together
-    mean_rank = (first + last + 1) / 2 - first // n * n
-    return np.repeat(mean_rank.astype(np.float32), last - first).reshape(starts.shape)
-
-
 def unit_rank_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
     """Return ranks as scores in [0, 1], best = 1; a constant row, or one candidate, gives 0.5."""
+    if (quick := quick_rows()) is not None and scores.dtype == np.float32 and scores.size:
+        return quick.rank_rows(_rows(scores), as_shares=True).reshape(scores.shape)
     ranks = rank_rows(scores)
     kept = np.isfinite(ranks)
     n = kept.sum(-1, keepdims=True)

@@ -168,6 +168,11 @@ class SimilarityStack:
         """Number of candidates, N."""
         return self.dataset.n_gallery
 
+    @property
+    def n_cells(self) -> int:
+        """Number of scores, Q x K x N."""
+        return self.n_queries * self.n_providers * self.n_gallery
+
     @cached_property
     def truth(self) -> Truth:
         """Targets, subsets and exclusions of the queries, in columns."""

@@ -1,7 +1,7 @@
 """Channels of chosen candidates, as loops for Numba to compile.
 
 Plain Python that any machine can run, slowly; the same numbers from NumPy: ``cells.py``. All that
-``write_channels`` calls stands here, but for one line: Numba keeps machine code until this file
+``write_channels`` calls stands here, but for two lines: Numba keeps machine code until this file
 changes. No number in here is infinite or NaN: what has no score is ``MISSING``.
 """
 

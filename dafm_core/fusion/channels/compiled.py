@@ -30,6 +30,7 @@ from dafm_core.fusion.channels.row_loops import (
     read_rows,
     scaled,
     shift_and_divide,
+    shift_and_divide_in_place,
     standard,
     standardise,
     write_ends,
@@ -55,9 +56,8 @@ def row_loops() -> RowLoops | None:
     firsts = (edge_of, collect, edge_by_sample)
     ranks = (mean_log_rank, write_log_ranks, write_reverse_ranks)
     topics = (write_topic_moments, write_topics)
-    read = machine_code(
-        read_rows, *readers, *firsts, exact=(shift_and_divide, less, standard, scaled)
-    )
+    exact = (shift_and_divide, shift_and_divide_in_place, less, standard, scaled)
+    read = machine_code(read_rows, *readers, *firsts, exact=exact)
     first = machine_code(choose)
     writers = (*ranks, *topics, write_known, write_neighbours, bucket_of)
     write = machine_code(write_channels, *writers, exact=(scaled,))

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from dafm_core.ground.normalize import SMALLEST_SPAN
+from dafm_core.ground.zscore_loops import SMALLEST_SPAN
 
 MISSING: Final = np.float32(-1e30)
 """Stands for a score that is excluded."""
@@ -113,7 +113,7 @@ def standardise(values: Any, places: Any, high: Any, low: Any, out: Any) -> tupl
         part = out[start : start + CHUNK]
         shift_and_divide(values[start : start + CHUNK], high, span, part)
         for i in range(len(part)):
-            total += part[i]
+            total += np.float64(part[i])
     mean = np.float32(total / n)
     for i in range(n_all):
         centred = np.float64(less(out[i], mean))
@@ -122,7 +122,7 @@ def standardise(values: Any, places: Any, high: Any, low: Any, out: Any) -> tupl
     std = np.float32(math.sqrt(max(0.0, squares - len(places) * lost * lost) / n))
     differ = differ and std > 0
     if differ:
-        shift_and_divide(out, mean, std, out)
+        shift_and_divide_in_place(out, mean, std)
         for i in range(len(places)):
             out[places[i]] = ZERO
         highest = standard(ZERO, mean, std)
@@ -136,6 +136,12 @@ def shift_and_divide(values: Any, shift: Any, divisor: Any, out: Any) -> None:
     """Write ``(values - shift) / divisor``, rounded as NumPy rounds it."""
     for i in range(len(values)):
         out[i] = (values[i] - shift) / divisor
+
+
+def shift_and_divide_in_place(values: Any, shift: Any, divisor: Any) -> None:
+    """Do the same in place: with two names for the same memory it would go one by one."""
+    for i in range(len(values)):
+        values[i] = (values[i] - shift) / divisor
 
 
 def less(value: Any, mean: Any) -> Any:

@@ -89,8 +89,7 @@ class MeanFusion(TunedRule[Normalization]):
 
     def score(self, views: Views, setting: Normalization) -> Scores:
         """Return the mean over providers."""
-        mean: Scores = views[setting].mean(axis=1)  # (B, K, N) -> (B, N)
-        return mean
+        return views.mean(setting)
 
 
 class MaxFusion(MeanFusion):

@@ -19,8 +19,15 @@ from numpy.typing import NDArray
 from dafm_core.errors import FuserError
 from dafm_core.fusion.base import Fuser, Scores, Tile, TileScorer
 from dafm_core.fusion.completing import completed
-from dafm_core.ground.normalize import NORMALIZATIONS, Normalization, rank_rows
+from dafm_core.ground.normalize import (
+    BLOCK_CELLS,
+    NORMALIZATIONS,
+    Normalization,
+    mean_of_zscores,
+    rank_rows,
+)
 from dafm_core.ground.progress import Progress
+from dafm_core.ground.quick_rows import load_for
 from dafm_core.metrics.spec import Metric, each_once, parse_metrics
 from dafm_core.metrics.truth import require_truth
 
@@ -44,6 +51,13 @@ class Views:
         if normalization not in self._normalized:
             self._normalized[normalization] = NORMALIZATIONS[normalization](self.raw)
         return self._normalized[normalization]
+
+    def mean(self, normalization: Normalization) -> Scores:
+        """Return the mean over models under one normalisation, (B, N)."""
+        if normalization == "zscore" and normalization not in self._normalized:
+            return mean_of_zscores(self.raw)
+        mean: Scores = self[normalization].mean(axis=1)  # (B, K, N) -> (B, N)
+        return mean
 
     @cached_property
     def ranks(self) -> Tile:
@@ -102,7 +116,15 @@ class TunedRule(Fuser, Generic[Setting]):
 
     def _scorer(self, gallery: Gallery) -> TileScorer:
         setting = self.setting_ if hasattr(self, "setting_") else self.settings(gallery)[0]
-        return lambda tile: self.score(Views(tile), setting)
+
+        def score(tile: Tile) -> Scores:  # a few queries at a time, to stay in the cache
+            step = max(1, BLOCK_CELLS // (tile.shape[1] * tile.shape[2]))
+            parts = [tile[start : start + step] for start in range(0, len(tile), step)]
+            if len(parts) < 2:
+                return self.score(Views(tile), setting)
+            return np.concatenate([self.score(Views(part), setting) for part in parts])
+
+        return score
 
     def _fit(
         self, stack: SimilarityStack, *, bank: SimilarityStack | None, progress: Progress | None
@@ -137,6 +159,7 @@ def measure_settings(
         In [0, 1].
     """
     require_truth(stack.dataset, stack.truth, metrics)
+    load_for(stack.n_cells)
     settings = {name: rule.settings(stack.gallery) for name, rule in rules.items()}
     shapes = {name: (stack.n_queries, len(settings[name]), len(metrics)) for name in rules}
     values = {name: np.empty(shape) for name, shape in shapes.items()}

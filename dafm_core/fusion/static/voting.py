@@ -72,7 +72,7 @@ class VotingFusion(TunedRule[float]):
         if self.rule == "rrf":
             ballots = 1.0 / (np.float32(setting) + views.ranks)
             return views.without_excluded(ballots.sum(axis=1))  # (B, K, N) -> (B, N)
-        borda: Scores = views["rank"].mean(axis=1)  # (B, K, N) -> (B, N), in [0, 1]
+        borda = views.mean("rank")  # in [0, 1]
         if self.rule == "borda":
             return borda
         votes = np.count_nonzero(views.ranks <= setting, axis=1)
