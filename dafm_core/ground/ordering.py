@@ -8,17 +8,43 @@ labels on CIRR.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.ground.ids import Ids
 
+PER_GROUP: Final = 4
+"""Groups of a row for each score that is wanted."""
+
 
 def tie_places(image_ids: Sequence[str]) -> NDArray[np.int64]:
     """Return each image's place in the order of hashes that breaks ties; found once for Ids."""
     ids = image_ids if isinstance(image_ids, Ids) else Ids(image_ids)
     return ids.tie_places
+
+
+def reaching(scores: NDArray[np.float32], n: int) -> NDArray[np.int64]:
+    """Return the positions of the n best scores of a row (N,), and of a few more, ascending.
+
+    Many times faster than to order a long row: n of as many groups have a score that high.
+
+    Examples
+    --------
+    >>> row = np.random.default_rng(0).normal(size=10_000)
+    >>> found = reaching(row, 10)
+    >>> set(np.argsort(-row)[:10]) <= set(found), len(found) < 30
+    (True, True)
+    """
+    n_groups = PER_GROUP * n
+    if len(scores) <= 2 * n_groups:
+        n = min(n, len(scores))
+        edge = np.partition(scores, len(scores) - n)[len(scores) - n]
+    else:
+        whole = scores[: len(scores) // n_groups * n_groups].reshape(-1, n_groups)
+        edge = np.partition(whole.max(axis=0), n_groups - n)[n_groups - n]
+    return np.flatnonzero(scores >= edge)
 
 
 def best_first(

@@ -70,6 +70,7 @@ def _tests(index: GalleryIndex) -> dict[str, Callable[[], bool]]:
     for file, sha256 in (
         *((index.state / name, sha256) for name, sha256 in index.manifest.files.items()),
         *zip(index.bank_parts, bank.get("parts", ()), strict=True),
+        *((index.path / name, sha) for name, sha in index.manifest.codes.get("files", {}).items()),
         # none in an index of an earlier version
         *((index.path / name, sha256) for name, sha256 in bank.get("files", {}).items()),
     ):

@@ -2,7 +2,7 @@
 
 Mean and spread of a row, before and after a bank's column statistics, and topics are exact, from
 ``moments.py``. Ranks, and the entropy of a row, are counted among the chosen images and estimated
-from a fixed sample of the others.
+from what stands for the others, see ``others.py``.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from dafm_core.search.cells import IndexBank
 from dafm_core.search.features import GalleryFeatures
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.moments import BankColumns, Moments, RowMoments
+from dafm_core.search.others import CodedOthers, Counts, Others, Sample, SampledOthers, bent
+from dafm_core.search.screened import Screened
 
 FAMILIES: Final = frozenset({"rows", "columns", "restandardized", "ranks", "reverse", "topics"})
 """Channels that can be made so; the others need whole rows."""
-N_SAMPLE: Final = 8192
-"""Images by which the others are estimated."""
 N_COUNTED: Final = 64
 """Images of the sample from which their number says how many there are of all;"""
 COUNTED_STEP: Final = 1.05
@@ -39,45 +39,23 @@ Vector = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
-    """Images that stand for all: evenly drawn, the same for every query.
-
-    Parameters
-    ----------
-    columns : ndarray of shape (n,), int64
-        Ascending.
-    features : mapping of str to ndarray of shape (n, D), float32
-    bank : mapping of str to BankColumns
-        Empty without a bank.
-    """
-
-    columns: NDArray[np.int64]
-    features: Mapping[str, NDArray[np.float32]]
-    bank: Mapping[str, BankColumns]
-
-    @classmethod
-    def of(cls, index: GalleryIndex) -> Sample:
-        """Draw a sample of an index's images."""
-        rng = np.random.default_rng(0)
-        n = min(N_SAMPLE, index.n_images)
-        columns = np.sort(rng.choice(index.n_images, n, replace=False))
-        bank = index.bank
-        return cls(
-            columns,
-            {name: index.features(name).take(columns) for name in index.names},
-            bank.at(columns) if isinstance(bank, IndexBank) else {},
-        )
-
-
-@dataclass(frozen=True, eq=False)
 class Knowledge:
     """What is known of a large gallery before any query: features, moments, bank and sample."""
 
     features: Mapping[str, GalleryFeatures]
     moments: Mapping[str, Moments]
     bank: IndexBank | None
-    sample: Sample
-    n_images: int
+    index: GalleryIndex
+
+    @property
+    def n_images(self) -> int:
+        """Number of images."""
+        return self.index.n_images
+
+    @cached_property
+    def sample(self) -> Sample:
+        """Images that stand for all."""
+        return Sample.of(self.index)
 
     @classmethod
     def of(cls, index: GalleryIndex) -> Knowledge | None:
@@ -89,8 +67,7 @@ class Knowledge:
             features={name: index.features(name) for name in index.names},
             moments=index.moments,
             bank=bank if isinstance(bank, IndexBank) else None,
-            sample=Sample.of(index),
-            n_images=index.n_images,
+            index=index,
         )
 
     def row(self, name: str, query: Vector) -> RowMoments:
@@ -106,6 +83,7 @@ class Knowledge:
         has_bank: bool,
         only_z: bool = False,
         n_first: int = 0,
+        screened: Screened | None = None,
     ) -> list[Row]:
         """Return each provider's row of a query at chosen images, none of which is excluded.
 
@@ -120,36 +98,23 @@ class Knowledge:
             Whether standardised scores are all that is wanted, for which no sample is needed.
         n_first : int
             As many images of the highest evidence, under each provider, are among the chosen.
+        screened : Screened, optional
+            What codes say of all images; they stand for the others instead of a sample.
         """
         known = np.concatenate([chosen, excluded])
+        others: Others | None = None
+        if screened is not None and not only_z:
+            others = CodedOthers.of(screened, self.n_images, known)
+        elif not only_z:
+            others = SampledOthers.of(self.sample, self.n_images, known)
         bank = self.bank.at(known) if self.bank is not None and has_bank else {}
-        rest = None if only_z else Rest.of(self, known)
         rows = []
         for name, query in queries.items():
-            scores = self.features[name].take(known) @ query
+            scores = self.features[name].scores(known, query)
             own, out = scores[: len(chosen)], scores[len(chosen) :]
-            row = Row.of(query, self.moments[name], own, out, bank.get(name), rest, name)
+            row = Row.of(query, self.moments[name], own, out, bank.get(name), others, name)
             rows.append(replace(row, n_first=n_first))
         return rows
-
-
-@dataclass(frozen=True, eq=False)
-class Rest:
-    """The sampled images that a query does not look at, and how many each stands for."""
-
-    sample: Sample
-    others: NDArray[np.bool_]
-    weight: float
-
-    @classmethod
-    def of(cls, knowledge: Knowledge, known: NDArray[np.int64]) -> Rest:
-        """Return the sample without the images whose scores are known."""
-        columns = knowledge.sample.columns
-        others = np.ones(len(columns), np.bool_)
-        places = np.searchsorted(columns, known).clip(0, len(columns) - 1)
-        others[places[columns[places] == known]] = False
-        n = max(1, int(others.sum()))
-        return cls(knowledge.sample, others, (knowledge.n_images - len(known)) / n)
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +135,8 @@ class Row:
     topics : ndarray of shape (W,)
     n_first : int
         As many images of the highest evidence are all among the chosen.
+    counts : tuple of ndarray, optional
+        Evidence, descending, and how many of all images are not below each.
     """
 
     row: RowMoments
@@ -182,6 +149,7 @@ class Row:
     bank: BankColumns | None
     topics: Vector
     n_first: int = 0
+    counts: Counts | None = None
 
     @classmethod
     def of(
@@ -191,29 +159,30 @@ class Row:
         own: Vector,
         out: Vector,
         bank: BankColumns | None,
-        rest: Rest | None,
+        others: Others | None,
         name: str,
     ) -> Row:
         """Standardise scores of chosen and of excluded images, and those of a sample."""
         row = moments.of_row(query, out)
         z = row.standardised(own)
-        if rest is None:
-            none = np.empty(0, np.float32)
-            return cls(row, own, z, z, none, none, 0.0, None, np.zeros_like(z))
-        other_z = row.standardised(rest.sample.features[name] @ query)[rest.others]
+        none, zeros = np.empty(0, np.float32), np.zeros_like(z)
+        if others is None:
+            return cls(row, own, z, z, none, none, 0.0, None, zeros)
+        other_z, weight, counts = others.z(name, query, row), others.weight, others.counts(name)
         if bank is None or not row.std:
-            zeros = np.zeros_like(z)
-            return cls(row, own, z, z, other_z, np.sort(other_z), rest.weight, None, zeros)
+            other = np.sort(other_z if counts is None else none)
+            return cls(row, own, z, z, other_z, other, weight, None, zeros, counts=counts)
         here, gone = _split(bank, len(own))
-        seen = rest.sample.bank[name]
         columns = (z - here.mean) / here.std
-        other = (other_z - seen.mean[rest.others]) / seen.std[rest.others]
+        other = others.seen(name, other_z)
         lost = ((row.standardised(out) - gone.mean) / gone.std).astype(np.float64)
         mean, std = moments.of_columns(query, row, lost)
         scale, middle = np.float32(1 / std if std else 0), np.float32(mean)
         evidence, other = (columns - middle) * scale, np.sort((other - middle) * scale)
+        if counts is not None:
+            counts = (counts[0] - middle) * scale, counts[1]
         topics = _topics(moments, query, row, lost, here, gone)
-        return cls(row, own, z, evidence, other_z, other, rest.weight, here, topics)
+        return cls(row, own, z, evidence, other_z, other, weight, here, topics, counts=counts)
 
     def family(self, name: str) -> Vector:
         """Return one family's channel, (W,)."""
@@ -253,9 +222,9 @@ class Row:
         level = not_above - np.searchsorted(ordered, evidence, "left")
         ranks = len(ordered) - not_above + (level + 1) / 2
         others, n_others = self.other_evidence, len(self.other_evidence)
-        if n_others and self.n_first:
+        if self.counts is not None or (n_others and self.n_first):
             scores, known = self._known_ranks(ordered)
-            beyond = evidence < scores[-1]
+            beyond = evidence < (scores[-1] if self.n_first else np.inf)
             ranks[beyond] = np.exp(np.interp(evidence[beyond], scores, np.log(known)))
         elif n_others:
             above = n_others - np.arange(n_others) - 0.5
@@ -270,7 +239,23 @@ class Row:
         are of images of the sample, but for the highest of those, which are too few to count by.
         In between a rank is a straight line in its logarithm.
         """
-        n_other, n_first = len(self.other_evidence), min(self.n_first, len(ordered))
+        n_first = min(self.n_first, len(ordered))
+        if self.counts is not None:
+            scores, ranks = self.counts[0], self.counts[1].astype(np.float64)
+        else:
+            scores, ranks = self._sampled_ranks(ordered)
+        first = ordered[len(ordered) - n_first] if n_first else np.float32(np.inf)
+        if self.counts is not None and n_first:
+            ranks = bent(scores, ranks, first, n_first)
+        lower = (scores < first) & (ranks > n_first)
+        scores, ranks = scores[lower], ranks[lower]
+        if n_first:
+            scores, ranks = np.append(first, scores), np.append(n_first, ranks)
+        return scores[::-1], ranks[::-1]
+
+    def _sampled_ranks(self, ordered: Vector) -> tuple[Vector, NDArray[np.float64]]:
+        """Return scores of the sample, descending, and the ranks that they stand for."""
+        n_other = len(self.other_evidence)
         start = min(max(round(self.weight), 1), N_COUNTED)
         steps = np.arange(1 + int(np.log(max(n_other / start, 1)) / np.log(COUNTED_STEP)))
         counts = np.unique(np.round(start * COUNTED_STEP**steps).clip(1, n_other).astype(np.int64))
@@ -278,10 +263,7 @@ class Row:
         scores = self.other_evidence[n_other - counts]
         own = len(ordered) - np.searchsorted(ordered, scores, "left")
         ranks = own + self.weight * counts
-        first = ordered[-n_first]
-        lower = (scores < first) & (ranks > n_first)
-        scores, ranks = np.append(first, scores[lower]), np.append(n_first, ranks[lower])
-        return scores[::-1], ranks[::-1]
+        return scores, ranks
 
     def _reverse(self, bank: BankColumns) -> Vector:
         reverse = ReverseRanks(bank.ranks, bank.thresholds[:, None])

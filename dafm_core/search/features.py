@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.ground.half_precision import widen
+from dafm_core.search.code_loops import code_loops
 
 BLOCK_BYTES: Final = 64 << 20
 """Memory of one block of features, as float32."""
@@ -54,6 +56,30 @@ class GalleryFeatures:
         for part, rows in zip(self.parts, self.rows, strict=True):
             here = (columns >= start) & (columns < start + len(rows))
             out[here] = _wide(np.asarray(part)[rows[columns[here] - start]])
+            start += len(rows)
+        return out
+
+    def scores(self, columns: NDArray[np.int64], query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the inner products of some images with a query, (n,).
+
+        By machine code where something has loaded that already: images need not be copied then.
+        """
+        loops = code_loops() if "numba" in sys.modules else None
+        if loops is None:
+            return self.take(columns) @ query
+        out, start = np.empty(len(columns), np.float32), 0
+        for part, rows in zip(self.parts, self.rows, strict=True):
+            here = (columns >= start) & (columns < start + len(rows))
+            chosen = columns if here.all() else columns[here]
+            places = chosen - start if len(rows) == len(part) else rows[chosen - start]
+            found = np.empty(len(places), np.float32)
+            if part.dtype == np.float16:
+                words = np.empty(len(query), np.int32)
+                bits, room = np.asarray(part).view(np.int16), words.view(np.float32)
+                loops.write_half_products(bits, places, query, words, room, found)
+            else:
+                loops.write_products(np.asarray(part), places, query, found)
+            out[here] = found
             start += len(rows)
         return out
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from dafm_core.search.answers import Answer, Hit, Opinion
 from dafm_core.search.asking import ask_all, by_providers, reasons_of, vectors_of
+from dafm_core.search.finding import Asked
 from dafm_core.search.hits import best, single
 from dafm_core.search.live import LiveProvider
 from dafm_core.search.prepared import Prepared
 from dafm_core.search.requests import Request
-from dafm_core.search.two_stage import Asked, Found
+from dafm_core.search.two_stage import Found
 
 
 class FewImages:

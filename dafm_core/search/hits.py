@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.ground.ids import Ids
+from dafm_core.ground.ordering import reaching
 from dafm_core.search.answers import Hit
 
 
@@ -25,8 +26,10 @@ def best(
     k = min(k, len(scores))
     if not k:
         return np.empty(0, np.int64)
-    bar = np.partition(scores, -k)[-k]
-    near = np.flatnonzero((scores >= bar) & (scores > -np.inf))
+    near = reaching(scores, k)
+    if len(near) > k:
+        near = near[scores[near] >= np.partition(scores[near], -k)[-k]]
+    near = near[scores[near] > -np.inf]
     order = np.argsort(-scores[near], kind="stable")
     ordered = scores[near[order]]
     if (ordered[1:] != ordered[:-1]).all():  # hashes decide among ties alone, and take longest

@@ -27,6 +27,8 @@ from dafm_core.store.gallery import Gallery
 
 COLUMNS: Final = {"image_id", "path", "part", "row"}
 """Of the gallery's table; others are its user's."""
+N_INSTEAD: Final = 1024
+"""Images that stand for queries where there are none."""
 BANK_ARRAYS: Final = ("mean", "std", "ranks", "thresholds", "topics")
 
 
@@ -178,6 +180,20 @@ class GalleryIndex:
         """Return a provider's features of every image, memory-mapped."""
         entry = self.entries[name]
         return self._of_images([self.part(name, p) for p in range(len(entry.parts))])
+
+    def asked_before(self, name: str) -> NDArray[np.float32]:
+        """Return what a provider is asked: features of the bank's queries, (B, D).
+
+        Without a bank its images have to do, less what they have in common.
+        """
+        file = self.path / name / "bank.npy"
+        if self.manifest.bank and file.exists():
+            queries: NDArray[np.float32] = stored_array(file).astype(np.float32)
+            return queries
+        some = np.linspace(0, self.n_images - 1, min(self.n_images, N_INSTEAD)).astype(np.int64)
+        features = self.features(name).take(some)
+        features -= features.mean(axis=0)
+        return features
 
     def part(self, name: str, number: int) -> NDArray[Any]:
         """Return a provider's features of one build or ``--add``, removed images included."""

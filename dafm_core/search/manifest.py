@@ -10,6 +10,9 @@
     INDEX/bank-V/part-P.npy           what the bank says, image by image: of a large gallery
     INDEX/bank-V/rows.npz             what is known of the bank's queries, for new images
     INDEX/bank-V/columns-P.npy        the means and spreads among it
+    INDEX/codes-V/NAME.first-P.npy    short codes of a large gallery's features, see codes.py
+    INDEX/codes-V/rest-P.npy          what is left out of those, of all providers side by side
+    INDEX/codes-V/NAME.npz            how they are made
     INDEX/engine.json                 an engine's kind, and hashes of its files and of its features
     INDEX/engine-N/SPACE-NAME.bin     what it keeps of one provider; SPACE.bin: of all
 
@@ -107,6 +110,9 @@ class Manifest:
         ``queries`` (how many), ``of`` (where they come from); empty without a bank. Of a large
         gallery also ``version`` (its folder), ``parts`` (hashes) and ``changed`` (images that came
         or went since it was made).
+    codes : mapping
+        ``version`` (their folder), ``parts`` (how many), ``made_of`` (how many there were when it
+        was settled how they are made), ``files`` (hashes); empty without codes.
     notes : tuple of str
         What an answer must say of the index, e.g. that it has no neighbours.
     files : mapping of str to str
@@ -119,6 +125,7 @@ class Manifest:
     entries: Mapping[str, Entry]
     part_rows: tuple[int, ...]
     bank: Mapping[str, Any] = field(default_factory=dict)
+    codes: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
 

@@ -124,6 +124,11 @@ class Moments:
         """Number of images."""
         return float(self.rows[-1, -1])
 
+    def features(self) -> tuple[Vector, Vector]:
+        """Return mean and covariance of the features, (D,) and (D, D)."""
+        mean = self.rows[:-1, -1] / self.n
+        return self.centre + mean, self.rows[:-1, :-1] / self.n - np.outer(mean, mean)
+
     def of_row(self, query: NDArray[np.float32], excluded: NDArray[np.float32]) -> RowMoments:
         """Return mean and spread of a query's scores.
 

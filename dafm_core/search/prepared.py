@@ -12,10 +12,15 @@ from dafm_core.fusion.base import Fuser, TileScorer
 from dafm_core.fusion.channels.banked import BankedFusion
 from dafm_core.fusion.channels.chosen import ChosenScorer, chosen_scorer
 from dafm_core.search.closed_form import Knowledge
-from dafm_core.search.engines import open_engine
+from dafm_core.search.code_files import read_codes
+from dafm_core.search.code_loops import CodeLoops
+from dafm_core.search.engines import Rows, open_engine
+from dafm_core.search.finding import ByCodes, ByDirections, Finder
 from dafm_core.search.index import GalleryIndex
+from dafm_core.search.live import RESIDENT_BYTES
 from dafm_core.search.nearest import Nearest
 from dafm_core.search.quickening import Quickening
+from dafm_core.search.screened_rows import ScreenedRows
 from dafm_core.search.spaces import spaces
 from dafm_core.search.two_stage import TwoStage, two_stage
 from dafm_core.store.gallery import Gallery
@@ -69,25 +74,43 @@ class Prepared:
     def _quickening(self, gallery: Gallery) -> Quickening | None:
         if not isinstance(self.fuser, BankedFusion) or gallery.unknown:
             return None
-        return Quickening(self.fuser.two_stages(gallery, compiled=False))
+        can = self._fits_in_memory and gallery.names == self.index.names
+        make_rows = self._screened_rows if can else None
+        return Quickening(self.fuser.two_stages(gallery, compiled=False), make_rows)
+
+    @property
+    def _fits_in_memory(self) -> bool:
+        entries = self.index.entries
+        sizes = [self.index.features(name).n_bytes for name, e in entries.items() if e.is_dot]
+        return len(sizes) == len(entries) and max(sizes) <= RESIDENT_BYTES
+
+    def _screened_rows(self, loops: CodeLoops) -> ScreenedRows:
+        """Return what gives rows quickly."""
+        assert isinstance(self.fuser, BankedFusion)  # the caller has looked
+        return ScreenedRows.of(self.index, self.fuser.bank_, loops)
 
     def two_stage(self, names: Names) -> TwoStage | None:
         """Return what ranks without whole rows, or None where they are needed."""
-        if self._nearest is None:
+        if self._finder is None:
             return None
         self.scorer(names)  # refuses what the fusion cannot do without
-        nearest, knowledge = self._nearest
+        finder, knowledge = self._finder
         return self._kept(
-            self._stages, names, lambda g: two_stage(self.fuser, g, knowledge, nearest, self._how)
+            self._stages, names, lambda g: two_stage(self.fuser, g, knowledge, finder)
         )
 
     @cached_property
-    def _nearest(self) -> tuple[dict[str, Nearest], Knowledge] | None:
+    def _finder(self) -> tuple[Finder, Knowledge] | None:
         knowledge = Knowledge.of(self.index)
         if knowledge is None:
             return None
+        codes = None if self._engines else read_codes(self.index)
+        if codes is not None:
+            rows = Rows(self.index, len(self.index.manifest.part_rows))
+            return ByCodes(knowledge, codes, rows.column_of), knowledge
         found = spaces(self.index).items()
-        return {name: Nearest(space, self._engines.get(name)) for name, space in found}, knowledge
+        nearest = {name: Nearest(space, self._engines.get(name)) for name, space in found}
+        return ByDirections(knowledge, nearest, self._how), knowledge
 
     @property
     def _how(self) -> str:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -16,9 +17,11 @@ from dafm_core.ground.progress import Progress
 from dafm_core.search import large, state
 from dafm_core.search.bank_queries import read_bank_queries, write_bank_queries
 from dafm_core.search.checking import trust
+from dafm_core.search.code_files import write_codes
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.live import LiveProvider
 from dafm_core.search.manifest import Manifest
+from dafm_core.search.moments import Moments
 from dafm_core.search.offers import Offer
 
 
@@ -74,13 +77,16 @@ def settle(
         said = write_bank_queries(path, state.thinned(bank, most), index, live)
         draft = replace(draft, bank={**draft.bank, **said})
     kept = {key: draft.bank[key] for key in draft.bank if key not in large.KEYS}
+    codes: Mapping[str, Any] = {}
     if large.is_large(draft):
         kept, note = large.settle(path, draft, live, before, progress)
         notes.append(note)
+        moments = {name: Moments.load(folder / f"{name}.moments.npz") for name in index.names}
+        codes = write_codes(index, moments, draft.codes, progress)
     elif draft.bank:
         queries, encoded = read_bank_queries(path, index, live)
         state.write_bank(folder, queries, live, encoded, progress)
-    draft = replace(draft, bank=kept)
+    draft = replace(draft, bank=kept, codes=codes)
     final = replace(draft, files=state.hashes(folder), notes=tuple(note for note in notes if note))
     final.write(path)
     tidy(path, final)
@@ -91,8 +97,12 @@ def settle(
 
 def tidy(path: Path, manifest: Manifest) -> None:
     """Remove what the manifest has replaced, also for a writer that was killed before it could."""
-    kept = (f"state-{manifest.state}", f"bank-{manifest.bank.get('version')}")
-    for old in (*path.glob("state-*"), *path.glob("bank-*/")):
+    kept = (
+        f"state-{manifest.state}",
+        f"bank-{manifest.bank.get('version')}",
+        f"codes-{manifest.codes.get('version')}",
+    )
+    for old in (*path.glob("state-*"), *path.glob("bank-*/"), *path.glob("codes-*/")):
         if old.name not in kept:
             shutil.rmtree(old, ignore_errors=True)
     for entry in manifest.entries.values():

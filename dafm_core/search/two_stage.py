@@ -1,15 +1,13 @@
 """A query of a large gallery: find the few images that can be hits, then fuse those exactly.
 
-Candidates are the union of every provider's nearest images, by its score and by what the bank makes
-of that, and of the nearest of a plain sum of all providers. Every provider then
-scores the whole union, and the fitted fusion ranks it by channels that ``closed_form.py`` makes
-without whole rows. A fusion that is a weighted sum of standardised scores is one inner product over
-all features side by side: its own direction finds its hits.
+Candidates are found by ``finding.py``. Every provider then scores all of them, and the fitted
+fusion ranks them by channels that ``closed_form.py`` makes without whole rows. A fusion that is a
+weighted sum of standardised scores is one inner product over all features side by side: the sum
+finds its hits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,34 +17,11 @@ from dafm_core.fusion.base import Fuser
 from dafm_core.fusion.channels.banked import BankedFusion
 from dafm_core.fusion.channels.view import ChannelReader, ViewScorer
 from dafm_core.search.cells import IndexBank
-from dafm_core.search.closed_form import FAMILIES, N_SAMPLE, N_TOP, ClosedView, Knowledge
-from dafm_core.search.nearest import Direction, Nearest
-from dafm_core.search.spaces import seen_direction
+from dafm_core.search.closed_form import FAMILIES, ClosedView, Knowledge
+from dafm_core.search.finding import Asked, Finder, Wanted
 from dafm_core.store.gallery import Gallery
 
 Vector = NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """One query, encoded.
-
-    Parameters
-    ----------
-    queries : mapping of str to ndarray of shape (D,)
-        By provider.
-    excluded : ndarray of int64
-        Columns that are no candidates.
-    shown : ndarray of shape (N,), bool, or None
-        What a filter lets through.
-    depth : int
-        First images in each direction that are looked at.
-    """
-
-    queries: Mapping[str, Vector]
-    excluded: NDArray[np.int64]
-    shown: NDArray[np.bool_] | None
-    depth: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,45 +50,44 @@ class TwoStage:
     Parameters
     ----------
     knowledge : Knowledge
-    nearest : mapping of str to Nearest
-        By space.
+    finder : Finder
     names : tuple of str
     reader : ChannelReader
     score : callable or None
         From a view to fused scores; None for a weighted sum.
     weights : ndarray of shape (K,)
         Of standardised scores: the fusion itself, or what finds its candidates.
-    how : str
-        How candidates are found, in words; nothing where that is exact.
     """
 
     def __init__(
         self,
         knowledge: Knowledge,
-        nearest: Mapping[str, Nearest],
+        finder: Finder,
         names: tuple[str, ...],
         reader: ChannelReader | None,
         score: ViewScorer | None,
         weights: NDArray[np.float64],
-        how: str,
     ) -> None:
         self._knowledge = knowledge
-        self._nearest = nearest
+        self._finder = finder
         self._names = names
         self._reader = reader
         self._score = score
         self._weights = weights
-        self._how = how
+        has_bank = reader is not None and reader.bank is not None
+        self._wanted = Wanted(names, weights, has_bank, whole=score is not None)
 
     def rank(self, asked: Asked) -> Found:
         """Return what was ranked for a query."""
-        union = self._union(asked)
+        found = self._finder(asked, self._wanted)
+        union = found.columns
         queries = {name: asked.queries[name] for name in self._names}
         rows = self._knowledge.rows(
             *(queries, union, asked.excluded),
-            has_bank=self._has_bank,
+            has_bank=self._wanted.has_bank,
             only_z=self._score is None,
-            n_first=self._n_first(asked),
+            n_first=found.n_first,
+            screened=found.screened,
         )
         standardised = np.stack([row.z for row in rows])
         if self._reader is None or self._score is None:
@@ -131,52 +105,15 @@ class TwoStage:
             estimated=self._estimated(asked.depth),
         )
 
-    def _n_first(self, asked: Asked) -> int:
-        """Return how many of each provider's first images are surely among the candidates."""
-        return 0 if asked.shown is not None else asked.depth // 4  # an engine misses some others
-
-    def _union(self, asked: Asked) -> NDArray[np.int64]:
-        """Return the images that a query looks at, ascending."""
-        n = asked.depth + len(asked.excluded)
-        raw: list[Direction] = [{name: asked.queries[name]} for name in self._names]
-        if self._has_bank:  # a fusion goes by what the bank makes of scores
-            seen = {name: self._seen(asked, name) for name in self._names}
-            each: list[Direction] = [{name: vector} for name, vector in seen.items()]
-            found = self._nearest["seen"]([seen, *each], n, asked.shown)
-            n_raw = max(N_TOP, asked.depth // 4) + len(asked.excluded)
-            found += self._nearest["raw"](raw, n_raw, asked.shown)
-        else:
-            found = self._nearest["raw"]([self._sum(asked), *raw], n, asked.shown)
-        if asked.shown is not None and self._score is not None:
-            # A context looks at the head of a whole row, whatever a filter hides.
-            found += self._nearest["raw"](raw, N_TOP + len(asked.excluded))
-        return _distinct(np.concatenate(found), asked.excluded)
-
-    @property
-    def _has_bank(self) -> bool:
-        return self._reader is not None and self._reader.bank is not None
-
-    def _sum(self, asked: Asked) -> Direction:
-        """Return the direction of the weighted sum of standardised scores."""
-        direction = {}
-        for name, weight in zip(self._names, self._weights, strict=True):
-            std = self._knowledge.row(name, asked.queries[name]).std
-            direction[name] = asked.queries[name] * np.float32(weight / std if std else 0)
-        return direction
-
-    def _seen(self, asked: Asked, name: str) -> Vector:
-        """Return the direction of one provider's scores as the bank sees them."""
-        query = asked.queries[name]
-        return seen_direction(query, self._knowledge.row(name, query))
-
     def _estimated(self, depth: int) -> tuple[str, ...]:
         notes = [
-            f"ranked among the first {depth} images of each provider and of their sum{self._how}"
+            f"ranked among the first {depth} images of each provider and of their sum"
+            + self._finder.how
         ]
         if self._score is not None:
             notes.append(
-                f"ranks and context beyond those were estimated from a sample of {N_SAMPLE} "
-                "images; means, spreads and topics are exact"
+                f"ranks and context beyond those were estimated {self._finder.others}; means, "
+                "spreads and topics are exact"
             )
         return tuple(notes)
 
@@ -185,8 +122,7 @@ def two_stage(
     fuser: Fuser,
     gallery: Gallery,
     knowledge: Knowledge,
-    nearest: Mapping[str, Nearest],
-    how: str,
+    finder: Finder,
 ) -> TwoStage | None:
     """Return what ranks queries in two stages, or None for a fusion that needs whole rows.
 
@@ -199,7 +135,7 @@ def two_stage(
     """
     weights = fuser.row_weights(gallery)
     if weights is not None:
-        return TwoStage(knowledge, nearest, gallery.names, None, None, weights, how)
+        return TwoStage(knowledge, finder, gallery.names, None, None, weights)
     if not isinstance(fuser, BankedFusion):
         return None
     reader, scorers = fuser.readied(gallery, ("gallery",))
@@ -208,16 +144,4 @@ def two_stage(
     if reader.bank is not None and not isinstance(reader.bank, IndexBank):
         return None
     equal = np.full(gallery.n_providers, 1 / gallery.n_providers)
-    return TwoStage(knowledge, nearest, gallery.names, reader, scorers["gallery"], equal, how)
-
-
-def _distinct(columns: NDArray[np.int64], excluded: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return each column once that is not excluded, ascending; NumPy's own way is slower."""
-    ordered = np.sort(columns)
-    kept = np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
-    for column in excluded:
-        kept[
-            np.searchsorted(ordered, column, "left") : np.searchsorted(ordered, column, "right")
-        ] = False
-    distinct: NDArray[np.int64] = ordered[kept]
-    return distinct
+    return TwoStage(knowledge, finder, gallery.names, reader, scorers["gallery"], equal)

@@ -17,11 +17,19 @@ from dafm_core.contract.items import Query
 from dafm_core.fusion.base import Tile
 from dafm_core.ground.normalize import zscore_rows
 from dafm_core.search.answers import Answer, Hit, Opinion
-from dafm_core.search.asking import ask_all, by_providers, reason, reasons_of, rows_of
+from dafm_core.search.asking import (
+    ask_all,
+    by_providers,
+    reason,
+    reasons_of,
+    rows_of,
+    vectors_of,
+)
 from dafm_core.search.hits import best, single
 from dafm_core.search.live import LiveProvider
 from dafm_core.search.prepared import Prepared
 from dafm_core.search.requests import Request
+from dafm_core.search.screened_rows import Rows, ScreenedRows
 
 
 class WholeRows:
@@ -52,16 +60,31 @@ class WholeRows:
         queries = [request.query(index) for request in requests]
         shown = [request.shown(index) for request in requests]
         excluded = [r.excluded(q, index) for r, q in zip(requests, queries, strict=True)]
-        rows, failed = ask_all(self._live, requests, queries, rows_of)
+        depths = [max(self._nearest, 2 * request.k) for request in requests]
+        quick = None if explain or any(s is not None for s in shown) else self._quick(max(depths))
+        question = rows_of if quick is None else vectors_of
+        found, failed = ask_all(self._live, requests, queries, question)
         answers: dict[int, Answer] = {}
-        for names, members in by_providers(len(requests), rows, failed).items():
-            tile = np.stack([rows[name][members] for name in names], axis=1)  # (B, K, N)
-            for b, i in enumerate(members):
-                tile[b][:, excluded[i]] = -np.inf
-                why = reasons_of(failed, i)
-                one, used, why = self._with_pairs(tile[b : b + 1], names, queries[i], why)
-                answers[i] = self._ranked(one, used, requests[i], shown[i], why, explain)
+        for names, members in by_providers(len(requests), found, failed).items():
+            for i in members:
+                own = {name: found[name][i] for name in names}
+                why, used = reasons_of(failed, i), names
+                rows = None
+                if quick is not None:
+                    rows = quick.rows(own, excluded[i], depths[i], requests[i].k)
+                    tile = rows.tile
+                else:
+                    tile = np.stack(list(own.values()))[None]  # (1, K, N)
+                    tile[0][:, excluded[i]] = -np.inf
+                    tile, used, why = self._with_pairs(tile, names, queries[i], why)
+                answers[i] = self._ranked(tile, used, requests[i], shown[i], why, explain, rows)
         return [answers[i] for i in range(len(requests))]
+
+    def _quick(self, depth: int) -> ScreenedRows | None:
+        """Return what gives rows quickly, once it is there and few images of them are ranked."""
+        names = self._index.names
+        lists = self._prepared.lists(names) if self._is_few(depth, names) else None
+        return None if lists is None else lists.rows
 
     def _with_pairs(
         self, tile: Tile, names: tuple[str, ...], query: Query, reasons: dict[str, str]
@@ -92,12 +115,13 @@ class WholeRows:
         shown: NDArray[np.bool_] | None,
         left_out: Mapping[str, str],
         explain: bool,
+        rows: Rows | None,
     ) -> Answer:
         depth = max(self._nearest, 2 * request.k)
         few = not explain and self._is_few(depth, names)
         if few:
             hits, scores, n_scored = self._among_first(tile, names, shown, request.k, depth)
-            opinions = self._plain_opinions(tile, hits, names)
+            opinions = self._plain_opinions(tile, hits, names, rows)
         else:
             fused = self._prepared.scorer(names)(tile)
             hits = best(_visible(fused[0], shown), request.k, self._index.ids)
@@ -122,7 +146,10 @@ class WholeRows:
             left_out=dict(left_out),
             n_scored=n_scored,
             n_images=self._index.n_images,
-            estimated=(f"ranked among the first {depth} images of each provider",) if few else (),
+            estimated=(
+                *((f"ranked among the first {depth} images of each provider",) if few else ()),
+                *((ScreenedRows.SAID,) if rows is not None else ()),
+            ),
             notes=self._prepared.notes,
         )
 
@@ -163,7 +190,7 @@ class WholeRows:
         if not len(hits):
             return []
         if not explain or len(names) == 1:
-            return self._plain_opinions(tile, hits, names)
+            return self._plain_opinions(tile, hits, names, None)
         found: Breakdown = break_down(
             tile, fused, hits[None], self._prepared.scorers_without(names)
         )
@@ -174,11 +201,15 @@ class WholeRows:
 
     @staticmethod
     def _plain_opinions(
-        tile: Tile, hits: NDArray[np.int64], names: tuple[str, ...]
+        tile: Tile, hits: NDArray[np.int64], names: tuple[str, ...], rows: Rows | None
     ) -> list[dict[str, Opinion]]:
         """Return what each provider scores the hits."""
-        raw = tile[0][:, hits].T.tolist()  # (n_hits, K)
-        standing = zscore_rows(tile)[0][:, hits].T.tolist()
+        scores = tile[0][:, hits]
+        raw = scores.T.tolist()  # (n_hits, K)
+        if rows is None:
+            standing = zscore_rows(tile)[0][:, hits].T.tolist()
+        else:
+            standing = ((scores - rows.mean) / np.where(rows.std, rows.std, 1)).T.tolist()
         return [
             {
                 name: Opinion(score=_number(score), standardised=_number(place))

@@ -13,9 +13,10 @@ from dafm_core.datasets.bank import as_bank
 from dafm_core.errors import OptionError, StoreError
 from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.ground.normalize import zscore_rows
-from dafm_core.search import closed_form, search, state, streamed
+from dafm_core.search import finding, others, search, state, streamed
 from dafm_core.search.building import add_images, build_index, remove_images
 from dafm_core.search.closed_form import ClosedView, Knowledge
+from dafm_core.search.code_files import read_codes
 from dafm_core.search.engine_making import build_engine
 from dafm_core.search.prepared import with_bank
 from dafm_core.search.requests import Request
@@ -23,6 +24,7 @@ from dafm_core.search.search import Search
 from dafm_core.search.spaces import seen_direction, spaces
 
 from .conftest import Dot, make_dataset
+from .test_screen import LOOPS
 
 N = 1200
 FUSERS = {
@@ -101,7 +103,7 @@ def shared(some, others):
 
 def test_channels_are_those_of_whole_rows(index, stack, fitted, monkeypatch):
     """With every image in the sample nothing is estimated."""
-    monkeypatch.setattr(closed_form, "N_SAMPLE", N)
+    monkeypatch.setattr(others, "N_SAMPLE", N)
     fuser = with_bank(fitted["light"], index)
     reader, _ = fuser.readied(index.gallery, ("gallery",))
     models, knowledge = dots(), Knowledge.of(index)
@@ -128,7 +130,7 @@ def test_channels_are_those_of_whole_rows(index, stack, fitted, monkeypatch):
 
 def test_ranks_lean_on_the_first_images_where_those_are_known(index, stack, fitted, monkeypatch):
     """Each image of the sample stands for ten: between those a rank is read from a line."""
-    monkeypatch.setattr(closed_form, "N_SAMPLE", N // 10)
+    monkeypatch.setattr(others, "N_SAMPLE", N // 10)
     reader, _ = with_bank(fitted["light"], index).readied(index.gallery, ("gallery",))
     models, knowledge, which = dots(), Knowledge.of(index), reader.layout.of_families({"ranks"})
     errors = {0: [], 40: []}
@@ -178,7 +180,7 @@ def test_an_engine_scores_what_it_finds_as_a_scan_does(which, tmp_path, dataset,
 
 @pytest.mark.parametrize("name", FUSERS)
 def test_two_stages_find_what_whole_rows_rank_first(name, index, dataset, fitted, monkeypatch):
-    monkeypatch.setattr(closed_form, "N_SAMPLE", 600)
+    monkeypatch.setattr(others, "N_SAMPLE", 600)
     used = Search(index, fitted[name], providers=dots(), nearest=200)
     whole = Search(index, fitted[name], providers=dots(), nearest=N)
     requests = asked(dataset, range(40, 50))
@@ -223,6 +225,9 @@ def test_a_large_index_that_changes_keeps_what_it_knows(tmp_path, dataset, bank,
     assert (folder / "part-0.npy").stat().st_mtime_ns == before
     index = remove_images(path, ["img005", "img1190"], providers=dots())
     index.verify()
+    codes = read_codes(index)
+    assert codes.sizes == [N - 50, 50]
+    assert index.manifest.codes["made_of"] == 1
     assert "52 images came or went" in index.manifest.notes[-1]
     rest = dataset.take_gallery([i for i in dataset.gallery_ids if i not in ("img005", "img1190")])
     whole = build_index(tmp_path / "whole", rest, dots(), bank=bank)
@@ -243,6 +248,46 @@ def test_a_large_index_that_changes_keeps_what_it_knows(tmp_path, dataset, bank,
     b = Search(whole, fuser, providers=dots(), nearest=200).batch(requests)
     assert shared(a, b) > 0.9
     assert a[0].notes == index.manifest.notes
+
+
+def test_an_index_without_codes_is_scanned_and_finds_the_same(index, dataset, fitted, tmp_path):
+    """As one is that an earlier version built."""
+    path = tmp_path / "older"
+    shutil.copytree(index.path, path)
+    replace(index.manifest, codes={}).write(path)
+    older, requests = dafm.GalleryIndex.open(path), asked(dataset, range(40, 46))
+    for name in ("weighted", "debiased"):
+        scanned, coded = (
+            Search(one, fitted[name], providers=dots(), nearest=200).batch(requests)
+            for one in (older, index)
+        )
+        assert "codes of eight bits" not in scanned[0].estimated[0]
+        assert "codes of eight bits" in coded[0].estimated[0]
+        assert shared(scanned, coded) > 0.95
+
+
+def test_a_damaged_code_is_noticed(index, tmp_path):
+    path = tmp_path / "index"
+    shutil.copytree(index.path, path)
+    file = next(path.glob("codes-*/near.first-0.npy"))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(StoreError, match=r"near\.first-0\.npy: does not match its checksum"):
+        dafm.GalleryIndex.open(path)
+
+
+def test_many_queries_of_a_large_gallery_are_answered_by_machine_code(
+    index, dataset, fitted, monkeypatch
+):
+    monkeypatch.setattr(finding, "code_loops", lambda: LOOPS)
+    monkeypatch.setattr(finding, "MANY", 2)
+    used = Search(index, fitted["debiased"], providers=dots(), nearest=100)
+    first = used.batch(asked(dataset, range(40, 42)))
+    finder = used._prepared._finder[0]
+    finder.later.wait()
+    assert finder._screen._loops is LOOPS
+    again = used.batch(asked(dataset, range(40, 42)))
+    assert [a.image_ids for a in first] == [b.image_ids for b in again]
 
 
 def test_an_engine_finds_what_a_scan_finds(tmp_path, dataset, bank, fitted):

@@ -1,6 +1,7 @@
 """Law 7, and what an answer says of a query that went half wrong."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -19,6 +20,7 @@ from dafm_core.search.search import Search
 from dafm_core.search.sources import Images
 
 from .conftest import Dot, make_dataset, models
+from .test_screen import LOOPS
 
 FUSERS = [name for name in PluginCatalog.discover().fusers if name != "light-paper"]
 QUICK = {"light": {"n_seeds": "1", "n_epochs": "3"}}
@@ -263,7 +265,7 @@ def test_many_queries_are_answered_by_machine_code_in_the_end(stack, index, monk
     search = Search(index, light, providers=models(), nearest=8)
     first = [search.batch([ask(stack.dataset, row, k=4)])[0] for row in range(2)]
     lists = search._prepared.lists(index.names)
-    lists.loading.join()
+    lists.later.wait()
     again = [search.batch([ask(stack.dataset, row, k=4)])[0] for row in range(2)]
     assert isinstance(lists._stages._open, CompiledOpener)
     for one, other in zip(first, again, strict=True):
@@ -271,3 +273,44 @@ def test_many_queries_are_answered_by_machine_code_in_the_end(stack, index, monk
         np.testing.assert_allclose(
             [hit.score for hit in one.hits], [hit.score for hit in other.hits], atol=1e-3
         )
+
+
+@pytest.mark.parametrize("name", ["light", "debiased"])
+def test_quick_rows_rank_as_whole_rows_do(name, tmp_path, monkeypatch):
+    """A gallery in memory, of inner products alone: rounded but where an image may be a hit."""
+    loops = RowLoops(row_loops.read_rows, choice_loops.choose, cell_loops.write_channels)
+    monkeypatch.setattr(quickening, "row_loops", lambda: loops)
+    monkeypatch.setattr(quickening, "code_loops", lambda: LOOPS)
+    monkeypatch.setattr(quickening, "MANY", 1)
+    gallery = make_dataset(n_images=400, n_queries=40)
+    dots = {"near": Dot(1, 12), "skewed": Dot(2, 8, skew=0.5)}
+    for model in dots.values():
+        model.references = "any"
+    fuser = {"light": dafm.LightFusion(network="linear"), "debiased": dafm.DebiasedFusion()}[name]
+    fuser.fit(dafm.score(gallery, dots, store=tmp_path / "store"))
+    index = build_index(tmp_path / "index", gallery, dots, fuser=fuser)
+    used, whole = (Search(index, fuser, providers=dots, nearest=n) for n in (60, 400))
+    requests = [ask(gallery, row, k=8) for row in range(12)]
+    used.batch(requests[:1])
+    used._prepared.lists(index.names).later.wait()
+    for one, other in zip(used.batch(requests), whole.batch(requests), strict=True):
+        assert "rounded to eight bits" in one.estimated[-1]
+        assert not other.estimated
+        assert len(set(one.image_ids) & set(other.image_ids)) >= 7
+        for name in index.names:
+            assert [h.image_id for h in one.singles[name]] == [
+                h.image_id for h in other.singles[name]
+            ]
+        exact = {hit.image_id: hit.opinions["near"] for hit in other.hits}
+        for hit in one.hits:
+            if hit.image_id in exact:
+                opinion = hit.opinions["near"]
+                assert opinion.score == pytest.approx(exact[hit.image_id].score, rel=1e-4)
+                assert opinion.standardised == pytest.approx(
+                    exact[hit.image_id].standardised, abs=0.02
+                )
+    explained = used.batch(requests[:1], explain=True)[0]
+    assert not explained.estimated
+    only = [f"img{i:03d}" for i in range(0, 400, 2)]
+    filtered = used.batch([replace(requests[0], filter=only)])[0]
+    assert set(filtered.image_ids) <= set(only)

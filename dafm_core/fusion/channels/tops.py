@@ -66,17 +66,26 @@ class TwoStages:
         """Return the same by machine code."""
         return TwoStages(self._reader, self._score, cheap=self._cheap, loops=loops)
 
-    def best(self, tile: Tile, k: int, *, n_first: int | None = None) -> Best:
+    def best(
+        self,
+        tile: Tile,
+        k: int,
+        *,
+        n_first: int | None = None,
+        close_per_place: int = CLOSE_PER_PLACE,
+    ) -> Best:
         """Return the best k candidates of each row.
 
         Parameters
         ----------
         n_first : int, optional
             Best candidates of each model that are fused; by default as many as ``k`` needs.
+        close_per_place : int
+            Best by the cheap score that the costly one is asked about, for each place.
         """
         n_gallery = tile.shape[2]
         first = min(n_gallery, n_first or max(N_FIRST, FIRST_PER_PLACE * k))
-        n_close = max(N_CLOSE, CLOSE_PER_PLACE * k) if first < n_gallery else n_gallery
+        n_close = max(N_CLOSE, close_per_place * k) if first < n_gallery else n_gallery
         found, close = Best.none(len(tile), k), dict[int, Candidates]()
         for b, view in enumerate(self._open(tile, first)):
             n_chosen = len(view.columns_in_gallery)

@@ -97,8 +97,8 @@ def main() -> None:
     requests = [Request(text=text, k=50) for text in asked.queries["text"]]
     timed(window, requests * (1 + MANY // len(requests)))  # from then on by machine code
     for lists in window._prepared._lists.values():
-        if lists is not None and lists.loading is not None:
-            lists.loading.join()
+        if lists is not None:
+            lists.later.wait()
     timed(whole, requests[:2])
     used = time.process_time()
     fast, found = timed(window, requests)

@@ -1,0 +1,149 @@
+"""What short codes say of a query: which images are worth an exact score, and how many stand above.
+
+What is made of those images is ``two_stage.py``'s and ``whole_rows.py``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafm_core.ground.ordering import reaching
+from dafm_core.search.code_loops import EDGE, N_BUCKETS, PER_UNIT
+
+if TYPE_CHECKING:
+    from dafm_core.search.screen import Screen
+
+MISSING: Final = np.float32(-1e30)
+"""Score of an image that is no candidate."""
+SOME: Final = 1 << 12
+"""Images whose rest is added at a time."""
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """Something by which images are ordered: a sum over some providers.
+
+    Parameters
+    ----------
+    values : ndarray of shape (R,), float32
+        Of each row, by the first numbers of its codes.
+    models : tuple of int
+        Which providers are summed,
+    shares : ndarray of float32
+        their parts of the sum,
+    is_seen : bool
+        and whether it is of scores as a bank sees them.
+    """
+
+    values: Vector
+    models: tuple[int, ...]
+    shares: Vector
+    is_seen: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Screened:
+    """What codes say of a query, by row: images of each part, removed ones included.
+
+    Parameters
+    ----------
+    screen : Screen
+    weights : sequence of ndarray of shape (D,), float32
+        By provider, what all numbers of codes are multiplied with.
+    names : tuple of str
+    scores, seen : ndarray of shape (K, R), float32
+        Standardised scores, and as a bank sees them: the same without one.
+    sum : Values
+        Weighted sum of what is seen.
+    counts : ndarray of shape (K, N_BUCKETS), int64
+        How many of ``seen`` are in each bucket; (K, 0) where nobody asked.
+    """
+
+    screen: Screen
+    weights: Sequence[Vector]
+    names: tuple[str, ...]
+    scores: NDArray[np.float32]
+    seen: NDArray[np.float32]
+    sum: Values
+    counts: NDArray[np.int64]
+
+    def scores_of(self, k: int) -> Values:
+        """Return one provider's scores."""
+        return Values(self.scores[k], (k,), np.ones(1, np.float32), False)
+
+    def seen_of(self, k: int) -> Values:
+        """Return one provider's scores as the bank sees them."""
+        return Values(self.seen[k], (k,), np.ones(1, np.float32), self.sum.is_seen)
+
+    def best(
+        self,
+        asked: Sequence[tuple[Values, int, int]],
+        shown: NDArray[np.bool_] | None = None,
+    ) -> list[NDArray[np.int64]]:
+        """Return columns of the best images by each of some values, in no order.
+
+        Parameters
+        ----------
+        asked : sequence of (Values, int, int)
+            How many are wanted, and among how many by the first numbers of codes.
+        shown : ndarray of shape (N,), bool, optional
+            Which images may be found.
+        """
+        hidden = None if shown is None else self.screen.row_of[~shown]
+
+        def near(one: tuple[Values, int, int]) -> NDArray[np.int64]:
+            values = one[0].values
+            if hidden is not None:
+                values = values.copy()
+                values[hidden] = MISSING
+            return _first(values, one[2])
+
+        found = self.screen.spread(near, asked)
+        if not self.screen.codes.rest:
+            return [self.screen.column_of[rows] for rows in found]
+        pieces = [
+            (i, rows[start : start + SOME])
+            for i, rows in enumerate(found)
+            for start in range(0, len(rows), SOME)
+        ]
+
+        def better(piece: tuple[int, NDArray[np.int64]]) -> Vector:
+            i, rows = piece
+            values = asked[i][0]
+            exact: Vector = values.values[rows] + self.screen.rest_of(values, self, rows)
+            return exact
+
+        whole: list[list[Vector]] = [[] for _ in asked]
+        for (i, _), one in zip(pieces, self.screen.spread(better, pieces), strict=True):
+            whole[i].append(one)
+        best = []
+        for (_, n, _), rows, parts in zip(asked, found, whole, strict=True):
+            if len(rows) > n:
+                values = np.concatenate(parts)
+                rows = rows[np.argpartition(values, len(rows) - n)[len(rows) - n :]]
+            best.append(self.screen.column_of[rows])
+        return best
+
+    def above(self, k: int) -> tuple[Vector, NDArray[np.int64]]:
+        """Return scores as a model is seen, descending, and how many are not below each."""
+        edges = EDGE - np.arange(1, N_BUCKETS, dtype=np.float32) / PER_UNIT
+        return edges, np.cumsum(self.counts[k, :-1])
+
+    def some(self, n: int) -> NDArray[np.int64]:
+        """Return rows evenly drawn, about n, of images that are candidates."""
+        n_rows = len(self.sum.values)
+        rows = np.arange(0, n_rows, max(1, n_rows // n))
+        return rows[self.sum.values[rows] > MISSING]
+
+
+def _first(values: Vector, n: int) -> NDArray[np.int64]:
+    """Return the rows of at least the n highest values, ascending; none that is missing."""
+    rows = reaching(values, n)
+    return rows[values[rows] > MISSING]
