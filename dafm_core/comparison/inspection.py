@@ -16,6 +16,8 @@ from dafm_core.errors import StoreError
 from dafm_core.evaluation.evaluate import by_tag, evaluate_providers
 from dafm_core.evaluation.learning_curve import LearningCurve
 from dafm_core.evaluation.learning_curve import learning_curve as measure_curve
+from dafm_core.ground.quick_rows import load_for
+from dafm_core.metrics.truth import Truth
 
 if TYPE_CHECKING:
     from dafm_core.ground.progress import Progress
@@ -220,6 +222,7 @@ def inspect_store(
     if verify:
         with ThreadPoolExecutor() as threads:
             found = threads.map(lambda name: _damage(store, name), store.providers)
+            _prepare(store)  # checksums are counted without Python's lock
             damage = dict(zip(store.providers, found, strict=True))
     whole = [name for name in store.providers if not damage.get(name)]
     n_measured = int((dataset.queries["targets"].list.len() > 0).sum())
@@ -249,6 +252,13 @@ def inspect_store(
         labels={n: label for n, label in (labels or {}).items() if n in store.providers},
         learning_curve=curve,
     )
+
+
+def _prepare(store: SimilarityStore) -> None:
+    """Make what the audits need whatever the scores are: the dataset keeps it."""
+    dataset = store.dataset
+    load_for(dataset.n_queries * dataset.n_gallery * len(store.providers))
+    Truth.of(dataset)
 
 
 def _in_sample(store: SimilarityStore, names: Sequence[str]) -> list[str]:

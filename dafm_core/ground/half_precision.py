@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.ground.machine_code import machine_code
+from dafm_core.ground.quick_rows import quick_rows
 
 INFINITE: Final = 0x7C00
 """Bits of infinity; its negative has the sign, ``NEGATIVE``, too, and NaN has higher ones."""
@@ -115,6 +116,8 @@ def count_above(
     if scores.dtype != np.float16:
         bars = bars[:, None]
         return count_rows(scores > bars), count_rows(scores == bars)
+    if (quick := quick_rows()) is not None:
+        return quick.count_above(scores, bars)
     above, level = np.empty(len(scores), np.int64), np.empty(len(scores), np.int64)
     for row, bar, i in zip(np.ascontiguousarray(scores), bars, range(len(scores)), strict=True):
         # As signed whole numbers the bits of numbers above 0 ascend, and all others are below; as
@@ -130,6 +133,8 @@ def count_above(
 
 def are_odd(scores: NDArray[np.float16]) -> NDArray[np.bool_]:
     """Say of rows (B, N) whether there is a NaN or +inf in them."""
+    if (quick := quick_rows()) is not None:
+        return quick.are_odd(scores)
     bits = np.ascontiguousarray(scores)
     high = bits.view(np.int16).max(axis=1, initial=0) >= INFINITE
     odd: NDArray[np.bool_] = high | (

@@ -1,7 +1,8 @@
-"""Rows standardised and ranked by machine code, from when loading it is repaid.
+"""Rows standardised, ranked and counted by machine code, from when loading it is repaid.
 
-The numbers are those of ``normalize.py``, to the bit, so nothing depends on which of the two has
-made them; Numba takes a second to load, and some more where nothing was compiled before.
+The numbers are those of ``normalize.py`` and ``half_precision.py``, to the bit, so that nothing
+depends on what has made them; Numba takes a second to load, and some more where nothing was
+compiled before.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dafm_core.ground import half_loops as h
 from dafm_core.ground import rank_loops as r
 from dafm_core.ground import zscore_loops as z
 from dafm_core.ground.machine_code import machine_code
@@ -25,10 +27,12 @@ MANY: Final = 1 << 22
 
 
 class QuickRows(NamedTuple):
-    """Loops of ``zscore_loops.py`` and ``rank_loops.py``."""
+    """Loops of ``zscore_loops.py``, ``rank_loops.py`` and ``half_loops.py``."""
 
     standardise: Callable[..., Any]
     rank: Callable[..., Any]
+    count: Callable[..., Any]
+    find_odd: Callable[..., Any]
 
     def standardise_rows(self, scores: NDArray[np.float32], out: NDArray[np.float32]) -> list[int]:
         """Standardise rows (R, N); return which of them NumPy has to do."""
@@ -51,6 +55,21 @@ class QuickRows(NamedTuple):
         scores, ranks = np.ascontiguousarray(scores), np.empty(scores.shape, np.int32)
         self.rank(scores.view(np.int32), ranks, as_shares)
         return ranks.view(np.float32)
+
+    def count_above(
+        self, scores: NDArray[np.float16], bars: NDArray[np.float16]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return how many scores of each row (B, N) are above its bar (B,), and how many level."""
+        above, level = np.empty(len(scores), np.int64), np.empty(len(scores), np.int64)
+        bits, bar_bits = (np.ascontiguousarray(part).view(np.int16) for part in (scores, bars))
+        self.count(bits, bar_bits, above, level)
+        return above, level
+
+    def are_odd(self, scores: NDArray[np.float16]) -> NDArray[np.bool_]:
+        """Say of rows (B, N) whether there is a NaN or +inf in them."""
+        odd = np.empty(len(scores), bool)
+        self.find_odd(np.ascontiguousarray(scores).view(np.int16), odd)
+        return odd
 
 
 _in_use: list[QuickRows] = []
@@ -82,4 +101,7 @@ def _made() -> tuple[QuickRows, ...]:
         *(r.rank_by_counts, r.rank_by_digits, r.write_shares_beaten),
         exact=(r.share_beaten,),
     )
-    return (QuickRows(rows, rank),) if rows and rank else ()
+    count, find_odd = machine_code(h.count_in_rows), machine_code(h.find_odd_rows)
+    if rows and rank and count and find_odd:
+        return (QuickRows(rows, rank, count, find_odd),)
+    return ()

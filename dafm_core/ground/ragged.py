@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,7 +36,9 @@ class Ragged:
     @classmethod
     def from_ids(cls, rows: Sequence[Sequence[str] | None], index: Mapping[str, int]) -> Ragged:
         """Return positions of ids; ids that are not in ``index`` are left out."""
-        return cls.from_rows([[index[i] for i in row or () if i in index] for row in rows])
+        found = [[index[i] for i in row or () if i in index] for row in rows]
+        offsets = np.cumsum([0, *map(len, found)], dtype=np.int64)
+        return cls(offsets, np.fromiter(chain.from_iterable(found), np.int64, offsets[-1]))
 
     @classmethod
     def empty(cls, n_rows: int) -> Ragged:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import rankdata
 
-from dafm_core.ground import quick_rows, rank_loops, zscore_loops
+from dafm_core.ground import half_loops, quick_rows, rank_loops, zscore_loops
+from dafm_core.ground.half_precision import are_odd, count_above
 from dafm_core.ground.normalize import mean_of_zscores, rank_rows, unit_rank_rows, zscore_rows
 
 SCALINGS = [zscore_rows, rank_rows, unit_rank_rows, mean_of_zscores]
@@ -111,14 +112,39 @@ def test_long_rows_come_out_the_same_bits(by_machine_code, rng, kind):
         np.testing.assert_array_equal(ranks[1, 1], naive_ranks(tile[1, 1]))
 
 
+def test_every_half_precision_number_is_counted(by_machine_code):
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    known = np.repeat(every[~np.isnan(every)], 2)
+    bars = np.float16([0.0, -0.0, -np.inf, np.inf, 1.5, -1.5, 6e-8, -6e-8, 65504])
+    rows = np.broadcast_to(known, (len(bars), len(known)))
+    counts = by_machine_code(lambda some: count_above(some, bars), rows)
+    for found, wide in zip(counts, count_above(rows.astype(np.float32), bars), strict=True):
+        np.testing.assert_array_equal(found, wide)
+    odd = by_machine_code(are_odd, every[:, None])
+    np.testing.assert_array_equal(odd, np.isnan(every) | np.isposinf(every))
+
+
 def test_the_loops_are_plain_python_too(rng):
     tile = rng.standard_normal((2, 2, 70)).astype(np.float16).astype(np.float32)
     tile[1, 0, 5], tile[1, 1] = -np.inf, 0.3 + 1e-4 * np.arange(70)
-    plain = quick_rows.QuickRows(zscore_loops.standardise_rows, rank_loops.rank_rows_of_bits)
+    plain = quick_rows.QuickRows(
+        zscore_loops.standardise_rows,
+        rank_loops.rank_rows_of_bits,
+        half_loops.count_in_rows,
+        half_loops.find_odd_rows,
+    )
     found = plain.mean_of_zscores(tile)
     np.testing.assert_allclose(found, by_numpy(mean_of_zscores, tile), rtol=1e-6)
     ranks = plain.rank_rows(tile.reshape(4, 70), as_shares=False)
     np.testing.assert_array_equal(ranks, by_numpy(rank_rows, tile).reshape(4, 70))
+    rows = np.float16([[-np.inf, -2, -1, -0.0, 0, 1, 2], [np.nan, np.inf, -1, 0, 0, 1, 2]])
+    for found, wide in zip(
+        plain.count_above(rows[:1], rows[:1, 3]),
+        count_above(rows[:1].astype(np.float32), rows[:1, 3].astype(np.float32)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found, wide)
+    assert plain.are_odd(rows).tolist() == [False, True]
 
 
 def test_machine_code_is_loaded_for_much_work_only(monkeypatch):
