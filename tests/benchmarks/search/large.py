@@ -114,14 +114,14 @@ def main() -> None:
     path = prepared(args.folder, args.images, args.bank, args.engine)
     if args.only_build:
         return
-    start_memory = own_memory()
-    started = time.perf_counter()
-    index = dafm.GalleryIndex.open(path)
-    print(f"opened in {time.perf_counter() - started:.2f} s")
     models = providers()
     asked = planted_dataset(args.images, args.queries, first=50_000)
     requests = [Request(text=text, k=K) for text in asked.queries["text"]]
     targets = asked.queries["targets"].list.first().to_list()
+    start_memory = own_memory()
+    started = time.perf_counter()
+    index = dafm.GalleryIndex.open(path)
+    print(f"opened in {time.perf_counter() - started:.2f} s")
     bandwidth = speed_of_memory()
     n_bytes = sum(args.images * entry.width[0] for entry in index.entries.values())
     floor = n_bytes / bandwidth / 1e6
