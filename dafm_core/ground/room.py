@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from dafm_core.ground.files import reserve
 
-IN_MEMORY: Final = 128 << 20
+IN_MEMORY: Final = 32 << 20
 """Bytes up to which an array is ordinary memory."""
 
 

@@ -22,7 +22,7 @@ from dafm_core.search.moments import RowMoments
 from dafm_core.search.screened import MISSING, Screened, Values
 
 HIGHEST_WEIGHT, HIGHEST_SUM = (1 << 15) - 1, (1 << 31) - (1 << 20)
-BLOCK: Final = 1 << 14
+BLOCK: Final = 1 << 13
 """Images scored at a time: what a bank says of them stays in the cache."""
 N_SHARED: Final = 1 << 17
 """Images from which threads share the work."""
@@ -127,6 +127,8 @@ class Screen:
 
     def rest_of(self, values: Values, screened: Screened, rows: NDArray[np.int64]) -> Vector:
         """Return what the rest of their codes adds to values of some rows, ascending."""
+        if not self.codes.rest:
+            return np.zeros(len(rows), np.float32)
         names = [screened.names[k] for k in values.models]
         segments = np.array([self._segments[name] for name in names], np.int64)
         weights = np.zeros(self.codes.rest[0].shape[1], np.float32)
@@ -134,7 +136,7 @@ class Screen:
             weights[start:stop] = screened.weights[k][self.codes.codings[name].n_first :]
         bank = self.codes.bank_names
         places = np.array([bank.index(n) if values.is_seen else 0 for n in names], np.int64)
-        out, bounds = np.empty(len(rows), np.float32), np.searchsorted(rows, self._starts)
+        out, bounds = np.zeros(len(rows), np.float32), np.searchsorted(rows, self._starts)
         none = np.empty((0, 0), np.float32)
         for p, rest in enumerate(self.codes.rest):
             here = slice(bounds[p], bounds[p + 1])

@@ -6,6 +6,7 @@ Which channels are made of them stands in ``view.py``; whose queries may fill it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,8 +29,10 @@ from dafm_core.store.stack import SimilarityStack
 
 MAX_BYTES: Final = 1 << 30
 """Memory of the scores that are held at a time: more are read a batch at a time, and topics are
-found from every n-th query.
+found from sums of queries.
 """
+MAX_MIXTURES: Final = 512
+"""Such sums, of all queries together."""
 N_PRIOR: Final = 10.0
 """Queries that the prior (columns as they are) counts for; nothing beside a bank of a thousand."""
 
@@ -57,27 +60,21 @@ class QueryBank:
     @classmethod
     def of(cls, stack: SimilarityStack) -> QueryBank:
         """Return the bank of all queries of a stack."""
-        if _stride(stack) == 1:
+        if _fits(stack):
             return cls._of_scores(stack.gallery, _standardised(stack))
         sketches = list(_sketches(stack, np.arange(stack.n_queries)))
-        return cls._of_sketches(stack.gallery, sketches, _standardised(stack))
+        return cls._of_sketches(stack.gallery, sketches)
 
     @classmethod
-    def _of_sketches(
-        cls,
-        gallery: Gallery,
-        sketches: Sequence[ColumnSketch],
-        sample: NDArray[np.float32],
-        rows: NDArray[np.int64] | None = None,
-    ) -> QueryBank:
-        """Return the bank of queries that were read a batch at a time; topics are the sample's."""
+    def _of_sketches(cls, gallery: Gallery, sketches: Sequence[ColumnSketch]) -> QueryBank:
+        """Return the bank of queries that were read a batch at a time."""
         statistics = ColumnStatistics.of_moments(merged_moments(sketches), n_prior=N_PRIOR)
         return cls(
             names=gallery.names,
             gallery_ids=gallery.ids,
             statistics=statistics,
             reverse_ranks=merged_ranks(sketches),
-            topics=Topics.of(sample, statistics, rows),
+            topics=Topics.of_mixtures([sketch.mixtures for sketch in sketches], statistics),
         )
 
     @classmethod
@@ -207,15 +204,15 @@ class BankQueries:
 
     def _without(self, fold: int | None) -> QueryBank:
         """Return the bank of the queries of all folds but one; of all, where there is no other."""
-        gallery, stride = self._source.gallery, _stride(self._source)
-        others = np.flatnonzero(self._fold_of_source[::stride] != (-1 if fold is None else fold))
-        rest = others if 0 < len(others) < len(self._scores) else None
-        if stride == 1:
+        gallery = self._source.gallery
+        if _fits(self._source):
+            others = np.flatnonzero(self._fold_of_source != (-1 if fold is None else fold))
+            rest = others if 0 < len(others) < len(self._scores) else None
             made = QueryBank._of_scores(gallery, self._scores, rest)
         else:
             apart = [f for f in self._sketches if f != fold] or list(self._sketches)
             batches = [sketch for f in apart for sketch in self._sketches[f]]
-            made = QueryBank._of_sketches(gallery, batches, self._scores, rest)
+            made = QueryBank._of_sketches(gallery, batches)
         return made.aligned(self._gallery)
 
     @cached_property
@@ -287,23 +284,27 @@ def without_groups(bank: SimilarityStack, held_out: SimilarityStack) -> Similari
     return bank.take_queries([bank.query_ids[row] for row in np.flatnonzero(kept)])
 
 
-def _stride(stack: SimilarityStack) -> int:
-    return max(1, -(-stack.n_queries * stack.n_providers * stack.n_gallery * 4 // MAX_BYTES))
+def _n_held(stack: SimilarityStack) -> int:
+    """Return how many queries' scores ``MAX_BYTES`` holds."""
+    return max(1, MAX_BYTES // (4 * stack.n_providers * stack.n_gallery))
+
+
+def _fits(stack: SimilarityStack) -> bool:
+    return stack.n_queries <= _n_held(stack)
 
 
 def _sketches(stack: SimilarityStack, rows: NDArray[np.int64]) -> Iterator[ColumnSketch]:
     """Yield sketches of some queries, of as many at a time as ``MAX_BYTES`` allows."""
-    size = max(1, MAX_BYTES // (4 * stack.n_providers * stack.n_gallery))
-    n_batches = -(-len(rows) // size)
-    for batch in np.array_split(rows, n_batches):
+    n_held = _n_held(stack)
+    n_mixtures = min(n_held, MAX_MIXTURES) / stack.n_queries  # for each query
+    for batch in np.array_split(rows, -(-len(rows) // n_held)):
         some = stack.take_queries([stack.query_ids[row] for row in batch])
-        yield ColumnSketch.of_scores(_standardised(some))
+        yield ColumnSketch.of_scores(_standardised(some), math.ceil(n_mixtures * len(batch)))
 
 
 def _standardised(stack: SimilarityStack) -> NDArray[np.float32]:
-    """Return row-standardised scores of every query, or of as many as ``MAX_BYTES`` allows."""
-    used = stack.take_queries(stack.query_ids[:: _stride(stack)])
-    scores = empty((used.n_queries, used.n_providers, used.n_gallery), np.float32)
-    for rows, tile in used.tiles():
+    """Return row-standardised scores of every query, (Q, K, N)."""
+    scores = empty((stack.n_queries, stack.n_providers, stack.n_gallery), np.float32)
+    for rows, tile in stack.tiles():
         scores[rows] = zscore_rows(tile)
     return scores

@@ -1,8 +1,9 @@
 """Columns of a bank too large to be sorted at once: what is known of it after one pass.
 
-Queries are read a batch at a time. Sums add up; of each batch's sorted columns some ranks are kept,
-all of them at the top, and batches are merged by weight. So the thresholds of the first ``N_EXACT``
-ranks are those of all queries, and the others are off by a few hundredths of their rank.
+Queries are read a batch at a time. Moments add up, and sums of a few queries each are kept for what
+they have in common (``topics.py``). Of each batch's sorted columns some ranks are kept, all of them
+at the top, and batches are merged by weight: the thresholds of the first ``N_EXACT`` ranks are
+those of all queries, and the others are off by a few hundredths of their rank.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.fusion.channels.reverse_ranks import LOWEST, ReverseRanks, geometric_ranks
+from dafm_core.fusion.channels.topics import Mixtures
 from dafm_core.ground.normalize import column_moments
 from dafm_core.ground.ordering import descending_keys, scores_of_keys
 
@@ -40,18 +42,22 @@ class ColumnSketch:
         Ascending, the last being the number of queries.
     values : ndarray of shape (R, K, N), float32
         Each column's ``ranks``-highest scores.
+    mixtures : Mixtures
+        Sums of queries, for what they have in common.
     """
 
     moments: NDArray[np.float64]
     ranks: NDArray[np.int64]
     values: NDArray[np.float32]
+    mixtures: Mixtures
 
     @classmethod
-    def of_scores(cls, scores: NDArray[np.float32]) -> ColumnSketch:
+    def of_scores(cls, scores: NDArray[np.float32], n_mixtures: int) -> ColumnSketch:
         """Return the sketch of a batch of row-standardised scores, (B, K, N)."""
         ranks = kept_ranks(len(scores))
         moments = column_moments(scores[i : i + 64] for i in range(0, len(scores), 64))
-        return cls(moments, ranks, ReverseRanks.at(scores, ranks).thresholds)
+        mixtures = Mixtures.of(scores, n_mixtures)
+        return cls(moments, ranks, ReverseRanks.at(scores, ranks).thresholds, mixtures)
 
 
 def kept_ranks(n: int) -> NDArray[np.int64]:

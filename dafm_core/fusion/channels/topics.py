@@ -2,19 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.ground.normalize import ColumnStatistics
+from dafm_core.ground.room import empty
 
 N_TOPICS: Final = 32
 """Directions kept."""
 N_ITERATIONS: Final = 4
 """Of the subspace iteration that finds them; the leading ones change no more."""
+
+
+class Mixtures(NamedTuple):
+    """Sums of a bank's queries, each query in one of them and with a random sign.
+
+    ``rows`` (M, K, N) are of row-standardised scores, ``signs`` (M,) of the signs themselves.
+    """
+
+    rows: NDArray[np.float32]
+    signs: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, scores: NDArray[np.float32], n_rows: int) -> Mixtures:
+        """Return so many sums of row-standardised scores, (B, K, N); at most as many as queries.
+
+        What is excluded counts as the mean of its column here.
+        """
+        n_queries, n_providers, n_gallery = scores.shape
+        n_rows = min(n_rows, n_queries)
+        sums = empty((n_rows, n_providers, n_gallery), np.float32)
+        sums[:] = 0
+        random = np.random.default_rng(0)
+        signs = random.choice(np.array([-1, 1], np.float32), n_queries)
+        place = random.permutation(n_queries) % n_rows
+        mean = None
+        for query, (row, sign) in enumerate(zip(place, signs, strict=True)):
+            own = scores[query]
+            if not np.isfinite(own).all():
+                if mean is None:
+                    mean = _visible_mean(scores)
+                own = np.where(np.isfinite(own), own, mean)
+            (np.add if sign > 0 else np.subtract)(sums[row], own, out=sums[row])
+        return cls(sums, np.bincount(place, signs, n_rows).astype(np.float32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,19 +84,39 @@ class Topics:
             Queries of the bank; all by default.
         """
         n_queries, n_providers, n_gallery = scores.shape
-        n_queries = n_queries if rows is None else len(rows)
-        width = min(N_TOPICS, n_queries, n_gallery)
-        mixture = np.random.default_rng(0).normal(size=(n_queries, width)).astype(np.float32)
+        width = min(N_TOPICS, n_queries if rows is None else len(rows), n_gallery)
         topics = np.empty((n_providers, width, n_gallery), np.float32)
         for k in range(n_providers):
             own = scores[:, k] if rows is None else scores[rows, k]
             own = own - statistics.mean[k]
             own /= statistics.std[k]
             np.copyto(own, 0, where=~np.isfinite(own))
-            directions = own.T @ mixture  # (N, H)
-            for _ in range(N_ITERATIONS):
-                directions = own.T @ (own @ np.linalg.qr(directions)[0])
-            topics[k] = np.linalg.qr(directions)[0].T
+            topics[k] = _leading(own)
+        return cls(topics)
+
+    @classmethod
+    def of_mixtures(cls, mixtures: Sequence[Mixtures], statistics: ColumnStatistics) -> Topics:
+        """Return the leading directions of a bank of which sums of queries are known.
+
+        What a sum of queries has above the column means, so many times as queries count in it, is
+        the sum of what each of them has: on average over signs such sums have the covariance of the
+        queries (Clarkson and Woodruff, STOC 2013).
+
+        Parameters
+        ----------
+        mixtures : sequence of Mixtures
+            Of different queries.
+        statistics : ColumnStatistics of shape (K, N)
+        """
+        signs = np.concatenate([some.signs for some in mixtures])[:, None]
+        n_providers, n_gallery = mixtures[0].rows.shape[1:]
+        width = min(N_TOPICS, len(signs), n_gallery)
+        topics = np.empty((n_providers, width, n_gallery), np.float32)
+        for k in range(n_providers):
+            own = np.concatenate([some.rows[:, k] for some in mixtures])
+            own -= signs * statistics.mean[k]
+            own /= statistics.std[k]
+            topics[k] = _leading(own)
         return cls(topics)
 
     @cached_property
@@ -92,3 +147,26 @@ class Topics:
             filled @ self.directions.transpose(0, 2, 1)
         ) @ self.directions
         return np.where(visible, shared.transpose(1, 0, 2), np.float32(-np.inf))
+
+
+def _leading(own: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the leading directions of column-standardised rows (B, N), (H, N), orthonormal."""
+    n_rows, n_gallery = own.shape
+    width = min(N_TOPICS, n_rows, n_gallery)
+    mixture = np.random.default_rng(0).normal(size=(n_rows, width)).astype(np.float32)
+    directions = own.T @ mixture  # (N, H)
+    for _ in range(N_ITERATIONS):
+        directions = own.T @ (own @ np.linalg.qr(directions)[0])
+    leading: NDArray[np.float32] = np.linalg.qr(directions)[0].T
+    return leading
+
+
+def _visible_mean(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean of each column's finite scores (B, K, N), 0 where there are none."""
+    total = np.zeros(scores.shape[1:])
+    count = np.zeros(scores.shape[1:], np.int32)
+    for row in scores:
+        seen = np.isfinite(row)
+        np.add(total, row, out=total, where=seen)
+        count += seen
+    return (total / np.maximum(count, 1)).astype(np.float32)

@@ -6,7 +6,6 @@ Its class imports torch's compiler at the first step, which takes longer than to
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import torch
 from torch import nn
@@ -19,38 +18,50 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 class AdamW:
     """Decoupled weight decay (Loshchilov and Hutter 2019) for some parameters.
 
+    They and their derivatives come to lie side by side in two vectors, so that a step is a few
+    operations however many parameters there are. Whoever computes derivatives adds them to
+    ``grad``, which is there from the start.
+
     Parameters
     ----------
     parameters : sequence of nn.Parameter
+        That the loss depends on: one that it does not would still decay.
     rate : float
     decay : float
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], *, rate: float, decay: float) -> None:
-        self.parameters: Final = list(parameters)
         self.rate, self.decay = rate, decay
-        self._means, self._squares = (
-            [torch.zeros_like(p) for p in self.parameters] for _ in range(2)
+        self._values = torch.cat([parameter.detach().flatten() for parameter in parameters])
+        self._slopes, self._means, self._squares = (
+            torch.zeros_like(self._values) for _ in range(3)
         )
-        self._steps = [torch.tensor(0.0) for _ in self.parameters]
+        self._n_steps = torch.tensor(0.0)
+        sizes = [parameter.numel() for parameter in parameters]
+        for parameter, values, slopes in zip(
+            parameters,
+            torch.split(self._values, sizes),
+            torch.split(self._slopes, sizes),
+            strict=True,
+        ):
+            parameter.data = values.view_as(parameter)
+            parameter.grad = slopes.view_as(parameter)
 
     def zero_grad(self) -> None:
         """Forget the derivatives."""
-        for parameter in self.parameters:
-            parameter.grad = None
+        self._slopes.zero_()
 
     def step(self) -> None:
         """Change the parameters by their derivatives."""
-        moved = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
         with torch.no_grad():
             adamw(
-                [self.parameters[i] for i in moved],
-                [slope for p in self.parameters if (slope := p.grad) is not None],
-                [self._means[i] for i in moved],
-                [self._squares[i] for i in moved],
+                [self._values],
+                [self._slopes],
+                [self._means],
+                [self._squares],
                 [],
-                [self._steps[i] for i in moved],
-                foreach=True,
+                [self._n_steps],
+                foreach=False,
                 amsgrad=False,
                 beta1=BETA_1,
                 beta2=BETA_2,

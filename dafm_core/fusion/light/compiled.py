@@ -15,9 +15,9 @@ import numpy as np
 
 from dafm_core.ground.machine_code import machine_code
 
-CHUNK: Final = 1024
-"""Candidates worked on at a time: their hidden units stay in the innermost cache."""
-HALF, ONE, SCALE = np.float32(0.5), np.float32(1), np.float32(1 / 32)
+CHUNK: Final = 512
+"""Candidates worked on at a time: what is known of their hidden units stays in the cache."""
+ZERO, HALF, ONE, SCALE = np.float32(0), np.float32(0.5), np.float32(1), np.float32(1 / 32)
 FLAT: Final = np.float32(36.0)
 """Square of the input beyond which GELU is flat, or the identity."""
 ROOT: Final = np.float32(1 / math.sqrt(2))
@@ -31,7 +31,7 @@ A4, A5 = np.float32(-1.453152027), np.float32(1.061405429)
 @cache
 def compiled() -> Callable[..., None] | None:
     """Return :func:`exact_rows` as machine code, or None where Numba is missing or turned off."""
-    return machine_code(exact_rows, bell, normal_cdf, hidden_unit)
+    return machine_code(exact_rows, bell, normal_cdf, hidden_unit, pull_of_tap)
 
 
 def bell(z: Any) -> Any:
@@ -61,6 +61,7 @@ def hidden_unit(pre: Any, x: Any, start: int, taps: Any, edge: Any, bias: Any) -
     ``x`` is (K, N), ``taps`` (T, K), ``edge`` (T,); the candidates are those from ``start`` on.
     """
     n, (n_models, n_gallery), n_taps = len(pre), x.shape, len(edge)
+    whole = n_models - n_models % 4
     constant = bias
     for j in range(n_taps):
         constant += edge[j]
@@ -73,11 +74,41 @@ def hidden_unit(pre: Any, x: Any, start: int, taps: Any, edge: Any, bias: Any) -
             pre[i] -= edge[j]
         for i in range(high, n):
             pre[i] -= edge[j]
-        units = pre[low:high]
-        for k in range(n_models):
-            weight, values = taps[j, k], x[k, first + low : first + high]
+        units, since, until = pre[low:high], first + low, first + high
+        for k in range(0, whole, 4):  # a unit is loaded and stored once for four models
+            a, b, c, d = taps[j, k], taps[j, k + 1], taps[j, k + 2], taps[j, k + 3]
+            one, two = x[k, since:until], x[k + 1, since:until]
+            three, four = x[k + 2, since:until], x[k + 3, since:until]
             for i in range(len(units)):
-                units[i] += weight * values[i]
+                units[i] += (a * one[i] + b * two[i]) + (c * three[i] + d * four[i])
+        for k in range(whole, n_models):
+            a, one = taps[j, k], x[k, since:until]
+            for i in range(len(units)):
+                units[i] += a * one[i]
+
+
+def pull_of_tap(slope: Any, x: Any, start: int, out: Any) -> None:
+    """Add to ``out`` (K,) the products of ``slope`` (n,) with as many scores of ``x`` (K, N)."""
+    n, n_models = len(slope), len(out)
+    whole, until = n_models - n_models % 4, start + n
+    for k in range(0, whole, 4):
+        a, b, c, d = ZERO, ZERO, ZERO, ZERO
+        one, two = x[k, start:until], x[k + 1, start:until]
+        three, four = x[k + 2, start:until], x[k + 3, start:until]
+        for i in range(n):
+            a += slope[i] * one[i]
+            b += slope[i] * two[i]
+            c += slope[i] * three[i]
+            d += slope[i] * four[i]
+        out[k] += a
+        out[k + 1] += b
+        out[k + 2] += c
+        out[k + 3] += d
+    for k in range(whole, n_models):
+        a, one = ZERO, x[k, start:until]
+        for i in range(n):
+            a += slope[i] * one[i]
+        out[k] += a
 
 
 def exact_rows(
@@ -122,97 +153,119 @@ def exact_rows(
 
     Notes
     -----
-    Two passes: logits and their log-sum-exp, chunk by chunk; then the gradient, for which hidden
-    units are made again.
+    One pass, chunk by chunk, as softmax is summed up online (Milakov and Gimelshein, 2018): what a
+    candidate adds to the gradient is weighed by its chance, relative to the highest logit so far;
+    when a higher one comes, what was added up is scaled down. The target's own part, which is no
+    chance, is written at once.
     """
     n_rows, n_models, n_gallery = x.shape
     n_taps, n_hidden = edge.shape
     reach = n_taps // 2
     n_chunks = (n_gallery + CHUNK - 1) // CHUNK
-    chance = np.empty(n_gallery, np.float32)
-    peaks = np.empty(n_chunks, np.float32)
-    pre = np.empty(CHUNK, np.float32)
-    score = np.empty(CHUNK, np.float32)
+    chance, score = np.empty(CHUNK, np.float32), np.empty(CHUNK, np.float32)
+    active = np.empty((n_hidden, CHUNK), np.float32)  # GELU of the hidden units
+    slopes = np.empty((n_hidden, CHUNK), np.float32)  # and what it changes with
+    # Of one row, per model, tap and hidden unit: what candidates pull with their chance.
+    row_taps = np.empty((n_hidden, n_taps, n_models), np.float32)
+    row_edge, row_linear = np.empty((n_hidden, n_taps), np.float32), np.empty(n_models, np.float32)
+    row_out, row_bias = np.empty(n_hidden, np.float32), np.empty(n_hidden, np.float32)
     for row in range(n_rows):
         peak: Any = np.float32(-np.inf)
-        own: Any = np.float32(0)
+        own: Any = ZERO
         total: Any = 0.0
+        row_taps[:], row_edge[:], row_linear[:], row_out[:], row_bias[:] = (
+            *(ZERO, ZERO, ZERO, ZERO),
+            ZERO,
+        )
+        of_target = share[row] / tau
         for chunk in range(n_chunks):
             start = chunk * CHUNK
             n = min(CHUNK, n_gallery - start)
-            for i in range(n):
-                score[i] = np.float32(0)
+            scores = x[row]
+            logits, chances = score[:n], chance[:n]
+            logits[:] = ZERO
             for k in range(n_models):
-                weight, values = linear[k], x[row, k, start : start + n]
+                weight, values = linear[k], scores[k, start : start + n]
                 for i in range(n):
-                    score[i] += weight * values[i]
+                    logits[i] += weight * values[i]
             for h in range(n_hidden):
-                hidden_unit(pre[:n], x[row], start, taps[:, h], edge[:, h], bias[h])
-                weight = out[h]
+                units, slope, weight = active[h, :n], slopes[h, :n], out[h]
+                hidden_unit(units, scores, start, taps[:, h], edge[:, h], bias[h])
                 for i in range(n):
-                    z = pre[i]
+                    z = units[i]
                     e = bell(z)
                     below = normal_cdf(z, e)
-                    score[i] += weight * z * below
+                    units[i] = z * below
+                    logits[i] += weight * units[i]
+                    slope[i] = below + z * DENSITY * e
             best, gone = np.float32(-np.inf), removed[row, start : start + n]
+            for i in range(n):
+                logits[i] = logits[i] / tau
+                if not gone[i]:
+                    best = max(best, logits[i])
             if start <= target[row] < start + n:
-                own = score[target[row] - start] / tau
+                t = target[row] - start
+                own = logits[t]
+                for k in range(n_models):
+                    grad_linear[k] -= of_target * scores[k, start + t]
+                for h in range(n_hidden):
+                    pull = of_target * out[h] * slopes[h, t]
+                    grad_out[h] -= of_target * active[h, t]
+                    grad_bias[h] -= pull
+                    for j in range(n_taps):
+                        beside = target[row] + j - reach
+                        if 0 <= beside < n_gallery:
+                            grad_edge[j, h] -= pull
+                            for k in range(n_models):
+                                grad_taps[j, h, k] -= pull * scores[k, beside]
+            if best == -np.inf:
+                continue  # nobody here is a rival
+            if best > peak:
+                shrink = np.float32(math.exp(peak - best))
+                total *= shrink
+                row_taps *= shrink
+                row_edge *= shrink
+                row_linear *= shrink
+                row_out *= shrink
+                row_bias *= shrink
+                peak = best
+            part = ZERO
             for i in range(n):
-                score[i] = score[i] / tau
+                p = ZERO
                 if not gone[i]:
-                    best = max(best, score[i])
-            peaks[chunk] = best
-            part: Any = 0.0
-            chances = chance[start : start + n]
-            for i in range(n):
-                p = np.float32(0)
-                if not gone[i]:
-                    p = np.float32(math.exp(score[i] - best))
+                    p = np.float32(math.exp(logits[i] - peak))
                 chances[i] = p
                 part += p
-            top = max(peak, best)
-            if top > -np.inf:
-                total = total * math.exp(peak - top) + part * math.exp(best - top)
-            peak = top
-        partition = peak + math.log(total)
-        losses[row] += share[row] * (partition - own)
-        for chunk in range(n_chunks):
-            start = chunk * CHUNK
-            n = min(CHUNK, n_gallery - start)
-            factor = np.float32(share[row] * math.exp(peaks[chunk] - partition) / tau)
-            chances = chance[start : start + n]
-            for i in range(n):
-                score[i] = chances[i] * factor
-            if start <= target[row] < start + n:
-                score[target[row] - start] -= np.float32(share[row] / tau)
-            for k in range(n_models):
-                part_linear = np.float32(0)
-                values = x[row, k, start : start + n]
-                for i in range(n):
-                    part_linear += score[i] * values[i]
-                grad_linear[k] += part_linear
+            total += part
+            pull_of_tap(chances, scores, start, row_linear)
             for h in range(n_hidden):
-                hidden_unit(pre[:n], x[row], start, taps[:, h], edge[:, h], bias[h])
-                weight, part_out, part_bias = out[h], np.float32(0), np.float32(0)
+                units, slope = active[h, :n], slopes[h, :n]
+                part_out, part_bias = ZERO, ZERO
                 for i in range(n):
-                    z = pre[i]
-                    e = bell(z)
-                    below = normal_cdf(z, e)
-                    part_out += score[i] * z * below
-                    slope = score[i] * weight * (below + z * DENSITY * e)
-                    part_bias += slope
-                    pre[i] = slope
-                grad_out[h] += part_out
-                grad_bias[h] += part_bias
+                    part_out += chances[i] * units[i]
+                    slope[i] *= chances[i]
+                    part_bias += slope[i]
+                row_out[h] += part_out
+                row_bias[h] += part_bias
                 for j in range(n_taps):
                     first = start + j - reach
                     low, high = max(0, -first), min(n, n_gallery - first)
-                    inside, units = np.float32(0), pre[low:high]
-                    for i in range(len(units)):
-                        inside += units[i]
-                    grad_edge[j, h] += inside
-                    for k in range(n_models):
-                        part_tap, values = np.float32(0), x[row, k, first + low : first + high]
-                        for i in range(len(units)):
-                            part_tap += units[i] * values[i]
-                        grad_taps[j, h, k] += part_tap
+                    inside = part_bias
+                    for i in range(low):
+                        inside -= slope[i]
+                    for i in range(high, n):
+                        inside -= slope[i]
+                    row_edge[h, j] += inside
+                    pull_of_tap(slope[low:high], scores, first + low, row_taps[h, j])
+        losses[row] += share[row] * (peak + math.log(total) - own)
+        factor = np.float32(of_target / total)
+        for k in range(n_models):
+            grad_linear[k] += factor * row_linear[k]
+        for h in range(n_hidden):
+            weight = factor * out[h]
+            grad_out[h] += factor * row_out[h]
+            grad_bias[h] += weight * row_bias[h]
+            for j in range(n_taps):
+                grad_edge[j, h] += weight * row_edge[h, j]
+                for k in range(n_models):
+                    grad_taps[j, h, k] += weight * row_taps[h, j, k]

@@ -1,4 +1,4 @@
-"""The loss of a training step by machine code, where Numba is installed, as torch sees it.
+"""The loss of a training step and its derivatives by machine code, where Numba is installed.
 
 The loops stand in ``residual_loops.py``. Examples are read where they lie: no batch is copied.
 """
@@ -6,7 +6,6 @@ The loops stand in ``residual_loops.py``. Examples are read where they lie: no b
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -65,12 +64,16 @@ class CompiledLoss:
         first = network.evidence
         parameters = first.weight, first.bias, network.query, network.score
 
-        def loss(rows: Tensor, generator: Generator, tau: Tensor) -> Tensor:
+        def loss(rows: Tensor, generator: Generator, tau: Tensor) -> float:
             lost = self._draw(len(rows), generator)
-            made: Tensor = _Loss.apply(  # type: ignore[no-untyped-call]
-                self, rows.numpy(), lost.numpy(), tau, *parameters
-            )
-            return made
+            values = tuple(parameter.detach().numpy() for parameter in parameters)
+            loss, slopes, of_tau = self.run(rows.numpy(), lost.numpy(), tau.item(), values)
+            for parameter, slope in zip(parameters, slopes, strict=True):
+                made = torch.from_numpy(slope)
+                parameter.grad = made if parameter.grad is None else parameter.grad.add_(made)
+            if tau.requires_grad:
+                tau.backward(torch.tensor(of_tau))  # type: ignore[no-untyped-call]
+            return loss
 
         return loss
 
@@ -80,36 +83,14 @@ class CompiledLoss:
         lost: NDArray[np.int64],
         tau: float,
         parameters: tuple[NDArray[np.float32], ...],
-    ) -> tuple[float, list[NDArray[np.float32]]]:
-        """Return the loss, and its derivatives by the temperature and each parameter."""
+    ) -> tuple[float, tuple[NDArray[np.float32], ...], float]:
+        """Return the loss, and its derivatives by each parameter and by the temperature."""
         of_tau = np.empty(1, np.float32)
         slopes = tuple(np.empty_like(values) for values in parameters)
         loss = self._loop(
             *self._examples, rows, lost, *self._settings, tau, *parameters, slopes, of_tau
         )
-        return loss, [of_tau.reshape(()), *slopes]
-
-
-class _Loss(torch.autograd.Function):
-    """Hands the derivatives on."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        compiled: CompiledLoss,
-        rows: NDArray[np.int64],
-        lost: NDArray[np.int64],
-        tau: Tensor,
-        *parameters: Tensor,
-    ) -> Tensor:
-        arrays = tuple(parameter.detach().numpy() for parameter in parameters)
-        loss, slopes = compiled.run(rows, lost, tau.item(), arrays)
-        ctx.slopes = [torch.from_numpy(slope) for slope in slopes]
-        return torch.tensor(loss)
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> Any:
-        return None, None, None, *(upstream * slope for slope in ctx.slopes)
+        return loss, slopes, float(of_tau[0])
 
 
 def compiled_loss(

@@ -121,17 +121,21 @@ class ExactExamples:
         """Return some examples, their candidates in another order where one is given."""
         queries, target = self.targets.rows[examples], self.targets.values[examples]
         kept, excluded = self._kept, self.stack.dataset.excluded
-        scores = _minmax(self.stack.read(queries)) if kept is None else kept[queries]
-        removed = np.zeros((len(queries), self.stack.n_gallery), bool)
+        scores = _minmax(self.stack.read(queries)) if kept is None else kept
+        rows = range(len(queries)) if kept is None else queries
+        shape = (len(queries), self.stack.n_providers, self.stack.n_gallery)
+        removed = np.zeros((shape[0], shape[2]), bool)
         for row, query in enumerate(queries):
             removed[row, excluded[query]] = True
             removed[row, self.targets[query]] = True  # other targets are no rivals
             removed[row, target[row]] = False
-        if order is not None:
-            scores, removed = scores[:, :, order], removed[:, order]
-            target = np.argsort(order)[target]
         share = (1 / self.targets.counts[queries]).astype(np.float32)
-        return Group(np.ascontiguousarray(scores), removed, target, share)
+        if order is None:
+            return Group(np.ascontiguousarray(scores[rows]), removed, target, share)
+        ordered = np.empty(shape, np.float32)
+        for place, row in enumerate(rows):  # "clip": without a buffer, and no place is outside
+            np.take(scores[row], order, axis=1, out=ordered[place], mode="clip")
+        return Group(ordered, removed[:, order], np.argsort(order)[target], share)
 
 
 def _minmax(tile: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -161,7 +165,11 @@ def train_exactly(
     temperature = DynamicTemperature(
         options.temperature_rule, options.temperature, scale=options.temperature_scale
     )
-    learned = [*network.parameters(), *(p for p in temperature.parameters() if p.requires_grad)]
+    unseen = network.light.down.bias  # it moves every candidate alike
+    learned = [
+        *(parameter for parameter in network.parameters() if parameter is not unseen),
+        *(parameter for parameter in temperature.parameters() if parameter.requires_grad),
+    ]
     optimizer = AdamW(learned, rate=options.learning_rate, decay=options.weight_decay)
     history: History = []
     n_gallery = examples.stack.n_gallery

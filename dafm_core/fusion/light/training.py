@@ -23,8 +23,9 @@ from dafm_core.ground.threads import one_torch_thread
 Change: TypeAlias = "Callable[[Batch, Generator], Batch]"
 """What a batch becomes before a training step."""
 
-StepLoss: TypeAlias = Callable[[Tensor, Generator, Tensor], Tensor]
-"""From the examples of a step (B,), int64, a generator, and the temperature to their mean loss."""
+StepLoss: TypeAlias = Callable[[Tensor, Generator, Tensor], float]
+"""From the examples of a step (B,), int64, a generator, and the temperature to their mean loss; it
+adds the derivatives to ``grad`` of the network's parameters and, if learned, the temperature."""
 
 History: TypeAlias = list[dict[str, float]]
 """One record per step (epoch, loss, temperature) and per look at the validation part."""
@@ -103,10 +104,12 @@ class TorchLoss:
     loss_weights: LossWeights
     change: Change
 
-    def __call__(self, rows: Tensor, generator: Generator, tau: Tensor) -> Tensor:
-        """Return the mean loss of some examples."""
+    def __call__(self, rows: Tensor, generator: Generator, tau: Tensor) -> float:
+        """Return the mean loss of some examples, and add its derivatives."""
         batch = self.change(self.data.take(rows), generator)
-        return infonce(score(self.network, batch) / tau, batch, self.loss_weights)
+        loss = infonce(score(self.network, batch) / tau, batch, self.loss_weights)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
 
 
 @one_torch_thread()
@@ -151,12 +154,11 @@ def train(
             left = None if n_steps is None else max(0, n_steps - (epoch - 1) * len(batches))
             for some in batches[:left]:
                 tau = temperature()
-                loss = loss_of(some, generator, tau)
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss = loss_of(some, generator, tau)
                 optimizer.step()
-                temperature.update(loss.item())
-                history.append({"epoch": epoch, "loss": loss.item(), "temperature": tau.item()})
+                temperature.update(loss)
+                history.append({"epoch": epoch, "loss": loss, "temperature": tau.item()})
         if validation is not None:
             seen = validation(temperature().item())
             history.append({"epoch": epoch, **seen})

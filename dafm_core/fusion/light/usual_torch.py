@@ -5,7 +5,7 @@ autocast, must not change what a fusion learns.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -18,9 +18,11 @@ def usual_torch() -> Iterator[None]:
     """
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
+    # Naming a device slows every call into torch, so it is named only where another one is usual.
+    elsewhere = torch.get_default_device().type != "cpu"
     try:
         with (
-            torch.device("cpu"),
+            torch.device("cpu") if elsewhere else nullcontext(),
             torch.inference_mode(False),
             torch.enable_grad(),
             torch.autocast("cpu", enabled=False),

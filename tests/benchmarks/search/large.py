@@ -4,10 +4,10 @@
 
 The gallery is synthetic, with planted targets (``planted.py``). Made once: FOLDER/light,
 FOLDER/weighted and FOLDER/large-N, with an engine where one is asked for; at a million images that
-takes a quarter of an hour, 4 GB of disk and 8 GB of memory. Then, in one run: opening, single queries of a LightFusion and of
-a linear fusion beside the floor (the bytes of the features over the speed of memory), the share
-that they have of the exhaustive fused top 50, memory, 1,000 images added, eight clients beside the
-bare loop.
+takes a quarter of an hour, 5 GB of disk and 8 GB of memory. Then, in one run: opening, single
+queries of a LightFusion and of a linear fusion beside the floor (the bytes of the features over the
+speed of memory), the share that they have of the exhaustive fused top 50, memory, 1,000 images
+added, eight clients beside the bare loop.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def residual_step(stack: SimilarityStack, n_repeat: int) -> None:
     rows, tau = torch.arange(TILE), torch.tensor(1.0)
 
     def step(loss_of: StepLoss) -> None:
-        loss_of(rows, generator, tau).backward()
+        loss_of(rows, generator, tau)
 
     print(f"{TILE} examples of {examples.channels.shape[2]} candidates a step")
     turns = {name: lambda loss_of=loss_of: step(loss_of) for name, loss_of in losses.items()}

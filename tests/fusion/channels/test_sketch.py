@@ -20,7 +20,7 @@ def test_the_first_ranks_are_those_of_all_queries_and_the_others_are_near(rng, m
     monkeypatch.setattr(sketch_module, "MERGE_CELLS", 1000)
     scores = rng.normal(size=(900, 2, 9)).astype(np.float32)
     scores[rng.random(scores.shape) < 0.05] = -np.inf
-    parts = [ColumnSketch.of_scores(part) for part in np.array_split(scores, 4)]
+    parts = [ColumnSketch.of_scores(part, 3) for part in np.array_split(scores, 4)]
     exact, merged = ReverseRanks.of(scores), merged_ranks(parts)
     np.testing.assert_array_equal(merged.ranks, exact.ranks)
     first = exact.ranks <= sketch_module.N_EXACT

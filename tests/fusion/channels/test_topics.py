@@ -5,7 +5,8 @@ import pytest
 
 import dafm_core.fusion.channels.topics as topics_module
 from dafm_core.fusion.channels.bank import QueryBank
-from dafm_core.ground.normalize import zscore_rows
+from dafm_core.fusion.channels.topics import Mixtures, Topics
+from dafm_core.ground.normalize import ColumnStatistics, zscore_rows
 
 
 def columns_of(stack, bank):
@@ -54,3 +55,51 @@ def test_there_are_no_more_than_queries_or_candidates(make_problem, n_queries, n
     assert directions.shape == (stack.n_providers, width, n_gallery)
     for k in range(stack.n_providers):
         np.testing.assert_allclose(directions[k] @ directions[k].T, np.eye(width), atol=1e-4)
+
+
+def planted(rng, n_queries, n_gallery=80):
+    """Return scores (B, 2, N) of three shared directions and noise, and their columns' moments."""
+    ramp = np.linspace(-1, 1, n_gallery)
+    waves = np.stack([np.sin(5 * ramp), np.cos(9 * ramp), ramp**2])
+    common = rng.normal(size=(n_queries, 2, 3)) @ np.diag([9.0, 6.0, 4.0]) @ waves
+    scores = (common + rng.normal(size=common.shape) + 5 * ramp).astype(np.float32)
+    return scores, ColumnStatistics(scores.mean(axis=0), scores.std(axis=0))
+
+
+def alike(one, two):
+    """Return the least cosine between the subspaces of two banks' topics, over providers."""
+    return min(
+        np.linalg.svd(a @ b.T, compute_uv=False).min()
+        for a, b in zip(one.directions, two.directions, strict=True)
+    )
+
+
+def test_sums_of_one_query_each_have_the_topics_of_the_queries(rng, monkeypatch):
+    monkeypatch.setattr(topics_module, "N_TOPICS", 3)
+    scores, statistics = planted(rng, 60)
+    mixtures = [Mixtures.of(scores[:25], 40), Mixtures.of(scores[25:], 35)]
+    assert [len(some.rows) for some in mixtures] == [25, 35]
+    made = Topics.of_mixtures(mixtures, statistics)
+    assert alike(made, Topics.of(scores, statistics)) > 1 - 1e-4
+
+
+def test_sums_of_many_queries_have_nearly_their_topics(rng, monkeypatch):
+    monkeypatch.setattr(topics_module, "N_TOPICS", 3)
+    scores, statistics = planted(rng, 3000)
+    mixtures = [Mixtures.of(part, 50) for part in np.split(scores, 2)]
+    made = Topics.of_mixtures(mixtures, statistics)
+    assert alike(made, Topics.of(scores, statistics)) > 0.99
+
+
+def test_every_query_is_in_one_sum_and_its_excluded_cells_are_column_means(rng):
+    scores = rng.normal(size=(7, 2, 5)).astype(np.float32)
+    scores[3, :, 1] = scores[4, 0, 2] = -np.inf
+    seen = np.isfinite(scores)
+    mean = np.where(seen, scores, 0).sum(axis=0) / seen.sum(axis=0)
+    rows, signs = Mixtures.of(scores, 3)
+    filled = np.where(seen, scores, mean)
+    possible = np.array(np.meshgrid(*[[-1, 1]] * 7)).reshape(7, -1).T  # every draw of signs
+    sums = np.einsum("sq,qkn->skn", possible, filled)
+    found = np.abs(sums - rows.sum(axis=0)).max(axis=(1, 2))
+    assert found.min() < 1e-5
+    assert possible[found.argmin()].sum() == signs.sum()

@@ -55,12 +55,15 @@ def test_loss_and_derivatives_are_those_of_torch(loop, examples, loss_weights, s
     batch = dropping(Batch.of(examples).take(rows), torch.Generator().manual_seed(1))
     expected = infonce(score(network, batch) / tau, batch, weights)
     slopes = torch.autograd.grad(expected, parameters)
-    made = CompiledLoss(examples, weights, linear, dropping.draw, loop).of(network)
-    found = made(rows, torch.Generator().manual_seed(1), tau)
+    loss_of = CompiledLoss(examples, weights, linear, dropping.draw, loop).of(network)
+    found = loss_of(rows, torch.Generator().manual_seed(1), tau)
 
-    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
-    for one, other in zip(torch.autograd.grad(found, parameters), slopes, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert found == pytest.approx(expected.item(), rel=1e-5)
+    for parameter, slope in zip(parameters, slopes, strict=True):
+        torch.testing.assert_close(parameter.grad, slope, rtol=1e-4, atol=1e-5)
+    loss_of(rows, torch.Generator().manual_seed(1), tau)
+    for parameter, slope in zip(parameters, slopes, strict=True):  # they are added up
+        torch.testing.assert_close(parameter.grad, 2 * slope, rtol=1e-4, atol=2e-5)
 
 
 def test_networks_are_those_that_torch_trains(loop, examples, monkeypatch):
