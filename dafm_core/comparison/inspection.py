@@ -255,10 +255,11 @@ def inspect_store(
 
 
 def _prepare(store: SimilarityStore) -> None:
-    """Make what the audits need whatever the scores are: the dataset keeps it."""
+    """Check the tables, and make what the audits need whatever the scores are; it is kept."""
     dataset = store.dataset
     load_for(dataset.n_queries * dataset.n_gallery * len(store.providers))
     Truth.of(dataset)
+    store.verify_tables()
 
 
 def _in_sample(store: SimilarityStore, names: Sequence[str]) -> list[str]:

@@ -23,8 +23,7 @@ from dafm_core.search.cells import IndexBank
 from dafm_core.search.features import GalleryFeatures
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.moments import BankColumns, Moments, RowMoments
-from dafm_core.search.others import CodedOthers, Counts, Others, Sample, SampledOthers, bent
-from dafm_core.search.screened import Screened
+from dafm_core.search.others import All, CodedOthers, Counts, Others, Sample, SampledOthers
 
 FAMILIES: Final = frozenset({"rows", "columns", "restandardized", "ranks", "reverse", "topics"})
 """Channels that can be made so; the others need whole rows."""
@@ -83,7 +82,7 @@ class Knowledge:
         has_bank: bool,
         only_z: bool = False,
         n_first: int = 0,
-        screened: Screened | None = None,
+        every: All | None = None,
     ) -> list[Row]:
         """Return each provider's row of a query at chosen images, none of which is excluded.
 
@@ -98,13 +97,13 @@ class Knowledge:
             Whether standardised scores are all that is wanted, for which no sample is needed.
         n_first : int
             As many images of the highest evidence, under each provider, are among the chosen.
-        screened : Screened, optional
+        every : All, optional
             What codes say of all images; they stand for the others instead of a sample.
         """
         known = np.concatenate([chosen, excluded])
         others: Others | None = None
-        if screened is not None and not only_z:
-            others = CodedOthers.of(screened, self.n_images, known)
+        if every is not None and not only_z:
+            others = CodedOthers.of(every, self.n_images, known)
         elif not only_z:
             others = SampledOthers.of(self.sample, self.n_images, known)
         bank = self.bank.at(known) if self.bank is not None and has_bank else {}
@@ -241,12 +240,10 @@ class Row:
         """
         n_first = min(self.n_first, len(ordered))
         if self.counts is not None:
-            scores, ranks = self.counts[0], self.counts[1].astype(np.float64)
+            scores, ranks = self.counts
         else:
             scores, ranks = self._sampled_ranks(ordered)
         first = ordered[len(ordered) - n_first] if n_first else np.float32(np.inf)
-        if self.counts is not None and n_first:
-            ranks = bent(scores, ranks, first, n_first)
         lower = (scores < first) & (ranks > n_first)
         scores, ranks = scores[lower], ranks[lower]
         if n_first:

@@ -19,18 +19,20 @@ from dafm_core.search.code_loops import code_loops
 from dafm_core.search.codes import Codes
 from dafm_core.search.later import Later
 from dafm_core.search.nearest import Direction, Nearest
-from dafm_core.search.others import N_SAMPLE
+from dafm_core.search.others import N_SAMPLE, All
 from dafm_core.search.screen import Screen
-from dafm_core.search.screened import Screened, Values
+from dafm_core.search.screened import Values
 from dafm_core.search.spaces import seen_direction
 
 Vector = NDArray[np.float32]
 MANY: Final = 10
 """Queries after which more are to be expected, and machine code is worth its loading."""
-AMONG: Final = 32
-"""Images by the first numbers of their codes, for each that is wanted by all of them."""
+AMONG: Final = 8
+"""Images by the first numbers of their codes, for each that is wanted by all of them;"""
+AMONG_SEEN: Final = 32
+"""of scores that a bank divides by their spread, which errs more where that is small;"""
 AMONG_OF_ONE: Final = 4
-"""The same of one provider."""
+"""of a single provider."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,13 +93,13 @@ class Candidates:
         Ascending.
     n_first : int
         As many of each provider's first images are surely among them.
-    screened : Screened, optional
-        What is known of all others.
+    every : All, optional
+        What is known of all images.
     """
 
     columns: NDArray[np.int64]
     n_first: int
-    screened: Screened | None = None
+    every: All | None = None
 
 
 class Finder(Protocol):
@@ -203,24 +205,24 @@ class ByCodes:
         queries = {name: asked.queries[name] for name in wanted.names}
         screened = screen(
             queries,
-            {name: self._knowledge.row(name, query) for name, query in queries.items()},
+            lambda name, query, _: self._knowledge.row(name, query),
             *(wanted.weights, asked.excluded),
             has_bank=wanted.has_bank,
             counted=wanted.whole,
         )
         n_raw, every = max(N_TOP, asked.n_first), range(len(wanted.names))
-        total = (screened.sum, asked.depth, AMONG * asked.depth)
+        among = AMONG_SEEN if wanted.has_bank else AMONG
+        total = (screened.sum, asked.depth, among * asked.depth)
         heads = [_head(screened.scores_of(k), n_raw) for k in every]
-        firsts = []
-        if wanted.whole and wanted.has_bank:
-            firsts = [_head(screened.seen_of(k), asked.n_first) for k in every]
-        if asked.shown is None:
-            found = screened.best([total, *heads, *firsts])
-        else:  # ranks and contexts are of whole rows, whatever a filter hides
-            found = screened.best([total, *heads], asked.shown)
-            found += screened.best([*heads, *firsts]) if wanted.whole else []
+        found = screened.best([total, *heads], asked.shown)
+        if not wanted.whole:
+            return Candidates(_distinct(np.concatenate(found), asked.excluded), 0)
+        if asked.shown is not None:  # ranks and contexts are of whole rows, whatever is hidden
+            found += screened.best(heads)
+        others = All(screened, screened.tails(asked.n_first))
+        found += [tail.columns for tail in others.tails]
         columns = _distinct(np.concatenate(found), asked.excluded)
-        return Candidates(columns, asked.n_first, screened)
+        return Candidates(columns, asked.n_first, others)
 
 
 def _head(values: Values, n: int) -> tuple[Values, int, int]:

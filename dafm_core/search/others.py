@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -16,13 +15,13 @@ from numpy.typing import NDArray
 from dafm_core.search.cells import IndexBank
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.moments import BankColumns, RowMoments
-from dafm_core.search.screened import Screened
+from dafm_core.search.screened import Screened, Tail
 
 N_SAMPLE: Final = 8192
 """Images by which the others are estimated, or their entropy alone where codes are known."""
 
 Vector = NDArray[np.float32]
-Counts = tuple[Vector, NDArray[np.int64]]
+Counts = tuple[Vector, NDArray[np.float64]]
 """Scores, descending, and how many images are not below each."""
 
 
@@ -108,23 +107,33 @@ class SampledOthers:
 
 
 @dataclass(frozen=True, eq=False)
+class All:
+    """What codes say of all images, and what exact scores say of the highest of each provider."""
+
+    screened: Screened
+    tails: Sequence[Tail]
+
+
+@dataclass(frozen=True, eq=False)
 class CodedOthers:
     """All other images by their codes; some of them where each has to be looked at."""
 
-    screened: Screened
+    every: All
     rows: NDArray[np.int64]
     weight: float
 
     @classmethod
-    def of(cls, screened: Screened, n_images: int, known: NDArray[np.int64]) -> CodedOthers:
+    def of(cls, every: All, n_images: int, known: NDArray[np.int64]) -> CodedOthers:
         """Return the images whose scores are not known."""
+        screened = every.screened
         rows = screened.some(N_SAMPLE)
         rows = rows[~np.isin(screened.screen.column_of[rows], known)]
-        return cls(screened, rows, (n_images - len(known)) / max(1, len(rows)))
+        return cls(every, rows, (n_images - len(known)) / max(1, len(rows)))
 
     def z(self, name: str, query: Vector, row: RowMoments) -> Vector:
         """Return standardised scores under one provider."""
-        scores: Vector = self.screened.scores[self.screened.names.index(name), self.rows]
+        screened = self.every.screened
+        scores: Vector = screened.scores[screened.names.index(name), self.rows]
         return scores
 
     def seen(self, name: str, z: Vector) -> Vector:
@@ -133,27 +142,5 @@ class CodedOthers:
 
     def counts(self, name: str) -> Counts | None:
         """Return how many images of all are not below some scores as the bank sees them."""
-        return self.screened.above(self.screened.names.index(name))
-
-
-def bent(
-    scores: Vector, ranks: NDArray[np.float64], first: np.float32, n_first: int
-) -> NDArray[np.float64]:
-    """Return ranks by codes as they would be by exact scores, of which one rank is known.
-
-    Codes leave out some of what scores vary by, so high ones are a little rarer: as those of a
-    normal distribution are whose spread is smaller.
-
-    Parameters
-    ----------
-    scores, ranks : ndarray of shape (n,)
-        Scores descending.
-    first : float32
-        A score,
-    n_first : int
-        and its rank.
-    """
-    found = float(np.exp(np.interp(-first, -scores, np.log(np.maximum(ranks, 1)))))
-    bend = math.log(n_first / found) / max(float(first), 1.0) ** 2
-    found_ranks: NDArray[np.float64] = ranks * np.exp(bend * np.maximum(scores, 0.0) ** 2)
-    return np.maximum.accumulate(found_ranks)
+        screened, k = self.every.screened, self.every.screened.names.index(name)
+        return screened.above(k, self.every.tails[k])

@@ -22,6 +22,12 @@ MISSING: Final = np.float32(-1e30)
 """Score of an image that is no candidate."""
 SOME: Final = 1 << 12
 """Images whose rest is added at a time."""
+STRATA: Final = ((4, 1), (16, 3), (64, 16))
+"""Up to so many times the first images that are wanted, all numbers of the codes of every
+so-and-so-many-th image are looked at: of the highest all, of lower ones fewer.
+"""
+KNOWN, STEP = 16, 1.25
+"""Up to so many times that rank ranks are known from them, in steps of this factor."""
 
 Vector = NDArray[np.float32]
 
@@ -46,6 +52,23 @@ class Values:
     models: tuple[int, ...]
     shares: Vector
     is_seen: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Tail:
+    """A provider's highest scores, by all numbers of codes.
+
+    Parameters
+    ----------
+    columns : ndarray of int64
+        Its first images, best first.
+    scores, more : ndarray of shape (n,)
+        Scores, descending, and how many more images are not below each than codes say.
+    """
+
+    columns: NDArray[np.int64]
+    scores: Vector
+    more: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,10 +154,52 @@ class Screened:
             best.append(self.screen.column_of[rows])
         return best
 
-    def above(self, k: int) -> tuple[Vector, NDArray[np.int64]]:
-        """Return scores as a model is seen, descending, and how many are not below each."""
+    def tails(self, n: int) -> list[Tail]:
+        """Return what is known of each provider's highest scores, as the bank sees them.
+
+        Parameters
+        ----------
+        n : int
+            First images that are wanted.
+        """
+        return self.screen.spread(lambda k: self._tail(k, n), range(len(self.names)))
+
+    def _tail(self, k: int, n: int) -> Tail:
+        seen = self.seen[k]
+        rows = _first(seen, STRATA[-1][0] * n)
+        rows, edges = rows[np.argsort(-seen[rows])], [times * n for times, _ in STRATA[:-1]]
+        strata = np.split(rows, edges)
+        some = [stratum[::every] for stratum, (_, every) in zip(strata, STRATA, strict=True)]
+        for_each = [len(all_) / max(1, len(part)) for all_, part in zip(strata, some, strict=True)]
+        chosen, weights = np.concatenate(some), np.repeat(for_each, [len(part) for part in some])
+        by_row = np.argsort(chosen)
+        chosen, weights = chosen[by_row], weights[by_row]
+        coded = seen[chosen]
+        exact = coded + self.screen.rest_of(self.seen_of(k), self, chosen)
+        order, order_by_codes = np.argsort(-exact), np.argsort(-coded)
+        above, above_by_codes = np.cumsum(weights[order]), np.cumsum(weights[order_by_codes])
+        wanted = n * STEP ** np.arange(1 + np.log(KNOWN) // np.log(STEP))
+        at = np.unique(np.searchsorted(above, wanted).clip(0, len(order) - 1))
+        scores = exact[order[at]]
+        same = np.searchsorted(-coded[order_by_codes], -scores, "right")
+        more = above[at] - np.append(0, above_by_codes)[same]
+        return Tail(self.screen.column_of[chosen[order[:n]]], scores, more)
+
+    def above(self, k: int, tail: Tail) -> tuple[Vector, NDArray[np.float64]]:
+        """Return scores as a model is seen, descending, and how many are not below each.
+
+        Those that codes say are counted, and what exact scores of some say of that is put right:
+        codes leave out some of what scores vary by, the more the higher they are.
+        """
         edges = EDGE - np.arange(1, N_BUCKETS, dtype=np.float32) / PER_UNIT
-        return edges, np.cumsum(self.counts[k, :-1])
+        counts = np.maximum(np.cumsum(self.counts[k, :-1]), 1).astype(np.float64)
+        if len(tail.scores) > 2 and tail.scores[-1] > 0:
+            highest, lowest = tail.scores[0], tail.scores[-1]
+            there = np.interp(-tail.scores, -edges, counts)
+            wrong = np.log(np.maximum(there + tail.more, 1) / there)
+            line = np.polyval(np.polyfit(tail.scores, wrong, 1), edges.clip(lowest, highest))
+            counts *= np.exp(line * np.clip(edges / lowest, 0, 1) ** 2)
+        return edges, np.maximum.accumulate(counts)
 
     def some(self, n: int) -> NDArray[np.int64]:
         """Return rows evenly drawn, about n, of images that are candidates."""

@@ -87,7 +87,7 @@ class TwoStage:
             has_bank=self._wanted.has_bank,
             only_z=self._score is None,
             n_first=found.n_first,
-            screened=found.screened,
+            every=found.every,
         )
         standardised = np.stack([row.z for row in rows])
         if self._reader is None or self._score is None:

@@ -15,8 +15,11 @@ from dafm_core.ground.files import replacing, write_json
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.printable import first_line
 from dafm_core.ground.sources import source_table
-from dafm_core.store import format1
+from dafm_core.store import checked, format1
 from dafm_core.store.manifest import sealed, store_facts
+
+FILES = ("store.json", "queries.parquet", "gallery.parquet")
+"""What the dataset part is."""
 
 REQUIRED = {
     "format": int,
@@ -66,6 +69,9 @@ def protocol_of(facts: Mapping[str, Any]) -> str:
 def read_dataset(path: Path, facts: Mapping[str, Any]) -> Dataset:
     """Return the dataset of a store; without image paths.
 
+    That its tables are those that were scored is found out once, and remembered while the files
+    stay as they are.
+
     Parameters
     ----------
     path : Path
@@ -77,6 +83,7 @@ def read_dataset(path: Path, facts: Mapping[str, Any]) -> Dataset:
     StoreError
         If a table cannot be read, or is not the one that was scored.
     """
+    seen = checked.signature(path, FILES)
     try:
         queries = source_table(path / "queries.parquet")
         if facts["format"] == 1:
@@ -97,6 +104,14 @@ def read_dataset(path: Path, facts: Mapping[str, Any]) -> Dataset:
     if facts["format"] == 1:
         format1.check(path, facts, dataset)
         return dataset
+    if not checked.is_remembered(path, seen):
+        check_tables(path, facts, dataset)
+        checked.remember(path, seen)
+    return dataset
+
+
+def check_tables(path: Path, facts: Mapping[str, Any], dataset: Dataset) -> None:
+    """Raise StoreError unless a dataset is the one that a manifest of format 2 has hashes of."""
     for field in ("queries_sha256", "gallery_sha256", "truth_sha256"):
         if getattr(dataset, field) != facts.get(field):
             raise StoreError(
@@ -104,4 +119,3 @@ def read_dataset(path: Path, facts: Mapping[str, Any]) -> Dataset:
                 "were changed after scoring. Restore the files, or score again into a new "
                 "store."
             )
-    return dataset

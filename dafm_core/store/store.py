@@ -37,6 +37,7 @@ from dafm_core.errors import AlignmentError, StoreError, closest
 from dafm_core.store import checked, format1
 from dafm_core.store.dataset_part import (
     REQUIRED,
+    check_tables,
     make_folder,
     protocol_of,
     read_dataset,
@@ -148,6 +149,13 @@ class SimilarityStore:
                     f"{self.path}: the store's {field} is {self._facts.get(field)!r}, the "
                     f"dataset's {value!r}. Use another store for another protocol."
                 )
+
+    def verify_tables(self) -> None:
+        """Raise StoreError unless queries, gallery and truth match the manifest's hashes, whatever
+        is remembered of them.
+        """
+        if self._facts["format"] != 1:
+            check_tables(self.path, self._facts, self.dataset)
 
     @property
     def protocol(self) -> str:

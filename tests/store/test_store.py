@@ -1,6 +1,7 @@
 """A store keeps what was scored: by id, verified, whole, and never half-written."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import polars as pl
 import pytest
 
 from dafm_core.errors import SimilarityError, StoreError
+from dafm_core.store import dataset_part
 from dafm_core.store.store import SimilarityStore
 from dafm_core.store.writer import count_tied
 
@@ -212,6 +214,33 @@ def test_ids_changed_after_scoring_are_found(store):
     frame.reverse().write_parquet(store.path / "gallery.parquet")
     with pytest.raises(StoreError, match="gallery_sha256 does not match"):
         _ = SimilarityStore.open(store.path).dataset
+
+
+def test_tables_are_hashed_once_while_their_files_stay_as_they_are(store, monkeypatch):
+    for path in store.path.iterdir():
+        os.utime(path, ns=(10**18, 10**18))  # not changed just now
+    hashed = []
+    check = dataset_part.check_tables
+    monkeypatch.setattr(dataset_part, "check_tables", lambda *of: (hashed.append(1), check(*of)))
+    for _ in range(3):
+        _ = SimilarityStore.open(store.path).dataset
+    assert len(hashed) == 1
+    store.verify_tables()
+    frame = pl.read_parquet(store.path / "gallery.parquet")
+    frame.reverse().write_parquet(store.path / "gallery.parquet")
+    changed = SimilarityStore.open(store.path)
+    with pytest.raises(StoreError, match="gallery_sha256 does not match"):
+        _ = changed.dataset
+
+
+def test_what_is_remembered_of_tables_is_no_verification(store, monkeypatch):
+    monkeypatch.setattr(dataset_part.checked, "is_remembered", lambda *_: True)
+    frame = pl.read_parquet(store.path / "gallery.parquet")
+    frame.reverse().write_parquet(store.path / "gallery.parquet")
+    changed = SimilarityStore.open(store.path)
+    assert changed.dataset.n_gallery == len(frame)
+    with pytest.raises(StoreError, match="gallery_sha256 does not match"):
+        changed.verify_tables()
 
 
 def test_pickled_arrays_are_not_read(store, scores):

@@ -211,12 +211,34 @@ def write_known(
                         reverse[present[k], start + w] = totals[w]
 
 
-def write_neighbours(values: Any, chosen: Any, nearest: Any, n_near: Any, out: Any) -> None:
-    """Write the mean over each chosen candidate's nearest others; the missing count as 0."""
+def write_neighbours(
+    values: Any, places: Any, chosen: Any, nearest: Any, n_near: Any, padded: Any, out: Any
+) -> None:
+    """Write the mean over each chosen candidate's nearest others; the missing count as 0.
+
+    Parameters
+    ----------
+    values : ndarray of shape (N,), float32
+    places : ndarray of int32
+        The missing candidates.
+    chosen, nearest, n_near
+        As for :func:`write_channels`.
+    padded : ndarray of shape (N + 1,), float32
+        Room for a copy, in which what is none has 0 like what is missing: one pass brings it to
+        the cache, and all sums have the same length.
+    out : ndarray of shape (W,), float32
+        Written.
+    """
+    n_gallery = len(values)
+    for i in range(n_gallery):
+        padded[i] = values[i]
+    padded[n_gallery] = ZERO
+    for i in range(len(places)):
+        padded[places[i]] = ZERO
     for w in range(len(chosen)):
         i, total = chosen[w], ZERO
-        for m in range(n_near[i]):
-            total += values[nearest[i, m]]
+        for m in range(nearest.shape[1]):
+            total += padded[nearest[i, m]]
         out[w] = total / max(1, n_near[i])
 
 
@@ -272,7 +294,7 @@ def write_channels(
     direction_sums : ndarray of shape (K, H), float32
     products : ndarray of shape (K, H, H), float32
     nearest : ndarray of shape (N, M), int32
-        Those that there are, first.
+        Those that there are, first; N where there is none.
     n_near : ndarray of shape (N,), int32
         How many there are.
     channels : ndarray of shape (n_families, n_layout, W), float32
@@ -280,6 +302,7 @@ def write_channels(
     """
     n_models, n_gallery = evidence.shape
     with_reverse, with_topics = families[5] >= 0, families[6] >= 0
+    padded = np.empty(n_gallery + 1, np.float32)
     if with_reverse or with_topics:
         moments = np.empty((n_models, 2), np.float32)
         for k in range(n_models):
@@ -318,14 +341,12 @@ def write_channels(
         if families[4] >= 0 and differ[1, k]:
             found = channels[families[4], at]
             write_log_ranks(own, chosen, top[k], n, n_level[k], starts[k], sums, found)
-        for i in range(len(places)):  # says nothing of its neighbours
-            row[places[i]] = own[places[i]] = ZERO
         if families[7] >= 0:
-            write_neighbours(own, chosen, nearest, n_near, channels[families[7], at])
+            found = channels[families[7], at]
+            write_neighbours(own, places, chosen, nearest, n_near, padded, found)
         if families[8] >= 0:
-            write_neighbours(row, chosen, nearest, n_near, channels[families[8], at])
-        for i in range(len(places)):
-            own[places[i]] = MISSING
+            found = channels[families[8], at]
+            write_neighbours(row, places, chosen, nearest, n_near, padded, found)
         for w in range(len(chosen) if len(places) else 0):
             if own[chosen[w]] == MISSING:  # by this model alone
                 for f in range(channels.shape[0]):
