@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.catalog import PluginCatalog
     from dafm_core.reporting.terminal import progress_bars, say
     from dafm_core.search.building import add_images, build_index, remove_images, writing_index
-    from dafm_core.search.engine_making import build_engine, check_kind
+    from dafm_core.search.engine_making import build_engine, check_geometry, check_kind
     from dafm_core.search.index import GalleryIndex
 
     if args.engine:
@@ -136,6 +136,8 @@ def run(args: argparse.Namespace) -> None:
         else:
             fuser = _fuser(args)
             offers = _offers(args, catalog, fuser)
+            if args.engine:  # before hours of encoding
+                check_geometry({name: offer.geometry for name, offer in offers.items()})
             index = build_index(
                 args.out,
                 _images(args, catalog),

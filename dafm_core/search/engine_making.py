@@ -6,7 +6,7 @@ What it has to offer, and how it is opened and used, stands in ``engines.py``.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -65,12 +65,9 @@ def build_engine(
         For an unknown kind, a model of another geometry, or where the extra is not installed.
     """
     check_kind(kind)
-    if not index.manifest.all_dot:
-        name = next(n for n, entry in index.entries.items() if not entry.is_dot)
-        raise OptionError(
-            f"engine: expected models whose scores are inner products, got {name!r}, whose are "
-            "not. Index without it, or search exactly."
-        )
+    check_geometry(
+        {n: entry.geometry if entry.is_dot else "" for n, entry in index.entries.items()}
+    )
     old = [folder for folder in index.path.glob("engine-*/") if folder.name[7:].isdecimal()]
     number = 1 + max((int(folder.name[7:]) for folder in old), default=0)
     folder, rows = index.path / f"engine-{number}", Rows(index, len(index.manifest.part_rows))
@@ -145,6 +142,16 @@ def check_kind(kind: str) -> None:
     if kind not in KINDS:
         raise OptionError(f"engine: expected {', '.join(KINDS)}, got {kind!r}.")
     engine_type()
+
+
+def check_geometry(geometries: Mapping[str, str]) -> None:
+    """Raise OptionError unless the scores of all providers are inner products."""
+    for name, geometry in geometries.items():
+        if geometry != "dot":
+            raise OptionError(
+                f"engine: expected models whose scores are inner products, got {name!r}, whose are "
+                "not. Index without it, or search exactly."
+            )
 
 
 @dataclass(frozen=True, eq=False)

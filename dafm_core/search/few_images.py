@@ -68,9 +68,8 @@ class FewImages:
         hits = []
         for rank, place in enumerate(best(found.fused, k, ids, columns), start=1):
             opinions = {
-                name: Opinion(
-                    score=float(found.scores[n, place]),
-                    standardised=float(found.standardised[n, place]),
+                name: Opinion.plain(
+                    float(found.scores[n, place]), float(found.standardised[n, place])
                 )
                 for n, name in enumerate(names)
             }

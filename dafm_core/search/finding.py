@@ -205,7 +205,7 @@ class ByCodes:
         queries = {name: asked.queries[name] for name in wanted.names}
         screened = screen(
             queries,
-            {name: self._knowledge.row(name, query) for name, query in queries.items()},
+            lambda name, query, _: self._knowledge.row(name, query),
             *(wanted.weights, asked.excluded),
             has_bank=wanted.has_bank,
             counted=wanted.whole,

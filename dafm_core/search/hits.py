@@ -47,7 +47,7 @@ def single(
     places = best(np.where(np.isfinite(scores), scores, np.float32(-np.inf)), k, ids, columns)
     found = places if columns is None else columns[places]
     return tuple(
-        Hit(rank=rank, image_id=ids[column], score=score)
+        Hit.plain(rank, ids[column], score)
         for rank, (score, column) in enumerate(
             zip(scores[places].tolist(), found.tolist(), strict=True), start=1
         )

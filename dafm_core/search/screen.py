@@ -22,7 +22,7 @@ from dafm_core.search.moments import RowMoments
 from dafm_core.search.screened import MISSING, Screened, Values
 
 HIGHEST_WEIGHT, HIGHEST_SUM = (1 << 15) - 1, (1 << 31) - (1 << 20)
-BLOCK: Final = 1 << 13
+BLOCK: Final = 1 << 15
 """Images scored at a time: what a bank says of them stays in the cache."""
 N_SHARED: Final = 1 << 17
 """Images from which threads share the work."""
@@ -70,7 +70,7 @@ class Screen:
     def __call__(
         self,
         queries: Mapping[str, Vector],
-        rows: Mapping[str, RowMoments],
+        row_of: Callable[[str, Vector, Vector], RowMoments],
         weights: NDArray[np.float64],
         excluded: NDArray[np.int64],
         *,
@@ -82,8 +82,9 @@ class Screen:
         Parameters
         ----------
         queries : mapping of str to ndarray of shape (D,)
-        rows : mapping of str to RowMoments
-            Mean and spread of each provider's scores.
+        row_of : callable
+            From a provider's name, the query, and what its codes are multiplied with, to mean and
+            spread of its scores.
         weights : ndarray of shape (K,)
             Of the sum.
         excluded : ndarray of int64
@@ -98,10 +99,12 @@ class Screen:
             seen = scores
         asked, shares = [], weights.astype(np.float32)
         for k, (name, query) in enumerate(queries.items()):
-            coding, row = self.codes.codings[name], rows[name]
+            coding = self.codes.codings[name]
+            whole = coding.weights(query)
+            row = row_of(name, query, whole)
             inverse = np.float32(1 / row.std if row.std else 0)
             shift = np.float32(float(query @ coding.centre) - row.mean) * inverse
-            whole = coding.weights(query) * inverse
+            whole = whole * inverse
             rounded, scale = _rounded(whole[: self.codes.first[name][0].shape[1]])
             asked.append(_Asked(k, name, whole, rounded, scale, shift, shares[k]))
         parts = np.array_split(np.array(self._blocks, np.int64), self._n_threads)

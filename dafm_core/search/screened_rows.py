@@ -114,9 +114,14 @@ class ScreenedRows:
             and as many as this by its own score.
         """
         every = range(len(queries))
-        rows = {name: self._row(name, query, excluded) for name, query in queries.items()}
+        rows: dict[str, RowMoments] = {}
+
+        def row_of(name: str, query: Vector, weights: Vector) -> RowMoments:
+            rows[name] = self._row(name, query, weights, excluded)
+            return rows[name]
+
         found = self._screen(
-            *(queries, rows, np.zeros(len(queries)), excluded),
+            *(queries, row_of, np.zeros(len(queries)), excluded),
             has_bank=bool(self._screen.codes.said),
             counted=False,
         )
@@ -134,12 +139,16 @@ class ScreenedRows:
         tile[:, excluded] = -np.inf
         return Rows(tile[None], mean, std)
 
-    def _row(self, name: str, query: Vector, excluded: NDArray[np.int64]) -> RowMoments:
+    def _row(
+        self, name: str, query: Vector, weights: Vector, excluded: NDArray[np.int64]
+    ) -> RowMoments:
         """Return mean and spread of a row: directions of codes are at right angles."""
         coding, (mean, variance) = self._screen.codes.codings[name], self._moments[name]
-        weights, offset = coding.weights(query), float(query @ coding.centre)
+        offset = float(query @ coding.centre)
         n, first, square = float(len(self._features[name])), weights @ mean, weights**2 @ variance
-        out = self._features[name].scores(excluded, query).astype(np.float64) - offset - first
+        out = np.empty(0)
+        if len(excluded):
+            out = self._features[name].scores(excluded, query).astype(np.float64) - offset - first
         left = max(n - len(out), 1.0)
         moved = -out.sum() / left
         square = (n * float(square) - (out**2).sum()) / left - moved**2

@@ -212,7 +212,7 @@ class WholeRows:
             standing = ((scores - rows.mean) / np.where(rows.std, rows.std, 1)).T.tolist()
         return [
             {
-                name: Opinion(score=_number(score), standardised=_number(place))
+                name: Opinion.plain(_number(score), _number(place))
                 for name, score, place in zip(names, scores, places, strict=True)
             }
             for scores, places in zip(raw, standing, strict=True)

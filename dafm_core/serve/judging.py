@@ -1,4 +1,7 @@
-"""Judgements kept: a file that is only ever appended to, whole after any crash."""
+"""Judgements kept: a file that is only ever appended to, whole after any crash.
+
+Several processes may append to one file: each does while it holds ``.NAME.lock`` beside it.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Final
+
+from filelock import FileLock, Timeout
 
 from dafm_core.datasets.judgements import MARKS, latest, read
 from dafm_core.errors import DatasetError
@@ -15,6 +22,9 @@ from dafm_core.ground.ids import is_text
 from dafm_core.search.index import GalleryIndex
 from dafm_core.search.requests import MAX_TEXT
 from dafm_core.serve.limits import Refused
+
+LONGEST: Final = 10.0
+"""Seconds that one process waits for another."""
 
 
 class Judgements:
@@ -36,21 +46,21 @@ class Judgements:
         self.path = path
         self._index = index
         self._lock = threading.Lock()
-        if path.exists() and path.stat().st_size:
-            header, lines = read(path)
-            if Path(header["index"]) != index.path.resolve():
-                raise DatasetError(
-                    f"{path}: was judged on {header['index']}, not on {index.path}. Use another "
-                    "file."
-                )
-            self._cut_torn_line()
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lines = []
-            try:
-                self._append({"format": 1, "index": str(index.path.resolve())})
-            except Refused as refused:
-                raise DatasetError(f"{path}: {refused.reason}") from None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines: list[dict[str, Any]] = []
+        try:
+            with self._alone():
+                if path.exists() and path.stat().st_size:
+                    header, lines = read(path)
+                    if Path(header["index"]) != index.path.resolve():
+                        raise DatasetError(
+                            f"{path}: was judged on {header['index']}, not on {index.path}. Use "
+                            "another file."
+                        )
+                else:
+                    self._append({"format": 1, "index": str(index.path.resolve())})
+        except Refused as refused:
+            raise DatasetError(f"{path}: {refused.reason}") from None
         self._latest = latest(lines)
 
     @property
@@ -87,15 +97,32 @@ class Judgements:
                     "only queries with references of the gallery can be judged.",
                 )
         line = {"references": list(references), "text": text, "image": image, "mark": mark}
-        with self._lock:
+        with self._alone():
             self._append({**line, "time": int(time.time())})
             self._latest.setdefault((tuple(references), text), {})[image] = mark
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the file against other threads and other processes."""
+        lock = FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=LONGEST)
+        with self._lock:
+            try:
+                lock.acquire()
+            except (OSError, Timeout) as error:
+                reason = getattr(error, "strerror", None) or "another process holds it"
+                raise Refused(
+                    507, f"judgement: could not be written ({reason}). Nothing was lost."
+                ) from None
+            try:
+                yield
+            finally:
+                lock.release()
 
     def _append(self, value: object) -> None:
         data = (json.dumps(value, ensure_ascii=False) + "\n").encode()
         try:
             with self.path.open("ab", buffering=0) as file:
-                size = file.seek(0, os.SEEK_END)
+                size = self._cut_torn_line(file.seek(0, os.SEEK_END))
                 try:
                     while data:
                         data = data[file.write(data) :]
@@ -108,9 +135,18 @@ class Judgements:
                 507, f"judgement: could not be written ({error.strerror}). Nothing was lost."
             ) from None
 
-    def _cut_torn_line(self) -> None:
-        """Remove a last line that a crash cut short: the next one would continue it."""
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole != len(content):
-            os.truncate(self.path, whole)
+    def _cut_torn_line(self, size: int) -> int:
+        """Remove a last line that a crash cut short: the next one would continue it.
+
+        Returns the size of what is left.
+        """
+        if not size:
+            return 0
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            if file.read() == b"\n":
+                return size
+            file.seek(0)
+            size = file.read().rfind(b"\n") + 1
+        os.truncate(self.path, size)
+        return size

@@ -55,7 +55,9 @@ class Case:
         options = {"has_bank": True, "counted": True, **more}
         made = Screen(self.codes, self.column_of, loops)
         out = np.array(excluded, np.int64)
-        return made(self.query, self.rows, np.array([0.7, 0.3]), out, **options)
+        return made(
+            self.query, lambda name, *_: self.rows[name], np.array([0.7, 0.3]), out, **options
+        )
 
 
 @pytest.fixture(params=[None, LOOPS], ids=["numpy", "loops"])

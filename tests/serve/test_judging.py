@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import threading
 
 import pytest
 
@@ -142,3 +143,30 @@ def test_a_text_that_no_file_can_hold_is_refused(client, world):
     for text in ("\ud800", "x" * 10_001):
         answered = client.judge(references=[], text=text, image=image, mark="meant")
         assert (answered.status, "can be written" in answered.json["error"]) == (400, True)
+
+
+def test_two_processes_may_judge_into_one_file(tmp_path, world):
+    """One header, no line within another, and none lost: each waits until the other has written."""
+    index, path = world[1], tmp_path / "judged.jsonl"
+    services = [Judgements(path, index) for _ in range(3)]
+
+    def judge(service, number):
+        for i in range(20):
+            service.add([], f"query {number} {i}", index.ids[0], "meant")
+
+    threads = [threading.Thread(target=judge, args=(s, n)) for n, s in enumerate(services)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Judgements(path, index).n_queries == 60
+    assert path.read_text().count('"format"') == 1
+
+
+def test_a_line_torn_by_another_process_is_cut_before_the_next(tmp_path, world):
+    index, path = world[1], tmp_path / "judged.jsonl"
+    kept = Judgements(path, index)
+    with path.open("a") as file:
+        file.write('{"references": [], "te')
+    kept.add([], "red", index.ids[0], "meant")
+    assert Judgements(path, index).n_queries == 1
