@@ -17,7 +17,9 @@ def machine_code(
 ) -> Callable[..., Any] | None:
     """Return a function as machine code, or None where Numba is missing or turned off.
 
-    It is compiled at the first call, and kept on disk where there is a place for it.
+    It is compiled at the first call, and kept on disk where there is a place for it. What is kept
+    is made anew when the loop's own file changes: who changes a part in another file alone, touches
+    the loop's too.
 
     Parameters
     ----------
