@@ -14,6 +14,7 @@ from dafm_core.evaluation.evaluate import Evaluation, combine, evaluate
 from dafm_core.evaluation.workers import in_workers
 from dafm_core.fusion.base import Fuser
 from dafm_core.fusion.channels.bank import without_groups
+from dafm_core.fusion.channels.banked import BankedFusion
 from dafm_core.fusion.static.tuning import TunedRule, measure_settings, tuning_metrics
 from dafm_core.ground.progress import Progress
 from dafm_core.metrics.spec import parse_metrics
@@ -73,20 +74,23 @@ def fit_and_evaluate(
 
 @dataclass(frozen=True, kw_only=True)
 class _PartWork:
-    """Fits and evaluates every fuser on one part; query banks and examples are made once."""
+    """Fits and evaluates some fusers on one part; query banks and examples are made once."""
 
     fusers: Mapping[str, Fuser]
     shuffled: Sequence[str]
     metrics: Sequence[str] | None
     bank: SimilarityStack | None
 
-    def __call__(self, part: Part) -> dict[str, tuple[Evaluation, Evaluation]]:
+    def __call__(
+        self, item: tuple[Part, Sequence[str]]
+    ) -> dict[str, tuple[Evaluation, Evaluation]]:
         """Return each fuser's evaluation in the gallery's order, and in the shuffled one."""
-        train, test = part
+        (train, test), names = item
         train = train and train.remembering()
         bank = None if self.bank is None else without_groups(self.bank, test)
         found = {}
-        for name, fuser in self.fusers.items():
+        for name in names:
+            fuser = self.fusers[name]
             fitted = fuser if train is None else fuser.clone().fit(train, bank=bank)
             given = other = evaluate(fitted, test, metrics=self.metrics)
             if fuser.kind == "learned" and sees_order(fitted, test, self.shuffled):
@@ -122,18 +126,29 @@ def fit_and_evaluate_all(
         Over all queries of the stack: in the gallery's order, and in the shuffled one.
     """
     work = _PartWork(fusers=fusers, shuffled=shuffled, metrics=metrics, bank=bank)
-    found = []
+    items = [(part, names) for names in _that_share(fusers) for part in parts]
+    found: dict[str, list[tuple[Evaluation, Evaluation]]] = {name: [] for name in fusers}
     _tell(progress, fusers, 0, len(parts))
-    for result in in_workers(work, parts, n_workers=n_workers) if fusers else ():
-        found.append(result)
-        _tell(progress, fusers, len(found), len(parts))
+    for result in in_workers(work, items, n_workers=n_workers) if fusers else ():
+        for name, evaluations in result.items():
+            found[name].append(evaluations)
+            _tell(progress, [name], len(found[name]), len(parts))
     return {
         name: (
-            combine(name, (part[name][0] for part in found), stack.dataset),
-            combine(name, (part[name][1] for part in found), stack.dataset),
+            combine(name, (given for given, _ in evaluations), stack.dataset),
+            combine(name, (other for _, other in evaluations), stack.dataset),
         )
-        for name in fusers
+        for name, evaluations in found.items()
     }
+
+
+def _that_share(fusers: Mapping[str, Fuser]) -> list[list[str]]:
+    """Return the names of fusers that share a bank or examples, then each other one by itself:
+    processes end nearly together where the longest work is dealt first.
+    """
+    sharing = [name for name, fuser in fusers.items() if isinstance(fuser, BankedFusion)]
+    alone = [[name] for name in fusers if name not in sharing]
+    return [sharing, *alone] if sharing else alone
 
 
 def _tell(progress: Progress | None, names: Iterable[str], done: int, total: int) -> None:

@@ -16,16 +16,23 @@ from numpy.typing import DTypeLike, NDArray
 
 from dafm_core.ground.files import reserve
 
-IN_MEMORY: Final = 32 << 20
+IN_MEMORY: Final = 128 << 20
 """Bytes up to which an array is ordinary memory."""
+ONE_OF_MANY: Final = 1 << 20
+"""The same, of an array that is kept beside others of its kind."""
 
 
-def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+def empty(shape: tuple[int, ...], dtype: DTypeLike, *, in_memory: int = IN_MEMORY) -> NDArray[Any]:
     """Return an array to be filled, as ``np.empty`` does; a large one lies in a temporary file
     (in ``TMPDIR``), where the disk has room for it.
+
+    Parameters
+    ----------
+    in_memory : int
+        Bytes up to which it is ordinary memory: fewer for one of many arrays.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    if size > IN_MEMORY:
+    if size > in_memory:
         with suppress(OSError), tempfile.TemporaryFile() as file:
             reserve(cast(BinaryIO, file), size)
             return np.memmap(file, dtype, "r+", shape=shape)

@@ -19,6 +19,7 @@ from dafm_core.fusion.channels.reverse_ranks import LOWEST, ReverseRanks, geomet
 from dafm_core.fusion.channels.topics import Mixtures
 from dafm_core.ground.normalize import column_moments
 from dafm_core.ground.ordering import descending_keys, scores_of_keys
+from dafm_core.ground.room import ONE_OF_MANY, empty
 
 N_EXACT: Final = 32
 """Best scores of a column that every batch keeps."""
@@ -56,8 +57,10 @@ class ColumnSketch:
         """Return the sketch of a batch of row-standardised scores, (B, K, N)."""
         ranks = kept_ranks(len(scores))
         moments = column_moments(scores[i : i + 64] for i in range(0, len(scores), 64))
-        mixtures = Mixtures.of(scores, n_mixtures)
-        return cls(moments, ranks, ReverseRanks.at(scores, ranks).thresholds, mixtures)
+        thresholds = ReverseRanks.at(scores, ranks).thresholds
+        values = empty(thresholds.shape, np.float32, in_memory=ONE_OF_MANY)
+        values[:] = thresholds
+        return cls(moments, ranks, values, Mixtures.of(scores, n_mixtures))
 
 
 def kept_ranks(n: int) -> NDArray[np.int64]:

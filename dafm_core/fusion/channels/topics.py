@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.ground.normalize import ColumnStatistics
-from dafm_core.ground.room import empty
+from dafm_core.ground.room import ONE_OF_MANY, empty
 
 N_TOPICS: Final = 32
 """Directions kept."""
@@ -36,7 +36,7 @@ class Mixtures(NamedTuple):
         """
         n_queries, n_providers, n_gallery = scores.shape
         n_rows = min(n_rows, n_queries)
-        sums = empty((n_rows, n_providers, n_gallery), np.float32)
+        sums = empty((n_rows, n_providers, n_gallery), np.float32, in_memory=ONE_OF_MANY)
         sums[:] = 0
         random = np.random.default_rng(0)
         signs = random.choice(np.array([-1, 1], np.float32), n_queries)

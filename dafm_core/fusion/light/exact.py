@@ -34,6 +34,8 @@ GROUP_CELLS: Final = 1 << 18
 """Scores of one model that each thread holds at a time."""
 BLOCK: Final = 512
 """Candidates whose hidden units torch holds at a time."""
+LOWEST: Final = -1e30
+"""Logit of who is no rival, and of nobody."""
 KEPT_BYTES: Final = 128 << 20
 """Min-max scores that are kept from one step to the next; more are read again."""
 
@@ -273,41 +275,59 @@ def exact_rows_in_blocks(
     matrix = torch.from_numpy(np.concatenate([*taps.transpose(0, 2, 1), edge]).T.copy())  # (H, C)
     vector, direct = torch.from_numpy(out), torch.from_numpy(linear)
     rest = torch.from_numpy(bias)[:, None]
-    logits = torch.empty(n_rows, n_gallery)
-
-    def seen(start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return taps (R, C, n), hidden units before GELU (R, H, n), and GELU's slope there."""
+    counts, gone = torch.from_numpy(share) / float(tau), torch.from_numpy(removed)
+    peak, total, at_target = torch.full((n_rows,), LOWEST), torch.zeros(n_rows), torch.zeros(n_rows)
+    # What candidates pull with their chance, by row: at inputs, GELU, its slope, slope and taps.
+    pulls = [
+        torch.zeros(n_rows, *shape)
+        for shape in ((n_models,), (n_hidden,), (n_hidden,), (n_hidden, len(matrix.T)))
+    ]
+    gradient = [torch.zeros(part.shape[1:]) for part in pulls]
+    for start in range(0, n_gallery, BLOCK):
+        stop = min(start + BLOCK, n_gallery)
         shifts = [slice(start + j, stop + j) for j in range(n_taps)]
         ones = torch.cat([inside[:, shift] for shift in shifts]).expand(n_rows, -1, -1)
         columns = torch.cat([*(padded[:, :, shift] for shift in shifts), ones], dim=1)
-        pre = matrix @ columns + rest
-        return columns, pre, torch.special.ndtr(pre)
+        own = columns[:, reach * n_models : (reach + 1) * n_models]
+        units = matrix @ columns + rest  # (R, H, n), before GELU
+        active = torch.nn.functional.gelu(units)
+        logits = (vector @ active + direct @ own).div_(float(tau))
 
-    blocks = [(start, min(start + BLOCK, n_gallery)) for start in range(0, n_gallery, BLOCK)]
-    for start, stop in blocks:
-        columns, pre, below = seen(start, stop)
-        own = columns[:, reach * n_models : (reach + 1) * n_models]
-        logits[:, start:stop] = vector @ (pre * below) + direct @ own
-    logits /= float(tau)
-    at_target = logits.gather(1, torch.from_numpy(target)[:, None])
-    logits.masked_fill_(torch.from_numpy(removed), -torch.inf)
-    partition = logits.logsumexp(dim=1, keepdim=True)
-    counts = torch.from_numpy(share)[:, None]
-    losses += (counts * (partition - at_target))[:, 0].numpy()
-    chance = (logits - partition).exp_() * counts
-    chance[torch.arange(n_rows), torch.from_numpy(target)] -= counts[:, 0]
-    chance /= float(tau)
-    grad_matrix = torch.zeros_like(matrix)
-    for start, stop in blocks:
-        columns, pre, below = seen(start, stop)
-        pull = chance[:, start:stop]
-        own = columns[:, reach * n_models : (reach + 1) * n_models]
-        grad_linear += torch.einsum("bn,bkn->k", pull, own).numpy()
-        grad_out += torch.einsum("bn,bhn->h", pull, pre * below).numpy()
-        slope = below + pre * torch.exp(-pre * pre / 2) / (2 * torch.pi) ** 0.5
-        slope *= pull[:, None] * vector[:, None]
-        grad_bias += slope.sum(dim=(0, 2)).numpy()
-        grad_matrix += torch.einsum("bhn,bcn->hc", slope, columns)
-    by_tap = grad_matrix[:, : n_taps * n_models].reshape(n_hidden, n_taps, n_models)
+        here = np.flatnonzero((start <= target) & (target < stop))
+        cells = torch.from_numpy(here), torch.from_numpy(target[here] - start)
+        at_target[here] = logits[cells]
+        models, gelus, pre, seen = (
+            part.transpose(1, 2)[cells] for part in (own, active, units, columns)
+        )
+        pull = counts[here, None]
+        steep = torch.ops.aten.gelu_backward(pull.expand_as(pre), pre)
+        for whole, part in zip(
+            gradient,
+            (pull.T @ models, pull.T @ gelus, steep.sum(dim=0), steep.T @ seen),
+            strict=True,
+        ):
+            whole -= part.reshape(whole.shape)
+
+        logits.masked_fill_(gone[:, start:stop], LOWEST)
+        best = torch.maximum(peak, logits.amax(dim=1))
+        shrink, chance = (peak - best).exp(), (logits - best[:, None]).exp_()
+        chance.masked_fill_(gone[:, start:stop], 0)
+        peak, total = best, total * shrink + chance.sum(dim=1)
+        for part in pulls:
+            part *= shrink.reshape(-1, *[1] * (part.dim() - 1))
+        pulls[0] += (own @ chance[:, :, None])[:, :, 0]
+        pulls[1] += (active @ chance[:, :, None])[:, :, 0]
+        slope = torch.ops.aten.gelu_backward(chance[:, None].expand_as(units).contiguous(), units)
+        pulls[2] += slope.sum(dim=2)
+        pulls[3] += slope @ columns.transpose(1, 2)
+    losses += share * (peak + total.log() - at_target).numpy()
+    factor = counts / total
+    for whole, part in zip(gradient, pulls, strict=True):
+        whole += torch.tensordot(factor, part, dims=1)
+    grad_linear += gradient[0].numpy()
+    grad_out += gradient[1].numpy()
+    grad_bias += (gradient[2] * vector).numpy()
+    of_matrix = gradient[3] * vector[:, None]
+    by_tap = of_matrix[:, : n_taps * n_models].reshape(n_hidden, n_taps, n_models)
     grad_taps += by_tap.permute(1, 0, 2).numpy()
-    grad_edge += grad_matrix[:, n_taps * n_models :].T.numpy()
+    grad_edge += of_matrix[:, n_taps * n_models :].T.numpy()
