@@ -29,7 +29,7 @@ MANY: Final = 10
 """Queries after which more are to be expected, and machine code is worth its loading."""
 AMONG: Final = 8
 """Images by the first numbers of their codes, for each that is wanted by all of them;"""
-AMONG_SEEN: Final = 32
+AMONG_SEEN: Final = 48
 """of scores that a bank divides by their spread, which errs more where that is small;"""
 AMONG_OF_ONE: Final = 4
 """of a single provider."""

@@ -22,7 +22,7 @@ MISSING: Final = np.float32(-1e30)
 """Score of an image that is no candidate."""
 SOME: Final = 1 << 12
 """Images whose rest is added at a time."""
-STRATA: Final = ((4, 1), (16, 3), (64, 16))
+STRATA: Final = ((4, 1), (16, 2), (64, 8))
 """Up to so many times the first images that are wanted, all numbers of the codes of every
 so-and-so-many-th image are looked at: of the highest all, of lower ones fewer.
 """
