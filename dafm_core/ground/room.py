@@ -22,17 +22,19 @@ ONE_OF_MANY: Final = 1 << 20
 """The same, of an array that is kept beside others of its kind."""
 
 
-def empty(shape: tuple[int, ...], dtype: DTypeLike, *, in_memory: int = IN_MEMORY) -> NDArray[Any]:
+def empty(
+    shape: tuple[int, ...], dtype: DTypeLike, *, in_memory: int | None = None
+) -> NDArray[Any]:
     """Return an array to be filled, as ``np.empty`` does; a large one lies in a temporary file
     (in ``TMPDIR``), where the disk has room for it.
 
     Parameters
     ----------
-    in_memory : int
-        Bytes up to which it is ordinary memory: fewer for one of many arrays.
+    in_memory : int, optional
+        Bytes up to which it is ordinary memory, by default ``IN_MEMORY``: fewer for one of many.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    if size > in_memory:
+    if size > (IN_MEMORY if in_memory is None else in_memory):
         with suppress(OSError), tempfile.TemporaryFile() as file:
             reserve(cast(BinaryIO, file), size)
             return np.memmap(file, dtype, "r+", shape=shape)
