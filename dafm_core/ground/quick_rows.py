@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dafm_core.ground import float_bits as f
 from dafm_core.ground import half_loops as h
 from dafm_core.ground import rank_loops as r
 from dafm_core.ground import zscore_loops as z
@@ -92,8 +93,8 @@ def _made() -> tuple[QuickRows, ...]:
     """Return the loops, or nothing without Numba."""
     rows = machine_code(
         z.standardise_rows,
-        *(r.set_aside, z.order_of, z.find_ends, z.standardise_shares, z.standardise_row),
-        exact=(z.less, z.shift_and_divide, z.add_to, z.divide),
+        *(r.set_aside, f.order_of, z.find_ends, z.standardise_shares, z.standardise_row),
+        exact=(f.less, f.shift_and_divide, z.add_to, z.divide),
     )
     rank = machine_code(
         r.rank_rows_of_bits,

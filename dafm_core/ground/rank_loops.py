@@ -10,13 +10,14 @@ from typing import Any, Final
 
 import numpy as np
 
-MAGNITUDE: Final = 0x7FFFFFFF
-"""Bits of a float32 without its sign."""
-INFINITE: Final = 0x7F800000
-"""Magnitude of an infinite float32; those of NaN are higher."""
-LOWEST_KEY, HIGHEST_KEY = np.int32(-(1 << 31)), np.int32((1 << 31) - 1)
-HALF_LEAVES_OUT: Final = 0x1FFF
-"""Bits of a float32 that no number of half precision has."""
+from dafm_core.ground.float_bits import (
+    HALF_LEAVES_OUT,
+    HIGHEST_KEY,
+    INFINITE,
+    LOWEST_KEY,
+    MAGNITUDE,
+)
+
 SHIFT: Final = 13
 """How many those are."""
 SMALLEST_HALF: Final = 103 << 23

@@ -7,17 +7,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dafm_core.ground.float_bits import HALF_LEAVES_OUT, MAGNITUDE
 from dafm_core.ground.ordering import descending_keys
 
 COUNTED_FROM: Final = 4096
 """Cells of a row from which the numbers of half precision are few beside them."""
 COUNTED_TO: Final = 1 << 22
 """Cells of a row up to which float32 holds every mean rank."""
-HALF_LEAVES_OUT: Final = 0x1FFF
-"""Bits of a float32 that no number of half precision has."""
 UNUSED: Final = 102 << 10
 """In the order of the other bits: numbers nearer to 0 than any of half precision."""
-EXCLUDED: Final = (int(np.float32(-np.inf).view(np.int32) ^ 0x7FFFFFFF) >> 13) + UNUSED
+EXCLUDED: Final = (int(np.float32(-np.inf).view(np.int32) ^ MAGNITUDE) >> 13) + UNUSED
 """What -inf is in that order."""
 
 
@@ -51,7 +50,7 @@ def _counted(row: NDArray[np.float32], out: NDArray[np.float32]) -> bool:
     if np.bitwise_or.reduce(bits) & HALF_LEAVES_OUT:
         return False
     order = bits >> 31
-    order &= 0x7FFFFFFF
+    order &= MAGNITUDE
     order ^= bits  # ascends as the scores do
     order >>= 13
     order -= order.clip(-UNUSED, UNUSED)  # between 0 and the smallest number there is none

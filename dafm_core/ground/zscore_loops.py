@@ -11,40 +11,22 @@ from typing import Any, Final
 
 import numpy as np
 
-from dafm_core.ground.rank_loops import (
+from dafm_core.ground.float_bits import (
     HIGHEST_KEY,
     INFINITE,
     LOWEST_KEY,
     MAGNITUDE,
-    NO_SCORE,
-    UNKNOWN,
-    set_aside,
+    less,
+    order_of,
+    shift_and_divide,
 )
+from dafm_core.ground.rank_loops import NO_SCORE, UNKNOWN, set_aside
 
 SMALLEST_SPAN: Final = 4 * float(np.finfo(np.float32).eps)
 """Spread of a row, relative to its largest score, that is rounding: the row is constant."""
 FARTHEST: Final = np.float32(2.0**126)
 """Scores up to which no difference is beyond float32."""
 ZERO: Final = np.float32(0)
-
-
-def order_of(bits: Any) -> Any:
-    """Return a whole number that is in order as the float32 of these bits is; and back again."""
-    return np.int32(bits ^ ((bits >> 31) & MAGNITUDE))
-
-
-def less(value: Any, mean: Any) -> Any:
-    """Return ``value - mean``, rounded as NumPy rounds it."""
-    return value - mean
-
-
-def shift_and_divide(values: Any, shift: Any, divisor: Any) -> None:
-    """Make values ``(value - shift) / divisor``, rounded as NumPy rounds it.
-
-    In place: a compiler works on many at a time only where nothing else may be the same memory.
-    """
-    for i in range(len(values)):
-        values[i] = (values[i] - shift) / divisor
 
 
 def add_to(sums: Any, scores: Any) -> None:

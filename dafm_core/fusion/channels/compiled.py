@@ -24,17 +24,15 @@ from dafm_core.fusion.channels.row_loops import (
     edge_by_sample,
     edge_of,
     entropy,
-    key_of,
-    less,
     missing_places,
     read_rows,
     scaled,
-    shift_and_divide,
-    shift_and_divide_in_place,
     standard,
     standardise,
     write_ends,
+    write_shifted,
 )
+from dafm_core.ground.float_bits import less, order_of, shift_and_divide
 from dafm_core.ground.machine_code import machine_code
 
 WORTH_COMPILING: Final = 500
@@ -52,11 +50,11 @@ class RowLoops(NamedTuple):
 @cache
 def row_loops() -> RowLoops | None:
     """Return the loops as machine code, or None where Numba is missing or turned off."""
-    readers = (key_of, missing_places, write_ends, standardise, entropy, bucket_of, count_buckets)
+    readers = (order_of, missing_places, write_ends, standardise, entropy, bucket_of, count_buckets)
     firsts = (edge_of, collect, edge_by_sample)
     ranks = (mean_log_rank, write_log_ranks, write_reverse_ranks)
     topics = (write_topic_moments, write_topics)
-    exact = (shift_and_divide, shift_and_divide_in_place, less, standard, scaled)
+    exact = (write_shifted, shift_and_divide, less, standard, scaled)
     read = machine_code(read_rows, *readers, *firsts, exact=exact)
     first = machine_code(choose)
     writers = (*ranks, *topics, write_known, write_neighbours, bucket_of)

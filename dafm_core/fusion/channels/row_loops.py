@@ -11,17 +11,20 @@ from typing import Any, Final
 
 import numpy as np
 
+from dafm_core.ground.float_bits import (
+    HIGHEST_KEY,
+    INFINITE,
+    LOWEST_KEY,
+    MAGNITUDE,
+    less,
+    order_of,
+    shift_and_divide,
+)
 from dafm_core.ground.zscore_loops import SMALLEST_SPAN
 
 MISSING: Final = np.float32(-1e30)
 """Stands for a score that is excluded."""
 MISSING_BITS: Final = int(MISSING.view(np.int32))
-MAGNITUDE: Final = 0x7FFFFFFF
-"""Bits of a float32 without its sign."""
-INFINITE: Final = 0x7F800000
-"""Magnitude of an infinite float32; those of NaN are higher."""
-LOWEST_KEY, HIGHEST_KEY = np.int32(-(1 << 31)), np.int32((1 << 31) - 1)
-"""Of :func:`key_of`."""
 CHUNK: Final = 2048
 """Cells worked on at a time: they stay in the innermost cache."""
 RUN: Final = 64
@@ -36,14 +39,6 @@ FLAT: Final = np.float32(-40)
 """Where the exponential is nothing beside 1."""
 SCALE: Final = np.float32(1 / 32)
 C2, C3, C4, C5, C6 = (np.float32(1 / math.factorial(i)) for i in range(2, 7))
-
-
-def key_of(bits: Any) -> Any:
-    """Return a whole number that is in order as the float32 of these bits is; and back again.
-
-    Compilers find the highest of whole numbers many at a time, of floats one by one.
-    """
-    return np.int32(bits ^ ((bits >> 31) & MAGNITUDE))
 
 
 def missing_places(bits: Any, places: Any) -> int:
@@ -72,10 +67,10 @@ def write_ends(bits: Any, ends: Any) -> None:
     """
     high, low = LOWEST_KEY, HIGHEST_KEY
     for i in range(len(bits)):
-        key = key_of(bits[i])
+        key = order_of(bits[i])
         high = max(high, key)
         low = min(low, HIGHEST_KEY if bits[i] == MISSING_BITS else key)
-    ends[0], ends[1] = key_of(high), key_of(min(low, high))
+    ends[0], ends[1] = order_of(high), order_of(min(low, high))
 
 
 def standardise(values: Any, places: Any, high: Any, low: Any, out: Any) -> tuple[Any, Any, Any]:
@@ -111,7 +106,7 @@ def standardise(values: Any, places: Any, high: Any, low: Any, out: Any) -> tupl
     total, squares = 0.0, 0.0
     for start in range(0, n_all, CHUNK):
         part = out[start : start + CHUNK]
-        shift_and_divide(values[start : start + CHUNK], high, span, part)
+        write_shifted(values[start : start + CHUNK], high, span, part)
         for i in range(len(part)):
             total += np.float64(part[i])
     mean = np.float32(total / n)
@@ -122,7 +117,7 @@ def standardise(values: Any, places: Any, high: Any, low: Any, out: Any) -> tupl
     std = np.float32(math.sqrt(max(0.0, squares - len(places) * lost * lost) / n))
     differ = differ and std > 0
     if differ:
-        shift_and_divide_in_place(out, mean, std)
+        shift_and_divide(out, mean, std)
         for i in range(len(places)):
             out[places[i]] = ZERO
         highest = standard(ZERO, mean, std)
@@ -132,21 +127,10 @@ def standardise(values: Any, places: Any, high: Any, low: Any, out: Any) -> tupl
     return ZERO, ZERO, differ
 
 
-def shift_and_divide(values: Any, shift: Any, divisor: Any, out: Any) -> None:
+def write_shifted(values: Any, shift: Any, divisor: Any, out: Any) -> None:
     """Write ``(values - shift) / divisor``, rounded as NumPy rounds it."""
     for i in range(len(values)):
         out[i] = (values[i] - shift) / divisor
-
-
-def shift_and_divide_in_place(values: Any, shift: Any, divisor: Any) -> None:
-    """Do the same in place: with two names for the same memory it would go one by one."""
-    for i in range(len(values)):
-        values[i] = (values[i] - shift) / divisor
-
-
-def less(value: Any, mean: Any) -> Any:
-    """Return ``value - mean``, rounded as NumPy rounds it."""
-    return value - mean
 
 
 def standard(value: Any, mean: Any, std: Any) -> Any:
@@ -243,13 +227,13 @@ def edge_by_sample(bits: Any, n: int, highest: Any, room: Any, starts: Any) -> A
     """
     width = len(highest)
     for i in range(width):
-        highest[i] = key_of(bits[i])
+        highest[i] = order_of(bits[i])
     for start in range(width, len(bits) - width + 1, width):
         part = bits[start : start + width]
         for i in range(width):
-            highest[i] = max(highest[i], key_of(part[i]))
+            highest[i] = max(highest[i], order_of(part[i]))
     for i in range(width):
-        highest[i] = key_of(highest[i])
+        highest[i] = order_of(highest[i])
     count_buckets(highest.view(np.float32), room, starts)
     return edge_of(starts, n)
 

@@ -31,7 +31,8 @@ A4, A5 = np.float32(-1.453152027), np.float32(1.061405429)
 @cache
 def compiled() -> Callable[..., None] | None:
     """Return :func:`exact_rows` as machine code, or None where Numba is missing or turned off."""
-    return machine_code(exact_rows, bell, normal_cdf, hidden_unit, pull_of_tap)
+    units = bell, normal_cdf, hidden_unit, write_chunk, write_chances
+    return machine_code(exact_rows, *units, pull_of_tap, pull_of_target, pull_of_chunk, add_pulled)
 
 
 def bell(z: Any) -> Any:
@@ -111,6 +112,125 @@ def pull_of_tap(slope: Any, x: Any, start: int, out: Any) -> None:
         out[k] += a
 
 
+def write_chunk(
+    x: Any,
+    start: int,
+    taps: Any,
+    edge: Any,
+    bias: Any,
+    out: Any,
+    linear: Any,
+    active: Any,
+    slopes: Any,
+    logits: Any,
+) -> None:
+    """Write the logits of some candidates, and GELU of their hidden units with what it changes by.
+
+    Parameters
+    ----------
+    x : ndarray of shape (K, N), float32
+        Scores of one example; the candidates are those from ``start`` on.
+    taps, edge, bias, out, linear : ndarray
+        As for :func:`exact_rows`.
+    active, slopes : ndarray of shape (H, CHUNK), float32
+        Written, as far as there are candidates.
+    logits : ndarray of shape (n,), float32
+        Written.
+    """
+    n = len(logits)
+    logits[:] = ZERO
+    for k in range(len(linear)):
+        weight, values = linear[k], x[k, start : start + n]
+        for i in range(n):
+            logits[i] += weight * values[i]
+    for h in range(len(out)):
+        units, slope, weight = active[h, :n], slopes[h, :n], out[h]
+        hidden_unit(units, x, start, taps[:, h], edge[:, h], bias[h])
+        for i in range(n):
+            z = units[i]
+            e = bell(z)
+            below = normal_cdf(z, e)
+            units[i] = z * below
+            logits[i] += weight * units[i]
+            slope[i] = below + z * DENSITY * e
+
+
+def write_chances(logits: Any, gone: Any, peak: Any, chances: Any) -> float:
+    """Write exp(logit - peak) of who is a rival, 0 of others; return their sum."""
+    total = ZERO
+    for i in range(len(logits)):
+        p = ZERO
+        if not gone[i]:
+            p = np.float32(math.exp(logits[i] - peak))
+        chances[i] = p
+        total += p
+    return float(total)
+
+
+def pull_of_target(
+    x: Any, place: int, at: int, share: Any, out: Any, active: Any, slopes: Any, gradient: Any
+) -> None:
+    """Take from the gradient what the target pulls; in its chunk it stands at ``at``."""
+    by_taps, by_edge, by_bias, by_out, by_linear = gradient
+    (n_models, n_gallery), n_taps = x.shape, len(by_edge)
+    for k in range(n_models):
+        by_linear[k] -= share * x[k, place]
+    for h in range(len(out)):
+        pull = share * out[h] * slopes[h, at]
+        by_out[h] -= share * active[h, at]
+        by_bias[h] -= pull
+        for j in range(n_taps):
+            beside = place + j - n_taps // 2
+            if 0 <= beside < n_gallery:
+                by_edge[j, h] -= pull
+                for k in range(n_models):
+                    by_taps[j, h, k] -= pull * x[k, beside]
+
+
+def pull_of_chunk(x: Any, start: int, chances: Any, active: Any, slopes: Any, pulled: Any) -> None:
+    """Add what candidates pull with their chance, but for the weight that a unit has in the score.
+
+    ``pulled`` has shapes (H, T, K), (H, T), (H,), (H,) and (K,). Slopes are overwritten.
+    """
+    by_taps, by_edge, by_bias, by_out, by_linear = pulled
+    n, n_gallery, (n_hidden, n_taps) = len(chances), x.shape[1], by_edge.shape
+    pull_of_tap(chances, x, start, by_linear)
+    for h in range(n_hidden):
+        units, slope, part_out, part_bias = active[h, :n], slopes[h, :n], ZERO, ZERO
+        for i in range(n):
+            part_out += chances[i] * units[i]
+            slope[i] *= chances[i]
+            part_bias += slope[i]
+        by_out[h] += part_out
+        by_bias[h] += part_bias
+        for j in range(n_taps):
+            first = start + j - n_taps // 2
+            low, high = max(0, -first), min(n, n_gallery - first)
+            inside = part_bias
+            for i in range(low):
+                inside -= slope[i]
+            for i in range(high, n):
+                inside -= slope[i]
+            by_edge[h, j] += inside
+            pull_of_tap(slope[low:high], x, first + low, by_taps[h, j])
+
+
+def add_pulled(factor: Any, out: Any, pulled: Any, gradient: Any) -> None:
+    """Add what the candidates of one example have pulled together to the gradient."""
+    by_taps, by_edge, by_bias, by_out, by_linear = gradient
+    taps, edge, bias, active, linear = pulled
+    for k in range(len(linear)):
+        by_linear[k] += factor * linear[k]
+    for h in range(len(out)):
+        weight = factor * out[h]
+        by_out[h] += factor * active[h]
+        by_bias[h] += weight * bias[h]
+        for j in range(edge.shape[1]):
+            by_edge[j, h] += weight * edge[h, j]
+            for k in range(len(linear)):
+                by_taps[j, h, k] += weight * taps[h, j, k]
+
+
 def exact_rows(
     x: Any,
     removed: Any,
@@ -160,112 +280,47 @@ def exact_rows(
     """
     n_rows, n_models, n_gallery = x.shape
     n_taps, n_hidden = edge.shape
-    reach = n_taps // 2
-    n_chunks = (n_gallery + CHUNK - 1) // CHUNK
     chance, score = np.empty(CHUNK, np.float32), np.empty(CHUNK, np.float32)
-    active = np.empty((n_hidden, CHUNK), np.float32)  # GELU of the hidden units
-    slopes = np.empty((n_hidden, CHUNK), np.float32)  # and what it changes with
-    # Of one row, per model, tap and hidden unit: what candidates pull with their chance.
-    row_taps = np.empty((n_hidden, n_taps, n_models), np.float32)
-    row_edge, row_linear = np.empty((n_hidden, n_taps), np.float32), np.empty(n_models, np.float32)
-    row_out, row_bias = np.empty(n_hidden, np.float32), np.empty(n_hidden, np.float32)
+    active = np.empty((n_hidden, CHUNK), np.float32)
+    slopes = np.empty((n_hidden, CHUNK), np.float32)
+    gradient = grad_taps, grad_edge, grad_bias, grad_out, grad_linear
+    n_cells = n_hidden * n_taps
+    sums = np.empty(n_cells * (n_models + 1) + 2 * n_hidden + n_models, np.float32)
+    tapped, rest = sums[: n_cells * n_models], sums[n_cells * n_models :]
+    pulled = (
+        tapped.reshape(n_hidden, n_taps, n_models),
+        rest[:n_cells].reshape(n_hidden, n_taps),
+        rest[n_cells : n_cells + n_hidden],
+        rest[n_cells + n_hidden : n_cells + 2 * n_hidden],
+        rest[n_cells + 2 * n_hidden :],
+    )
     for row in range(n_rows):
         peak: Any = np.float32(-np.inf)
         own: Any = ZERO
         total: Any = 0.0
-        row_taps[:], row_edge[:], row_linear[:], row_out[:], row_bias[:] = (
-            *(ZERO, ZERO, ZERO, ZERO),
-            ZERO,
-        )
+        sums[:] = ZERO
         of_target = share[row] / tau
-        for chunk in range(n_chunks):
-            start = chunk * CHUNK
+        for start in range(0, n_gallery, CHUNK):
             n = min(CHUNK, n_gallery - start)
-            scores = x[row]
-            logits, chances = score[:n], chance[:n]
-            logits[:] = ZERO
-            for k in range(n_models):
-                weight, values = linear[k], scores[k, start : start + n]
-                for i in range(n):
-                    logits[i] += weight * values[i]
-            for h in range(n_hidden):
-                units, slope, weight = active[h, :n], slopes[h, :n], out[h]
-                hidden_unit(units, scores, start, taps[:, h], edge[:, h], bias[h])
-                for i in range(n):
-                    z = units[i]
-                    e = bell(z)
-                    below = normal_cdf(z, e)
-                    units[i] = z * below
-                    logits[i] += weight * units[i]
-                    slope[i] = below + z * DENSITY * e
-            best, gone = np.float32(-np.inf), removed[row, start : start + n]
+            logits, gone = score[:n], removed[row, start : start + n]
+            write_chunk(x[row], start, taps, edge, bias, out, linear, active, slopes, logits)
+            best = np.float32(-np.inf)
             for i in range(n):
                 logits[i] = logits[i] / tau
                 if not gone[i]:
                     best = max(best, logits[i])
-            if start <= target[row] < start + n:
-                t = target[row] - start
-                own = logits[t]
-                for k in range(n_models):
-                    grad_linear[k] -= of_target * scores[k, start + t]
-                for h in range(n_hidden):
-                    pull = of_target * out[h] * slopes[h, t]
-                    grad_out[h] -= of_target * active[h, t]
-                    grad_bias[h] -= pull
-                    for j in range(n_taps):
-                        beside = target[row] + j - reach
-                        if 0 <= beside < n_gallery:
-                            grad_edge[j, h] -= pull
-                            for k in range(n_models):
-                                grad_taps[j, h, k] -= pull * scores[k, beside]
+            at = target[row] - start
+            if 0 <= at < n:
+                own = logits[at]
+                pull_of_target(x[row], target[row], at, of_target, out, active, slopes, gradient)
             if best == -np.inf:
                 continue  # nobody here is a rival
             if best > peak:
                 shrink = np.float32(math.exp(peak - best))
                 total *= shrink
-                row_taps *= shrink
-                row_edge *= shrink
-                row_linear *= shrink
-                row_out *= shrink
-                row_bias *= shrink
+                sums *= shrink
                 peak = best
-            part = ZERO
-            for i in range(n):
-                p = ZERO
-                if not gone[i]:
-                    p = np.float32(math.exp(logits[i] - peak))
-                chances[i] = p
-                part += p
-            total += part
-            pull_of_tap(chances, scores, start, row_linear)
-            for h in range(n_hidden):
-                units, slope = active[h, :n], slopes[h, :n]
-                part_out, part_bias = ZERO, ZERO
-                for i in range(n):
-                    part_out += chances[i] * units[i]
-                    slope[i] *= chances[i]
-                    part_bias += slope[i]
-                row_out[h] += part_out
-                row_bias[h] += part_bias
-                for j in range(n_taps):
-                    first = start + j - reach
-                    low, high = max(0, -first), min(n, n_gallery - first)
-                    inside = part_bias
-                    for i in range(low):
-                        inside -= slope[i]
-                    for i in range(high, n):
-                        inside -= slope[i]
-                    row_edge[h, j] += inside
-                    pull_of_tap(slope[low:high], scores, first + low, row_taps[h, j])
+            total += write_chances(logits, gone, peak, chance[:n])
+            pull_of_chunk(x[row], start, chance[:n], active, slopes, pulled)
         losses[row] += share[row] * (peak + math.log(total) - own)
-        factor = np.float32(of_target / total)
-        for k in range(n_models):
-            grad_linear[k] += factor * row_linear[k]
-        for h in range(n_hidden):
-            weight = factor * out[h]
-            grad_out[h] += factor * row_out[h]
-            grad_bias[h] += weight * row_bias[h]
-            for j in range(n_taps):
-                grad_edge[j, h] += weight * row_edge[h, j]
-                for k in range(n_models):
-                    grad_taps[j, h, k] += weight * row_taps[h, j, k]
+        add_pulled(np.float32(of_target / total), out, pulled, gradient)

@@ -296,17 +296,7 @@ def exact_rows_in_blocks(
         here = np.flatnonzero((start <= target) & (target < stop))
         cells = torch.from_numpy(here), torch.from_numpy(target[here] - start)
         at_target[here] = logits[cells]
-        models, gelus, pre, seen = (
-            part.transpose(1, 2)[cells] for part in (own, active, units, columns)
-        )
-        pull = counts[here, None]
-        steep = torch.ops.aten.gelu_backward(pull.expand_as(pre), pre)
-        for whole, part in zip(
-            gradient,
-            (pull.T @ models, pull.T @ gelus, steep.sum(dim=0), steep.T @ seen),
-            strict=True,
-        ):
-            whole -= part.reshape(whole.shape)
+        _take_targets(gradient, cells, counts[here], (own, active, units, columns))
 
         logits.masked_fill_(gone[:, start:stop], LOWEST)
         best = torch.maximum(peak, logits.amax(dim=1))
@@ -331,3 +321,18 @@ def exact_rows_in_blocks(
     by_tap = of_matrix[:, : n_taps * n_models].reshape(n_hidden, n_taps, n_models)
     grad_taps += by_tap.permute(1, 0, 2).numpy()
     grad_edge += of_matrix[:, n_taps * n_models :].T.numpy()
+
+
+def _take_targets(
+    gradient: list[Tensor], cells: tuple[Tensor, Tensor], share: Tensor, parts: tuple[Tensor, ...]
+) -> None:
+    """Take from the gradient what the targets pull that stand in a block, at rows and places.
+
+    ``parts`` are models' scores, GELU and hidden units before it, and taps, (R, ..., n) each.
+    """
+    models, active, units, columns = (part.transpose(1, 2)[cells] for part in parts)
+    pull = share[:, None]
+    slope = torch.ops.aten.gelu_backward(pull.expand_as(units), units)
+    pulled = pull.T @ models, pull.T @ active, slope.sum(dim=0), slope.T @ columns
+    for whole, part in zip(gradient, pulled, strict=True):
+        whole -= part.reshape(whole.shape)
