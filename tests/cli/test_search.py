@@ -96,10 +96,15 @@ def test_what_index_refuses(folder, tmp_path, capsys):
         ("x", "--remove", "--dtype", "float16", "--out", str(tmp_path / "c")): "no use for --dtype",
         ("x", "--add", "--bank", "none", "--out", str(tmp_path / "c")): "no use for --bank",
         ("--remove", "--engine", "ivf", "--out", str(tmp_path / "c")): "no use for --remove",
+        (
+            *("scenes", "--provider", "scenes-color", "--engine", "ivf"),
+            *("--bank", "none", "--out", str(tmp_path / "d")),
+        ): "scores are inner products, got 'scenes-color'",
     }
     for words, message in cases.items():
         assert main(["index", *words]) == 2
         assert message in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())  # nothing was encoded before it was refused
 
 
 def test_the_demo_ends_in_an_index(folder, tmp_path):
