@@ -33,9 +33,8 @@ THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_T
 
 def n_workers_for(stack: SimilarityStack, n_parts: int) -> int:
     """Return how many processes are worth starting: one for a small stack, or one in memory."""
-    n_cells = stack.n_queries * stack.n_providers * stack.n_gallery
     on_disk = all(_file_of(matrix) is not None for matrix in stack.matrices)
-    if n_cells < FEW_CELLS or not on_disk:
+    if stack.n_cells < FEW_CELLS or not on_disk:
         return 1
     return min(n_parts, _n_cores())
 
