@@ -17,6 +17,7 @@ from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import is_encoding
 from dafm_core.errors import DatasetError, ImageError, ProviderError
 from dafm_core.testing import ProviderSample, provider_checks, queries_of
+from dafm_core.testing.device import DEVICE, here, there
 from dafm_core.testing.results import NotApplicable
 from dafm_core.wrapping import encoding
 from dafm_core.wrapping.encoding import Tokens, TorchEncoder
@@ -76,7 +77,7 @@ class Pixels:
 
 def encoder(batch_size: int = 2, vectors: int = VECTORS, **options: Any) -> TorchEncoder[Toy]:
     settings = Settings.checked(
-        "toy", device="cpu", dtype="float32", batch_size=batch_size, workers=0
+        "toy", device=DEVICE, dtype="float32", batch_size=batch_size, workers=0
     )
     return TorchEncoder(
         Toy(vectors),
@@ -103,9 +104,9 @@ def naive(model: TorchEncoder[Toy], queries: list[Query]) -> NDArray[Any]:
         pixels = model.settings.normalised(Pixels()(query.reference.open())[None])
         with torch.inference_mode():
             seen = model.network.image(pixels.flatten(1))
-            ids, mask = (torch.from_numpy(column) for column in tokens([query.text]))
+            ids, mask = (there(column) for column in tokens([query.text]))
             words = (model.network.words(ids) * mask.unsqueeze(-1)).sum(1)
-        rows.append((seen + words).half().float().numpy()[0])
+        rows.append(here((seen + words).half().float())[0])
     return np.array(rows)
 
 
@@ -220,7 +221,7 @@ def test_floats_of_a_preprocessing_reach_the_network_as_they_are(images: list[Im
     model = encoder()
     model.decode.transform = Halves()
     expected = np.stack([Halves()(image.open()) for image in images])
-    np.testing.assert_array_equal(model.pixels(images), expected)
+    np.testing.assert_array_equal(here(model.pixels(images)), expected)
 
 
 def test_texts_are_refused_before_an_image_is_opened() -> None:

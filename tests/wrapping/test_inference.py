@@ -7,10 +7,11 @@ import pytest
 
 from dafm_core.contract.items import ImageRef
 from dafm_core.errors import OptionError
+from dafm_core.testing.device import DEVICE, here
 from dafm_core.wrapping.inference import Settings, check_heads, rows_by_image
 from dafm_core.wrapping.target_pad import MEAN, STD
 
-GOOD: dict[str, Any] = {"device": "cpu", "dtype": "float32", "batch_size": 3, "workers": 0}
+GOOD: dict[str, Any] = {"device": DEVICE, "dtype": "float32", "batch_size": 3, "workers": 0}
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_normalisation_against_float64() -> None:
     settings = Settings.checked("sprc", **GOOD)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 5), np.uint8)
     mean, std = (np.array(c)[:, None, None] for c in (MEAN, STD))
-    got = settings.normalised(pixels).numpy()
+    got = here(settings.normalised(pixels))
     np.testing.assert_allclose(got, (pixels / 255 - mean) / std, atol=1e-6)
     assert settings.dtype_name == "float32"
 

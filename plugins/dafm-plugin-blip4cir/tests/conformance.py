@@ -12,6 +12,7 @@ from string import ascii_lowercase, digits, punctuation
 
 import pytest
 
+from dafm_core.testing.device import DEVICE
 from dafm_core.testing.recorded import restore_checkpoints
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -21,7 +22,7 @@ FILES = {"checkpoint": "blip_pretrained", "text_encoder": "text_encoder", "combi
 
 def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
     """Return the ``--set`` options of every provider, by name; files it needs go to ``folder``."""
-    shared = {"vocabulary": str(write_vocabulary(folder)), "device": "cpu", "batch_size": "4"}
+    shared = {"vocabulary": str(write_vocabulary(folder)), "device": DEVICE, "batch_size": "4"}
     grounded = FIXTURES / "image_grounded"
     for recorded in (FIXTURES, grounded):
         restore_checkpoints(recorded / "checkpoints.npz", folder)

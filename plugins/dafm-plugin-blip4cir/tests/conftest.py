@@ -18,6 +18,7 @@ from dafm_plugin_blip4cir.model import BiDirectional
 from dafm_plugin_blip4cir.provider import load, load_bi, load_bi_sum
 
 from dafm_core.contract.items import ImageRef
+from dafm_core.testing.device import DEVICE
 from dafm_core.testing.recorded import read_recorded, restore_checkpoints
 from dafm_core.wrapping.blip.encoders import ImageGrounded
 from dafm_core.wrapping.encoding import TorchEncoder
@@ -55,7 +56,7 @@ class Case:
 
     def load(self, vocabulary: Path, **options: Any) -> TorchEncoder[ImageGrounded]:
         """Load the image-grounded model."""
-        known = {"checkpoint": self.folder / "checkpoint.pt", "device": "cpu"}
+        known = {"checkpoint": self.folder / "checkpoint.pt", "device": DEVICE}
         return load(**known | self.facts["options"] | {"vocabulary": str(vocabulary)} | options)
 
     def files(self) -> dict[str, Path]:
@@ -65,11 +66,11 @@ class Case:
         return {o: self.folder / f"checkpoint_{name}.pt" for o, name in names.items()}
 
     def load_bi(self, vocabulary: Path, **options: Any) -> TorchEncoder[BiDirectional]:
-        known = {**self.files(), "vocabulary": str(vocabulary), "device": "cpu"}
+        known = {**self.files(), "vocabulary": str(vocabulary), "device": DEVICE}
         return load_bi(**known | self.facts["options"] | options)
 
     def load_bi_sum(self, vocabulary: Path, **options: Any) -> TorchEncoder[BiDirectional]:
-        known = {**self.files(), "vocabulary": str(vocabulary), "device": "cpu"}
+        known = {**self.files(), "vocabulary": str(vocabulary), "device": DEVICE}
         del known["combiner"]
         return load_bi_sum(**known | self.facts["options"] | options)
 

@@ -10,6 +10,7 @@ from dafm_plugin_blip4cir.text import mark_captions, mark_forward
 from numpy.testing import assert_allclose, assert_array_equal
 
 from dafm_core.testing import queries_of
+from dafm_core.testing.device import here, there
 from dafm_core.wrapping.encoding import TorchEncoder
 
 
@@ -31,16 +32,18 @@ def test_text_and_token_ids(bi, real_vocabulary: Path) -> None:
 
 
 def test_pixels(bi, bi_provider: TorchEncoder[BiDirectional]) -> None:
-    assert_allclose(bi_provider.pixels(bi.images()), bi.expected["pixel_values"], rtol=0, atol=1e-6)
+    assert_allclose(
+        here(bi_provider.pixels(bi.images())), bi.expected["pixel_values"], rtol=0, atol=1e-6
+    )
 
 
 def test_features_of_images_and_texts(bi, bi_provider: TorchEncoder[BiDirectional]) -> None:
     network, pixels = bi_provider.network, bi_provider.pixels(bi.images())
     with torch.inference_mode():
         raw = network.read(pixels)
-        text = network.texts(tuple(map(torch.from_numpy, bi_provider.tokenizer(numbers(bi)))))
-    assert_allclose(raw, bi.expected["gallery_features_raw"], rtol=0, atol=2e-5)
-    assert_allclose(text, bi.expected["text_features"], rtol=0, atol=2e-5)
+        text = network.texts(tuple(map(there, bi_provider.tokenizer(numbers(bi)))))
+    assert_allclose(here(raw), bi.expected["gallery_features_raw"], rtol=0, atol=2e-5)
+    assert_allclose(here(text), bi.expected["text_features"], rtol=0, atol=2e-5)
     gallery = bi_provider.encode_gallery(bi.images())
     assert gallery.dtype == np.float32
     assert_allclose(gallery, bi.expected["gallery_features"], rtol=0, atol=2e-6)
@@ -78,4 +81,4 @@ def test_positions_stored_for_the_image_size_are_taken_as_they_are(bi, vocabular
     size = bi.facts["pretrained_image_size"]
     provider = bi.load_bi_sum(vocabulary, image_size=size)
     taken = provider.network.images.vision.embeddings.position_embedding
-    assert_array_equal(taken, content["visual_encoder.pos_embed"])
+    assert_array_equal(here(taken), content["visual_encoder.pos_embed"])

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from dafm_core.datasets.fashioniq import JOINS
 from dafm_core.testing import queries_of
+from dafm_core.testing.device import here
 from dafm_core.wrapping.blip.encoders import ImageGrounded
 from dafm_core.wrapping.encoding import TorchEncoder
 
@@ -39,7 +40,7 @@ def test_pixels_and_gallery(
 ) -> None:
     provider, images = grounded_provider, grounded.images(f"images{suffix}")
     assert_allclose(
-        provider.pixels(images), grounded.expected[f"pixel_values{suffix}"], rtol=0, atol=1e-6
+        here(provider.pixels(images)), grounded.expected[f"pixel_values{suffix}"], rtol=0, atol=1e-6
     )
     features = provider.encode_gallery(images)
     assert features.dtype == np.float32

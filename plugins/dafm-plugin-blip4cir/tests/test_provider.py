@@ -15,6 +15,7 @@ from dafm_core.contract.items import ImageRef
 from dafm_core.contract.provider import is_encoding
 from dafm_core.ground.files import sha256_of
 from dafm_core.testing import queries_of
+from dafm_core.testing.device import here
 
 
 @pytest.fixture(params=["grounded", "bi", "sum"])
@@ -44,7 +45,7 @@ def test_nothing_is_left_on_the_meta_device_and_nothing_trains(loaded) -> None:
     assert not any(tensor.is_meta or tensor.requires_grad for tensor in tensors)
     assert not any(module.training for module in model.modules())
     positions = model.texts.bert.embeddings.position_ids
-    assert_array_equal(positions[0], np.arange(model.texts.sizes.positions))
+    assert_array_equal(here(positions)[0], np.arange(model.texts.sizes.positions))
 
 
 def test_batches_and_blocks_change_nothing(loaded) -> None:

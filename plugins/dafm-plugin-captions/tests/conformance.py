@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from dafm_core.testing.device import DEVICE
+
 CAPTIONS = {
     "image-0": ["A red car on a road.", "A shiny red car parked."],
     "image-1": ["A blue car on a road, seen from behind."],
@@ -45,7 +47,7 @@ def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[st
     edits.write_text(json.dumps(texts))
     edited = {"edits": str(edits)}
     lexical = {"captions": str(path)}
-    sentence = lexical | {"device": "cpu"}
+    sentence = lexical | {"device": DEVICE}
     return {
         "captions-bm25": lexical,
         "captions-tfidf": lexical,
@@ -53,5 +55,5 @@ def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[st
         "captions-sentence-best": sentence,
         "edited-bm25": lexical | edited,
         "edited-sentence": sentence | edited,
-        "edited-clip": {"encoder": str(_clip(folder / "clip")), "device": "cpu"} | edited,
+        "edited-clip": {"encoder": str(_clip(folder / "clip")), "device": DEVICE} | edited,
     }

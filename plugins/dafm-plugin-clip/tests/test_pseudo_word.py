@@ -13,6 +13,7 @@ from dafm_plugin_clip.prompts import PromptTokenizer, both_orders
 from dafm_core.contract.items import ImageRef
 from dafm_core.errors import OptionError, ProviderError
 from dafm_core.testing import queries_of
+from dafm_core.testing.device import DEVICE, here, there
 from dafm_core.testing.recorded import read_recorded
 from dafm_core.wrapping.clip import tokenizer
 
@@ -31,7 +32,7 @@ class Case:
         known = {"checkpoint": self.folder / "checkpoint.pt", "vocabulary": "recorded"}
         if self.name != "pic2word":
             known["model"] = str(self.folder / "clip")
-        known |= {"device": "cpu", "batch_size": 4}
+        known |= {"device": DEVICE, "batch_size": 4}
         return getattr(providers, f"load_{self.name}")(**known | options)
 
     def rows(self, captions):
@@ -98,18 +99,18 @@ def test_every_tensor_of_the_original(case, captions):
             pixels = model.pixels(case.images)
             seen, network = model.network.read_reference(pixels), model.network
             words = network.phi(seen)
-            ids = [torch.from_numpy(column) for column in model.tokenizer(texts)]
+            ids = [there(column) for column in model.tokenizer(texts)]
             read = [network.read_text(column, words[at]) for column in ids]
             image = network.read(pixels)
-        np.testing.assert_array_equal(pixels, expected["pixel_values"])
-        close(image, expected[f"image_features{suffix}"], rtol=0, atol=1e-5)
-        close(words, expected[f"pseudo_tokens{suffix}"], rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(here(pixels), expected["pixel_values"])
+        close(here(image), expected[f"image_features{suffix}"], rtol=0, atol=1e-5)
+        close(here(words), expected[f"pseudo_tokens{suffix}"], rtol=0, atol=1e-5)
         if not suffix:
             if "reference_features" in expected:
-                close(seen, expected["reference_features"], rtol=0, atol=1e-5)
-            close(read[0], expected["text_features"][rows], rtol=0, atol=1e-5)
+                close(here(seen), expected["reference_features"], rtol=0, atol=1e-5)
+            close(here(read[0]), expected["text_features"][rows], rtol=0, atol=1e-5)
             if len(read) == 2:
-                close(read[1], expected["text_features_reversed"], rtol=0, atol=1e-5)
+                close(here(read[1]), expected["text_features_reversed"], rtol=0, atol=1e-5)
 
 
 def test_token_ids_from_raw_captions(case, monkeypatch):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.errors import ImageError, OptionError, ProviderError
+from dafm_core.testing.device import DEVICE, here
 from dafm_core.wrapping.hub import Pinned
 
 TEXTS = ["red dress", "more a", "b"]
@@ -71,7 +72,7 @@ def test_features_are_those_of_the_library(kind, models, images):
         ("sum", 0.3): text + 0.3 * own,
     }
     for (compose, weight), rows in expected.items():
-        settings = {"compose": compose, "weight": weight, "device": "cpu", "batch_size": 2}
+        settings = {"compose": compose, "weight": weight, "device": DEVICE, "batch_size": 2}
         provider = load(model=str(models[kind]), **settings)
         asked, gallery = provider.encode_queries(queries), provider.encode_gallery(images)
         np.testing.assert_allclose(gallery, unit(image), atol=1e-6)
@@ -82,10 +83,10 @@ def test_features_are_those_of_the_library(kind, models, images):
 
 def test_a_text_alone_opens_no_reference_and_the_template_is_read(models):
     queries = [ask("q", (ImageRef("never opened"),), "dress"), ask("r", (), "dress")]
-    plain = load(model=str(models["clip"]), compose="text", device="cpu")
+    plain = load(model=str(models["clip"]), compose="text", device=DEVICE)
     asked = plain.encode_queries(queries)
     np.testing.assert_allclose(asked[0], asked[1], atol=1e-6)
-    other = load(model=str(models["clip"]), compose="text", template="red {caption}", device="cpu")
+    other = load(model=str(models["clip"]), compose="text", template="red {caption}", device=DEVICE)
     filled = plain.encode_queries([ask("s", (), "red dress")])
     np.testing.assert_allclose(other.encode_queries(queries[1:]), filled, atol=1e-6)
     assert other.fingerprint != plain.fingerprint
@@ -108,19 +109,19 @@ def test_wrong_options_and_models_are_one_line(options, error, part, models, mon
     monkeypatch.setitem(sys.modules, "open_clip", None)
     model = options.get("model", "clip")
     with pytest.raises(error, match=part) as caught:
-        load(device="cpu", **options | {"model": str(models.get(model, model))})
+        load(device=DEVICE, **options | {"model": str(models.get(model, model))})
     assert "\n" not in str(caught.value)
 
 
 def test_incomplete_folders_and_unknown_names(models, tmp_path, monkeypatch):
     with pytest.raises(ProviderError, match=r"expected model.safetensors"):
-        load(model=str(tmp_path), device="cpu")
+        load(model=str(tmp_path), device=DEVICE)
     weights = (models["clip"] / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((models["clip"] / name).read_bytes())
     with pytest.raises(ProviderError, match="cannot be loaded") as caught:
-        load(model=str(tmp_path), device="cpu")
+        load(model=str(tmp_path), device=DEVICE)
     assert "\n" not in str(caught.value)
 
     asked = []
@@ -135,13 +136,13 @@ def test_incomplete_folders_and_unknown_names(models, tmp_path, monkeypatch):
     with pytest.raises(
         ProviderError, match=r"'nobody/none' cannot be had \(Connection reset\)"
     ) as caught:
-        load(model="nobody/none", revision="v9", device="cpu")
+        load(model="nobody/none", revision="v9", device=DEVICE)
     assert "\n" not in str(caught.value)
     assert asked == [("nobody/none", "c0ffee", True)]
 
 
 def test_a_text_beyond_the_context_and_a_deep_image_are_named(models, tmp_path):
-    provider = load(model=str(models["clip"]), device="cpu", compose="text")
+    provider = load(model=str(models["clip"]), device=DEVICE, compose="text")
     with pytest.raises(ProviderError, match="at most 16 tokens, got 22"):
         provider.encode_queries([ask("q", (), "a " * 20)])
     Image.new("I;16", (20, 20)).save(tmp_path / "deep.png")
@@ -168,19 +169,19 @@ def test_open_clip_is_asked_as_its_pages_say(images, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "open_clip", stand_in)
     (tmp_path / "w.pt").write_bytes(b"")
     for model, name in (("org/name", "hf-hub:org/name"), (f"ViT-B-32:{tmp_path}/w.pt", "ViT-B-32")):
-        provider = load(model=model, library="open_clip", compose="sum", device="cpu")
+        provider = load(model=model, library="open_clip", compose="sum", device=DEVICE)
         assert asked[-1][0] == name
         rows = provider.encode_queries([ask("q", (images[0],), "banana")])
         with torch.inference_mode():
             picture = torch.tensor(np.array(Image.open(images[0].path).resize((2, 2))))
-            image = network(picture.float().mean(dim=(0, 1))[None])
-            text = network(torch.tensor([[6.0, 3, 1]]))
-        np.testing.assert_allclose(rows, unit((image + text).numpy()), atol=1e-6)
+            image = network(picture.float().mean(dim=(0, 1))[None].to(DEVICE))
+            text = network(torch.tensor([[6.0, 3, 1]], device=DEVICE))
+        np.testing.assert_allclose(rows, unit(here(image + text)), atol=1e-6)
     assert asked[-1][1] == {"pretrained": f"{tmp_path}/w.pt"}
-    load(model="ViT-B-32:laion2b", library="open_clip", device="cpu")
+    load(model="ViT-B-32:laion2b", library="open_clip", device=DEVICE)
     assert asked[-1] == ("ViT-B-32", {"pretrained": "laion2b"})
     for model in (f"ViT-B-32:{tmp_path}/none.pt", f"{tmp_path}/none", "local-dir:/no/where"):
         n_asked = len(asked)
         with pytest.raises(ProviderError, match=r"no.* does not exist"):
-            load(model=model, library="open_clip", device="cpu")
+            load(model=model, library="open_clip", device=DEVICE)
         assert len(asked) == n_asked  # not even the library, which would ask the hub

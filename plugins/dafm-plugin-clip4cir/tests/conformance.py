@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dafm_core.testing.device import DEVICE
 from dafm_core.testing.recorded import restore_checkpoints
 from dafm_core.wrapping.clip import tokenizer
 
@@ -19,6 +20,6 @@ def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[st
     """Return the ``--set`` options of every provider, by name; files go to ``folder``."""
     restore_checkpoints(FIXTURES / "checkpoints.npz", folder)
     monkeypatch.setattr(tokenizer, "read_merges", lambda vocabulary, where: [])
-    first = {"checkpoint": str(folder / "checkpoint_clip.pt"), "device": "cpu", "batch_size": "4"}
+    first = {"checkpoint": str(folder / "checkpoint_clip.pt"), "device": DEVICE, "batch_size": "4"}
     combiner = {"combiner": str(folder / "checkpoint_combiner.pt")}
     return {"clip4cir": first | combiner, "clip4cir-sum": first}

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from dafm_core.contract.items import ImageRef
+from dafm_core.testing.device import here
 from dafm_core.testing.recorded import read_recorded, restore_checkpoints
 from dafm_core.wrapping.clip import tokenizer
 
@@ -95,4 +96,4 @@ def recorded_ids(
 @pytest.fixture
 def largest() -> Callable[[Any, Any], float]:
     """Return the largest difference of two arrays."""
-    return lambda a, b: float(np.abs(np.asarray(a, np.float64) - np.asarray(b)).max())
+    return lambda a, b: float(np.abs(here(a).astype(np.float64) - here(b)).max())

@@ -18,6 +18,7 @@ from PIL import Image
 from dafm_core.contract.items import ImageRef
 from dafm_core.errors import DafmError, ImageError, OptionError, ProviderError
 from dafm_core.testing import queries_of
+from dafm_core.testing.device import DEVICE, there
 from dafm_core.wrapping.encoding import TorchEncoder
 
 Golden = dict[str, NDArray[Any]]
@@ -32,7 +33,7 @@ QUERIES = {
 def provider(fixtures: Path, kind: str = "clip4cir", **options: Any) -> TorchEncoder[Clip4Cir]:
     combiner = fixtures / "checkpoint_combiner.pt" if kind == "clip4cir" else None
     checkpoint = options.pop("checkpoint", fixtures / "checkpoint_clip.pt")
-    options = {"vocabulary": "recorded", "device": "cpu"} | options
+    options = {"vocabulary": "recorded", "device": DEVICE} | options
     return load(checkpoint=checkpoint, combiner=combiner, **options)
 
 
@@ -65,7 +66,7 @@ def test_features_and_similarities_of_the_original(
     assert largest(queries, golden[features]) < 1e-5
     with torch.inference_mode():
         image = model.network.read(model.pixels(images))
-        text = model.network.text(torch.from_numpy(golden["token_ids"])).feature
+        text = model.network.text(there(golden["token_ids"])).feature
     assert largest(image, golden["image_features"]) < 1e-4
     assert largest(text, golden["text_features"]) < 2e-5
 

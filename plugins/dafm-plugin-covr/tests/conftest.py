@@ -17,6 +17,7 @@ import torch
 from dafm_plugin_covr.provider import load_blip, load_blip2
 
 from dafm_core.contract.items import ImageRef
+from dafm_core.testing.device import DEVICE
 from dafm_core.testing.recorded import read_recorded, restore_checkpoints
 from dafm_core.wrapping.encoding import TorchEncoder
 
@@ -61,7 +62,7 @@ class Case:
         known = {
             "checkpoint": self.folder / "checkpoint.ckpt",
             "vocabulary": str(self.vocabulary),
-            "device": "cpu",
+            "device": DEVICE,
             "batch_size": 3,
         }
         if self.name == "blip2":

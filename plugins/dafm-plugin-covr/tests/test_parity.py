@@ -11,6 +11,7 @@ from PIL import Image
 
 from dafm_core.errors import ImageError
 from dafm_core.testing import queries_of
+from dafm_core.testing.device import here
 
 ALPHABET = "a b c d e f g h i j k l m n o p q r s t u v w x y z"
 
@@ -58,7 +59,7 @@ def test_pixels_features_and_similarity(case, options: dict[str, str]) -> None:
     for suffix in ("", "_nonrgb"):
         images = case.images(suffix)
         pixels = case.expected[f"pixel_values{suffix}"]
-        assert_allclose(provider.pixels(images), pixels, rtol=0, atol=1e-6)
+        assert_allclose(here(provider.pixels(images)), pixels, rtol=0, atol=1e-6)
         gallery = provider.encode_gallery(images)
         expected = case.expected[f"gallery_features{suffix}"]
         expected_queries = case.expected["query_features"]

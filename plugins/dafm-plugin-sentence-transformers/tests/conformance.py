@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from dafm_core.testing.device import DEVICE
+
 WORDS = [
     *("a", "red", "blue", "car", "dog", "cat", "is", "the", "with", "instead", "of", "same"),
     *("object", "from", "behind", "them", "more", "and", "sleeves", "formal", "remove", "two"),
@@ -121,7 +123,7 @@ def joint(folder: Path, **settings: Any) -> Path:
 
     modules = [_llava(folder / "base"), Pooling(16, pooling_mode="lasttoken")]
     prompts = {"query": "more formal ", "document": ""}
-    model = SentenceTransformer(modules=modules, device="cpu", prompts=prompts, **settings)
+    model = SentenceTransformer(modules=modules, device=DEVICE, prompts=prompts, **settings)
     model.save_pretrained(str(folder / "dense"))
     return folder / "dense"
 
@@ -133,7 +135,7 @@ def multivector(folder: Path) -> Path:
 
     _llava(folder / "base")
     torch.manual_seed(2)
-    model = MultiVectorEncoder(str(folder / "base"), device="cpu")
+    model = MultiVectorEncoder(str(folder / "base"), device=DEVICE)
     model.save_pretrained(str(folder / "multivector"))
     return folder / "multivector"
 
@@ -154,7 +156,7 @@ def reranker(folder: Path) -> Path:
         module_output_name="scores",
         activation_function=torch.nn.Identity(),
     )
-    model = CrossEncoder(modules=[base, Pooling(16, pooling_mode="lasttoken"), head], device="cpu")
+    model = CrossEncoder(modules=[base, Pooling(16, pooling_mode="lasttoken"), head], device=DEVICE)
     model.save_pretrained(str(folder / "reranker"))
     return folder / "reranker"
 
@@ -177,5 +179,5 @@ def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[st
     makers = {"st": joint, "st-multivector": multivector, "st-reranker": reranker}
     (folder / "captions.json").write_text(json.dumps(CAPTIONS))
     return {
-        name: {"model": str(make(folder / name)), "device": "cpu"} for name, make in makers.items()
+        name: {"model": str(make(folder / name)), "device": DEVICE} for name, make in makers.items()
     }

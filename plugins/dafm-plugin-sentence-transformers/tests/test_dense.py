@@ -10,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 
 from dafm_core.contract.items import ImageRef, Query
 from dafm_core.errors import DatasetError, ImageError, OptionError, ProviderError
+from dafm_core.testing.device import DEVICE
 
 
 def unit(vectors):
@@ -18,12 +19,12 @@ def unit(vectors):
 
 @pytest.fixture(scope="module")
 def clip(models):
-    return SentenceTransformer(models["clip"], device="cpu")
+    return SentenceTransformer(models["clip"], device=DEVICE)
 
 
 @pytest.fixture(scope="module")
 def vlm(models):
-    return SentenceTransformer(models["joint"], device="cpu")
+    return SentenceTransformer(models["joint"], device=DEVICE)
 
 
 def close(got, expected):
@@ -32,7 +33,7 @@ def close(got, expected):
 
 @pytest.mark.parametrize("compose", ["sum", "text", "image"])
 def test_a_clip_by_every_composition(compose, models, clip, images, pictures, queries):
-    provider = load(model=models["clip"], device="cpu", compose=compose, weight=0.5)
+    provider = load(model=models["clip"], device=DEVICE, compose=compose, weight=0.5)
     gallery = unit(clip.encode(pictures))
     close(provider.encode_gallery(images), gallery)
     texts = unit(clip.encode([query.text for query in queries]))
@@ -52,7 +53,12 @@ def test_a_joint_model_by_every_composition(
     compose, prompt, models, vlm, images, pictures, queries
 ):
     provider = load(
-        model=models["joint"], device="cpu", compose=compose, prompt=prompt, batch_size=2, workers=2
+        model=models["joint"],
+        device=DEVICE,
+        compose=compose,
+        prompt=prompt,
+        batch_size=2,
+        workers=2,
     )
     gallery = unit(vlm.encode_document(pictures))
     close(provider.encode_gallery(images), gallery)
@@ -69,16 +75,16 @@ def test_a_joint_model_by_every_composition(
 
 def test_auto_is_the_first_way_that_the_model_allows(models, captions):
     chosen = {
-        name: load(model=models[name], device="cpu").fingerprint["compose"]
+        name: load(model=models[name], device=DEVICE).fingerprint["compose"]
         for name in ("joint", "clip")
     }
     assert chosen == {"joint": "joint", "clip": "text + 1 references"}
-    with_captions = load(model=models["clip"], device="cpu", captions=captions)
+    with_captions = load(model=models["clip"], device=DEVICE, captions=captions)
     assert with_captions.fingerprint["compose"] == "text"
 
 
 def test_queries_with_any_number_of_references(models, vlm, images, pictures):
-    provider = load(model=models["joint"], device="cpu")
+    provider = load(model=models["joint"], device=DEVICE)
     queries = [Query(id=str(n), references=tuple(images[:n]), text="a dog") for n in (2, 0, 1)]
     several = {"image": pictures[:2], "text": "a dog"}
     one = {"image": pictures[0], "text": "a dog"}
@@ -87,7 +93,7 @@ def test_queries_with_any_number_of_references(models, vlm, images, pictures):
 
 
 def test_a_text_that_looks_like_an_address_stays_a_text(models, images):
-    provider = load(model=models["joint"], device="cpu")
+    provider = load(model=models["joint"], device=DEVICE)
     address = str(images[0].path)
     words = [Query(id=t, references=(), text=t) for t in (address, "data:image/png;base64,xx")]
     assert np.isfinite(provider.encode_queries(words)).all()
@@ -97,7 +103,7 @@ def test_a_text_that_looks_like_an_address_stays_a_text(models, images):
 
 def test_captions_in_the_place_of_images(models, clip, captions, images, tiny):
     provider = load(
-        model=models["clip"], device="cpu", captions=captions, compose="sum", long_texts="cut"
+        model=models["clip"], device=DEVICE, captions=captions, compose="sum", long_texts="cut"
     )
     features = provider.encode_gallery(images)  # the last image has no captions
     told = [" ".join(own) for own in tiny.CAPTIONS.values()]
@@ -105,22 +111,22 @@ def test_captions_in_the_place_of_images(models, clip, captions, images, tiny):
     assert not features[5].any()
     lost = Query(id="lost", references=(images[5],), text="a dog")
     close(provider.encode_queries([lost]), unit(clip.encode(["a dog"])))
-    both = load(model=models["clip"], device="cpu", captions=captions, compose="joint")
+    both = load(model=models["clip"], device=DEVICE, captions=captions, compose="joint")
     query = Query(id="both", references=(images[1],), text="a dog")
     close(both.encode_queries([query]), unit(clip.encode([f"{told[1]} a dog"])))
 
 
 def test_fewer_dimensions(models, clip, images, pictures):
-    provider = load(model=models["clip"], device="cpu", dimensions=5)
+    provider = load(model=models["clip"], device=DEVICE, dimensions=5)
     close(provider.encode_gallery(images), unit(clip.encode(pictures, truncate_dim=5)))
     with pytest.raises(OptionError, match="at most 12, got 13"):
-        load(model=models["clip"], device="cpu", dimensions=13)
+        load(model=models["clip"], device=DEVICE, dimensions=13)
 
 
 def test_a_model_compared_by_inner_products_is_not_normalised(tiny, tmp_path, images, pictures):
     folder = tiny.joint(tmp_path, similarity_fn_name="dot")
-    provider = load(model=str(folder), device="cpu", compose="sum")
-    by_hand = SentenceTransformer(str(folder), device="cpu")
+    provider = load(model=str(folder), device=DEVICE, compose="sum")
+    by_hand = SentenceTransformer(str(folder), device=DEVICE)
     close(provider.encode_gallery(images), by_hand.encode_document(pictures))
     query = Query(id="", references=(images[0], images[2]), text="a dog")
     expected = by_hand.encode_query(["a dog"]) + by_hand.encode_document(pictures)[[0, 2]].mean(0)
@@ -128,19 +134,19 @@ def test_a_model_compared_by_inner_products_is_not_normalised(tiny, tmp_path, im
 
 
 def test_the_passport_follows_the_weights_and_not_the_place(models, tiny, tmp_path):
-    here = load(model=models["clip"], device="cpu").fingerprint
-    same = load(model=str(tiny.clip(tmp_path / "other name")), device="cpu").fingerprint
+    here = load(model=models["clip"], device=DEVICE).fingerprint
+    same = load(model=str(tiny.clip(tmp_path / "other name")), device=DEVICE).fingerprint
     assert same == here
     config = tmp_path / "other name" / "config.json"
     changed = json.loads(config.read_text()) | {"logit_scale_init_value": 1.0}
     config.write_text(json.dumps(changed))
-    other = load(model=str(config.parent), device="cpu").fingerprint
+    other = load(model=str(config.parent), device=DEVICE).fingerprint
     assert other["model"] != here["model"]
 
 
 def test_half_precision_is_close(models, images):
-    exact = load(model=models["clip"], device="cpu").encode_gallery(images)
-    half = load(model=models["clip"], device="cpu", dtype="bfloat16").encode_gallery(images)
+    exact = load(model=models["clip"], device=DEVICE).encode_gallery(images)
+    half = load(model=models["clip"], device=DEVICE, dtype="bfloat16").encode_gallery(images)
     assert half.dtype == np.float32
     np.testing.assert_allclose(half, exact, atol=0.05)
     assert not np.array_equal(half, exact)
@@ -160,19 +166,19 @@ def test_what_a_model_cannot_do_is_one_line(models, captions, images, tmp_path):
         ({"model": models["clip"], "dimensions": 0}, OptionError, "1 or more"),
     ]:
         with pytest.raises(error, match=message) as raised:
-            load(device="cpu", **arguments)
+            load(device=DEVICE, **arguments)
         assert "\n" not in str(raised.value)
-    provider = load(model=models["clip"], device="cpu", compose="image")
+    provider = load(model=models["clip"], device=DEVICE, compose="image")
     with pytest.raises(DatasetError, match="expected a reference image, got none"):
         provider.encode_queries([Query(id="q", references=(), text="a dog")])
 
 
 def test_a_text_beyond_the_context_is_refused_or_cut(models, clip):
     query = Query(id="long", references=(), text="red car " * 40)
-    provider = load(model=models["clip"], device="cpu", compose="text")
+    provider = load(model=models["clip"], device=DEVICE, compose="text")
     with pytest.raises(ProviderError, match="at most 16 tokens, got 82 for 'red car"):
         provider.encode_queries([query])
-    cut = load(model=models["clip"], device="cpu", compose="text", long_texts="cut")
+    cut = load(model=models["clip"], device=DEVICE, compose="text", long_texts="cut")
     close(cut.encode_queries([query]), unit(clip.encode([query.text])))
 
 
@@ -182,14 +188,14 @@ def test_sixteen_bits_a_channel_are_refused(models, tmp_path):
     path = tmp_path / "deep.png"
     Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(path)
     with pytest.raises(ImageError, match="8 bits a channel"):
-        load(model=models["clip"], device="cpu").encode_gallery([ImageRef("deep", path)])
+        load(model=models["clip"], device=DEVICE).encode_gallery([ImageRef("deep", path)])
 
 
 def test_a_folder_that_holds_no_model_is_not_read_through(tmp_path, monkeypatch):
     (tmp_path / "holiday.bin").write_bytes(b"0" * 100)
     monkeypatch.setattr("dafm_plugin_sentence_transformers.models._hash", None)
     with pytest.raises(ProviderError, match=r"holds no model: none of .*modules\.json"):
-        load(model=str(tmp_path), device="cpu")
+        load(model=str(tmp_path), device=DEVICE)
 
 
 def test_the_hub_is_asked_once_and_its_answers_are_one_line(monkeypatch, models):
@@ -212,8 +218,8 @@ def test_the_hub_is_asked_once_and_its_answers_are_one_line(monkeypatch, models)
     ]:
         raised[0] = error
         with pytest.raises(ProviderError, match=message) as caught:
-            load(model="nobody/nothing", revision="v9", device="cpu")
+            load(model="nobody/nothing", revision="v9", device=DEVICE)
         assert "\n" not in str(caught.value)
     assert asked == [("nobody/nothing", "v9")] * 4
     with pytest.raises(OptionError, match="revision=COMMIT"):
-        load(model="nobody/nothing", revision="main", trust_remote_code=True, device="cpu")
+        load(model="nobody/nothing", revision="main", trust_remote_code=True, device=DEVICE)

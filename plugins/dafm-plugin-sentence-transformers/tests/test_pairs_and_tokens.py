@@ -11,18 +11,19 @@ from sentence_transformers import CrossEncoder, MultiVectorEncoder
 from dafm_core.contract.items import Query
 from dafm_core.contract.provider import is_encoding, is_pair
 from dafm_core.errors import OptionError, ProviderError
+from dafm_core.testing.device import DEVICE, here
 
 
 @pytest.fixture(scope="module")
 def colbert(models):
-    return MultiVectorEncoder(models["multivector"], device="cpu")
+    return MultiVectorEncoder(models["multivector"], device=DEVICE)
 
 
 @pytest.mark.parametrize("compose", ["joint", "text", "image"])
 @pytest.mark.parametrize("mean", [False, True])
 def test_late_interaction(compose, mean, models, colbert, images, pictures, queries, monkeypatch):
     provider = multivector.load(
-        model=models["multivector"], device="cpu", compose=compose, max_vectors=9
+        model=models["multivector"], device=DEVICE, compose=compose, max_vectors=9
     )
     if mean:
         provider.model.similarity_fn_name = "meanmaxsim"
@@ -38,17 +39,17 @@ def test_late_interaction(compose, mean, models, colbert, images, pictures, quer
     assert gallery.shape == (6, 9, 128)
     monkeypatch.setattr(multivector, "CELLS", 1)  # a candidate at a time
     scores = provider.similarity(features, gallery)
-    np.testing.assert_allclose(scores, expected.numpy(), atol=2e-6)
+    np.testing.assert_allclose(scores, here(expected), atol=2e-6)
     assert is_encoding(provider)
     assert provider.geometry == "max-dot"
 
 
 def test_what_late_interaction_cannot_do_is_one_line(models, images):
     with pytest.raises(OptionError, match="do not add up"):
-        multivector.load(model=models["multivector"], device="cpu", compose="sum")
+        multivector.load(model=models["multivector"], device=DEVICE, compose="sum")
     with pytest.raises(OptionError, match="max_vectors"):
-        multivector.load(model=models["multivector"], device="cpu", max_vectors=0)
-    provider = multivector.load(model=models["multivector"], device="cpu", max_vectors=2)
+        multivector.load(model=models["multivector"], device=DEVICE, max_vectors=0)
+    provider = multivector.load(model=models["multivector"], device=DEVICE, max_vectors=2)
     with pytest.raises(ProviderError, match="image 'image-0': expected at most 2 vectors, got"):
         provider.encode_gallery(images)
 
@@ -59,9 +60,9 @@ def test_a_reranker_of_images(activation, compose, models, images, pictures, que
     import torch
 
     provider = reranker.load(
-        model=models["reranker"], device="cpu", activation=activation, compose=compose
+        model=models["reranker"], device=DEVICE, activation=activation, compose=compose
     )
-    by_hand = CrossEncoder(models["reranker"], device="cpu")
+    by_hand = CrossEncoder(models["reranker"], device=DEVICE)
     asked = [
         {"image": p, "text": q.text} if compose == "joint" else {"text": q.text}
         for p, q in zip(pictures, queries, strict=False)
@@ -78,8 +79,8 @@ def test_a_reranker_of_images(activation, compose, models, images, pictures, que
 
 
 def test_a_reranker_of_texts_reads_captions(models, captions, images, queries, tiny):
-    provider = reranker.load(model=models["text-reranker"], device="cpu", captions=captions)
-    by_hand = CrossEncoder(models["text-reranker"], device="cpu")
+    provider = reranker.load(model=models["text-reranker"], device=DEVICE, captions=captions)
+    by_hand = CrossEncoder(models["text-reranker"], device=DEVICE)
     told = [" ".join(own) for own in tiny.CAPTIONS.values()]
     (scores,) = provider.score_pairs(queries[1:2], [images])
     np.testing.assert_allclose(
@@ -87,7 +88,7 @@ def test_a_reranker_of_texts_reads_captions(models, captions, images, queries, t
     )
     assert scores[5] == scores[:5].min(), "nothing is known of the last image"
     joint = reranker.load(
-        model=models["text-reranker"], device="cpu", captions=captions, compose="joint"
+        model=models["text-reranker"], device=DEVICE, captions=captions, compose="joint"
     )
     (scores,) = joint.score_pairs([Query(id="", references=(images[2],), text="a dog")], [images])
     expected = by_hand.predict([(f"{told[2]} a dog", text) for text in told])
@@ -96,10 +97,10 @@ def test_a_reranker_of_texts_reads_captions(models, captions, images, queries, t
 
 def test_what_a_reranker_cannot_do_is_one_line(models, tiny, tmp_path, captions):
     with pytest.raises(ProviderError, match=r"reads images.*captions=FILE"):
-        reranker.load(model=models["text-reranker"], device="cpu")
+        reranker.load(model=models["text-reranker"], device=DEVICE)
     labels = tiny.text_reranker(tmp_path / "labels", n_labels=3)
     with pytest.raises(ProviderError, match="one score per pair, got 3"):
-        reranker.load(model=str(labels), device="cpu", captions=captions)
+        reranker.load(model=str(labels), device=DEVICE, captions=captions)
 
 
 def test_no_model_is_loaded_as_another_kind(models, captions):
@@ -110,7 +111,7 @@ def test_no_model_is_loaded_as_another_kind(models, captions):
         (reranker.load, models["multivector"], "Use --provider st-multivector"),
     ]:
         with pytest.raises(ProviderError, match=message):
-            load(model=model, device="cpu")
+            load(model=model, device=DEVICE)
 
 
 def test_listing_imports_no_model():

@@ -12,6 +12,7 @@ from string import ascii_lowercase, digits, punctuation
 
 import pytest
 
+from dafm_core.testing.device import DEVICE
 from dafm_core.testing.recorded import restore_checkpoints
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -20,7 +21,7 @@ SPECIALS = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
 
 def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
     """Return the ``--set`` options of every provider, by name; files it needs go to ``folder``."""
-    shared = {"vocabulary": str(write_vocabulary(folder)), "device": "cpu", "batch_size": "4"}
+    shared = {"vocabulary": str(write_vocabulary(folder)), "device": DEVICE, "batch_size": "4"}
     options = {}
     for name, case in (("sprc", "eva"), ("sprc-spn", "spn")):
         (folder / case).mkdir()

@@ -18,6 +18,7 @@ from dafm_plugin_sprc.model import Sprc
 from dafm_plugin_sprc.provider import load_sprc, load_sprc_spn
 
 from dafm_core.contract.items import ImageRef
+from dafm_core.testing.device import DEVICE
 from dafm_core.testing.recorded import read_recorded, restore_checkpoints
 from dafm_core.wrapping.encoding import TorchEncoder
 
@@ -63,7 +64,7 @@ class Case:
 
     def load(self, vocabulary: Path, **options: Any) -> TorchEncoder[Sprc]:
         load = load_sprc_spn if self.name == "spn" else load_sprc
-        known = {"checkpoint": self.checkpoint, "vocabulary": str(vocabulary), "device": "cpu"}
+        known = {"checkpoint": self.checkpoint, "vocabulary": str(vocabulary), "device": DEVICE}
         return load(**known | self.facts["options"] | options)
 
 

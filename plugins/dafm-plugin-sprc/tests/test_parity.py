@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from dafm_core.datasets.fashioniq import JOINS
 from dafm_core.testing import queries_of
+from dafm_core.testing.device import here, there
 from dafm_core.wrapping.encoding import TorchEncoder
 
 
@@ -43,7 +44,7 @@ def test_pixels_and_gallery(case, provider: TorchEncoder[Sprc]) -> None:
     for kind in kinds:
         suffix = kind.removeprefix("images")
         assert_allclose(
-            provider.pixels(case.images(kind)),
+            here(provider.pixels(case.images(kind))),
             case.expected[f"pixel_values{suffix}"],
             rtol=0,
             atol=1e-6,
@@ -56,11 +57,11 @@ def test_pixels_and_gallery(case, provider: TorchEncoder[Sprc]) -> None:
 @torch.inference_mode()
 def test_tokens_on_the_way(case, provider: TorchEncoder[Sprc]) -> None:
     tokens = provider.network.read(provider.pixels(case.images()))
-    assert_allclose(tokens, case.expected["gallery_vision_embeds"], rtol=0, atol=1e-4)
+    assert_allclose(here(tokens), case.expected["gallery_vision_embeds"], rtol=0, atol=1e-4)
     at = [case.facts["images"].index(query["reference"]) for query in case.queries]
-    text = tuple(map(torch.from_numpy, provider.tokenizer(numbers(len(at)))))
+    text = tuple(map(there, provider.tokenizer(numbers(len(at)))))
     fused = provider.network.fuse(tokens[at], text)
-    assert_allclose(fused, case.expected["query_fused_tokens"], rtol=0, atol=1e-4)
+    assert_allclose(here(fused), case.expected["query_fused_tokens"], rtol=0, atol=1e-4)
 
 
 def test_queries_and_similarity(case, provider: TorchEncoder[Sprc]) -> None:

@@ -14,6 +14,7 @@ from dafm_core.contract.items import ImageRef
 from dafm_core.contract.provider import is_encoding
 from dafm_core.ground.files import sha256_of
 from dafm_core.testing import queries_of
+from dafm_core.testing.device import DEVICE, here
 from dafm_core.wrapping.encoding import TorchEncoder
 
 
@@ -39,8 +40,10 @@ def test_float32_tensors_stay_on_the_memory_of_the_file(eva, vocabulary: Path) -
     provider = eva.load(vocabulary)
     words = content["Blip2QformerCirAlignPrompt"]["Qformer.bert.embeddings.word_embeddings.weight"]
     table = provider.network.qformer.word.weight
-    assert_array_equal(table.numpy(), words.numpy())
-    assert table.untyped_storage().nbytes() >= eva.checkpoint.stat().st_size // 2  # the whole file
+    assert_array_equal(here(table), words.numpy())
+    if DEVICE == "cpu":
+        size = eva.checkpoint.stat().st_size
+        assert table.untyped_storage().nbytes() >= size // 2  # the whole file
 
 
 def test_batches_and_blocks_change_nothing(case, provider: TorchEncoder[Sprc]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dafm_core.testing.device import DEVICE
 from dafm_core.testing.recorded import restore_checkpoints
 from dafm_core.wrapping.clip import tokenizer
 
@@ -20,4 +21,4 @@ def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[st
     restore_checkpoints(FIXTURES / "checkpoints.npz", folder)
     monkeypatch.setattr(tokenizer, "read_merges", lambda vocabulary, where: [])
     checkpoint = str(folder / "checkpoint_module.pt")
-    return {"tgcir": {"checkpoint": checkpoint, "device": "cpu", "batch_size": "4"}}
+    return {"tgcir": {"checkpoint": checkpoint, "device": DEVICE, "batch_size": "4"}}

@@ -19,6 +19,7 @@ from PIL import Image
 from dafm_core.contract.items import ImageRef
 from dafm_core.errors import ImageError, OptionError, ProviderError
 from dafm_core.testing import queries_of
+from dafm_core.testing.device import DEVICE, there
 from dafm_core.wrapping.encoding import TorchEncoder
 
 Golden = dict[str, NDArray[Any]]
@@ -28,7 +29,7 @@ FILES = ("checkpoint_module.pt", "checkpoint_state_dict.pt")
 
 
 def provider(fixtures: Path, file: str = FILES[0], **options: Any) -> TorchEncoder[TgCir]:
-    options = {"vocabulary": "recorded", "device": "cpu"} | options
+    options = {"vocabulary": "recorded", "device": DEVICE} | options
     return load(checkpoint=fixtures / file, **options)
 
 
@@ -56,7 +57,7 @@ def test_tokens_features_and_similarities_of_the_original(
     assert largest(queries, golden["query_features"]) < 2e-6
     with torch.inference_mode():
         image = model.network.read(model.pixels(images))
-        text = model.network.text_tokens(torch.from_numpy(golden["token_ids"]))
+        text = model.network.text_tokens(there(golden["token_ids"]))
     assert largest(image, golden["image_tokens"]) < 1e-5
     assert largest(text, golden["text_tokens"]) < 1e-5
     rows = [case["images"].index(r.id) for r in references]

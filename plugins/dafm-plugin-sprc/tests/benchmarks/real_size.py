@@ -1,28 +1,22 @@
-"""Score with SPRC at released size and random weights: time, memory against a bound, throughput.
+"""Score with SPRC at released size and random weights: time, memory, throughput.
 
     python plugins/dafm-plugin-sprc/tests/benchmarks/real_size.py --variants clip --images 64
 
-Each variant is written in the released layout (2.7, 1.5 and 3.5 GB) to a temporary folder, loaded
-through the provider in a process of its own, and deleted. The bound on peak memory, mapped pages of
-the file included, is 1.25 times the bytes of the loaded model plus 1 GiB.
+Each variant is written in the released layout (2.7, 1.5 and 3.5 GB) to a temporary folder.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import resource
-import subprocess
-import sys
-import tempfile
-import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-TEXTS = 64
-PER_REFERENCE = 4  # CIRR val asks about 4 queries of a reference in one block
+from dafm_plugin_sprc.provider import load_sprc, load_sprc_spn
+
+from dafm_core.testing.real_size import Variant, main, words
 
 
-def write(variant: str, path: Path) -> None:
+def write(variant: str, folder: Path) -> dict[str, str]:
     """Save random weights in the released layout."""
     import torch
 
@@ -112,87 +106,21 @@ def write(variant: str, path: Path) -> None:
         qformer("Qformer_query", width)
         linear("text_proj_q", 256, 768)
         state, entry = {f"blip_model.{key}": value for key, value in state.items()}, "state_dict"
-    torch.save({"epoch": 1, entry: state}, path)
+    torch.save({"epoch": 1, entry: state}, folder / "model.pt")
+    return {"checkpoint": str(folder / "model.pt"), "vocabulary": words(folder)}
 
 
-def measure(variant: str, folder: Path, n_images: int, dtype: str) -> dict[str, float | str]:
-    """Load and score in this process."""
-    import numpy as np
-    from dafm_plugin_sprc.provider import load_sprc, load_sprc_spn
-    from PIL import Image
-
-    from dafm_core.contract.items import ImageRef
-    from dafm_core.testing import queries_of
-
-    special = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
-    words = [special.get(i, f"word{i}") for i in range(30522)]
-    (folder / "vocab.txt").write_text("\n".join(words))
-    rng = np.random.default_rng(0)
-    images = []
-    for i in range(n_images):
-        path = folder / f"{i}.jpg"
-        Image.fromarray(rng.integers(0, 256, (375, 500, 3), np.uint8)).save(path)
-        images.append(ImageRef(str(i), path))
-    start = time.perf_counter()
-    provider = (load_sprc_spn if variant == "spn" else load_sprc)(
-        checkpoint=folder / "model.pt", vocabulary=str(folder / "vocab.txt"), dtype=dtype
-    )
-    loaded = time.perf_counter()
-    after_loading = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    gallery = provider.encode_gallery(images)
-    encoded = time.perf_counter()
-    references = [images[(i // PER_REFERENCE) % n_images] for i in range(TEXTS)]
-    texts = [" ".join(rng.choice(words[2000:], 12)) for _ in range(TEXTS)]
-    queries = provider.encode_queries(queries_of(references, texts))
-    asked = time.perf_counter()
-    scores = provider.similarity(queries, gallery)
-    if not np.isfinite(scores).all():
-        raise SystemExit(f"{variant}: scores are not finite")
-    n_bytes = sum(p.numel() * p.element_size() for p in provider.network.parameters())
-    return {
-        "variant": f"{variant} {dtype}",
-        "model_gib": n_bytes / 2**30,
-        "load_s": loaded - start,
-        "loaded_gib": after_loading,
-        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "bound_gib": 1.25 * n_bytes / 2**30 + 1,
-        "images_per_s": n_images / (encoded - loaded),
-        "queries_per_s": TEXTS / (asked - encoded),
-    }
-
-
-def main() -> None:
-    """Run every variant in processes of its own and print one line each."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--variants", nargs="+", default=["eva", "clip", "spn"])
-    parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--dtypes", nargs="+", default=["float32"])
-    parser.add_argument("--step", nargs=3, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.step:
-        step, variant, folder = args.step
-        if step == "write":
-            write(variant, Path(folder) / "model.pt")
-        else:
-            print(json.dumps(measure(variant, Path(folder), args.images, args.dtypes[0])))
-        return
-    for variant in args.variants:
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, __file__, "--images", str(args.images), "--step"]
-            subprocess.run([*command, "write", variant, folder], check=True)
-            for dtype in args.dtypes:
-                step = [*command, "measure", variant, folder, "--dtypes", dtype]
-                done = subprocess.run(step, check=True, stdout=subprocess.PIPE, text=True)
-                row = json.loads(done.stdout.splitlines()[-1])
-                within = "within" if row["peak_gib"] <= row["bound_gib"] else "ABOVE"
-                print(
-                    f"{row['variant']}: model {row['model_gib']:.2f} GiB, "
-                    f"load {row['load_s']:.1f} s, loaded {row['loaded_gib']:.2f} GiB, "
-                    f"peak {row['peak_gib']:.2f} GiB ({within} {row['bound_gib']:.2f}), "
-                    f"{row['images_per_s']:.2f} images/s, {row['queries_per_s']:.2f} queries/s",
-                    flush=True,
-                )
+def load_file(variant: str, checkpoint: str, **options: Any) -> Any:
+    """Return the provider of options that JSON has carried."""
+    load = load_sprc_spn if variant == "spn" else load_sprc
+    return load(checkpoint=Path(checkpoint), **options)
 
 
 if __name__ == "__main__":
-    main()
+    main(
+        __doc__,
+        {
+            name: Variant(write=partial(write, name), load=partial(load_file, name))
+            for name in ("eva", "clip", "spn")
+        },
+    )
