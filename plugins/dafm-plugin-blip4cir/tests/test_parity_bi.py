@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from dafm_core.testing import queries_of
 from dafm_core.testing.device import here, there
 from dafm_core.wrapping.encoding import TorchEncoder
+from dafm_core.wrapping.precision import exact
 
 
 def prepared(query) -> str:
@@ -39,7 +40,7 @@ def test_pixels(bi, bi_provider: TorchEncoder[BiDirectional]) -> None:
 
 def test_features_of_images_and_texts(bi, bi_provider: TorchEncoder[BiDirectional]) -> None:
     network, pixels = bi_provider.network, bi_provider.pixels(bi.images())
-    with torch.inference_mode():
+    with exact():
         raw = network.read(pixels)
         text = network.texts(tuple(map(there, bi_provider.tokenizer(numbers(bi)))))
     assert_allclose(here(raw), bi.expected["gallery_features_raw"], rtol=0, atol=2e-5)

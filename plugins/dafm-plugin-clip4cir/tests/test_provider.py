@@ -20,6 +20,7 @@ from dafm_core.errors import DafmError, ImageError, OptionError, ProviderError
 from dafm_core.testing import queries_of
 from dafm_core.testing.device import DEVICE, there
 from dafm_core.wrapping.encoding import TorchEncoder
+from dafm_core.wrapping.precision import exact
 
 Golden = dict[str, NDArray[Any]]
 Largest = Callable[[Any, Any], float]
@@ -64,7 +65,7 @@ def test_features_and_similarities_of_the_original(
     assert largest(similarity, golden[name]) < 1e-5
     assert largest(gallery, golden["gallery_features"]) < 1e-5
     assert largest(queries, golden[features]) < 1e-5
-    with torch.inference_mode():
+    with exact():
         image = model.network.read(model.pixels(images))
         text = model.network.text(there(golden["token_ids"])).feature
     assert largest(image, golden["image_features"]) < 1e-4

@@ -4,7 +4,6 @@ In the order of the computation, so that the first failure names the stage.
 """
 
 import numpy as np
-import torch
 from dafm_plugin_sprc.model import Sprc
 from dafm_plugin_sprc.provider import prepare
 from numpy.testing import assert_allclose, assert_array_equal
@@ -13,6 +12,7 @@ from dafm_core.datasets.fashioniq import JOINS
 from dafm_core.testing import queries_of
 from dafm_core.testing.device import here, there
 from dafm_core.wrapping.encoding import TorchEncoder
+from dafm_core.wrapping.precision import exact
 
 
 def numbers(n: int) -> list[str]:
@@ -54,7 +54,7 @@ def test_pixels_and_gallery(case, provider: TorchEncoder[Sprc]) -> None:
         assert_allclose(features, case.expected[f"gallery_features{suffix}"], rtol=0, atol=1e-5)
 
 
-@torch.inference_mode()
+@exact()
 def test_tokens_on_the_way(case, provider: TorchEncoder[Sprc]) -> None:
     tokens = provider.network.read(provider.pixels(case.images()))
     assert_allclose(here(tokens), case.expected["gallery_vision_embeds"], rtol=0, atol=1e-4)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from dafm_plugin_tgcir.model import TgCir
 from dafm_plugin_tgcir.provider import load
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from dafm_core.errors import ImageError, OptionError, ProviderError
 from dafm_core.testing import queries_of
 from dafm_core.testing.device import DEVICE, there
 from dafm_core.wrapping.encoding import TorchEncoder
+from dafm_core.wrapping.precision import exact
 
 Golden = dict[str, NDArray[Any]]
 Largest = Callable[[Any, Any], float]
@@ -55,13 +55,13 @@ def test_tokens_features_and_similarities_of_the_original(
     assert largest(similarity, golden["similarity"]) < 2e-6
     assert largest(gallery, golden["gallery_features"]) < 2e-6
     assert largest(queries, golden["query_features"]) < 2e-6
-    with torch.inference_mode():
+    with exact():
         image = model.network.read(model.pixels(images))
         text = model.network.text_tokens(there(golden["token_ids"]))
     assert largest(image, golden["image_tokens"]) < 1e-5
     assert largest(text, golden["text_tokens"]) < 1e-5
     rows = [case["images"].index(r.id) for r in references]
-    with torch.inference_mode():
+    with exact():
         share = model.network.composition.share(image[rows], text)
     assert largest(share, golden["remain_mask"]) < 1e-5
 
