@@ -92,10 +92,14 @@ def test_every_tensor_of_the_original(case, captions):
         gallery = model.encode_gallery(case.images)
         queries = model.encode_queries(queries_of(references, texts))
         scores = model.similarity(queries, gallery)
+        # LinCIR rounds to float16 on the way: another device's last bits may turn a rounding, and
+        # 5.4e-6 in queries and 4.2e-5 in words were seen on a GPU. The CPU is held to the fixture.
+        is_rounded = case.name == "lincir" and not suffix
+        step = 10 if is_rounded and DEVICE != "cpu" else 1
         close = np.testing.assert_allclose
-        close(gallery, expected[f"gallery_features{suffix}"], rtol=0, atol=2e-6)
-        close(queries, expected[f"query_features{suffix}"][rows], rtol=0, atol=2e-6)
-        close(scores, expected[f"similarity{suffix}"][rows], rtol=0, atol=2e-6)
+        close(gallery, expected[f"gallery_features{suffix}"], rtol=0, atol=2e-6 * step)
+        close(queries, expected[f"query_features{suffix}"][rows], rtol=0, atol=2e-6 * step)
+        close(scores, expected[f"similarity{suffix}"][rows], rtol=0, atol=2e-6 * step)
         with exact():
             pixels = model.pixels(case.images)
             seen, network = model.network.read_reference(pixels), model.network
@@ -105,14 +109,14 @@ def test_every_tensor_of_the_original(case, captions):
             image = network.read(pixels)
         last_bits = 0 if DEVICE == "cpu" else 1e-6  # another device divides otherwise
         close(here(pixels), expected["pixel_values"], rtol=0, atol=last_bits)
-        close(here(image), expected[f"image_features{suffix}"], rtol=0, atol=1e-5)
-        close(here(words), expected[f"pseudo_tokens{suffix}"], rtol=0, atol=1e-5)
+        close(here(image), expected[f"image_features{suffix}"], rtol=0, atol=1e-5 * step)
+        close(here(words), expected[f"pseudo_tokens{suffix}"], rtol=0, atol=1e-5 * step)
         if not suffix:
             if "reference_features" in expected:
-                close(here(seen), expected["reference_features"], rtol=0, atol=1e-5)
-            close(here(read[0]), expected["text_features"][rows], rtol=0, atol=1e-5)
+                close(here(seen), expected["reference_features"], rtol=0, atol=1e-5 * step)
+            close(here(read[0]), expected["text_features"][rows], rtol=0, atol=1e-5 * step)
             if len(read) == 2:
-                close(here(read[1]), expected["text_features_reversed"], rtol=0, atol=1e-5)
+                close(here(read[1]), expected["text_features_reversed"], rtol=0, atol=1e-5 * step)
 
 
 def test_token_ids_from_raw_captions(case, monkeypatch):
