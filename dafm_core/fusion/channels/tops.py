@@ -23,7 +23,7 @@ from dafm_core.fusion.channels.opening import CompiledOpener
 from dafm_core.fusion.channels.view import ChannelReader, ViewScorer
 from dafm_core.ground.ordering import best_of_rows, tie_places
 
-N_FIRST, FIRST_PER_PLACE = 200, 6
+N_FIRST, FIRST_PER_PLACE = 100, 3
 """Best candidates of each model that are fused: at least, and for each place in a list."""
 N_CLOSE, CLOSE_PER_PLACE = 128, 4
 """Best by the cheap score that the costly one is asked about: at least, and for each place."""
