@@ -1,6 +1,7 @@
 """The loss of a training step and its derivatives by machine code, where Numba is installed.
 
-The loops stand in ``residual_loops.py``. Examples are read where they lie: no batch is copied.
+The loops stand in ``residual_loops.py``. Examples are read where they lie, a few at a time:
+no batch is copied.
 """
 
 from __future__ import annotations
