@@ -5,7 +5,7 @@ Both choose the same candidates, and make the same numbers but for rounding.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,11 @@ from dafm_core.fusion.channels.compiled import RowLoops
 from dafm_core.fusion.channels.compiled_rows import CompiledRows
 from dafm_core.fusion.channels.drawing import Draw
 from dafm_core.fusion.channels.view import ChannelReader
+
+N_EXACT: Final = 100
+"""Best candidates of each model whose ranks are exact, as when lists are fused; below, those level
+to a 256th of a standard deviation share their mean rank.
+"""
 
 
 class Sample(NamedTuple):
@@ -77,7 +82,8 @@ class CompiledSampler:
     def __call__(self, tile: Tile, wanted: NDArray[np.bool_], kept: NDArray[np.bool_]) -> Sample:
         """Return a sample."""
         parts: list[Sample] = []
-        for rows, read in self._rows.read(tile, tile.shape[2]):
+        n_first = min(max(N_EXACT, self._draw.n_hard), tile.shape[2])
+        for rows, read in self._rows.read(tile, n_first):
             evidence, bars = read.room.evidence, read.top[:, :, self._draw.n_hard - 1]
             columns, log_weight = self._draw(evidence, bars, wanted[rows], kept[rows])
             chosen = columns.astype(np.int32)
