@@ -48,12 +48,26 @@ def widen(block: NDArray[Any], out: NDArray[np.float32]) -> None:
                 wide[...] = row
         return
     bits, numbers = np.asarray(block).reshape(-1).view(np.int16), out.reshape(-1)
-    loop = widening_loop() if "numba" in sys.modules else None
-    if loop is not None:
-        loop(bits, numbers.view(np.int32), numbers)
+    if (loop := _quick_loop()) is not None:
+        loop(bits[None], numbers[None, None].view(np.int32), numbers[None, None], 0)
         return
     for start in range(0, len(bits), BLOCK):
         _widen(bits[start : start + BLOCK], numbers[start : start + BLOCK])
+
+
+def widen_rows(block: NDArray[Any], tile: NDArray[np.float32], k: int) -> None:
+    """Write rows (B, N) as those of model k of a tile (B, K, N), as :func:`widen` does."""
+    loop = _quick_loop()
+    plain = block.dtype != np.float16 or not block.flags.c_contiguous
+    if loop is None or plain or not tile.flags.c_contiguous:
+        widen(block, tile[:, k])
+    else:
+        loop(np.asarray(block).view(np.int16), tile.view(np.int32), tile, k)
+
+
+def _quick_loop() -> Callable[..., Any] | None:
+    """Return the loop as machine code, where something has loaded Numba already."""
+    return widening_loop() if "numba" in sys.modules else None
 
 
 def _widen(bits: NDArray[np.int16], numbers: NDArray[np.float32]) -> None:
@@ -67,8 +81,8 @@ def _widen(bits: NDArray[np.int16], numbers: NDArray[np.float32]) -> None:
         words[(bits & INFINITE) == INFINITE] |= ALL_EXPONENT
 
 
-def write_wide(bits: Any, words: Any, numbers: Any) -> None:
-    """Write numbers of half precision, given as bits (N,), int16, as float32.
+def write_wide(bits: Any, words: Any, numbers: Any, k: int) -> None:
+    """Write numbers of half precision, given as bits, as float32.
 
     The exponent of float32 has three bits more and another zero: bits are moved to their places,
     and a product with a power of two, which rounds nothing, mends the exponent of all but infinity
@@ -76,16 +90,18 @@ def write_wide(bits: Any, words: Any, numbers: Any) -> None:
 
     Parameters
     ----------
-    bits : ndarray of shape (N,), int16
-    words, numbers : ndarray of shape (N,), int32 and float32
-        Written: the same bytes.
+    bits : ndarray of shape (B, N), int16
+    words, numbers : ndarray of shape (B, K, N), int32 and float32
+        The same bytes; those of ``k`` are written.
     """
-    for i in range(len(bits)):
-        words[i] = (np.int32(bits[i]) & SIGN_BIT) | ((np.int32(bits[i]) & MAGNITUDE) << 13)
-    for i in range(len(bits)):
-        numbers[i] *= EXPONENT
-    for i in range(len(bits)):
-        words[i] |= ALL_EXPONENT if (bits[i] & INFINITE) == INFINITE else 0
+    for b in range(len(bits)):
+        row, own_words, own = bits[b], words[b, k], numbers[b, k]
+        for i in range(len(row)):
+            own_words[i] = (np.int32(row[i]) & SIGN_BIT) | ((np.int32(row[i]) & MAGNITUDE) << 13)
+        for i in range(len(row)):
+            own[i] *= EXPONENT
+        for i in range(len(row)):
+            own_words[i] |= ALL_EXPONENT if (row[i] & INFINITE) == INFINITE else 0
 
 
 @cache

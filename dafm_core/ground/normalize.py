@@ -29,28 +29,32 @@ BLOCK_CELLS: Final = 1 << 17
 Normalization: TypeAlias = Literal["zscore", "minmax", "rank", "none"]
 
 
-def zscore_rows(scores: NDArray[Any]) -> NDArray[np.float32]:
+def zscore_rows(
+    scores: NDArray[Any], out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Return each row minus its mean, over its standard deviation.
 
     Parameters
     ----------
     scores : ndarray of shape (..., N)
         Finite, or -inf where excluded.
+    out : ndarray of shape (..., N), float32, optional
+        Contiguous; what is returned.
 
     Returns
     -------
     ndarray of shape (..., N), float32
         Mean 0, standard deviation 1 over the cells that are not excluded; a constant row gives 0.
     """
-    scaled = np.empty(scores.shape, np.float32)
+    scaled = np.empty(scores.shape, np.float32) if out is None else out
     quick = quick_rows()
     if quick is None or scores.dtype != np.float32 or not scores.size:
-        for block, out in zip(_blocks(scores), _blocks(scaled), strict=True):
-            _zscore(block, out)
+        for block, own in zip(_blocks(scores), _blocks(scaled), strict=True):
+            _zscore(block, own)
         return scaled
-    rows, own = _rows(scores), _rows(scaled)
-    for row in quick.standardise_rows(rows, own):
-        _zscore(rows[row : row + 1], own[row : row + 1])
+    rows, found = _rows(scores), _rows(scaled)
+    for row in quick.standardise_rows(rows, found):
+        _zscore(rows[row : row + 1], found[row : row + 1])
     return scaled
 
 

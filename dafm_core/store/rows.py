@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.ground.half_precision import widen
+from dafm_core.ground.half_precision import widen_rows
 from dafm_core.ground.ragged import Ragged
 from dafm_core.store.shortlist import Shortlist
 
 TILE_BYTES = 32 << 20
 """Memory of one tile of raw scores; a fuser's own channels multiply it."""
+CACHED_BYTES = 4 << 20
+"""The same where what is made of a tile on the way should stay in the cache."""
 
 
 def read_tile(
@@ -36,7 +38,7 @@ def read_tile(
     n_columns = matrices[0].shape[1] if columns is None else len(columns)
     tile = np.empty((len(rows), len(matrices), n_columns), np.float32)
     for k, matrix in enumerate(matrices):
-        widen(stored_rows(matrix, rows, columns), tile[:, k])
+        widen_rows(stored_rows(matrix, rows, columns), tile, k)
     tile[excluded.rows, :, excluded.values] = -np.inf
     return tile
 

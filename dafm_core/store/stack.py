@@ -337,12 +337,14 @@ class SimilarityStack:
         columns = None if self._whole_gallery else self.columns
         return stored_rows(self.matrices[k], self.rows[rows], columns)
 
-    def tiles(self, size: int | None = None) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    def tiles(
+        self, size: int | None = None, *, n_bytes: int = TILE_BYTES
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yield (rows, tile) over all queries, ``size`` queries at a time.
 
-        By default as many as keep a tile within ``TILE_BYTES``.
+        By default as many as keep a tile within ``n_bytes``.
         """
-        size = size or max(1, TILE_BYTES // (4 * self.n_providers * self.n_gallery))
+        size = size or max(1, n_bytes // (4 * self.n_providers * self.n_gallery))
         for start in range(0, self.n_queries, size):
             stop = min(start + size, self.n_queries)
             yield slice(start, stop), self.tile(start, stop)

@@ -9,6 +9,7 @@ from dafm_core.ground.half_precision import (
     are_odd,
     count_above,
     widen,
+    widen_rows,
     widening_loop,
     write_wide,
 )
@@ -46,6 +47,10 @@ def test_every_number_is_widened_to_itself(has_numba, monkeypatch):
     out = np.empty(rows.shape, np.float32)
     widen(rows, out)
     np.testing.assert_array_equal(out.view(np.int32), expected.view(np.int32))
+    for block in (rows, rows[:, ::2], expected):
+        tile = np.empty((2, 3, block.shape[1]), np.float32)
+        widen_rows(block, tile, 1)
+        np.testing.assert_array_equal(tile[:, 1], block.astype(np.float32))
 
 
 def test_the_loop_writes_every_number_bit_by_bit():
@@ -53,7 +58,8 @@ def test_the_loop_writes_every_number_bit_by_bit():
     bits = np.arange(1 << 16, dtype=np.uint16)
     expected = bits.view(np.float16).astype(np.float32).view(np.int32)
     for loop in (write_wide, widening_loop() or write_wide):
-        numbers = np.empty(len(bits), np.float32)
+        tile = np.zeros((2, 3, len(bits) // 2), np.float32)
         with np.errstate(over="ignore"):
-            loop(bits.view(np.int16), numbers.view(np.int32), numbers)
-        np.testing.assert_array_equal(numbers.view(np.int32), expected)
+            loop(bits.view(np.int16).reshape(2, -1), tile.view(np.int32), tile, 1)
+        np.testing.assert_array_equal(tile[:, 1].view(np.int32), expected.reshape(2, -1))
+        assert not tile[:, [0, 2]].any()

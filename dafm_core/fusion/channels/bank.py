@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from typing import Any, Final
 
 import numpy as np
@@ -18,13 +19,19 @@ from numpy.typing import NDArray
 from dafm_core.errors import AlignmentError, OptionError
 from dafm_core.fusion.channels.families import BANK_FAMILIES
 from dafm_core.fusion.channels.reverse_ranks import ReverseRanks
-from dafm_core.fusion.channels.sketch import ColumnSketch, merged_moments, merged_ranks
+from dafm_core.fusion.channels.sketch import (
+    ColumnSketch,
+    merged_moments,
+    merged_ranks,
+    sketch_loops,
+)
 from dafm_core.fusion.channels.topics import Topics
 from dafm_core.ground.groups import deal_groups
 from dafm_core.ground.ids import Ids
 from dafm_core.ground.normalize import ColumnStatistics, column_moments, zscore_rows
 from dafm_core.ground.room import empty
 from dafm_core.store.gallery import Gallery
+from dafm_core.store.rows import CACHED_BYTES
 from dafm_core.store.stack import SimilarityStack
 
 MAX_BYTES: Final = 1 << 30
@@ -63,17 +70,20 @@ class QueryBank:
         if _fits(stack):
             return cls._of_scores(stack.gallery, _standardised(stack))
         sketches = list(_sketches(stack, np.arange(stack.n_queries)))
-        return cls._of_sketches(stack.gallery, sketches)
+        (ranks,) = merged_ranks(sketches, np.full((1, len(sketches)), True), sketch_loops())
+        return cls._of_sketches(stack.gallery, sketches, ranks)
 
     @classmethod
-    def _of_sketches(cls, gallery: Gallery, sketches: Sequence[ColumnSketch]) -> QueryBank:
+    def _of_sketches(
+        cls, gallery: Gallery, sketches: Sequence[ColumnSketch], ranks: ReverseRanks
+    ) -> QueryBank:
         """Return the bank of queries that were read a batch at a time."""
         statistics = ColumnStatistics.of_moments(merged_moments(sketches), n_prior=N_PRIOR)
         return cls(
             names=gallery.names,
             gallery_ids=gallery.ids,
             statistics=statistics,
-            reverse_ranks=merged_ranks(sketches),
+            reverse_ranks=ranks,
             topics=Topics.of_mixtures([sketch.mixtures for sketch in sketches], statistics),
         )
 
@@ -189,6 +199,7 @@ class BankQueries:
         )
         deal = deal_groups(np.concatenate([groups, of_source]), n_folds, seed=seed)
         self._fold, self._fold_of_source = deal[: len(groups)], deal[len(groups) :]
+        self._fold_of_sketch: list[int] = []
 
     def whole(self) -> QueryBank:
         """Return the bank of all queries."""
@@ -210,9 +221,9 @@ class BankQueries:
             rest = others if 0 < len(others) < len(self._scores) else None
             made = QueryBank._of_scores(gallery, self._scores, rest)
         else:
-            apart = [f for f in self._sketches if f != fold] or list(self._sketches)
-            batches = [sketch for f in apart for sketch in self._sketches[f]]
-            made = QueryBank._of_sketches(gallery, batches)
+            made = QueryBank._of_sketches(
+                gallery, list(compress(self._sketches, self._apart(fold))), self._ranks[fold]
+            )
         return made.aligned(self._gallery)
 
     @cached_property
@@ -220,12 +231,28 @@ class BankQueries:
         return _standardised(self._source)
 
     @cached_property
-    def _sketches(self) -> dict[int, list[ColumnSketch]]:
-        """Sketches of each fold's queries."""
-        return {
-            f: list(_sketches(self._source, np.flatnonzero(self._fold_of_source == f)))
-            for f in np.unique(self._fold_of_source).tolist()
-        }
+    def _sketches(self) -> list[ColumnSketch]:
+        """Sketches of each fold's queries, in the order of ``_fold_of_sketch``."""
+        made: list[ColumnSketch] = []
+        for f in np.unique(self._fold_of_source):
+            own = list(_sketches(self._source, np.flatnonzero(self._fold_of_source == f)))
+            self._fold_of_sketch += [f] * len(own)
+            made += own
+        return made
+
+    @cached_property
+    def _ranks(self) -> dict[int | None, ReverseRanks]:
+        """Reverse ranks of all queries, and of those of all folds but one, merged at once."""
+        asked: list[int | None] = [None]
+        if not self._is_foreign:
+            asked += np.unique(self._fold).tolist()
+        sets = np.stack([self._apart(fold) for fold in asked])
+        return dict(zip(asked, merged_ranks(self._sketches, sets, sketch_loops()), strict=True))
+
+    def _apart(self, fold: int | None) -> NDArray[np.bool_]:
+        """Return which sketches are of other folds; all, where there is no other."""
+        other = np.array([f != fold for f in self._fold_of_sketch])
+        return other if other.any() else ~other
 
 
 def training_bank(
@@ -297,14 +324,23 @@ def _sketches(stack: SimilarityStack, rows: NDArray[np.int64]) -> Iterator[Colum
     """Yield sketches of some queries, of as many at a time as ``MAX_BYTES`` allows."""
     n_held = _n_held(stack)
     n_mixtures = min(n_held, MAX_MIXTURES) / stack.n_queries  # for each query
-    for batch in np.array_split(rows, -(-len(rows) // n_held)):
+    batches = np.array_split(rows, -(-len(rows) // n_held))
+    room = _room(len(batches[0]), stack)  # written over: memory new to a process costs time
+    for batch in batches:
         some = stack.take_queries([stack.query_ids[row] for row in batch])
-        yield ColumnSketch.of_scores(_standardised(some), math.ceil(n_mixtures * len(batch)))
+        scores = _standardised(some, room[: len(batch)])
+        yield ColumnSketch.of_scores(scores, math.ceil(n_mixtures * len(batch)), sketch_loops())
 
 
-def _standardised(stack: SimilarityStack) -> NDArray[np.float32]:
+def _room(n_queries: int, stack: SimilarityStack) -> NDArray[np.float32]:
+    return empty((n_queries, stack.n_providers, stack.n_gallery), np.float32)
+
+
+def _standardised(
+    stack: SimilarityStack, room: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Return row-standardised scores of every query, (Q, K, N)."""
-    scores = empty((stack.n_queries, stack.n_providers, stack.n_gallery), np.float32)
-    for rows, tile in stack.tiles():
-        scores[rows] = zscore_rows(tile)
+    scores = _room(stack.n_queries, stack) if room is None else room
+    for rows, tile in stack.tiles(n_bytes=CACHED_BYTES):
+        zscore_rows(tile, scores[rows])
     return scores

@@ -27,11 +27,10 @@ from dafm_core.fusion.channels.view import ChannelReader
 from dafm_core.ground.ragged import Ragged
 from dafm_core.ground.room import empty
 from dafm_core.metrics.families import Head
+from dafm_core.store.rows import CACHED_BYTES
 from dafm_core.store.stack import SimilarityStack
 
 N_BANK_FOLDS: Final = 5
-TILE_BYTES: Final = 4 << 20
-"""Scores read at a time: what is made of them on the way stays in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,9 +231,7 @@ def _make_examples(
         sampler: Sampler = PlainSampler(reader, draw)
         if loops is not None:
             sampler = CompiledSampler(reader, draw, loops)
-        for block, tile in fold.tiles(
-            max(1, TILE_BYTES // (4 * stack.n_providers * stack.n_gallery))
-        ):
+        for block, tile in fold.tiles(n_bytes=CACHED_BYTES):
             here = rows[block]
             right = targets.take(here)
             groups = stack.dataset.groups[here]

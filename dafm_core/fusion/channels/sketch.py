@@ -3,20 +3,32 @@
 Queries are read a batch at a time. Moments add up, and sums of a few queries each are kept for what
 they have in common (``topics.py``). Of each batch's sorted columns some ranks are kept, all of them
 at the top, and batches are merged by weight: the thresholds of the first ``N_EXACT`` ranks are
-those of all queries, and the others are off by a few hundredths of their rank.
+those of all queries, and the others are off by a few hundredths of their rank. Machine code counts
+what NumPy sorts (``sketch_loops.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import cache
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.fusion.channels.reverse_ranks import LOWEST, ReverseRanks, geometric_ranks
+from dafm_core.fusion.channels.sketch_loops import (
+    count_column,
+    fetch,
+    merge_columns,
+    rank_column,
+    sketch_columns,
+    write_first,
+    write_ranked,
+)
 from dafm_core.fusion.channels.topics import Mixtures
+from dafm_core.ground.machine_code import machine_code
 from dafm_core.ground.normalize import column_moments
 from dafm_core.ground.ordering import descending_keys, scores_of_keys
 from dafm_core.ground.room import ONE_OF_MANY, empty
@@ -25,8 +37,8 @@ N_EXACT: Final = 32
 """Best scores of a column that every batch keeps."""
 GROWTH: Final = 1.1
 """How much higher each rank beyond is than the last."""
-WEIGHT: Final = np.uint64((1 << 32) - 1)
-"""Bits of a key that hold how many queries a kept score stands for."""
+ENTRY: Final = np.uint64((1 << 32) - 1)
+"""Bits of a key that say which kept score it is."""
 MERGE_CELLS: Final = 1 << 21
 """Kept scores that are merged at a time."""
 
@@ -53,14 +65,25 @@ class ColumnSketch:
     mixtures: Mixtures
 
     @classmethod
-    def of_scores(cls, scores: NDArray[np.float32], n_mixtures: int) -> ColumnSketch:
+    def of_scores(
+        cls, scores: NDArray[np.float32], n_mixtures: int, loops: SketchLoops | None = None
+    ) -> ColumnSketch:
         """Return the sketch of a batch of row-standardised scores, (B, K, N)."""
         ranks = kept_ranks(len(scores))
-        moments = column_moments(scores[i : i + 64] for i in range(0, len(scores), 64))
-        thresholds = ReverseRanks.at(scores, ranks).thresholds
-        values = empty(thresholds.shape, np.float32, in_memory=ONE_OF_MANY)
-        values[:] = thresholds
-        return cls(moments, ranks, values, Mixtures.of(scores, n_mixtures))
+        values = empty((len(ranks), *scores.shape[1:]), np.float32, in_memory=ONE_OF_MANY)
+        if loops is None:
+            moments = column_moments(scores[i : i + 64] for i in range(0, len(scores), 64))
+            values[:] = ReverseRanks.at(scores, ranks).thresholds
+            return cls(moments, ranks, values, Mixtures.of(scores, n_mixtures))
+        mixtures, place, signs = Mixtures.begun(scores.shape, n_mixtures)
+        moments, crowded = np.empty((3, *scores.shape[1:])), np.empty(scores.shape[1:], bool)
+        n_exact = min(N_EXACT, len(scores))
+        read = (np.asarray(scores).view(np.int32), np.asarray(scores), place, signs, ranks, n_exact)
+        loops.sketch(*read, moments, np.asarray(values), np.asarray(mixtures.rows), crowded)
+        for k, column in zip(*np.nonzero(crowded), strict=True):
+            at = np.ix_(np.arange(len(scores)), [k], [column])
+            values[:, k, column] = ReverseRanks.at(scores[at], ranks).thresholds[:, 0, 0]
+        return cls(moments, ranks, values, mixtures)
 
 
 def kept_ranks(n: int) -> NDArray[np.int64]:
@@ -82,25 +105,68 @@ def merged_moments(sketches: Iterable[ColumnSketch]) -> NDArray[np.float64]:
     return moments
 
 
-def merged_ranks(sketches: Sequence[ColumnSketch]) -> ReverseRanks:
-    """Return the thresholds of all batches together."""
+def merged_ranks(
+    sketches: Sequence[ColumnSketch],
+    sets: NDArray[np.bool_],
+    loops: SketchLoops | None = None,
+) -> list[ReverseRanks]:
+    """Return the thresholds of several sets of batches together, from sorting what is kept once.
+
+    Parameters
+    ----------
+    sketches : sequence of B ColumnSketch
+    sets : ndarray of shape (P, B), bool
+        Which batches are in each set; at least one.
+    """
     parts = [np.diff(sketch.ranks, prepend=0) for sketch in sketches]
-    weights = np.concatenate(parts).astype(np.uint64)
-    ranks = geometric_ranks(int(weights.sum()))
+    kept = np.repeat(sets, [len(part) for part in parts], axis=1)
+    weights = np.where(kept, np.concatenate(parts), 0)  # (P, W)
+    ranks = [geometric_ranks(int(n)) for n in weights.sum(axis=1)]
     n_providers, n_gallery = sketches[0].values.shape[1:]
-    thresholds = np.empty((len(ranks), n_providers, n_gallery), np.float32)
-    step = max(1, MERGE_CELLS // (len(weights) * n_providers))
+    thresholds = [np.empty((len(own), n_providers, n_gallery), np.float32) for own in ranks]
+    step = max(1, MERGE_CELLS // (weights.shape[1] * n_providers))
     for start in range(0, n_gallery, step):
         block = slice(start, start + step)
         values = np.concatenate([sketch.values[:, :, block] for sketch in sketches])
-        keys = descending_keys(values.reshape(len(weights), -1).T.copy())  # (cells, kept ranks)
-        keys |= weights
+        keys = descending_keys(values.reshape(len(values), -1).T.copy())  # (cells, kept scores)
+        keys |= np.arange(len(values), dtype=np.uint64)
         keys.sort(axis=1)
-        counted = np.cumsum(
-            keys & WEIGHT, axis=1, dtype=np.int64
-        )  # queries that score a candidate so high
-        for at, rank in zip(thresholds, ranks, strict=True):
-            first = np.count_nonzero(counted < rank, axis=1)
-            found = np.take_along_axis(keys, first[:, None], axis=1)
-            at[:, block] = scores_of_keys(found).reshape(n_providers, -1)
-    return ReverseRanks(ranks, np.maximum(thresholds, LOWEST))
+        scores, entries = scores_of_keys(keys), (keys & ENTRY).astype(np.uint32)
+        merge = _merge if loops is None else loops.merge
+        for own_weights, own_ranks, own in zip(weights, ranks, thresholds, strict=True):
+            found = np.empty((len(own_ranks), len(keys)), np.float32)
+            merge(scores, entries, own_weights, own_ranks, found)
+            own[:, :, block] = found.reshape(len(own), n_providers, -1)
+    return [
+        ReverseRanks(own_ranks, np.maximum(own, LOWEST))
+        for own_ranks, own in zip(ranks, thresholds, strict=True)
+    ]
+
+
+def _merge(
+    scores: NDArray[np.float32],
+    entries: NDArray[np.uint32],
+    weights: NDArray[np.int64],
+    ranks: NDArray[np.int64],
+    thresholds: NDArray[np.float32],
+) -> None:
+    """Do in NumPy what ``sketch_loops.merge_columns`` does."""
+    counted = np.cumsum(weights[entries], axis=1)  # queries that score a candidate so high
+    for at, rank in zip(thresholds, ranks, strict=True):
+        first = np.count_nonzero(counted < rank, axis=1)
+        at[:] = np.take_along_axis(scores, first[:, None], axis=1)[:, 0]
+
+
+class SketchLoops(NamedTuple):
+    """Loops of ``sketch_loops.py``."""
+
+    sketch: Callable[..., Any]
+    merge: Callable[..., Any]
+
+
+@cache
+def sketch_loops() -> SketchLoops | None:
+    """Return the loops as machine code, or None where Numba is missing or turned off."""
+    parts = (fetch, count_column, write_first, write_ranked, rank_column)
+    sketch, merge = machine_code(sketch_columns, *parts), machine_code(merge_columns)
+    return SketchLoops(sketch, merge) if sketch and merge else None

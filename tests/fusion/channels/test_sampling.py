@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dafm_core.fusion.channels import examples
+from dafm_core.fusion.channels import examples, sampling
 from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.fusion.channels.drawing import Draw
 from dafm_core.fusion.channels.examples import make_examples
@@ -42,6 +42,24 @@ def test_machine_code_samples_as_numpy_does(loops, stack, change):
     np.testing.assert_array_equal(made.log_weight, plain.log_weight)
     np.testing.assert_allclose(made.context, plain.context, atol=2e-5)
     np.testing.assert_allclose(made.channels, plain.channels, rtol=1e-4, atol=2e-5)
+
+
+def test_ranks_below_the_first_are_those_of_their_bucket(loops, stack, monkeypatch):
+    monkeypatch.setattr(sampling, "N_EXACT", N_HARD)
+    tile = stack.tile(0, 18).astype(np.float32)
+    reader = ChannelReader.of(stack.gallery, Layout(("ranks",), stack.names), QueryBank.of(stack))
+    kept = ~np.isneginf(tile[:, 0])
+    wanted = np.zeros(kept.shape, bool)
+    made, plain = (
+        sampler(tile, wanted, kept).channels
+        for sampler in (
+            CompiledSampler(reader, drawing(stack), loops),
+            PlainSampler(reader, drawing(stack)),
+        )
+    )
+    exact = plain >= np.sort(plain, axis=2)[:, :, -N_HARD, None]
+    np.testing.assert_allclose(made[exact], plain[exact], atol=2e-5)
+    np.testing.assert_allclose(made, plain, atol=np.log(1.5))  # at most a neighbour in the bucket
 
 
 def drawing(stack):

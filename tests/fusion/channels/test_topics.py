@@ -103,3 +103,13 @@ def test_every_query_is_in_one_sum_and_its_excluded_cells_are_column_means(rng):
     found = np.abs(sums - rows.sum(axis=0)).max(axis=(1, 2))
     assert found.min() < 1e-5
     assert possible[found.argmin()].sum() == signs.sum()
+
+
+@pytest.mark.parametrize("apart", [1, 1e-2, 1e-5, 0])
+def test_directions_nearly_the_same_become_orthonormal_too(rng, apart):
+    directions = rng.normal(size=(300, 4)).astype(np.float32)
+    directions[:, 3] = directions[:, 0] + apart * directions[:, 3]
+    made = topics_module._orthonormal(directions)
+    np.testing.assert_allclose(made.T @ made, np.eye(4), atol=1e-6)
+    left = directions - made @ (made.T @ directions)
+    assert np.abs(left).max() < 1e-5
