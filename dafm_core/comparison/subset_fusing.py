@@ -41,7 +41,7 @@ def evaluate_subsets(
         All held-out queries.
     parts : sequence of Part
     n_workers : int
-        Processes among which the parts are shared, or the subsets where there are fewer parts.
+        Processes among which the parts are shared, and the subsets of the parts that are left over.
     """
     chance = evaluate_providers(_constant(stack), metrics=metrics)["chance"]
     singles = evaluate_providers(stack, metrics=metrics)
@@ -52,8 +52,7 @@ def evaluate_subsets(
     if rule is not None and len(parts) > 1 and not stack.gallery.unknown:
         items, work = several, partial(_tune, rule=rule, stack=stack, parts=parts, metrics=metrics)
     else:
-        groups = [several] if len(parts) >= n_workers else [[names] for names in several]
-        items = [(part, group) for part in parts for group in groups]
+        items = deal(parts, several, n_workers)
         work = partial(_fit, fuser=fuser, metrics=metrics)
     pieces: dict[Names, list[Evaluation]] = {names: [] for names in several}
     for done, some in enumerate(in_workers(work, items, n_workers=n_workers), start=1):
@@ -64,6 +63,27 @@ def evaluate_subsets(
     found = {names: combine(fuser.name, own, stack.dataset) for names, own in pieces.items()}
     found |= {(name,): evaluation for name, evaluation in singles.items()} | {(): chance}
     return {names: found[names] for names in subsets}
+
+
+def deal(
+    parts: Sequence[Part], subsets: Sequence[Names], n_workers: int
+) -> list[tuple[Part, list[Names]]]:
+    """Return what to fit on what, so that processes end nearly together.
+
+    Each has as many whole parts, where what is made of a part is made once; the subsets of a part
+    that is left over are dealt by their sizes.
+
+    Examples
+    --------
+    >>> deal(["first", "second", "third"], [("a",), ("b",), ("a", "b")], 2)[2:]
+    [('third', [('a', 'b')]), ('third', [('a',), ('b',)])]
+    """
+    n_whole = len(parts) - len(parts) % n_workers
+    hands: list[list[Names]] = [[] for _ in range(n_workers)]
+    for names in sorted(subsets, key=len, reverse=True):
+        min(hands, key=lambda hand: sum(map(len, hand))).append(names)
+    items = [(part, list(subsets)) for part in parts[:n_whole]]
+    return items + [(part, hand) for part in parts[n_whole:] for hand in hands if hand]
 
 
 def _fit(
