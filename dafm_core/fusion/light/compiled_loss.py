@@ -17,8 +17,8 @@ from dafm_core.fusion.channels.compiled import WORTH_COMPILING
 from dafm_core.fusion.channels.examples import Examples
 from dafm_core.fusion.light.network import ResidualFusion
 from dafm_core.fusion.light.options import LossWeights
-from dafm_core.fusion.light.residual_loops import NO_RIVAL, residual_loop
-from dafm_core.fusion.light.training import StepLoss
+from dafm_core.fusion.light.residual_loops import NO_RIVAL, ResidualLoops, residual_loops
+from dafm_core.fusion.light.training import ScoreRows, StepLoss
 
 
 class CompiledLoss:
@@ -32,8 +32,7 @@ class CompiledLoss:
         Weights of the linear fusion with all providers, and without each.
     draw : callable
         From a number of examples and a generator to which provider each loses: 0 for none.
-    loop : callable
-        :func:`residual_loop`.
+    loops : ResidualLoops
     """
 
     def __init__(
@@ -42,9 +41,9 @@ class CompiledLoss:
         loss_weights: LossWeights,
         linear: NDArray[np.float32],
         draw: Callable[[int, Generator], Tensor],
-        loop: Callable[..., float],
+        loops: ResidualLoops,
     ) -> None:
-        self._draw, self._loop = draw, loop
+        self._draw, self._loops = draw, loops
         self._settings = (
             len(examples.layout.providers),
             np.ascontiguousarray(linear),
@@ -62,36 +61,48 @@ class CompiledLoss:
 
     def of(self, network: ResidualFusion) -> StepLoss:
         """Return the loss of one network."""
-        first = network.evidence
-        parameters = first.weight, first.bias, network.query, network.score
+        parameters = _parameters(network)
 
         def loss(rows: Tensor, generator: Generator, tau: Tensor) -> float:
             lost = self._draw(len(rows), generator)
-            values = tuple(parameter.detach().numpy() for parameter in parameters)
-            loss, slopes, of_tau = self.run(rows.numpy(), lost.numpy(), tau.item(), values)
-            for parameter, slope in zip(parameters, slopes, strict=True):
-                made = torch.from_numpy(slope)
-                parameter.grad = made if parameter.grad is None else parameter.grad.add_(made)
+            slopes = tuple(_slope(parameter) for parameter in parameters)
+            of_tau = np.empty(1, np.float32)
+            loss = self._loops.infonce(
+                *(*self._examples, rows.numpy(), lost.numpy(), *self._settings, tau.item()),
+                *(parameter.detach().numpy() for parameter in parameters),
+                *(slopes, of_tau),
+            )
             if tau.requires_grad:
-                tau.backward(torch.tensor(of_tau))  # type: ignore[no-untyped-call]
+                tau.backward(torch.tensor(of_tau[0]))  # type: ignore[no-untyped-call]
             return loss
 
         return loss
 
-    def run(
-        self,
-        rows: NDArray[np.int64],
-        lost: NDArray[np.int64],
-        tau: float,
-        parameters: tuple[NDArray[np.float32], ...],
-    ) -> tuple[float, tuple[NDArray[np.float32], ...], float]:
-        """Return the loss, and its derivatives by each parameter and by the temperature."""
-        of_tau = np.empty(1, np.float32)
-        slopes = tuple(np.empty_like(values) for values in parameters)
-        loss = self._loop(
-            *self._examples, rows, lost, *self._settings, tau, *parameters, slopes, of_tau
-        )
-        return loss, slopes, float(of_tau[0])
+    def scores_of(self, network: ResidualFusion) -> ScoreRows:
+        """Return what scores examples by one network on the fusion of all providers."""
+        parameters, (channels, context, *_) = _parameters(network), self._examples
+        linear = self._settings[1][:1]
+
+        def scores(rows: Tensor) -> Tensor:
+            out = np.empty((len(rows), channels.shape[2]), np.float32)
+            values = (parameter.detach().numpy() for parameter in parameters)
+            self._loops.scores(channels, context, rows.numpy(), linear, *values, out)
+            return torch.from_numpy(out)
+
+        return scores
+
+
+def _parameters(network: ResidualFusion) -> tuple[Tensor, ...]:
+    first = network.evidence
+    return first.weight, first.bias, network.query, network.score
+
+
+def _slope(parameter: Tensor) -> NDArray[np.float32]:
+    """Return what a parameter's derivatives are added to."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    slope: NDArray[np.float32] = parameter.grad.numpy()
+    return slope
 
 
 def compiled_loss(
@@ -103,5 +114,5 @@ def compiled_loss(
     """Return the loss, or None where machine code does not repay its loading, or Numba is missing
     or turned off; parameters as there.
     """
-    loop = residual_loop() if len(examples) >= WORTH_COMPILING else None
-    return None if loop is None else CompiledLoss(examples, loss_weights, linear, draw, loop)
+    loops = residual_loops() if len(examples) >= WORTH_COMPILING else None
+    return loops and CompiledLoss(examples, loss_weights, linear, draw, loops)

@@ -21,6 +21,7 @@ from dafm_core.fusion.light.options import LightOptions
 from dafm_core.fusion.light.training import (
     Batch,
     History,
+    ScoreRows,
     StepLoss,
     TorchLoss,
     Validation,
@@ -86,8 +87,9 @@ def train_ensemble(
         )
         held_out = torch.from_numpy(fold == i % N_VALIDATION_FOLDS)
         loss_of: StepLoss = TorchLoss(network, data, weights_of_loss, dropping)
+        score_rows: ScoreRows | None = None
         if by_machine_code is not None:
-            loss_of = by_machine_code.of(network)
+            loss_of, score_rows = by_machine_code.of(network), by_machine_code.scores_of(network)
         history = train(
             network,
             loss_of,
@@ -100,6 +102,7 @@ def train_ensemble(
                 torch.nonzero(held_out)[:, 0],
                 weights_of_loss,
                 lambda batch: with_linear(batch, linear[:1]),
+                score_rows,
             ),
             progress=progress,
             name=f"network {i + 1} of {options.n_seeds}",

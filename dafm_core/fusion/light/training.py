@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final, TypeAlias
 
 import torch
@@ -26,6 +27,9 @@ Change: TypeAlias = "Callable[[Batch, Generator], Batch]"
 StepLoss: TypeAlias = Callable[[Tensor, Generator, Tensor], float]
 """From the examples of a step (B,), int64, a generator, and the temperature to their mean loss; it
 adds the derivatives to ``grad`` of the network's parameters and, if learned, the temperature."""
+
+ScoreRows: TypeAlias = Callable[[Tensor], Tensor]
+"""From examples (V,), int64, to the scores of their candidates (V, W)."""
 
 History: TypeAlias = list[dict[str, float]]
 """One record per step (epoch, loss, temperature) and per look at the validation part."""
@@ -210,6 +214,8 @@ class Validation:
     loss_weights : LossWeights
     change : callable
         What a batch becomes before it is scored.
+    score_rows : callable, optional
+        Gives the same scores in another way.
     """
 
     network: nn.Module
@@ -217,17 +223,23 @@ class Validation:
     rows: Tensor
     loss_weights: LossWeights
     change: Callable[[Batch], Batch]
+    score_rows: ScoreRows | None = None
+
+    @cached_property
+    def _seen(self) -> Batch:
+        """What the loss looks at."""
+        return self.data.without_channels().take(self.rows)
+
+    def _scores(self) -> Tensor:
+        if self.score_rows is not None:
+            return self.score_rows(self.rows)
+        parts = torch.split(self.rows, VALIDATION_ROWS)
+        return torch.cat([score(self.network, self.change(self.data.take(rows))) for rows in parts])
 
     @torch.no_grad()
     def __call__(self, tau: float) -> dict[str, float]:
         """Return loss and recall; ranks are estimated from the candidates drawn."""
-        scores = torch.cat(
-            [
-                score(self.network, self.change(self.data.take(rows)))
-                for rows in torch.split(self.rows, VALIDATION_ROWS)
-            ]
-        )
-        batch = self.data.without_channels().take(self.rows)
+        scores, batch = self._scores(), self._seen
         at_target = scores.gather(1, batch.target[:, None])
         # A candidate drawn at random stands for as many as its weight says.
         rank = 1 + ((scores > at_target) * batch.log_weight.exp()).sum(dim=1)

@@ -36,7 +36,7 @@ from dafm_core.fusion.light.exact import ExactExamples, step_loss
 from dafm_core.fusion.light.fuser import LightFusion
 from dafm_core.fusion.light.network import PaperNetwork, ResidualFusion
 from dafm_core.fusion.light.options import LossWeights
-from dafm_core.fusion.light.residual_loops import residual_loop
+from dafm_core.fusion.light.residual_loops import residual_loops
 from dafm_core.fusion.light.training import Batch, StepLoss, TorchLoss
 from dafm_core.fusion.static import MeanFusion, VotingFusion
 from dafm_core.metrics.ranking import rank_targets
@@ -103,8 +103,8 @@ def residual_step(stack: SimilarityStack, n_repeat: int) -> None:
     n_context = examples.context.shape[1]
     network = ResidualFusion(layout.n_channels, n_context, 32, generator=generator)
     losses = {"torch": TorchLoss(network, Batch.of(examples), weights, dropping)}
-    if (loop := residual_loop()) is not None:
-        by_loop = CompiledLoss(examples, weights, linear.numpy(), dropping.draw, loop)
+    if (loops := residual_loops()) is not None:
+        by_loop = CompiledLoss(examples, weights, linear.numpy(), dropping.draw, loops)
         losses["compiled"] = by_loop.of(network)
     rows, tau = torch.arange(TILE), torch.tensor(1.0)
 

@@ -1,5 +1,7 @@
 """The loss by machine code, and what it changes with, are those that torch finds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,21 +9,22 @@ import torch
 from dafm_core.fusion.channels.examples import make_examples
 from dafm_core.fusion.light import ensemble, residual_loops
 from dafm_core.fusion.light.compiled_loss import CompiledLoss
-from dafm_core.fusion.light.ensemble import ProviderDropout, train_ensemble
+from dafm_core.fusion.light.ensemble import ProviderDropout, train_ensemble, with_linear
 from dafm_core.fusion.light.network import ResidualFusion
 from dafm_core.fusion.light.options import LightOptions, LossWeights
+from dafm_core.fusion.light.residual_loops import ResidualLoops
 from dafm_core.fusion.light.training import Batch, infonce, score
 
 
 @pytest.fixture(scope="module", params=["machine code", "python"])
-def loop(request):
+def loops(request):
     if request.param == "python":
-        yield residual_loops.residual_infonce
+        yield ResidualLoops(residual_loops.residual_infonce, residual_loops.residual_scores)
         return
     numba = pytest.importorskip("numba", reason="Numba is the extra dafm-core[compiled]")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numba.config, "DISABLE_JIT", 0)
-        yield residual_loops.residual_loop.__wrapped__()  # not the answer that is remembered
+        yield residual_loops.residual_loops.__wrapped__()  # not the answer that is remembered
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +45,7 @@ def a_network(examples, seed=0):
 
 @pytest.mark.parametrize("loss_weights", [(1.0, 0.0), (1.0, 0.3), (0.0, 1.0)])
 @pytest.mark.parametrize("share", [0.0, 0.6])
-def test_loss_and_derivatives_are_those_of_torch(loop, examples, loss_weights, share):
+def test_loss_and_derivatives_are_those_of_torch(loops, examples, loss_weights, share):
     weights = LossWeights(*loss_weights)
     n_models = len(examples.layout.providers)
     linear = np.random.default_rng(0).normal(size=(1 + n_models, examples.layout.n_channels))
@@ -55,7 +58,7 @@ def test_loss_and_derivatives_are_those_of_torch(loop, examples, loss_weights, s
     batch = dropping(Batch.of(examples).take(rows), torch.Generator().manual_seed(1))
     expected = infonce(score(network, batch) / tau, batch, weights)
     slopes = torch.autograd.grad(expected, parameters)
-    loss_of = CompiledLoss(examples, weights, linear, dropping.draw, loop).of(network)
+    loss_of = CompiledLoss(examples, weights, linear, dropping.draw, loops).of(network)
     found = loss_of(rows, torch.Generator().manual_seed(1), tau)
 
     assert found == pytest.approx(expected.item(), rel=1e-5)
@@ -66,13 +69,27 @@ def test_loss_and_derivatives_are_those_of_torch(loop, examples, loss_weights, s
         torch.testing.assert_close(parameter.grad, 2 * slope, rtol=1e-4, atol=2e-5)
 
 
-def test_networks_are_those_that_torch_trains(loop, examples, monkeypatch):
+@pytest.mark.parametrize("n_candidates", [3, 24, 300])
+def test_scores_are_those_of_torch(loops, examples, n_candidates):
+    """Of few candidates that lie side by side, and of more than fill a row."""
+    columns = np.arange(n_candidates) % examples.channels.shape[2]
+    wide = replace(examples, channels=np.ascontiguousarray(examples.channels[:, :, columns]))
+    linear = np.random.default_rng(0).normal(size=(3, wide.layout.n_channels)).astype(np.float32)
+    network, rows = a_network(wide), torch.arange(11)
+    batch = with_linear(Batch.of(wide).take(rows), torch.from_numpy(linear[:1]))
+    found = CompiledLoss(wide, LossWeights(1.0, 0.0), linear, None, loops).scores_of(network)
+    torch.testing.assert_close(found(rows), score(network, batch), rtol=1e-5, atol=1e-5)
+
+
+def test_networks_are_those_that_torch_trains(loops, examples, monkeypatch):
     monkeypatch.setattr(ensemble, "MIN_EXAMPLES", 10)
     monkeypatch.setattr(ensemble, "N_VALIDATION_FOLDS", 2)
     options = LightOptions.of({"n_seeds": 1, "n_hidden": 4, "n_epochs": 3, "batch_size": 8})
     linear = np.full((1 + len(examples.layout.providers), examples.layout.n_channels), 0.1)
     (plain,), _ = train_ensemble(options, examples, linear, progress=None)
-    monkeypatch.setattr(ensemble, "compiled_loss", lambda *inputs: CompiledLoss(*inputs, loop=loop))
+    monkeypatch.setattr(
+        ensemble, "compiled_loss", lambda *inputs: CompiledLoss(*inputs, loops=loops)
+    )
     (made,), _ = train_ensemble(options, examples, linear, progress=None)
     for one, other in zip(made.parameters(), plain.parameters(), strict=True):
         assert one.abs().max() > 0
