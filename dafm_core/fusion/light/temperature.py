@@ -56,14 +56,15 @@ class DynamicTemperature(nn.Module):
 
     def update(self, loss: float) -> None:
         """Take the loss of the step that was just made."""
+        if self.rule not in _FACTORS:
+            return
         factor = _FACTORS[self.rule](self, loss)
         if math.isnan(self.running_loss):
             self.running_loss = loss
         self.running_loss = MEMORY * self.running_loss + (1 - MEMORY) * loss
-        if self.rule in ("paper", "adaptive"):
-            tau = min(max(self().item() * factor, self.floor), self.ceiling)
-            with torch.no_grad():
-                self.logarithm.fill_(math.log(tau))
+        tau = min(max(self().item() * factor, self.floor), self.ceiling)
+        with torch.no_grad():
+            self.logarithm.fill_(math.log(tau))
 
 
 def _paper(temperature: DynamicTemperature, loss: float) -> float:
@@ -77,13 +78,7 @@ def _adaptive(temperature: DynamicTemperature, loss: float) -> float:
     return 1 + RATE * math.tanh(0.1 - 10 * progress)
 
 
-def _unchanged(temperature: DynamicTemperature, loss: float) -> float:
-    return 1.0
-
-
 _FACTORS: Final[dict[str, Callable[[DynamicTemperature, float], float]]] = {
     "paper": _paper,
     "adaptive": _adaptive,
-    "learned": _unchanged,
-    "fixed": _unchanged,
 }
