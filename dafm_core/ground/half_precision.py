@@ -27,6 +27,7 @@ BITS: Final = np.array(0x8FFFE000, np.uint32).view(np.int32)[()]
 """Of float32: sign, the lower five bits of the exponent, the upper ten of the mantissa."""
 BLOCK: Final = 1 << 16
 """Numbers widened at a time: they stay in the cache from one step to the next."""
+ONE_ROW: Final = np.zeros(1, np.int64)
 LONG: Final = 512
 """Cells of a row from which counting row by row is faster than all rows at once."""
 
@@ -49,20 +50,25 @@ def widen(block: NDArray[Any], out: NDArray[np.float32]) -> None:
         return
     bits, numbers = np.asarray(block).reshape(-1).view(np.int16), out.reshape(-1)
     if (loop := _quick_loop()) is not None:
-        loop(bits[None], numbers[None, None].view(np.int32), numbers[None, None], 0)
+        loop(bits[None], ONE_ROW, numbers[None, None].view(np.int32), numbers[None, None], 0)
         return
     for start in range(0, len(bits), BLOCK):
         _widen(bits[start : start + BLOCK], numbers[start : start + BLOCK])
 
 
-def widen_rows(block: NDArray[Any], tile: NDArray[np.float32], k: int) -> None:
-    """Write rows (B, N) as those of model k of a tile (B, K, N), as :func:`widen` does."""
+def widen_rows(
+    matrix: NDArray[Any], rows: NDArray[np.int64], tile: NDArray[np.float32], k: int
+) -> bool:
+    """Write some rows of a matrix (Q, N) as those of model k of a tile (B, K, N), as float32.
+
+    Each is read where it lies. Return whether it could be done: by machine code only.
+    """
     loop = _quick_loop()
-    plain = block.dtype != np.float16 or not block.flags.c_contiguous
-    if loop is None or plain or not tile.flags.c_contiguous:
-        widen(block, tile[:, k])
-    else:
-        loop(np.asarray(block).view(np.int16), tile.view(np.int32), tile, k)
+    in_order = matrix.flags.c_contiguous and tile.flags.c_contiguous
+    if loop is None or matrix.dtype != np.float16 or not in_order:
+        return False
+    loop(np.asarray(matrix).view(np.int16), rows, tile.view(np.int32), tile, k)
+    return True
 
 
 def _quick_loop() -> Callable[..., Any] | None:
@@ -81,7 +87,7 @@ def _widen(bits: NDArray[np.int16], numbers: NDArray[np.float32]) -> None:
         words[(bits & INFINITE) == INFINITE] |= ALL_EXPONENT
 
 
-def write_wide(bits: Any, words: Any, numbers: Any, k: int) -> None:
+def write_wide(bits: Any, rows: Any, words: Any, numbers: Any, k: int) -> None:
     """Write numbers of half precision, given as bits, as float32.
 
     The exponent of float32 has three bits more and another zero: bits are moved to their places,
@@ -90,12 +96,14 @@ def write_wide(bits: Any, words: Any, numbers: Any, k: int) -> None:
 
     Parameters
     ----------
-    bits : ndarray of shape (B, N), int16
+    bits : ndarray of shape (Q, N), int16
+    rows : ndarray of shape (B,), int64
+        Of ``bits``.
     words, numbers : ndarray of shape (B, K, N), int32 and float32
         The same bytes; those of ``k`` are written.
     """
-    for b in range(len(bits)):
-        row, own_words, own = bits[b], words[b, k], numbers[b, k]
+    for b in range(len(rows)):
+        row, own_words, own = bits[rows[b]], words[b, k], numbers[b, k]
         for i in range(len(row)):
             own_words[i] = (np.int32(row[i]) & SIGN_BIT) | ((np.int32(row[i]) & MAGNITUDE) << 13)
         for i in range(len(row)):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafm_core.ground.half_precision import widen_rows
+from dafm_core.ground.half_precision import widen, widen_rows
 from dafm_core.ground.ragged import Ragged
 from dafm_core.store.shortlist import Shortlist
 
@@ -38,7 +38,9 @@ def read_tile(
     n_columns = matrices[0].shape[1] if columns is None else len(columns)
     tile = np.empty((len(rows), len(matrices), n_columns), np.float32)
     for k, matrix in enumerate(matrices):
-        widen_rows(stored_rows(matrix, rows, columns), tile, k)
+        if columns is None and isinstance(matrix, np.ndarray) and widen_rows(matrix, rows, tile, k):
+            continue
+        widen(stored_rows(matrix, rows, columns), tile[:, k])
     tile[excluded.rows, :, excluded.values] = -np.inf
     return tile
 

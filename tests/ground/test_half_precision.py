@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+from dafm_core.ground import half_precision
 from dafm_core.ground.half_precision import (
     are_odd,
     count_above,
@@ -47,10 +48,21 @@ def test_every_number_is_widened_to_itself(has_numba, monkeypatch):
     out = np.empty(rows.shape, np.float32)
     widen(rows, out)
     np.testing.assert_array_equal(out.view(np.int32), expected.view(np.int32))
-    for block in (rows, rows[:, ::2], expected):
-        tile = np.empty((2, 3, block.shape[1]), np.float32)
-        widen_rows(block, tile, 1)
-        np.testing.assert_array_equal(tile[:, 1], block.astype(np.float32))
+
+
+def test_rows_are_widened_where_they_lie_or_left_to_others(monkeypatch):
+    rows, some = EVERY.reshape(64, -1), np.array([7, 0, 7])
+    tile = np.zeros((3, 2, rows.shape[1]), np.float32)
+    monkeypatch.setattr(half_precision, "_quick_loop", lambda: None)
+    assert not widen_rows(rows, some, tile, 1)
+    monkeypatch.setattr(half_precision, "_quick_loop", lambda: write_wide)
+    assert not widen_rows(rows.astype(np.float32), some, tile, 1)
+    assert not widen_rows(np.asfortranarray(rows), some, tile, 1)
+    assert not tile.any()
+    with np.errstate(over="ignore"):
+        assert widen_rows(rows, some, tile, 1)
+    np.testing.assert_array_equal(tile[:, 1], rows.astype(np.float32)[some])
+    assert not tile[:, 0].any()
 
 
 def test_the_loop_writes_every_number_bit_by_bit():
@@ -60,6 +72,6 @@ def test_the_loop_writes_every_number_bit_by_bit():
     for loop in (write_wide, widening_loop() or write_wide):
         tile = np.zeros((2, 3, len(bits) // 2), np.float32)
         with np.errstate(over="ignore"):
-            loop(bits.view(np.int16).reshape(2, -1), tile.view(np.int32), tile, 1)
-        np.testing.assert_array_equal(tile[:, 1].view(np.int32), expected.reshape(2, -1))
+            loop(bits.view(np.int16).reshape(2, -1), np.array([1, 0]), tile.view(np.int32), tile, 1)
+        np.testing.assert_array_equal(tile[:, 1].view(np.int32), expected.reshape(2, -1)[::-1])
         assert not tile[:, [0, 2]].any()

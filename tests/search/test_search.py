@@ -258,7 +258,9 @@ def test_a_grown_index_is_searched_at_once(tmp_path, gallery, light):
 
 
 def test_many_queries_are_answered_by_machine_code_in_the_end(stack, index, monkeypatch):
-    loops = RowLoops(row_loops.read_rows, choice_loops.choose, cell_loops.write_channels)
+    loops = RowLoops(
+        row_loops.read_rows, choice_loops.choose, choice_loops.mark_hard, cell_loops.write_channels
+    )
     monkeypatch.setattr(quickening, "row_loops", lambda: loops)
     monkeypatch.setattr(quickening, "MANY", 2)
     light = dafm.LightFusion(network="linear").fit(stack)
@@ -278,7 +280,9 @@ def test_many_queries_are_answered_by_machine_code_in_the_end(stack, index, monk
 @pytest.mark.parametrize("name", ["light", "debiased"])
 def test_quick_rows_rank_as_whole_rows_do(name, tmp_path, monkeypatch):
     """A gallery in memory, of inner products alone: rounded but where an image may be a hit."""
-    loops = RowLoops(row_loops.read_rows, choice_loops.choose, cell_loops.write_channels)
+    loops = RowLoops(
+        row_loops.read_rows, choice_loops.choose, choice_loops.mark_hard, cell_loops.write_channels
+    )
     monkeypatch.setattr(quickening, "row_loops", lambda: loops)
     monkeypatch.setattr(quickening, "code_loops", lambda: LOOPS)
     monkeypatch.setattr(quickening, "MANY", 1)

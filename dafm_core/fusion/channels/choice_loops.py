@@ -1,10 +1,18 @@
-"""Which candidates some model puts first, as a loop for Numba; the same in ``candidates.py``."""
+"""Which candidates are looked at, as loops for Numba; the same in NumPy: ``candidates.py`` for
+lists, ``drawing.py`` for training.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+
+from dafm_core.fusion.channels.row_loops import N_BUCKETS, collect, count_buckets, edge_of
+from dafm_core.ground.zscore_loops import add_to, divide
+
+ROOM: Final = 256
+"""Candidates among which those that are best on average are looked for, beside as many as those."""
 
 
 def choose(evidence: Any, bars: Any, n_first: int, n_level: Any, mask: Any, chosen: Any) -> int:
@@ -42,3 +50,70 @@ def choose(evidence: Any, bars: Any, n_first: int, n_level: Any, mask: Any, chos
         chosen[width] = i
         width += mask[i]
     return width
+
+
+def mark_best(scores: Any, bar: Any, n: int, place: Any, marked: Any) -> None:
+    """Mark the n best, given the score of the last of them; of ties, by place.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (N,), float32
+    place : ndarray of shape (N,), int64
+    marked : ndarray of shape (N,), uint8
+        Set to one.
+    """
+    level, above = np.int32(0), np.int32(0)
+    for i in range(len(scores)):
+        level += np.int32(scores[i] == bar)
+        above += np.int32(scores[i] > bar)
+    if above + level <= n:
+        for i in range(len(scores)):
+            marked[i] |= np.uint8(scores[i] >= bar)
+        return
+    for i in range(len(scores)):
+        marked[i] |= np.uint8(scores[i] > bar)
+    last = -1
+    for _ in range(n - above):  # the next in order of places
+        following, at = len(place), -1
+        for i in range(len(scores)):
+            if scores[i] == bar and last < place[i] < following:
+                following, at = place[i], i
+        marked[at], last = 1, following
+
+
+def mark_hard(evidence: Any, bars: Any, n_hard: int, place: Any, marked: Any, done: Any) -> None:
+    """Mark the best candidates of each model and of their mean.
+
+    Parameters
+    ----------
+    evidence : ndarray of shape (B, K, N), float32
+    bars : ndarray of shape (B, K), float32
+        The evidence of each model's ``n_hard``-th candidate.
+    place : ndarray of shape (N,), int64
+        Of ties.
+    marked : ndarray of shape (B, N), uint8
+        Set to one.
+    done : ndarray of shape (B,), bool
+        Written: whether so few are nearly as good on average that it could be done.
+    """
+    n_rows, n_models, n_gallery = evidence.shape
+    mean, room = np.empty(n_gallery, np.float32), np.empty(n_gallery, np.int32)
+    starts, near = np.empty(N_BUCKETS + 1, np.int32), np.empty(ROOM + n_hard, np.float32)
+    for b in range(n_rows):
+        mean[:] = evidence[b, 0]
+        for k in range(1, n_models):
+            add_to(mean, evidence[b, k])
+        divide(mean, np.float32(n_models))
+        count_buckets(mean, room, starts)
+        n_near = collect(mean, edge_of(starts, n_hard), near)
+        done[b] = n_hard <= n_near <= len(near)
+        if done[b]:
+            for k in range(n_models):
+                mark_best(evidence[b, k], bars[b, k], n_hard, place, marked[b])
+            for t in range(n_hard):  # the best of what is left comes to the front
+                best = t
+                for i in range(t + 1, n_near):
+                    if near[i] > near[best]:
+                        best = i
+                near[t], near[best] = near[best], near[t]
+            mark_best(mean, near[n_hard - 1], n_hard, place, marked[b])

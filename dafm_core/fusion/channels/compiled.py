@@ -16,7 +16,7 @@ from dafm_core.fusion.channels.cell_loops import (
     write_topic_moments,
     write_topics,
 )
-from dafm_core.fusion.channels.choice_loops import choose
+from dafm_core.fusion.channels.choice_loops import choose, mark_best, mark_hard
 from dafm_core.fusion.channels.row_loops import (
     bucket_of,
     collect,
@@ -34,16 +34,18 @@ from dafm_core.fusion.channels.row_loops import (
 )
 from dafm_core.ground.float_bits import less, order_of, shift_and_divide
 from dafm_core.ground.machine_code import machine_code
+from dafm_core.ground.zscore_loops import add_to, divide
 
 WORTH_COMPILING: Final = 500
 """Queries from which on machine code repays the second or two that it takes to load it."""
 
 
 class RowLoops(NamedTuple):
-    """Loops of ``row_loops.py`` and ``cell_loops.py``."""
+    """Loops of ``row_loops.py``, ``choice_loops.py`` and ``cell_loops.py``."""
 
     read_rows: Callable[..., Any]
     choose: Callable[..., Any]
+    mark_hard: Callable[..., Any]
     write_channels: Callable[..., Any]
 
 
@@ -57,6 +59,13 @@ def row_loops() -> RowLoops | None:
     exact = (write_shifted, shift_and_divide, less, standard, scaled)
     read = machine_code(read_rows, *readers, *firsts, exact=exact)
     first = machine_code(choose)
+    hard = machine_code(
+        mark_hard,
+        *(mark_best, bucket_of, count_buckets, edge_of, collect),
+        exact=(add_to, divide, scaled),
+    )
     writers = (*ranks, *topics, write_known, write_neighbours, bucket_of)
     write = machine_code(write_channels, *writers, exact=(scaled,))
-    return RowLoops(read, first, write) if read and first and write else None
+    if read and first and hard and write:
+        return RowLoops(read, first, hard, write)
+    return None

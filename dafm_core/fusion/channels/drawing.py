@@ -73,8 +73,13 @@ class Draw:
             Candidates that have a label, and those that are not excluded.
         """
         sure = wanted.copy()
-        self._mark_hard(evidence, bars, sure)
-        sure &= kept
+        self.mark_hard(evidence, bars, sure)
+        return self.around(sure & kept, kept)
+
+    def around(
+        self, sure: NDArray[np.bool_], kept: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return columns and log weights, (B, width), of sure candidates (B, N) and of others."""
         chosen = np.empty((len(kept), self.width), np.int64)  # places by id
         log_weight = np.zeros(chosen.shape, np.float32)
         for row in range(len(kept)):
@@ -112,7 +117,7 @@ class Draw:
             found = drawn[first]
         return found[:n]
 
-    def _mark_hard(
+    def mark_hard(
         self,
         evidence: NDArray[np.float32],
         bars: NDArray[np.float32],

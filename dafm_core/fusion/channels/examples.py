@@ -82,6 +82,12 @@ class Examples:
         channels = self.channels[:, self.layout.of_families(families)]
         return replace(self, layout=layout, channels=channels)
 
+    def without_channels(self) -> Examples:
+        """Return the examples with no channels, which are most of their memory."""
+        return replace(
+            self, layout=Layout((), self.layout.providers), channels=self.channels[:, :0]
+        )
+
     def within_subsets(self) -> Examples:
         """Return the examples with their target's rivals in the subset as the only candidates.
 

@@ -85,9 +85,23 @@ class CompiledSampler:
         n_first = min(max(N_EXACT, self._draw.n_hard), tile.shape[2])
         for rows, read in self._rows.read(tile, n_first):
             evidence, bars = read.room.evidence, read.top[:, :, self._draw.n_hard - 1]
-            columns, log_weight = self._draw(evidence, bars, wanted[rows], kept[rows])
+            sure = self._hard(evidence, bars) | wanted[rows]
+            columns, log_weight = self._draw.around(sure & kept[rows], kept[rows])
             chosen = columns.astype(np.int32)
             n_level = (evidence == read.top[:, :, -1:]).sum(axis=2, dtype=np.int32)
             channels = [read.channels(b, chosen[b], n_level[b]) for b in range(len(chosen))]
             parts.append(Sample(columns, log_weight, np.stack(channels), read.context))
         return Sample(*(np.concatenate(of_all) for of_all in zip(*parts, strict=True)))
+
+    def _hard(self, evidence: NDArray[np.float32], bars: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return which candidates (B, N) are hard."""
+        draw, marked = self._draw, np.zeros((len(evidence), evidence.shape[2]), bool)
+        done, given = np.empty(len(evidence), bool), np.ascontiguousarray(bars)
+        bits = marked.view(np.uint8)
+        self._rows.loops.mark_hard(evidence, given, draw.n_hard, draw.place, bits, done)
+        if not done.all():
+            rest = np.flatnonzero(~done)
+            some = marked[rest]
+            draw.mark_hard(evidence[rest], bars[rest], some)
+            marked[rest] = some
+        return marked

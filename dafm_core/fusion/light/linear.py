@@ -8,7 +8,7 @@ starts from, and how far labels may move it, stands in ``prior.py``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple, TypeAlias
 
@@ -32,6 +32,10 @@ TOLERANCE: Final = 1e-6
 """Decrease of the loss, in nats a query, that is not worth another step."""
 BLOCK: Final = 256
 """Examples whose products are held at a time."""
+ENOUGH: Final = 2048
+"""Examples, spread evenly over four times as many or more, by which what need not be exact is
+found: where to begin, how sharp the prior is, and how firmly it holds.
+"""
 
 
 class Prior(NamedTuple):
@@ -80,17 +84,25 @@ def fit_linear(
         Channels that the weights are of; all by default.
     """
     terms = _terms(examples, loss_weights)
+    whole, some = _blocks(examples), _some_blocks(examples)
     if math.isinf(strength):
-        loss, _, hessian = _infonce(examples, terms, prior.mean, used)
+        loss, _, hessian = _infonce(examples, terms, prior.mean, whole, used)
         return Fit(prior.mean, loss, hessian)
     pull = strength * prior.pull / max(1, len(examples))
 
-    def objective(weights: Vector) -> tuple[float, Vector, Matrix]:
-        loss, gradient, hessian = _infonce(examples, terms, weights, used)
+    def objective(weights: Vector, blocks: Sequence[slice]) -> tuple[float, Vector, Matrix]:
+        loss, gradient, hessian = _infonce(examples, terms, weights, blocks, used)
         away = weights - prior.mean
         return loss + float(away @ pull @ away) / 2, gradient + pull @ away, hessian + pull
 
-    weights = (prior.mean if start is None else start).astype(np.float64)
+    begin = (prior.mean if start is None else start).astype(np.float64)
+    if len(some) < len(whole):
+        begin = _descend(lambda weights: objective(weights, some), begin).weights
+    return _descend(lambda weights: objective(weights, whole), begin)
+
+
+def _descend(objective: Callable[[Vector], tuple[float, Vector, Matrix]], weights: Vector) -> Fit:
+    """Return what minimises a loss of which gradient and Hessian are known, by Newton's method."""
     loss, gradient, hessian = objective(weights)
     for _ in range(N_STEPS):
         step = np.linalg.solve(hessian, gradient)
@@ -110,16 +122,16 @@ def scaled(
     examples: Examples, loss_weights: LossWeights, weights: Vector, *, used: Used = None
 ) -> Vector:
     """Return the multiple of some weights that fits best: their sharpness, not their direction."""
-    scores = [
-        weights.astype(np.float32) @ _channels(examples, block, used) for block in _blocks(examples)
-    ]
+    blocks = _some_blocks(examples)
+    scores = [weights.astype(np.float32) @ _channels(examples, block, used) for block in blocks]
+    rows = np.concatenate([np.arange(len(examples))[block] for block in blocks])
     one = replace(
-        examples,
+        examples.without_channels().take(rows),
         layout=Layout(("rows",), ("all",)),
         channels=np.concatenate(scores)[:, None],
     )
-    terms = _terms(one, loss_weights)
-    start = min(SCALES, key=lambda scale: _infonce(one, terms, np.array([scale]))[0])
+    terms, blocks = _terms(one, loss_weights), _blocks(one)
+    start = min(SCALES, key=lambda scale: _infonce(one, terms, np.array([scale]), blocks)[0])
     one_like_it = Prior.alike(np.ones(1))
     factor = fit_linear(
         one, loss_weights, prior=one_like_it, strength=N_SCALE, start=np.array([start])
@@ -131,7 +143,8 @@ def curvature(
     examples: Examples, loss_weights: LossWeights, weights: Vector, *, used: Used = None
 ) -> Matrix:
     """Return the Hessian of the mean loss, (C, C): what moving weights changes, label or not."""
-    return _infonce(examples, _terms(examples, loss_weights), weights, used)[2]
+    terms = _terms(examples, loss_weights)
+    return _infonce(examples, terms, weights, _some_blocks(examples), used)[2]
 
 
 def _terms(
@@ -178,13 +191,15 @@ def _infonce(
     examples: Examples,
     terms: list[tuple[NDArray[np.float32], NDArray[np.float32]]],
     weights: Vector,
+    blocks: Sequence[slice],
     used: Used = None,
 ) -> tuple[float, Vector, Matrix]:
-    """Return the mean loss, its gradient and its Hessian."""
-    loss, n_channels = 0.0, len(weights)
+    """Return the mean loss of some examples, its gradient and its Hessian."""
+    loss, n, n_channels = 0.0, 0, len(weights)
     gradient, hessian = np.zeros(n_channels), np.zeros((n_channels, n_channels))
-    for block in _blocks(examples):
+    for block in blocks:
         channels, target = _channels(examples, block, used), examples.target[block]
+        n += len(target)
         scores = weights.astype(np.float32) @ channels  # (E, C, W) -> (E, W)
         own = scores[np.arange(len(target)), target]
         at_target = channels[np.arange(len(target)), :, target]  # (E, C)
@@ -200,14 +215,19 @@ def _infonce(
             gradient += ((mean - at_target) * weighted).sum(axis=0, dtype=np.float64)
             spread = (channels * (chance * weighted)[:, None]) @ channels.transpose(0, 2, 1)
             hessian += spread.sum(axis=0, dtype=np.float64) - (mean * weighted).T @ mean
-    n = max(1, len(examples))
+    n = max(1, n)
     return loss / n, gradient / n, hessian / n
 
 
-def _blocks(examples: Examples) -> Iterator[slice]:
-    """Yield all examples, some at a time."""
-    for start in range(0, max(1, len(examples)), BLOCK):
-        yield slice(start, start + BLOCK)
+def _blocks(examples: Examples) -> list[slice]:
+    """Return all examples, some at a time."""
+    return [slice(start, start + BLOCK) for start in range(0, max(1, len(examples)), BLOCK)]
+
+
+def _some_blocks(examples: Examples) -> list[slice]:
+    """Return about ``ENOUGH`` examples, spread over all; all, where they are not many more."""
+    every = len(examples) // ENOUGH
+    return _blocks(examples)[:: every if every >= 4 else 1]
 
 
 def _channels(examples: Examples, block: slice, used: Used) -> NDArray[np.float32]:

@@ -10,7 +10,12 @@ from dafm_core.fusion.channels.compiled import RowLoops
 def loops(request):
     """Tests turn compiling off (ranx is quicker so); here it is what is tested."""
     if request.param == "python":
-        yield RowLoops(row_loops.read_rows, choice_loops.choose, cell_loops.write_channels)
+        yield RowLoops(
+            row_loops.read_rows,
+            choice_loops.choose,
+            choice_loops.mark_hard,
+            cell_loops.write_channels,
+        )
         return
     numba = pytest.importorskip("numba", reason="Numba is the extra dafm-core[compiled]")
     with pytest.MonkeyPatch.context() as patch:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dafm_core.fusion.channels.examples import make_examples
+from dafm_core.fusion.light import linear
 from dafm_core.fusion.light.linear import (
     Prior,
     fit_linear,
@@ -80,3 +81,15 @@ def test_with_two_of_four_providers_the_smallest_set_that_holds_both_is_used():
     chosen = sets[smallest_holding(sets, np.array([True, False, True, False]))]
     assert chosen.sum() == 3
     assert chosen[[0, 2]].all()
+
+
+def test_it_ends_where_all_examples_lead_wherever_some_of_them_began(examples, monkeypatch):
+    fits = []
+    for enough in (10**6, len(examples) // 8):
+        monkeypatch.setattr(linear, "ENOUGH", enough)
+        monkeypatch.setattr(linear, "BLOCK", 16)
+        prior = Prior.alike(np.full(examples.layout.n_channels, 0.1))
+        fits.append(fit_linear(examples, LossWeights(1.0, 0.3), prior=prior, strength=5.0))
+    assert fits[1].loss == pytest.approx(fits[0].loss, abs=1e-6)
+    np.testing.assert_allclose(fits[1].weights, fits[0].weights, atol=2e-2)
+    assert len(linear._some_blocks(examples)) < len(linear._blocks(examples))
