@@ -13,11 +13,20 @@ from typing import Any, Final
 
 import numpy as np
 
+from dafm_core.fusion.light.product_loops import (
+    add_dots_by_fours,
+    fours,
+    mix_by_fours,
+    widened,
+    write_powers,
+)
 from dafm_core.ground.machine_code import machine_code
 
 CHUNK: Final = 512
 """Candidates worked on at a time: what is known of their hidden units stays in the cache."""
 ZERO, HALF, ONE, SCALE = np.float32(0), np.float32(0.5), np.float32(1), np.float32(1 / 32)
+VERY_LOW: Final = np.float32(-1e30)
+"""Exponent of who is no rival."""
 FLAT: Final = np.float32(36.0)
 """Square of the input beyond which GELU is flat, or the identity."""
 ROOT: Final = np.float32(1 / math.sqrt(2))
@@ -31,8 +40,9 @@ A4, A5 = np.float32(-1.453152027), np.float32(1.061405429)
 @cache
 def compiled() -> Callable[..., None] | None:
     """Return :func:`exact_rows` as machine code, or None where Numba is missing or turned off."""
-    units = bell, normal_cdf, hidden_unit, write_chunk, write_chances
-    return machine_code(exact_rows, *units, pull_of_tap, pull_of_target, pull_of_chunk, add_pulled)
+    forth = fours, widened, mix_by_fours, bell, normal_cdf, write_units, write_chunk
+    back = write_powers, write_chances, pull_of_target, add_dots_by_fours, pull_of_chunk
+    return machine_code(exact_rows, *forth, *back, add_pulled)
 
 
 def bell(z: Any) -> Any:
@@ -56,60 +66,27 @@ def normal_cdf(z: Any, e: Any) -> Any:
     return tail if z < 0 else ONE - tail
 
 
-def hidden_unit(pre: Any, x: Any, start: int, taps: Any, edge: Any, bias: Any) -> None:
-    """Write one hidden unit of some candidates, before GELU, into ``pre`` of shape (n,).
+def write_units(x: Any, start: int, taps: Any, edge: Any, bias: Any, units: Any, n: int) -> None:
+    """Write the hidden units of some candidates, before GELU, into the first columns of ``units``.
 
-    ``x`` is (K, N), ``taps`` (T, K), ``edge`` (T,); the candidates are those from ``start`` on.
+    ``x`` is (K, N), ``taps`` (T, H, K'), ``edge`` (T, H), ``bias`` (H,) and ``units`` (H, ...); H
+    and K' are multiples of four. The ``n`` candidates are those from ``start`` on.
     """
-    n, (n_models, n_gallery), n_taps = len(pre), x.shape, len(edge)
-    whole = n_models - n_models % 4
-    constant = bias
-    for j in range(n_taps):
-        constant += edge[j]
-    for i in range(n):
-        pre[i] = constant
+    n_gallery, n_taps = x.shape[1], len(edge)
+    for h in range(len(bias)):
+        constant = bias[h]
+        for j in range(n_taps):
+            constant += edge[j, h]
+        units[h, :n] = constant
     for j in range(n_taps):
         first = start + j - n_taps // 2
         low, high = max(0, -first), min(n, n_gallery - first)
-        for i in range(low):
-            pre[i] -= edge[j]
-        for i in range(high, n):
-            pre[i] -= edge[j]
-        units, since, until = pre[low:high], first + low, first + high
-        for k in range(0, whole, 4):  # a unit is loaded and stored once for four models
-            a, b, c, d = taps[j, k], taps[j, k + 1], taps[j, k + 2], taps[j, k + 3]
-            one, two = x[k, since:until], x[k + 1, since:until]
-            three, four = x[k + 2, since:until], x[k + 3, since:until]
-            for i in range(len(units)):
-                units[i] += (a * one[i] + b * two[i]) + (c * three[i] + d * four[i])
-        for k in range(whole, n_models):
-            a, one = taps[j, k], x[k, since:until]
-            for i in range(len(units)):
-                units[i] += a * one[i]
-
-
-def pull_of_tap(slope: Any, x: Any, start: int, out: Any) -> None:
-    """Add to ``out`` (K,) the products of ``slope`` (n,) with as many scores of ``x`` (K, N)."""
-    n, n_models = len(slope), len(out)
-    whole, until = n_models - n_models % 4, start + n
-    for k in range(0, whole, 4):
-        a, b, c, d = ZERO, ZERO, ZERO, ZERO
-        one, two = x[k, start:until], x[k + 1, start:until]
-        three, four = x[k + 2, start:until], x[k + 3, start:until]
-        for i in range(n):
-            a += slope[i] * one[i]
-            b += slope[i] * two[i]
-            c += slope[i] * three[i]
-            d += slope[i] * four[i]
-        out[k] += a
-        out[k + 1] += b
-        out[k + 2] += c
-        out[k + 3] += d
-    for k in range(whole, n_models):
-        a, one = ZERO, x[k, start:until]
-        for i in range(n):
-            a += slope[i] * one[i]
-        out[k] += a
+        for h in range(len(bias)):  # beyond the gallery there is nothing, and no bias
+            for i in range(low):
+                units[h, i] -= edge[j, h]
+            for i in range(high, n):
+                units[h, i] -= edge[j, h]
+        mix_by_fours(taps[j], x, first + low, units, low, high)
 
 
 def write_chunk(
@@ -131,7 +108,7 @@ def write_chunk(
     x : ndarray of shape (K, N), float32
         Scores of one example; the candidates are those from ``start`` on.
     taps, edge, bias, out, linear : ndarray
-        As for :func:`exact_rows`.
+        As for :func:`exact_rows`, in multiples of four.
     active, slopes : ndarray of shape (H, CHUNK), float32
         Written, as far as there are candidates.
     logits : ndarray of shape (n,), float32
@@ -143,9 +120,9 @@ def write_chunk(
         weight, values = linear[k], x[k, start : start + n]
         for i in range(n):
             logits[i] += weight * values[i]
+    write_units(x, start, taps, edge, bias, active, n)
     for h in range(len(out)):
         units, slope, weight = active[h, :n], slopes[h, :n], out[h]
-        hidden_unit(units, x, start, taps[:, h], edge[:, h], bias[h])
         for i in range(n):
             z = units[i]
             e = bell(z)
@@ -155,15 +132,17 @@ def write_chunk(
             slope[i] = below + z * DENSITY * e
 
 
-def write_chances(logits: Any, gone: Any, peak: Any, chances: Any) -> float:
-    """Write exp(logit - peak) of who is a rival, 0 of others; return their sum."""
+def write_chances(logits: Any, gone: Any, peak: Any, chances: Any, scales: Any) -> float:
+    """Write exp(logit - peak) of who is a rival, 0 of others; return their sum.
+
+    ``scales``, as many int32, are room to work in.
+    """
     total = ZERO
     for i in range(len(logits)):
-        p = ZERO
-        if not gone[i]:
-            p = np.float32(math.exp(logits[i] - peak))
-        chances[i] = p
-        total += p
+        chances[i] = VERY_LOW if gone[i] else logits[i] - peak
+    write_powers(chances, chances, scales)
+    for i in range(len(logits)):
+        total += chances[i]
     return float(total)
 
 
@@ -190,11 +169,16 @@ def pull_of_target(
 def pull_of_chunk(x: Any, start: int, chances: Any, active: Any, slopes: Any, pulled: Any) -> None:
     """Add what candidates pull with their chance, but for the weight that a unit has in the score.
 
-    ``pulled`` has shapes (H, T, K), (H, T), (H,), (H,) and (K,). Slopes are overwritten.
+    ``pulled`` has shapes (T, H, K'), (T, H), (H,), (H,) and (K,), where H and K' are multiples of
+    four. Slopes are overwritten.
     """
     by_taps, by_edge, by_bias, by_out, by_linear = pulled
-    n, n_gallery, (n_hidden, n_taps) = len(chances), x.shape[1], by_edge.shape
-    pull_of_tap(chances, x, start, by_linear)
+    n, n_gallery, (n_taps, n_hidden) = len(chances), x.shape[1], by_edge.shape
+    for k in range(len(by_linear)):
+        values, part = x[k, start : start + n], ZERO
+        for i in range(n):
+            part += chances[i] * values[i]
+        by_linear[k] += part
     for h in range(n_hidden):
         units, slope, part_out, part_bias = active[h, :n], slopes[h, :n], ZERO, ZERO
         for i in range(n):
@@ -211,8 +195,11 @@ def pull_of_chunk(x: Any, start: int, chances: Any, active: Any, slopes: Any, pu
                 inside -= slope[i]
             for i in range(high, n):
                 inside -= slope[i]
-            by_edge[h, j] += inside
-            pull_of_tap(slope[low:high], x, first + low, by_taps[h, j])
+            by_edge[j, h] += inside
+    for j in range(n_taps):
+        first = start + j - n_taps // 2
+        low, high = max(0, -first), min(n, n_gallery - first)
+        add_dots_by_fours(slopes, low, high, x, first + low, by_taps[j])
 
 
 def add_pulled(factor: Any, out: Any, pulled: Any, gradient: Any) -> None:
@@ -221,14 +208,14 @@ def add_pulled(factor: Any, out: Any, pulled: Any, gradient: Any) -> None:
     taps, edge, bias, active, linear = pulled
     for k in range(len(linear)):
         by_linear[k] += factor * linear[k]
-    for h in range(len(out)):
+    for h in range(by_edge.shape[1]):
         weight = factor * out[h]
         by_out[h] += factor * active[h]
         by_bias[h] += weight * bias[h]
-        for j in range(edge.shape[1]):
-            by_edge[j, h] += weight * edge[h, j]
+        for j in range(len(edge)):
+            by_edge[j, h] += weight * edge[j, h]
             for k in range(len(linear)):
-                by_taps[j, h, k] += weight * taps[h, j, k]
+                by_taps[j, h, k] += weight * taps[j, h, k]
 
 
 def exact_rows(
@@ -280,19 +267,30 @@ def exact_rows(
     """
     n_rows, n_models, n_gallery = x.shape
     n_taps, n_hidden = edge.shape
+    high, wide = fours(n_hidden), fours(n_models)
     chance, score = np.empty(CHUNK, np.float32), np.empty(CHUNK, np.float32)
-    active = np.empty((n_hidden, CHUNK), np.float32)
-    slopes = np.empty((n_hidden, CHUNK), np.float32)
+    active, slopes = np.empty((high, CHUNK), np.float32), np.empty((high, CHUNK), np.float32)
+    scales = np.empty(CHUNK, np.int32)
     gradient = grad_taps, grad_edge, grad_bias, grad_out, grad_linear
-    n_cells = n_hidden * n_taps
-    sums = np.empty(n_cells * (n_models + 1) + 2 * n_hidden + n_models, np.float32)
-    tapped, rest = sums[: n_cells * n_models], sums[n_cells * n_models :]
+    # Hidden units and models beyond the network's own weigh nothing.
+    own_taps = np.zeros((n_taps, high, wide), np.float32)
+    own_edge = widened(edge, n_taps, high)
+    own_bias = widened(bias.reshape(1, n_hidden), 1, high)[0]
+    own_out = widened(out.reshape(1, n_hidden), 1, high)[0]
+    for j in range(n_taps):
+        for h in range(n_hidden):
+            for k in range(n_models):
+                own_taps[j, h, k] = taps[j, h, k]
+    weights = own_taps, own_edge, own_bias, own_out, linear
+    n_cells = high * n_taps
+    sums = np.empty(n_cells * (wide + 1) + 2 * high + n_models, np.float32)
+    tapped, rest = sums[: n_cells * wide], sums[n_cells * wide :]
     pulled = (
-        tapped.reshape(n_hidden, n_taps, n_models),
-        rest[:n_cells].reshape(n_hidden, n_taps),
-        rest[n_cells : n_cells + n_hidden],
-        rest[n_cells + n_hidden : n_cells + 2 * n_hidden],
-        rest[n_cells + 2 * n_hidden :],
+        tapped.reshape(n_taps, high, wide),
+        rest[:n_cells].reshape(n_taps, high),
+        rest[n_cells : n_cells + high],
+        rest[n_cells + high : n_cells + 2 * high],
+        rest[n_cells + 2 * high :],
     )
     for row in range(n_rows):
         peak: Any = np.float32(-np.inf)
@@ -303,7 +301,7 @@ def exact_rows(
         for start in range(0, n_gallery, CHUNK):
             n = min(CHUNK, n_gallery - start)
             logits, gone = score[:n], removed[row, start : start + n]
-            write_chunk(x[row], start, taps, edge, bias, out, linear, active, slopes, logits)
+            write_chunk(x[row], start, *weights, active, slopes, logits)
             best = np.float32(-np.inf)
             for i in range(n):
                 logits[i] = logits[i] / tau
@@ -320,7 +318,7 @@ def exact_rows(
                 total *= shrink
                 sums *= shrink
                 peak = best
-            total += write_chances(logits, gone, peak, chance[:n])
+            total += write_chances(logits, gone, peak, chance[:n], scales[:n])
             pull_of_chunk(x[row], start, chance[:n], active, slopes, pulled)
         losses[row] += share[row] * (peak + math.log(total) - own)
         add_pulled(np.float32(of_target / total), out, pulled, gradient)

@@ -6,11 +6,39 @@ are said to be so are multiples of four; ``widened`` fills up with zeros.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
 
-ZERO: Final = np.float32(0)
+ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
+LOWEST: Final = np.float32(-87)
+"""Below it e to the power of a number is nothing beside 1."""
+EXPONENT, MANTISSA = np.int32(127), np.int32(23)
+"""What a float32 has its exponent raised by, and how many bits stand below it."""
+
+
+LOG2_E, LN_2 = np.float32(math.log2(math.e)), np.float32(math.log(2))
+E2, E3, E4, E5, E6 = (np.float32(1 / math.factorial(i)) for i in range(2, 7))
+
+
+def write_powers(values: Any, powers: Any, scales: Any) -> None:
+    """Write e to the power of each value, none above zero, many at a time; 0 for very low ones.
+
+    ``scales``, as many int32, are room to work in: there the powers of two are put together by
+    their bits.
+    """
+    for i in range(len(values)):
+        value = max(values[i], LOWEST)
+        whole = np.floor(value * LOG2_E + HALF)
+        rest = value - whole * LN_2
+        powers[i] = ONE + rest * (
+            ONE + rest * (E2 + rest * (E3 + rest * (E4 + rest * (E5 + rest * E6))))
+        )
+        scales[i] = (np.int32(whole) + EXPONENT) << MANTISSA
+    factors = scales.view(np.float32)
+    for i in range(len(values)):
+        powers[i] = powers[i] * factors[i] if values[i] > LOWEST else ZERO
 
 
 def fours(n: int) -> int:
@@ -19,9 +47,14 @@ def fours(n: int) -> int:
 
 
 def widened(values: Any, n_rows: int, n_columns: int) -> Any:
-    """Return values (R, C) in the corner of a larger array of zeros."""
+    """Return values (R, C) in the corner of a larger array of zeros.
+
+    One by one: for an array that is assigned to another Numba compiles a message, for seconds.
+    """
     wide = np.zeros((n_rows, n_columns), np.float32)
-    wide[: values.shape[0], : values.shape[1]] = values
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            wide[i, j] = values[i, j]
     return wide
 
 
@@ -37,12 +70,18 @@ def mix(own: Any, since: int, weights: Any, out: Any) -> None:
             out[w] += (a * first[w] + b * second[w]) + (c * third[w] + d * last[w])
 
 
-def mix_by_fours(weights: Any, own: Any, out: Any) -> None:
-    """Add ``weights`` (H, C) times ``own`` (C, W) to ``out`` (H, W); H, C multiples of four."""
+def mix_by_fours(weights: Any, own: Any, since: int, out: Any, start: int, stop: int) -> None:
+    """Add ``weights`` (H, C) times columns of ``own``, from ``since`` on, to those of ``out`` from
+    ``start`` to ``stop``; H and C are multiples of four. ``own`` may have fewer rows than C: the
+    weights of those that it lacks are zero.
+    """
+    until, end = since + stop - start, len(own) - 1
     for h in range(0, len(out), 4):
-        one, two, three, four = out[h], out[h + 1], out[h + 2], out[h + 3]
-        for j in range(0, len(own), 4):
-            first, second, third, last = own[j], own[j + 1], own[j + 2], own[j + 3]
+        one, two = out[h, start:stop], out[h + 1, start:stop]
+        three, four = out[h + 2, start:stop], out[h + 3, start:stop]
+        for j in range(0, weights.shape[1], 4):
+            first, second = own[j, since:until], own[min(j + 1, end), since:until]
+            third, last = own[min(j + 2, end), since:until], own[min(j + 3, end), since:until]
             a0, b0, c0, d0 = weights[h, j], weights[h, j + 1], weights[h, j + 2], weights[h, j + 3]
             a1, b1 = weights[h + 1, j], weights[h + 1, j + 1]
             c1, d1 = weights[h + 1, j + 2], weights[h + 1, j + 3]
@@ -58,14 +97,18 @@ def mix_by_fours(weights: Any, own: Any, out: Any) -> None:
                 four[w] += (a3 * a + b3 * b) + (c3 * c + d3 * d)
 
 
-def add_dots_by_fours(units: Any, own: Any, out: Any) -> None:
-    """Add ``units`` (H, W) times the transpose of ``own`` (C, W) to ``out`` (H, C), both H and C
-    multiples of four.
+def add_dots_by_fours(units: Any, start: int, stop: int, own: Any, since: int, out: Any) -> None:
+    """Add columns of ``units``, from ``start`` to ``stop``, times the transpose of as many of
+    ``own``, from ``since`` on, to ``out`` (H, C); H and C are multiples of four. ``own`` may have
+    fewer rows than C: nothing is said of those that it lacks.
     """
+    until, end = since + stop - start, len(own) - 1
     for h in range(0, len(units), 4):
-        one, two, three, four = units[h], units[h + 1], units[h + 2], units[h + 3]
-        for j in range(0, len(own), 4):
-            first, second, third, last = own[j], own[j + 1], own[j + 2], own[j + 3]
+        one, two = units[h, start:stop], units[h + 1, start:stop]
+        three, four = units[h + 2, start:stop], units[h + 3, start:stop]
+        for j in range(0, out.shape[1], 4):
+            first, second = own[j, since:until], own[min(j + 1, end), since:until]
+            third, last = own[min(j + 2, end), since:until], own[min(j + 3, end), since:until]
             a0, b0, c0, d0, a1, b1, c1, d1 = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
             a2, b2, c2, d2, a3, b3, c3, d3 = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
             for w in range(len(one)):

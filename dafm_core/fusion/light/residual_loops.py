@@ -151,7 +151,8 @@ def look(
         r, gone, first, last = rows[e], lost[e] - 1, e * step, (e + 1) * step
         lay_out(channels[r], n_models, gone, first, places)
         mix(places, first, base[gone + 1], logits[first:last])
-        shift[:] = bias
+        for h in range(len(shift)):
+            shift[h] = bias[h]
         for d in range(len(query)):
             if gone < 0 or d % n_models != gone:
                 about, by = context[r, d], query[d]
@@ -159,7 +160,7 @@ def look(
                     shift[h] += about * by[h]
         for h in range(len(shift)):
             units[h, first:last] = shift[h]
-    mix_by_fours(evidence, places, units)
+    mix_by_fours(evidence, places, 0, units, 0, len(logits))
     add_active(units, score, logits)
 
 
@@ -317,7 +318,7 @@ def residual_infonce(
                         by[h] += about * of_units[h]
         for h in range(n_hidden, deep):
             units[h] = ZERO
-        add_dots_by_fours(units, places, of_evidence)
+        add_dots_by_fours(units, 0, len(slope), places, 0, of_evidence)
     for h in range(n_hidden):
         for c in range(evidence.shape[1]):
             by_evidence[h, c] += of_evidence[h, c]
