@@ -18,6 +18,7 @@ from dafm_core.fusion.channels.examples import Examples
 from dafm_core.fusion.channels.fuser import ChannelFusion, Learned, ViewScorer
 from dafm_core.fusion.channels.view import ChannelReader, TileView
 from dafm_core.ground.progress import Progress
+from dafm_plugin_lambdamart.objective import OneTarget
 from dafm_plugin_lambdamart.options import LambdaMartOptions
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class LambdaMartFusion(ChannelFusion[LambdaMartOptions]):
             init_score=start[drawn],
         )
         settings = self._settings(n_features=features.shape[2])
+        settings["objective"] = OneTarget(drawn, examples.target)
         booster = lightgbm.train(settings, data, num_boost_round=self.options.n_trees)
         return Learned(notes={"model_text": booster.model_to_string()})
 
@@ -80,11 +82,9 @@ class LambdaMartFusion(ChannelFusion[LambdaMartOptions]):
 
     def _settings(self, *, n_features: int) -> dict[str, Any]:
         return {
-            "objective": "lambdarank",
             "learning_rate": self.options.learning_rate,
             "num_leaves": self.options.n_leaves,
             "min_data_in_leaf": self.options.min_leaf,
-            "lambdarank_truncation_level": 100,
             "monotone_constraints": [1] * n_features if self.options.monotone else None,
             "seed": self.options.seed,
             "deterministic": True,
