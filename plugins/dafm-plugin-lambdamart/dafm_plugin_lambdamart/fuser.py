@@ -88,7 +88,7 @@ class LambdaMartFusion(ChannelFusion[LambdaMartOptions]):
             "monotone_constraints": [1] * n_features if self.options.monotone else None,
             "seed": self.options.seed,
             "deterministic": True,
-            "force_row_wise": True,
+            "force_col_wise": True,
             "verbosity": -1,
         }
 
