@@ -27,6 +27,7 @@ from dafm_core.evaluation.design import AsGiven, Design, Part, leakage
 from dafm_core.evaluation.evaluate import Evaluation, evaluate_providers, oracle, shared_metrics
 from dafm_core.evaluation.trials import TrialLog
 from dafm_core.fusion.base import Fuser
+from dafm_core.fusion.static.tuning import TunedRule
 from dafm_core.ground.progress import Progress
 from dafm_core.ground.statistics import Resampler
 from dafm_core.store.stack import STACK, SimilarityStack
@@ -158,14 +159,18 @@ def _evaluate_fusers(
 ) -> tuple[dict[str, Evaluation], dict[str, dict[str, float]]]:
     """Return every fuser's evaluation, and what learned ones lose when the gallery is shuffled."""
     evaluations: dict[str, Evaluation] = {}
+    rules: dict[str, TunedRule[Any]] = {}
     if len(parts) > 1 and not stack.gallery.unknown:  # else each has its own undecided queries
         rules = {n: rule for n, fuser in fusers.items() if (rule := fuser.as_rule()) is not None}
-        if progress and rules:
+
+    def tune() -> None:
+        if progress:
             progress("tuned rules", 0, len(rules))
-        evaluations |= tune_and_evaluate(rules, stack, parts, metrics=metrics)
-        if progress and rules:
+        evaluations.update(tune_and_evaluate(rules, stack, parts, metrics=metrics))
+        if progress:
             progress("tuned rules", len(rules), len(rules))
-    rest = {name: fuser for name, fuser in fusers.items() if name not in evaluations}
+
+    rest = {name: fuser for name, fuser in fusers.items() if name not in rules}
     found = fit_and_evaluate_all(
         rest,
         stack,
@@ -175,6 +180,7 @@ def _evaluate_fusers(
         bank=bank,
         progress=progress,
         n_workers=n_workers,
+        meanwhile=tune if rules else None,
     )
     evaluations |= {name: given for name, (given, _) in found.items()}
     changes = {name: order_changes(*found[name]) for name in rest if fusers[name].kind == "learned"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -109,6 +109,7 @@ def fit_and_evaluate_all(
     bank: SimilarityStack | None = None,
     progress: Progress | None = None,
     n_workers: int = 1,
+    meanwhile: Callable[[], object] | None = None,
 ) -> dict[str, tuple[Evaluation, Evaluation]]:
     """Do what :func:`fit_and_evaluate` does for several fusers, which share what is made of a part.
 
@@ -119,6 +120,8 @@ def fit_and_evaluate_all(
         queries shows that it tells the two apart; else both evaluations are the same.
     n_workers : int, default=1
         Processes among which the parts are shared; each result is the same bits.
+    meanwhile : callable, optional
+        What this process does while others begin; also where there is nothing to fit.
 
     Returns
     -------
@@ -129,7 +132,7 @@ def fit_and_evaluate_all(
     items = [(part, names) for names in _that_share(fusers) for part in parts]
     found: dict[str, list[tuple[Evaluation, Evaluation]]] = {name: [] for name in fusers}
     _tell(progress, fusers, 0, len(parts))
-    for result in in_workers(work, items, n_workers=n_workers) if fusers else ():
+    for result in in_workers(work, items, n_workers=n_workers, meanwhile=meanwhile):
         for name, evaluations in result.items():
             found[name].append(evaluations)
             _tell(progress, [name], len(found[name]), len(parts))

@@ -40,7 +40,11 @@ def n_workers_for(stack: SimilarityStack, n_parts: int) -> int:
 
 
 def in_workers(
-    function: Callable[[Item], Result], items: Sequence[Item], *, n_workers: int
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    n_workers: int,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Iterator[Result]:
     """Yield the function's results in the order of the items.
 
@@ -50,6 +54,8 @@ def in_workers(
         With more than one worker: of a module, so that another process finds it.
     n_workers : int
         Processes; one stands for this one.
+    meanwhile : callable, optional
+        What this process does while others begin.
 
     Raises
     ------
@@ -57,6 +63,8 @@ def in_workers(
         If a process ends before its work, as it does where memory runs out.
     """
     if min(n_workers, len(items)) < 2:
+        if meanwhile is not None:
+            meanwhile()
         with one_thread():
             yield from map(function, items)
         return
@@ -66,7 +74,14 @@ def in_workers(
         ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool,
     ):
         try:
-            yield from pool.map(_Alone(function), items)
+            results = pool.map(_Alone(function), items)
+            try:
+                if meanwhile is not None:
+                    meanwhile()
+            except BaseException:  # who waits for an error need not wait for the work
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+            yield from results
         except BrokenProcessPool:
             raise FuserError(
                 f"a process that fits fusers ended before its work; {n_workers} may need more "

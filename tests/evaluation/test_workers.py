@@ -50,6 +50,20 @@ def test_a_process_that_ends_before_its_work_is_one_line(monkeypatch):
         list(in_workers(_end, [1, 2], n_workers=2))
 
 
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_what_is_done_meanwhile_is_done_and_may_fail(n_workers):
+    done = []
+    found = in_workers(abs, [-1, -2], n_workers=n_workers, meanwhile=lambda: done.append("this"))
+    assert list(found) == [1, 2]
+    assert done == ["this"]
+
+    def fail():
+        raise OptionError("no such rule")
+
+    with pytest.raises(OptionError, match="no such rule"):
+        list(in_workers(abs, [-1, -2], n_workers=n_workers, meanwhile=fail))
+
+
 def _end(code):
     import os
 
