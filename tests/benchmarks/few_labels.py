@@ -18,7 +18,8 @@ from dafm_core.evaluation.learning_curve import learning_curve
 from dafm_core.metrics.spec import metric_label
 from dafm_core.store.store import SimilarityStore
 
-METRICS = ("recall@1", "recall@5", "recall@10", "recall@50", "rsubset@1", "rmean")
+RECALLS = ("recall@1", "recall@5", "recall@10", "recall@50")
+METRICS = (*RECALLS, "rsubset@1", "rmean")
 
 
 def main() -> None:
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--prior", type=float, default=0.0, help="its strength; 0: chosen")
     arguments = parser.parse_args()
     stack = SimilarityStore.open(arguments.store).stack()
+    metrics = METRICS if stack.dataset.has_subsets else RECALLS
     curves = [
         learning_curve(
             stack,
@@ -39,7 +41,7 @@ def main() -> None:
             n_draws=arguments.draws,
             n_folds=arguments.folds,
             seed=seed,
-            metrics=METRICS,
+            metrics=metrics,
             options={"prior": arguments.prior},
         )
         for seed in range(arguments.partitions)
@@ -47,7 +49,7 @@ def main() -> None:
     means = np.mean([curve.means for curve in curves], axis=0)
     spread = np.mean([curve.values.std(axis=1) for curve in curves], axis=0)
     print(f"{stack.protocol}: {arguments.draws} draws, {arguments.partitions} partitions")
-    print(f"{'labels':12}" + "".join(f"{metric_label(metric):>16}" for metric in METRICS))
+    print(f"{'labels':12}" + "".join(f"{metric_label(metric):>16}" for metric in metrics))
     for size, mean, sd in zip(curves[0].sizes, means, spread, strict=True):
         cells = (f"{100 * m:.2f} (sd {100 * s:.2f})" for m, s in zip(mean, sd, strict=True))
         print(f"{size:<12}" + "".join(f"{cell:>16}" for cell in cells))

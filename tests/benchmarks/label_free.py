@@ -36,7 +36,9 @@ from dafm_core.store.stack import SimilarityStack
 from dafm_core.store.store import SimilarityStore
 from tests.benchmarks import corrections
 
-METRICS: Final = ("recall@1", "recall@5", "recall@10", "recall@50", "rsubset@1", "rmean")
+RECALLS: Final = ("recall@1", "recall@5", "recall@10", "recall@50")
+METRICS: Final = (*RECALLS, "rsubset@1", "rmean")
+"""The last two where queries have subsets."""
 TILE: Final = 64
 """Queries at a time: their channels stay small."""
 
@@ -182,6 +184,11 @@ def published() -> dict[str, dict[str, Rule]]:
     }
 
 
+def metrics_of(stack: SimilarityStack) -> tuple[str, ...]:
+    """Return the metrics of these queries."""
+    return METRICS if stack.dataset.has_subsets else RECALLS
+
+
 def measure(
     stack: SimilarityStack,
     rules: Mapping[str, Rule],
@@ -197,8 +204,8 @@ def measure(
     foreign : SimilarityStack, optional
         Makes the bank of all folds; by default each fold's is of its training queries.
     """
-    metrics = parse_metrics(METRICS)
-    found = {name: np.zeros((stack.n_queries, len(METRICS))) for name in rules}
+    metrics = parse_metrics(metrics_of(stack))
+    found = {name: np.zeros((stack.n_queries, len(metrics))) for name in rules}
     whole = None if foreign is None else Bank(foreign)
     ready = {} if whole is None else {name: rule(whole) for name, rule in rules.items()}
     for partition in partitions:
@@ -220,9 +227,10 @@ def table(values: Mapping[str, Values], groups: NDArray[np.generic]) -> Iterator
     """Yield a row for each rule: means, and the paired difference of the metrics' mean from the
     first.
     """
-    yield f"| | {' | '.join(map(metric_label, METRICS))} | mean of metrics minus the first's |"
-    yield "|---" + "|---:" * len(METRICS) + "|---|"
     first, *_ = values.values()
+    metrics = METRICS[: first.shape[1]]
+    yield f"| | {' | '.join(map(metric_label, metrics))} | mean of metrics minus the first's |"
+    yield "|---" + "|---:" * len(metrics) + "|---|"
     others = [100 * (mine - first).mean(axis=1) for mine in values.values()]
     low, high, _ = Resampler(groups).summary(np.stack(others, axis=1))
     for row, (name, mine) in enumerate(values.items()):
