@@ -257,9 +257,23 @@ def test_a_grown_index_is_searched_at_once(tmp_path, gallery, light):
         assert a.image_ids == b.image_ids
 
 
+def python_loops():
+    return RowLoops(
+        row_loops.read_rows,
+        row_loops.write_shares,
+        choice_loops.choose,
+        choice_loops.mark_hard,
+        cell_loops.write_channels,
+    )
+
+
 def test_many_queries_are_answered_by_machine_code_in_the_end(stack, index, monkeypatch):
     loops = RowLoops(
-        row_loops.read_rows, choice_loops.choose, choice_loops.mark_hard, cell_loops.write_channels
+        row_loops.read_rows,
+        row_loops.write_shares,
+        choice_loops.choose,
+        choice_loops.mark_hard,
+        cell_loops.write_channels,
     )
     monkeypatch.setattr(quickening, "row_loops", lambda: loops)
     monkeypatch.setattr(quickening, "MANY", 2)
@@ -281,7 +295,11 @@ def test_many_queries_are_answered_by_machine_code_in_the_end(stack, index, monk
 def test_quick_rows_rank_as_whole_rows_do(name, tmp_path, monkeypatch):
     """A gallery in memory, of inner products alone: rounded but where an image may be a hit."""
     loops = RowLoops(
-        row_loops.read_rows, choice_loops.choose, choice_loops.mark_hard, cell_loops.write_channels
+        row_loops.read_rows,
+        row_loops.write_shares,
+        choice_loops.choose,
+        choice_loops.mark_hard,
+        cell_loops.write_channels,
     )
     monkeypatch.setattr(quickening, "row_loops", lambda: loops)
     monkeypatch.setattr(quickening, "code_loops", lambda: LOOPS)

@@ -30,10 +30,12 @@ from dafm_core.fusion.channels.row_loops import (
     standard,
     standardise,
     write_ends,
+    write_shares,
     write_shifted,
 )
 from dafm_core.ground.float_bits import less, order_of, shift_and_divide
 from dafm_core.ground.machine_code import machine_code
+from dafm_core.ground.product_loops import add_dots_by_fours
 from dafm_core.ground.zscore_loops import add_to, divide
 
 WORTH_COMPILING: Final = 500
@@ -44,6 +46,7 @@ class RowLoops(NamedTuple):
     """Loops of ``row_loops.py``, ``choice_loops.py`` and ``cell_loops.py``."""
 
     read_rows: Callable[..., Any]
+    write_shares: Callable[..., Any]
     choose: Callable[..., Any]
     mark_hard: Callable[..., Any]
     write_channels: Callable[..., Any]
@@ -58,6 +61,7 @@ def row_loops() -> RowLoops | None:
     topics = (write_topic_moments, write_topics)
     exact = (write_shifted, shift_and_divide, less, standard, scaled)
     read = machine_code(read_rows, *readers, *firsts, exact=exact)
+    shares = machine_code(write_shares, add_dots_by_fours)
     first = machine_code(choose)
     hard = machine_code(
         mark_hard,
@@ -66,6 +70,6 @@ def row_loops() -> RowLoops | None:
     )
     writers = (*ranks, *topics, write_known, write_neighbours, bucket_of)
     write = machine_code(write_channels, *writers, exact=(scaled,))
-    if read and first and hard and write:
-        return RowLoops(read, first, hard, write)
+    if read and shares and first and hard and write:
+        return RowLoops(read, shares, first, hard, write)
     return None

@@ -27,8 +27,9 @@ from dafm_core.fusion.channels.row_loops import MISSING, N_BUCKETS, NEAR
 from dafm_core.fusion.channels.topics import Topics
 from dafm_core.fusion.channels.view import N_TOP, ChannelReader
 from dafm_core.ground.normalize import minmax_rows
+from dafm_core.ground.product_loops import fours
 
-BLOCK_ROWS: Final = 16
+BLOCK_ROWS: Final = 32
 """Queries read at a time: what is made of their rows stays in the cache."""
 
 
@@ -54,23 +55,34 @@ class CompiledRows:
             Best candidates of each model whose ranks are exact.
         """
         tile = np.ascontiguousarray(tile, np.float32)
-        room = Room.of(min(BLOCK_ROWS, len(tile)), *tile.shape[1:])
+        room = Room.of(fours(min(BLOCK_ROWS, len(tile))), *tile.shape[1:])
         for start in range(0, len(tile), BLOCK_ROWS):
             rows = slice(start, min(start + BLOCK_ROWS, len(tile)))
-            yield rows, self._read(tile[rows], n_first, room.first(rows.stop - start))
+            yield rows, self._read(tile[rows], n_first, room)
 
-    def _read(self, tile: Tile, n_first: int, room: Room) -> ReadRows:
+    def _read(self, tile: Tile, n_first: int, whole: Room) -> ReadRows:
+        room = whole.first(len(tile))
         best, top = self._best(tile, n_first, room)
-        # One direction after the other: a product of one row reads them several times faster so.
-        topics = enumerate(self.tables.topics)
         return ReadRows(
             reading=self,
             tile=tile,
             room=room,
             top=top,
             context=self.reader.context(best, room.entropies),
-            shares=np.stack([room.columns[:, k] @ own.T for k, own in topics], 1),
+            shares=self._shares(whole.columns, len(tile)),
         )
+
+    def _shares(self, columns: NDArray[np.float32], n_rows: int) -> NDArray[np.float32]:
+        """Return what the first rows (R, K, N) have of each direction, (n_rows, K, H)."""
+        topics = self.tables.topics
+        n_models, n_topics, _ = topics.shape
+        if n_rows == 1:  # one direction after the other is read several times faster so
+            return np.stack([columns[:1, k] @ own.T for k, own in enumerate(topics)], 1)
+        some = columns[: fours(n_rows)]
+        some[n_rows:] = 0  # of earlier queries, or of nothing
+        shares = np.empty((n_models, len(some), fours(n_topics)), np.float32)
+        self.loops.write_shares(some.reshape(len(some), -1), topics, shares)
+        return np.ascontiguousarray(shares[:, :n_rows, :n_topics].swapaxes(0, 1))
 
     def _best(
         self, tile: Tile, n_first: int, room: Room

@@ -20,6 +20,7 @@ from dafm_core.ground.float_bits import (
     order_of,
     shift_and_divide,
 )
+from dafm_core.ground.product_loops import add_dots_by_fours
 from dafm_core.ground.zscore_loops import SMALLEST_SPAN
 
 MISSING: Final = np.float32(-1e30)
@@ -29,7 +30,7 @@ CHUNK: Final = 2048
 """Cells worked on at a time: they stay in the innermost cache."""
 RUN: Final = 64
 """Cells of which one comparison says that none of them is missing."""
-NEAR: Final = 16
+NEAR: Final = 64
 """Cells of which one comparison says that none of them is among the first."""
 EDGE, PER_UNIT, N_BUCKETS = np.float32(8), np.float32(256), 4096
 """Buckets of evidence, from ``EDGE`` down to ``-EDGE``, and how many are in a unit of it."""
@@ -173,11 +174,12 @@ def count_buckets(values: Any, room: Any, starts: Any) -> None:
     for j in range(N_BUCKETS + 1):
         starts[j] = 0
     for start in range(0, len(values), CHUNK):
-        n = min(CHUNK, len(values) - start)
-        for i in range(n):  # many at a time; counting goes one by one
-            room[i] = bucket_of(values[start + i])
-        for i in range(n):
-            starts[room[i] + 1] += 1
+        part = values[start : start + CHUNK]  # compilers see through a part, not through a sum
+        own = room[: len(part)]
+        for i in range(len(part)):  # many at a time; counting goes one by one
+            own[i] = bucket_of(part[i]) + np.int32(1)
+        for i in range(len(part)):
+            starts[np.uint32(own[i])] += 1
     for j in range(N_BUCKETS):
         starts[j + 1] += starts[j]
 
@@ -194,15 +196,15 @@ def collect(values: Any, edge: Any, out: Any) -> int:
     """Write the values that reach an edge; return how many do, or more than there is room for."""
     n, n_values = 0, len(values)
     for start in range(0, n_values - NEAR + 1, NEAR):
-        n_here = 0
+        part, n_here = values[start : start + NEAR], np.int32(0)
         for i in range(NEAR):
-            n_here += values[start + i] >= edge
+            n_here += np.int32(part[i] >= edge)
         if n_here:
             if n + NEAR > len(out):
                 return len(out) + 1
             for i in range(NEAR):
-                out[n] = values[start + i]
-                n += values[start + i] >= edge
+                out[n] = part[i]
+                n += part[i] >= edge
     for i in range(n_values - n_values % NEAR, n_values):
         if n == len(out):
             return len(out) + 1
@@ -332,3 +334,23 @@ def read_rows(
             crowded |= collect(evidence[b, k], edge, first[b, k]) > first.shape[2]
             n_crowded += crowded
     return n_crowded
+
+
+def write_shares(columns: Any, directions: Any, shares: Any) -> None:
+    """Write what rows have of each direction of a bank.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (R, K * N), float32
+        Rows of K models one after the other; R is a multiple of four.
+    directions : ndarray of shape (K, H, N), float32
+    shares : ndarray of shape (K, R, H'), float32
+        Written; H' is H, or more to be a multiple of four.
+    """
+    n_models, _, n_gallery = directions.shape
+    for k in range(n_models):
+        shares[k] = ZERO
+        for start in range(0, n_gallery, CHUNK):
+            stop = min(start + CHUNK, n_gallery)
+            first = k * n_gallery
+            add_dots_by_fours(columns, first + start, first + stop, directions[k], start, shares[k])

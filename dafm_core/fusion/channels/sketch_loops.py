@@ -18,7 +18,7 @@ TOGETHER: Final = 16
 EDGE, PER_UNIT, N_BUCKETS = np.float32(8), np.float32(64), 1024
 """Buckets of standardised scores, from ``EDGE`` down to ``-EDGE``, and how many are in a unit."""
 LAST_BUCKET: Final = np.float32(N_BUCKETS - 1)
-NEAR: Final = 16
+NEAR: Final = 64
 """Cells of which one comparison says that none of them is among the first."""
 ZERO, HALF = np.float32(0), np.float32(0.5)
 
@@ -72,7 +72,7 @@ def count_column(values: Any, room: Any, counts: Any) -> None:
     for i in range(len(values)):  # many at a time; counting goes one by one
         room[i] = np.int32(min(max((EDGE - values[i]) * PER_UNIT, ZERO), LAST_BUCKET))
     for i in range(len(values)):
-        counts[room[i]] += 1
+        counts[np.uint32(room[i])] += 1
 
 
 def write_first(values: Any, edge: Any, n: int, first: Any) -> bool:
@@ -80,16 +80,16 @@ def write_first(values: Any, edge: Any, n: int, first: Any) -> bool:
 
     Return whether there was room for all that reach it, and they were enough.
     """
-    n_found, n_values = 0, len(values)
-    for start in range(0, n_values, NEAR):
-        end, n_here = min(start + NEAR, n_values), 0
-        for i in range(start, end):
-            n_here += values[i] >= edge
+    n_found = 0
+    for start in range(0, len(values), NEAR):
+        part, n_here = values[start : start + NEAR], np.int32(0)
+        for i in range(len(part)):
+            n_here += np.int32(part[i] >= edge)
         if n_here:
             if n_found + n_here > len(first):
                 return False
-            for i in range(start, end):
-                value = values[i]
+            for i in range(len(part)):
+                value = part[i]
                 if value >= edge:
                     j = n_found
                     while j > 0 and first[j - 1] < value:

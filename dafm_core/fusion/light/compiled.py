@@ -13,14 +13,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from dafm_core.fusion.light.product_loops import (
+from dafm_core.ground.machine_code import machine_code
+from dafm_core.ground.product_loops import (
     add_dots_by_fours,
     fours,
     mix_by_fours,
     widened,
     write_powers,
 )
-from dafm_core.ground.machine_code import machine_code
 
 CHUNK: Final = 512
 """Candidates worked on at a time: what is known of their hidden units stays in the cache."""

@@ -15,7 +15,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from dafm_core.fusion.light.product_loops import (
+from dafm_core.ground.machine_code import machine_code
+from dafm_core.ground.product_loops import (
     ZERO,
     add_dots_by_fours,
     fours,
@@ -23,7 +24,6 @@ from dafm_core.fusion.light.product_loops import (
     mix_by_fours,
     widened,
 )
-from dafm_core.ground.machine_code import machine_code
 
 NO_RIVAL: Final = np.float32(-1e30)
 """Logarithm of how many candidates one stands for that takes no part."""

@@ -12,6 +12,7 @@ def loops(request):
     if request.param == "python":
         yield RowLoops(
             row_loops.read_rows,
+            row_loops.write_shares,
             choice_loops.choose,
             choice_loops.mark_hard,
             cell_loops.write_channels,

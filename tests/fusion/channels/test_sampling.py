@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dafm_core.fusion.channels import examples, sampling
+from dafm_core.fusion.channels import compiled_rows, examples, sampling
 from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.fusion.channels.drawing import Draw
 from dafm_core.fusion.channels.examples import make_examples
@@ -22,7 +22,8 @@ def stack(make_problem):
 
 
 @pytest.mark.parametrize("change", ["none", "ties", "level"])
-def test_machine_code_samples_as_numpy_does(loops, stack, change):
+def test_machine_code_samples_as_numpy_does(loops, stack, change, monkeypatch):
+    monkeypatch.setattr(compiled_rows, "BLOCK_ROWS", 16)
     tile = stack.tile(0, 18).astype(np.float32)  # more than are read at a time
     if change != "none":
         level = np.round(tile) if change == "ties" else np.zeros_like(tile)
