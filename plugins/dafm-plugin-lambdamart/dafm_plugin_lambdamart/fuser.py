@@ -55,15 +55,19 @@ class LambdaMartFusion(ChannelFusion[LambdaMartOptions]):
         drawn = np.isfinite(examples.log_weight)  # (E, W)
         features, start = _features(examples.channels)
         labels = np.arange(drawn.shape[1]) == examples.target[:, None]
+        settings = self._settings(n_features=features.shape[2])
         data = lightgbm.Dataset(
             features[drawn],
             labels[drawn].astype(np.int32),
             group=drawn.sum(axis=1),
             init_score=start[drawn],
-        )
-        settings = self._settings(n_features=features.shape[2])
-        settings["objective"] = OneTarget(drawn, examples.target)
-        booster = lightgbm.train(settings, data, num_boost_round=self.options.n_trees)
+            params=settings,
+        ).construct()
+        if any(data.feature_num_bin(feature) for feature in range(data.num_feature())):
+            settings["objective"] = OneTarget(drawn, examples.target)
+            booster = lightgbm.train(settings, data, num_boost_round=self.options.n_trees)
+        else:  # LightGBM takes no objective of ours where there is nothing to split on
+            booster = lightgbm.Booster(settings, data)
         return Learned(notes={"model_text": booster.model_to_string()})
 
     def _ready(self, learned: Learned, reader: ChannelReader) -> ViewScorer:

@@ -8,6 +8,7 @@ from dafm_plugin_lambdamart.fuser import LambdaMartFusion, _features
 from dafm_core.catalog import PluginCatalog
 from dafm_core.errors import FuserError, OptionError
 from dafm_core.ground.normalize import zscore_rows
+from dafm_core.store.stack import SimilarityStack
 from dafm_core.testing import FuserSubject
 
 SMALL = {"n_trees": 30, "min_leaf": 5}
@@ -29,6 +30,13 @@ def test_it_learns_which_provider_to_trust(subject):
     plain = np.concatenate([zscore_rows(tile).mean(1) for _, tile in held_out.tiles()])
     targets = held_out.dataset.targets
     assert mean_rank(learned, targets) < mean_rank(plain, targets)
+
+
+def test_where_all_candidates_are_alike_no_tree_grows(subject):
+    rows = {name: np.zeros_like(scores) for name, scores in subject.matrices.items()}
+    stack = SimilarityStack.from_matrices(rows, subject.stack.dataset)
+    fused = LambdaMartFusion(**SMALL).fit(stack).scorer(stack)(stack.tile(0, 8))
+    assert np.ptp(fused[np.isfinite(fused)]) == 0
 
 
 def test_the_seed_decides_the_random_candidates(subject):
