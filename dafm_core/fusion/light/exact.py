@@ -127,10 +127,9 @@ class ExactExamples:
         rows = range(len(queries)) if kept is None else queries
         shape = (len(queries), self.stack.n_providers, self.stack.n_gallery)
         removed = np.zeros((shape[0], shape[2]), bool)
-        for row, query in enumerate(queries):
-            removed[row, excluded[query]] = True
-            removed[row, self.targets[query]] = True  # other targets are no rivals
-            removed[row, target[row]] = False
+        for others in (excluded.take(queries), self.targets.take(queries)):
+            removed[others.rows, others.values] = True  # other targets are no rivals
+        removed[np.arange(len(queries)), target] = False
         share = (1 / self.targets.counts[queries]).astype(np.float32)
         if order is None:
             return Group(np.ascontiguousarray(scores[rows]), removed, target, share)

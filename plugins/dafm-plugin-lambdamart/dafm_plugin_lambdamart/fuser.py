@@ -63,6 +63,7 @@ class LambdaMartFusion(ChannelFusion[LambdaMartOptions]):
             init_score=start[drawn],
             params=settings,
         ).construct()
+        del features, start, labels  # the data have their own
         if any(data.feature_num_bin(feature) for feature in range(data.num_feature())):
             settings["objective"] = OneTarget(drawn, examples.target)
             booster = lightgbm.train(settings, data, num_boost_round=self.options.n_trees)
