@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.evaluation.design import Part
-from dafm_core.evaluation.evaluate import Evaluation, combine, evaluate
+from dafm_core.evaluation.evaluate import Evaluation, combine, evaluate, evaluate_together
 from dafm_core.evaluation.workers import in_workers
 from dafm_core.fusion.base import Fuser
 from dafm_core.fusion.channels.bank import without_groups
@@ -88,13 +88,18 @@ class _PartWork:
         (train, test), names = item
         train = train and train.remembering()
         bank = None if self.bank is None else without_groups(self.bank, test)
+        fitted = {
+            name: fuser if train is None else fuser.clone().fit(train, bank=bank)
+            for name, fuser in self.fusers.items()
+            if name in names
+        }
+        del train  # and the scores that were kept while fitting
+        evaluations = evaluate_together(list(fitted.values()), test, metrics=self.metrics)
         found = {}
-        for name in names:
-            fuser = self.fusers[name]
-            fitted = fuser if train is None else fuser.clone().fit(train, bank=bank)
-            given = other = evaluate(fitted, test, metrics=self.metrics)
-            if fuser.kind == "learned" and sees_order(fitted, test, self.shuffled):
-                other = evaluate(fitted, test.take_gallery(self.shuffled), metrics=self.metrics)
+        for (name, fuser), given in zip(fitted.items(), evaluations, strict=True):
+            other = given
+            if fuser.kind == "learned" and sees_order(fuser, test, self.shuffled):
+                other = evaluate(fuser, test.take_gallery(self.shuffled), metrics=self.metrics)
             found[name] = given, other
         return found
 

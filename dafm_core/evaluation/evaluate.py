@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from dafm_core.datasets.base import Dataset
 from dafm_core.errors import AlignmentError, OptionError, closest, expect
 from dafm_core.fusion.base import Fuser
+from dafm_core.fusion.channels.together import scorers_together
 from dafm_core.fusion.record import refuse_fitted
 from dafm_core.ground.ids import Ids
 from dafm_core.metrics.families import HEADS, Head
@@ -168,25 +169,40 @@ def evaluate(
         return evaluate_providers(
             stack.select([fuser]), metrics=metrics, allow_fitted=allow_fitted
         )[fuser]
-    if not allow_fitted:
+    return evaluate_together([fuser], stack, metrics=metrics, allow_fitted=allow_fitted)[0]
+
+
+def evaluate_together(
+    fusers: Sequence[Fuser],
+    stack: SimilarityStack,
+    *,
+    metrics: Sequence[str] | None = None,
+    allow_fitted: bool = False,
+) -> list[Evaluation]:
+    """Do what :func:`evaluate` does for several fusers, with one look at what they see alike."""
+    for fuser in () if allow_fitted else fusers:
         refuse_fitted(fuser.fitted_ids(stack), stack.query_ids, who=fuser.name)
     chosen = parse_metrics(metrics or stack.dataset.metrics, of=stack.dataset.metrics)
     require_truth(stack.dataset, stack.truth, chosen)
-    heads = _measured_heads(chosen, fuser.heads)
-    score = fuser.head_scorer(stack, heads)
-    values = np.empty((stack.n_queries, len(chosen)))
+    heads = [_measured_heads(chosen, fuser.heads) for fuser in fusers]
+    score = scorers_together(fusers, stack, heads)
+    values = np.empty((len(fusers), stack.n_queries, len(chosen)))
     gallery = stack.gallery
     for rows, tile in stack.tiles():
-        unknown = fuser.unranked(tile, gallery) if gallery.unknown else None
-        fused = score(tile)
-        values[rows] = stack.truth.part(rows).measure(
-            fused["gallery"],
-            chosen,
-            subset_scores=fused.get("subset"),
-            unknown=unknown,
-            anywhere=gallery.only_asked,
-        )
-    return Evaluation.of(fuser.name, stack.dataset, [m.name for m in chosen], values, heads=heads)
+        truth = stack.truth.part(rows)
+        for fuser, fused, own in zip(fusers, score(tile), values, strict=True):
+            own[rows] = truth.measure(
+                fused["gallery"],
+                chosen,
+                subset_scores=fused.get("subset"),
+                unknown=fuser.unranked(tile, gallery) if gallery.unknown else None,
+                anywhere=gallery.only_asked,
+            )
+    names = [metric.name for metric in chosen]
+    return [
+        Evaluation.of(fuser.name, stack.dataset, names, own, heads=measured)
+        for fuser, own, measured in zip(fusers, values, heads, strict=True)
+    ]
 
 
 def evaluate_providers(

@@ -26,7 +26,12 @@ def mapped(make_problem, tmp_path):
 
 
 def test_fusers_that_share_a_part_are_evaluated_as_each_alone_in_any_number_of_processes(mapped):
-    fusers = {"weights": WeightedFusion(), "logistic": LogisticFusion(inputs="rows,columns")}
+    fusers = {
+        "weights": WeightedFusion(),
+        "logistic": LogisticFusion(inputs="rows,columns"),
+        "firmer": LogisticFusion(inputs="rows,columns", regularization=0.01),  # the same channels
+        "other inputs": LogisticFusion(inputs="ranks"),
+    }
     parts = Folds(2, seed=0).parts(mapped)
     every = partial(fit_and_evaluate_all, fusers, mapped, parts, shuffled=mapped.gallery_ids[::-1])
     alone, together = every(), every(n_workers=2)
