@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Collect, filter, then print or write."""
     from dafm_core.reporting.exports import csv_text, write_text
-    from dafm_core.reporting.terminal import print_json, say
+    from dafm_core.reporting.saying import print_json, say
 
     cases, fuser = _filtered(args)
     frame = cases.frame(fuser)
@@ -147,7 +147,8 @@ def _print(cases: Cases, fuser: str, captions: Mapping[str, str]) -> None:
         list_table,
         reasons_table,
     )
-    from dafm_core.reporting.terminal import print_notes, print_table, say
+    from dafm_core.reporting.saying import print_notes, say
+    from dafm_core.reporting.terminal import print_table
 
     print_notes(cases.notes)
     if len(cases) > SHOWN_IN_FULL:

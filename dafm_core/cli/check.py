@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> None:
     """Check description and subject, print every law with its outcome, fail if one does."""
     watch_models(args.name)
     from dafm_core.catalog import PluginCatalog
-    from dafm_core.reporting.terminal import print_json, print_records, say
+    from dafm_core.reporting.saying import print_json, say
+    from dafm_core.reporting.terminal import print_records
     from dafm_core.scoring.boundary import announced
     from dafm_core.testing import summarize
 

@@ -43,8 +43,9 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.fusion.saving import save_fuser
     from dafm_core.reporting.exports import write_json
     from dafm_core.reporting.html import write_report
+    from dafm_core.reporting.saying import say
     from dafm_core.reporting.summaries import print_comparison, print_inspection
-    from dafm_core.reporting.terminal import progress_bars, say
+    from dafm_core.reporting.terminal import progress_bars
     from dafm_core.scoring.score import score
     from dafm_core.store.store import SimilarityStore
 

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.formats.exporting import export_numpy
     from dafm_core.formats.onnx import export_onnx
     from dafm_core.fusion.saving import load_fuser
-    from dafm_core.reporting.terminal import say
+    from dafm_core.reporting.saying import say
 
     write = export_numpy if args.to == "numpy" else export_onnx
     folder = write(load_fuser(args.model), args.out)

@@ -97,7 +97,7 @@ def exporting(args: argparse.Namespace) -> Iterator[Export]:
     error.
     """
     from dafm_core.reporting.exports import check_place
-    from dafm_core.reporting.terminal import say
+    from dafm_core.reporting.saying import say
 
     asked = {name: path for name in EXPORTS if (path := getattr(args, name, None)) is not None}
     printed = [name for name, path in asked.items() if str(path) == "-"]

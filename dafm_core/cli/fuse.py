@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.formats.fitted import fitted_path
     from dafm_core.formats.runs import write_run
     from dafm_core.formats.submission import fuser_blocks
-    from dafm_core.reporting.terminal import say
+    from dafm_core.reporting.saying import say
 
     fuser, stack = open_model(args.store, args.model, args.bank, verify=args.verify)
     if args.queries:

@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     watch_models(f"import of {args.file}")  # a library that reads it may end the process
     from dafm_core.catalog import PluginCatalog
     from dafm_core.formats.importing import import_subset_file, read_subset_file
-    from dafm_core.reporting.terminal import print_notes
+    from dafm_core.reporting.saying import print_notes
     from dafm_core.store.store import SimilarityStore
 
     with ExitStack() as exits:

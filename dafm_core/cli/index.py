@@ -111,7 +111,8 @@ def run(args: argparse.Namespace) -> None:
     _check_options(args)
     watch_models("dafm index", seconds=args.timeout)
     from dafm_core.catalog import PluginCatalog
-    from dafm_core.reporting.terminal import progress_bars, say
+    from dafm_core.reporting.saying import say
+    from dafm_core.reporting.terminal import progress_bars
     from dafm_core.search.building import add_images, build_index, remove_images, writing_index
     from dafm_core.search.engine_making import build_engine, check_geometry, check_kind
     from dafm_core.search.index import GalleryIndex

@@ -35,8 +35,9 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.comparison.inspection import inspect_store
     from dafm_core.comparison.provenance import made_by
     from dafm_core.errors import StoreError
+    from dafm_core.reporting.saying import print_json
     from dafm_core.reporting.summaries import print_inspection
-    from dafm_core.reporting.terminal import print_json, progress_bars
+    from dafm_core.reporting.terminal import progress_bars
     from dafm_core.store.store import SimilarityStore
 
     with progress_bars() as progress:

@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> None:
         if args.name not in names:
             raise OptionError(f"no {args.command[:-1]} {args.name!r}{closest(args.name, names)}")
         records = [records[names.index(args.name)]]
-    from dafm_core.reporting.terminal import print_json, print_record, print_records, say
+    from dafm_core.reporting.saying import print_json, say
+    from dafm_core.reporting.terminal import print_record, print_records
 
     if args.json:
         print_json(records)
@@ -87,7 +88,7 @@ def _freeze(args: argparse.Namespace) -> None:
             "dafm plugins --freeze: expected nothing else. Leave NAME and --json out."
         )
     from dafm_core.comparison.provenance import requirements
-    from dafm_core.reporting.terminal import say
+    from dafm_core.reporting.saying import say
 
     for line in requirements():
         say(line)

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the package and say what to do next."""
-    from dafm_core.reporting.terminal import say
+    from dafm_core.reporting.saying import say
     from dafm_core.scaffold import write_plugin
 
     folder = write_plugin(args.name, args.out, kind=args.kind)

@@ -57,7 +57,7 @@ def _words(record: Mapping[str, Any]) -> list[str]:
 def say_whether_it_agrees(path: Path, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     """Print what became of every number; raise AlignmentError where one differs as printed."""
     from dafm_core.comparison.repeat import repeated
-    from dafm_core.reporting.terminal import say
+    from dafm_core.reporting.saying import say
 
     found = repeated(before, after)
     say()

@@ -63,7 +63,8 @@ def run(args: argparse.Namespace) -> None:
     watch_models(f"provider {args.provider!r}", seconds=args.timeout)
     from dafm_core.catalog import PluginCatalog, find
     from dafm_core.contract.provider import is_pair
-    from dafm_core.reporting.terminal import print_notes, progress_bars, say
+    from dafm_core.reporting.saying import print_notes, say
+    from dafm_core.reporting.terminal import progress_bars
     from dafm_core.scoring.executors import load_executor
     from dafm_core.scoring.named import load_with_options
     from dafm_core.scoring.pairs import require_shortlist
@@ -114,7 +115,8 @@ def _score_pairs(
 ) -> None:
     """Score a shortlist, made of what the store has or read from a file."""
     from dafm_core.formats.lists import candidates_of_run
-    from dafm_core.reporting.terminal import progress_bars, say
+    from dafm_core.reporting.saying import say
+    from dafm_core.reporting.terminal import progress_bars
     from dafm_core.scoring.executors import load_executor
     from dafm_core.scoring.pairs import score_pairs
     from dafm_core.scoring.shortlists import shortlist_of

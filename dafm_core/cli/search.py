@@ -123,7 +123,8 @@ def open_search(args: argparse.Namespace, without: Mapping[str, str] | None = No
 def run(args: argparse.Namespace) -> None:
     """Answer, and print the hits with what each provider says of them."""
     watch_models("dafm search", advice=ADVICE)
-    from dafm_core.reporting.terminal import print_json, print_table, say
+    from dafm_core.reporting.saying import print_json, say
+    from dafm_core.reporting.terminal import print_table
 
     with redirect_stdout(sys.stderr):  # what a model prints is no answer
         answer = open_search(args).query(

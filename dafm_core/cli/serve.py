@@ -86,7 +86,7 @@ def _serve(
         raise OptionError(
             f"dafm serve: needs {error.name}. pip install 'dafm-core[serve]'"
         ) from None
-    from dafm_core.reporting.terminal import say
+    from dafm_core.reporting.saying import say
     from dafm_core.serve.judging import Judgements
     from dafm_core.serve.limits import Limits
 

@@ -60,7 +60,7 @@ def _dataset(args: argparse.Namespace) -> Dataset | None:
 def _lint(args: argparse.Namespace, dataset: Dataset | None) -> None:
     from dafm_core.errors import SubmissionError
     from dafm_core.formats.lint import lint_submission
-    from dafm_core.reporting.terminal import print_json, say
+    from dafm_core.reporting.saying import print_json, say
 
     (path,) = args.files
     found = lint_submission(path, dataset)
@@ -82,7 +82,7 @@ def _score(args: argparse.Namespace, dataset: Dataset) -> None:
     from dafm_core.evaluation.score_file import score_submission, score_submissions
     from dafm_core.formats.lint import lint_submission
     from dafm_core.metrics.spec import metric_label
-    from dafm_core.reporting.terminal import print_json, print_notes, say
+    from dafm_core.reporting.saying import print_json, print_notes, say
 
     files = {str(path): score_submission(path, dataset).metrics for path in args.files}
     notes = dataset.problems()

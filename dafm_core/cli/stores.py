@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write the store, and say what is in it."""
     from dafm_core.ground.files import read_ids
-    from dafm_core.reporting.terminal import say
+    from dafm_core.reporting.saying import say
     from dafm_core.store.editing import merge_stores, split_store
     from dafm_core.store.store import SimilarityStore
     from dafm_core.store.upgrade import upgrade

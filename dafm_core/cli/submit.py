@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     from dafm_core.errors import OptionError, SubmissionError
     from dafm_core.evaluation.score_file import score_submission
     from dafm_core.formats.submission import fuser_blocks, undecided_lists, write_submission
-    from dafm_core.reporting.terminal import print_notes
+    from dafm_core.reporting.saying import print_notes
 
     fuser, stack = open_model(args.store, args.model, args.bank, verify=args.verify)
     dataset = stack.dataset

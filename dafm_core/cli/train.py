@@ -75,7 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Fit, save, and compare on what was held out."""
     from dafm_core.catalog import PluginCatalog
-    from dafm_core.reporting.terminal import print_notes, progress_bars, say
+    from dafm_core.reporting.saying import print_notes, say
+    from dafm_core.reporting.terminal import progress_bars
 
     stack = open_stack(
         args.store, providers=args.providers, queries=args.queries, verify=args.verify
@@ -105,7 +106,7 @@ def _fit_on_windows(args: argparse.Namespace, stack: SimilarityStack) -> Fuser:
     from dafm_core.evaluation.windows import fit_on_windows, window_loss, windowed
     from dafm_core.fusion.static import WeightedFusion
     from dafm_core.metrics.spec import metric_label
-    from dafm_core.reporting.terminal import say
+    from dafm_core.reporting.saying import say
 
     if args.fuser != "weighted" or args.gate or args.set or args.tune or args.bank:
         raise OptionError(
@@ -127,7 +128,7 @@ def _save(fuser: Fuser, out: Path, gate: dict[str, str] | None) -> None:
     """Write the fitted fuser, then why it is this one; what was said of another goes before."""
     from dafm_core.fusion.saving import save_fuser
     from dafm_core.ground.files import write_json
-    from dafm_core.reporting.terminal import say
+    from dafm_core.reporting.saying import say
 
     selection, reason = out / "selection.json", out / "gate.json"
     for said in (selection, reason):

@@ -35,13 +35,8 @@ from dafm_core.reporting.findings import (
     tags_table,
     undecided_singles,
 )
-from dafm_core.reporting.terminal import (
-    print_facts,
-    print_notes,
-    print_table,
-    say,
-    say_all,
-)
+from dafm_core.reporting.saying import print_notes, say, say_all
+from dafm_core.reporting.terminal import print_facts, print_table
 from dafm_core.tables.cells import (
     Cell,
     Table,

@@ -1,4 +1,4 @@
-"""Tables, sentences, JSON and progress bars on the terminal, with rich.
+"""Tables and progress bars on the terminal, with rich; sentences and JSON: ``saying.py``.
 
 Which of them a command prints is said in the command, or in ``summaries.py``.
 
@@ -8,22 +8,21 @@ Every text goes through ``printable`` and is taken as it is, never as rich's mar
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
-from dafm_core.ground.printable import printable, printable_json
+from dafm_core.ground.printable import printable
 from dafm_core.reporting.layout import GAP, fold, group_lines, lay_out, titles
 from dafm_core.reporting.progress import ProgressLines
+from dafm_core.reporting.saying import go_on_unread, say
 from dafm_core.tables import cells
 
 if TYPE_CHECKING:
@@ -46,29 +45,6 @@ _PIPE_WIDTH: Final = 180
 """Columns where there is no terminal to ask."""
 
 
-def say(text: str = "", *, style: str = "") -> None:
-    """Print a sentence or a path on one line; the terminal folds it where it must."""
-    _console().print(Text(printable(text), style=style), soft_wrap=True)
-
-
-def say_all(sentences: Sequence[str], *, style: str = "") -> None:
-    """Print sentences, each folded between words at the width of the terminal."""
-    for sentence in sentences:
-        _console().print(Text(printable(sentence), style=style))
-
-
-def print_notes(notes: Sequence[str]) -> None:
-    """Print what a dataset names in vain, before any number that depends on it."""
-    for line in notes:
-        say(f"note: {line}")
-
-
-def print_json(value: Any, *, indent: int | None = 1) -> None:
-    """Print JSON; a NaN or an infinity is a ValueError, because other programs cannot read it."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
-    _console().print(Text(printable_json(text)), soft_wrap=True)
-
-
 def print_table(table: cells.Table, *, width: int | None = None) -> None:
     """Print a table: the best bold, what is not clearly behind it underlined, intervals below.
 
@@ -81,7 +57,7 @@ def print_table(table: cells.Table, *, width: int | None = None) -> None:
     width : int, optional
         Places in a line; by default those of the terminal.
     """
-    console = _console(width)
+    console = console_of(width)
     layout = lay_out(table, console.width)
     for line in table.caption.split("\n"):
         console.print(Text(printable(line), style="italic"))
@@ -115,17 +91,18 @@ def _text(cell: cells.Cell, places: int, with_note: bool) -> Text:
     return text
 
 
-class _Console(Console):
+class SteadyConsole(Console):
     """A console whose reader may leave, as ``head`` does."""
 
     def on_broken_pipe(self) -> None:
-        """Go on without a reader: files that were asked for are still written."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        """Go on without a reader."""
+        go_on_unread()
 
 
-def _console(width: int | None = None) -> Console:
-    console = _Console(width=width)
-    return console if width or console.is_terminal else _Console(width=_PIPE_WIDTH)
+def console_of(width: int | None = None) -> Console:
+    """Return a console on standard output, as wide as its terminal or as is said."""
+    console = SteadyConsole(width=width)
+    return console if width or console.is_terminal else SteadyConsole(width=_PIPE_WIDTH)
 
 
 def _draw(console: Console, grid: Table) -> None:
@@ -143,7 +120,7 @@ def print_records(title: str, records: Sequence[Mapping[str, str]]) -> None:
     """Print dictionaries with the same keys as a table; columns that are empty throughout are left
     out. Where texts would be folded to narrow columns, each record is printed by itself.
     """
-    console = _console()
+    console = console_of()
     if not records:
         say(f"no {title}")
         return
@@ -173,7 +150,7 @@ def print_record(record: Mapping[str, str]) -> None:
     for key, value in record.items():
         if value:
             table.add_row(Text(key), Text(printable(value)))
-    _draw(_console(), table)
+    _draw(console_of(), table)
 
 
 def print_facts(facts: Mapping[str, Sequence[str]]) -> None:
@@ -184,7 +161,7 @@ def print_facts(facts: Mapping[str, Sequence[str]]) -> None:
     for name, sentences in facts.items():
         for number, sentence in enumerate(sentences):
             table.add_row(Text("" if number else name), Text(printable(sentence)))
-    _draw(_console(), table)
+    _draw(console_of(), table)
 
 
 @contextmanager

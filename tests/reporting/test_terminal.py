@@ -5,6 +5,8 @@ import io
 import json
 import re
 import string
+import subprocess
+import sys
 import unicodedata
 from itertools import groupby
 
@@ -18,7 +20,7 @@ from dafm_core.comparison.compare import compare
 from dafm_core.comparison.inspection import inspect_store
 from dafm_core.evaluation.design import Folds
 from dafm_core.fusion.static import MeanFusion
-from dafm_core.reporting import summaries, terminal
+from dafm_core.reporting import saying, summaries, terminal
 from dafm_core.reporting.cases_section import hits_table, list_table, reasons_table
 from dafm_core.reporting.layout import GAP, fold, group_lines, lay_out
 from dafm_core.store.store import SimilarityStore
@@ -186,7 +188,7 @@ def test_texts_of_others_are_shown_as_they_are_and_hide_nothing(name):
     calls = [
         lambda: terminal.print_table(named),
         lambda: terminal.print_table(named, width=60),
-        lambda: terminal.say(name),
+        lambda: saying.say(name),
         lambda: terminal.print_records("plugins", [{"name": name, "why": name}]),
         lambda: terminal.print_record({"name": name}),
     ]
@@ -194,7 +196,7 @@ def test_texts_of_others_are_shown_as_they_are_and_hide_nothing(name):
         text = shown(call)
         assert_nothing_hidden(text)
         assert all(piece in text for piece in re.split(r"[^ -~]", name))
-    printed = shown(lambda: terminal.print_json({"name": name}))
+    printed = shown(lambda: saying.print_json({"name": name}))
     assert json.loads(printed) == {"name": name}
     assert_nothing_hidden(printed)
 
@@ -260,3 +262,21 @@ def test_no_line_of_a_table_ends_in_blanks():
     for call in calls:
         lines = shown(call).split("\n")
         assert [line for line in lines if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize("text", ["", "[bold]runs/[/bold]", "x" * 300, "ein Weg: zwei "])
+def test_what_no_terminal_shows_is_written_without_rich_as_rich_writes_it(
+    text, monkeypatch, capsys
+):
+    saying.say(text, style="bold")
+    plain = capsys.readouterr().out
+    monkeypatch.setenv("TTY_COMPATIBLE", "0")  # rich is asked, and finds no terminal
+    saying.say(text, style="bold")
+    assert plain == capsys.readouterr().out == f"{text}\n"
+
+
+def test_a_sentence_for_a_pipe_loads_no_rich():
+    code = "import sys; from dafm_core.reporting.saying import say; say('x')"
+    code += "; print('rich' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "x\nFalse\n"
