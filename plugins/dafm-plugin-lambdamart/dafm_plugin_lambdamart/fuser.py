@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 N_DECIMALS: Final = 3
 """Of a channel, in standard deviations of its row."""
+BLOCK: Final = 64
+"""Examples that are rounded, and queries that are scored, at a time."""
 
 
 class LambdaMartFusion(ChannelFusion[LambdaMartOptions]):
@@ -57,7 +59,7 @@ class LambdaMartFusion(ChannelFusion[LambdaMartOptions]):
         labels = np.arange(drawn.shape[1]) == examples.target[:, None]
         settings = self._settings(n_features=features.shape[2])
         data = lightgbm.Dataset(
-            features[drawn],
+            features.reshape(-1, features.shape[2]) if drawn.all() else features[drawn],
             labels[drawn].astype(np.int32),
             group=drawn.sum(axis=1),
             init_score=start[drawn],
@@ -75,12 +77,15 @@ class LambdaMartFusion(ChannelFusion[LambdaMartOptions]):
         booster = _load(learned.notes["model_text"])
 
         def score(view: TileView) -> Scores:
-            features, start = _features(view.channels())
-            visible = ~np.isneginf(view.tile[:, 0])
-            fused = start.copy()
-            if visible.any():
-                correction: Any = booster.predict(features[visible], raw_score=True)
-                fused[visible] += correction
+            channels, visible = view.channels(), ~np.isneginf(view.tile[:, 0])
+            fused = np.empty(visible.shape, np.float32)
+            for first in range(0, len(fused), BLOCK):
+                some = slice(first, first + BLOCK)
+                seen = visible[some]
+                features, fused[some] = _features(channels[some])
+                if seen.any():
+                    correction: Any = booster.predict(features[seen], raw_score=True)
+                    fused[some][seen] += correction
             return fused
 
         return score
@@ -105,10 +110,16 @@ def _features(channels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArr
     choose no leaf. What they start from is part of the score, where rounding would turn such a bit
     into a step of 0.001.
     """
-    channels = np.round(channels, N_DECIMALS)
-    start = channels.mean(axis=1)
-    seen = np.concatenate([channels, np.round(start, N_DECIMALS)[:, None]], axis=1)
-    return seen.transpose(0, 2, 1), start
+    n_rows, n_channels, width = channels.shape
+    seen = np.empty((n_rows, width, n_channels + 1), np.float32)
+    start = np.empty((n_rows, width), np.float32)
+    for first in range(0, n_rows, BLOCK):  # a copy of all would be as large again
+        some = slice(first, first + BLOCK)
+        rounded = np.round(channels[some], N_DECIMALS)
+        start[some] = rounded.mean(axis=1)
+        seen[some, :, :-1] = rounded.transpose(0, 2, 1)
+        seen[some, :, -1] = np.round(start[some], N_DECIMALS)
+    return seen, start
 
 
 def _load(model_text: str) -> lightgbm.Booster:
