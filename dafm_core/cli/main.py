@@ -22,7 +22,7 @@ from typing import Final, NoReturn
 
 from dafm_core.cli.outputs import check_outputs
 from dafm_core.cli.own_output import own_output
-from dafm_core.cli.watching import ending, watch_models
+from dafm_core.cli.watching import ending, is_whole_process, watch_models
 from dafm_core.errors import DafmError, OptionError, closest
 from dafm_core.ground.printable import printable
 
@@ -119,7 +119,9 @@ class _OncePerCommand(logging.Filter):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code."""
+    """Run one command, that of the process by default; return its exit code."""
+    if argv is None:
+        is_whole_process.set(True)
     os.environ.setdefault("RUST_BACKTRACE", "0")  # where polars ends the process, in fewer lines
     code = _code_of(list(sys.argv[1:] if argv is None else argv))
     ending.get()(code)

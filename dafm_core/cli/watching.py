@@ -33,6 +33,8 @@ left behind would hold it for ever.
 """
 ending: ContextVar[Callable[[int], object]] = ContextVar("ending", default=lambda code: None)
 """Who is told the exit code of a command that is over; by default nobody."""
+is_whole_process: ContextVar[bool] = ContextVar("is_whole_process", default=False)
+"""Whether the process was started for one command, and ends with it."""
 GLANCE: Final = 0.5
 """Seconds between two looks at a child whose own children may hold its pipe."""
 
@@ -72,8 +74,11 @@ def watch_models(what: str, *, seconds: float | None = None, advice: str = RESUM
 
 
 def can_watch() -> bool:
-    """Whether a child could do the work: on a system with fork, in a process without threads."""
-    return hasattr(os, "fork") and sys.modules.keys().isdisjoint(THREADED)
+    """Whether a child could do the work: on a system with fork, in a process without threads that
+    has nothing to do afterwards, which the child would do too.
+    """
+    alone = is_whole_process.get() and sys.modules.keys().isdisjoint(THREADED)
+    return alone and hasattr(os, "fork")
 
 
 def fork(what: str, advice: str) -> Child | None:

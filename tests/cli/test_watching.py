@@ -171,3 +171,15 @@ def test_a_damaged_store_that_ends_the_process_is_one_line(folder):
     out, err = process.communicate(timeout=120)
     assert (out, process.returncode) == ("", 2), err
     assert re.match("dafm: .*(may be damaged|cannot be read)", err.splitlines()[-1])
+
+
+def test_a_program_that_calls_two_commands_runs_each_once(tmp_path):
+    """The child of the first would go on with the program."""
+    call = "print('code', main(['inspect', 'no']), flush=True)\n"
+    ended = subprocess.run(
+        [sys.executable, "-c", "from dafm_core.cli.main import main\n" + 2 * call],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert (ended.returncode, ended.stdout) == (0, "code 2\ncode 2\n")
