@@ -23,7 +23,7 @@ def stack(make_problem):
 
 @pytest.mark.parametrize("change", ["none", "ties", "level"])
 def test_machine_code_samples_as_numpy_does(loops, stack, change, monkeypatch):
-    monkeypatch.setattr(compiled_rows, "BLOCK_ROWS", 16)
+    monkeypatch.setattr(compiled_rows, "BLOCK_BYTES", 16 * stack.tile(0, 1).nbytes)
     tile = stack.tile(0, 18).astype(np.float32)  # more than are read at a time
     if change != "none":
         level = np.round(tile) if change == "ties" else np.zeros_like(tile)
