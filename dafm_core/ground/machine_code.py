@@ -38,10 +38,13 @@ def machine_code(
     if numba.config.DISABLE_JIT:
         return None
     options: Any = {"nogil": True, "fastmath": True, "error_model": "numpy"}
+    # Parts become pieces of the loop's own code. As functions beside it, those of the process that
+    # compiles them would be called there, and the copies that are kept with the loop in all later
+    # ones: compiled each for itself, they sum in another order.
     for part in exact:  # said outright, for what is left out is taken from the caller
-        register_jitable(fastmath=False, error_model="numpy")(part)
+        register_jitable(fastmath=False, error_model="numpy", forceinline=True)(part)
     for part in parts:
-        register_jitable(fastmath=True, error_model="numpy")(part)
+        register_jitable(fastmath=True, error_model="numpy", forceinline=True)(part)
     try:
         made: Any = numba.njit(cache=True, **options)(loop)
     except RuntimeError:  # nowhere to keep it: compiled anew in every process

@@ -1,5 +1,8 @@
 """The loss by machine code, and what it changes with, are those that torch finds."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -94,3 +97,41 @@ def test_networks_are_those_that_torch_trains(loops, examples, monkeypatch):
     for one, other in zip(made.parameters(), plain.parameters(), strict=True):
         assert one.abs().max() > 0
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+STEP = """
+import hashlib
+import numpy as np
+from dafm_core.fusion.light.residual_loops import residual_loops
+
+rng = np.random.default_rng(0)
+normal = lambda *shape: rng.normal(size=shape).astype(np.float32)
+n, n_channels, width, n_hidden, n_context = 64, 8, 220, 8, 4
+examples = normal(n, n_channels, width), normal(n, n_context), rng.integers(0, width, n)
+weights = np.zeros((n, width), np.float32), np.full((n, width), -1e30, np.float32)
+of_each = np.zeros(n, bool), np.ones(n, np.float32)
+step = np.arange(n), np.zeros(n, np.int64), 2, normal(3, n_channels), np.float32([1, 0]), 0.7
+network = normal(n_hidden, n_channels), normal(n_hidden), normal(n_hidden, n_context)
+network += (normal(n_hidden),)
+slopes, by_tau = tuple(np.zeros_like(part) for part in network), np.empty(1, np.float32)
+loop = residual_loops().infonce
+loop(*examples, *weights, *of_each, *step, *network, slopes, by_tau)
+print(hashlib.sha256(b"".join(part.tobytes() for part in slopes)).hexdigest())
+print(sum(loop.stats.cache_misses.values()))
+"""
+
+
+def test_what_is_compiled_and_what_is_loaded_from_disk_give_the_same_bits(tmp_path):
+    pytest.importorskip("numba", reason="Numba is the extra dafm-core[compiled]")
+    there = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_DISABLE_JIT": "0"}
+    bits, compiled = zip(
+        *(
+            subprocess.run(
+                [sys.executable, "-c", STEP], env=there, capture_output=True, text=True, check=True
+            ).stdout.split()
+            for _ in range(2)
+        ),
+        strict=True,
+    )
+    assert compiled == ("1", "0")
+    assert bits[0] == bits[1]
