@@ -159,7 +159,7 @@ def measure_settings(
         In [0, 1].
     """
     require_truth(stack.dataset, stack.truth, metrics)
-    load_for(stack.n_cells)
+    load_for(len(rules) * stack.n_cells)  # each works on all of them
     settings = {name: rule.settings(stack.gallery) for name, rule in rules.items()}
     shapes = {name: (stack.n_queries, len(settings[name]), len(metrics)) for name in rules}
     values = {name: np.empty(shape) for name, shape in shapes.items()}
