@@ -199,7 +199,6 @@ class BankQueries:
         )
         deal = deal_groups(np.concatenate([groups, of_source]), n_folds, seed=seed)
         self._fold, self._fold_of_source = deal[: len(groups)], deal[len(groups) :]
-        self._fold_of_sketch: list[int] = []
 
     def whole(self) -> QueryBank:
         """Return the bank of all queries."""
@@ -221,9 +220,8 @@ class BankQueries:
             rest = others if 0 < len(others) < len(self._scores) else None
             made = QueryBank._of_scores(gallery, self._scores, rest)
         else:
-            made = QueryBank._of_sketches(
-                gallery, list(compress(self._sketches, self._apart(fold))), self._ranks[fold]
-            )
+            batches = [sketch for _, sketch in compress(self._sketches, self._apart(fold))]
+            made = QueryBank._of_sketches(gallery, batches, self._ranks[fold])
         return made.aligned(self._gallery)
 
     @cached_property
@@ -231,14 +229,13 @@ class BankQueries:
         return _standardised(self._source)
 
     @cached_property
-    def _sketches(self) -> list[ColumnSketch]:
-        """Sketches of each fold's queries, in the order of ``_fold_of_sketch``."""
-        made: list[ColumnSketch] = []
-        for f in np.unique(self._fold_of_source):
-            own = list(_sketches(self._source, np.flatnonzero(self._fold_of_source == f)))
-            self._fold_of_sketch += [f] * len(own)
-            made += own
-        return made
+    def _sketches(self) -> list[tuple[int, ColumnSketch]]:
+        """Sketches of all queries, each of one fold's, with that fold."""
+        return [
+            (f, sketch)
+            for f in np.unique(self._fold_of_source).tolist()
+            for sketch in _sketches(self._source, np.flatnonzero(self._fold_of_source == f))
+        ]
 
     @cached_property
     def _ranks(self) -> dict[int | None, ReverseRanks]:
@@ -247,11 +244,12 @@ class BankQueries:
         if not self._is_foreign:
             asked += np.unique(self._fold).tolist()
         sets = np.stack([self._apart(fold) for fold in asked])
-        return dict(zip(asked, merged_ranks(self._sketches, sets, sketch_loops()), strict=True))
+        sketches = [sketch for _, sketch in self._sketches]
+        return dict(zip(asked, merged_ranks(sketches, sets, sketch_loops()), strict=True))
 
     def _apart(self, fold: int | None) -> NDArray[np.bool_]:
         """Return which sketches are of other folds; all, where there is no other."""
-        other = np.array([f != fold for f in self._fold_of_sketch])
+        other = np.array([f != fold for f, _ in self._sketches])
         return other if other.any() else ~other
 
 
