@@ -64,8 +64,7 @@ def build(project: Path, folder: Path) -> Built:
     work = folder / f"build-{project.name}"
     shutil.copytree(project, work / "copy", ignore=LEFT_BEHIND)
     sdist = folder / _build("build_sdist", work / "copy", folder)
-    with tarfile.open(sdist) as archive:
-        archive.extractall(work / "sdist", filter="data")
+    shutil.unpack_archive(sdist, work / "sdist")
     (unpacked,) = (work / "sdist").iterdir()
     return Built(project, sdist, folder / _build("build_wheel", unpacked, folder))
 
