@@ -10,7 +10,7 @@ import pytest
 import dafm_core as dafm
 from dafm_core.catalog import PluginCatalog
 from dafm_core.errors import AlignmentError, DatasetError, OptionError, ProviderError
-from dafm_core.fusion.channels import cell_loops, choice_loops, row_loops
+from dafm_core.fusion.channels import cell_loops, choice_loops, row_loops, share_loops
 from dafm_core.fusion.channels.compiled import RowLoops
 from dafm_core.fusion.channels.opening import CompiledOpener
 from dafm_core.search import quickening
@@ -260,7 +260,7 @@ def test_a_grown_index_is_searched_at_once(tmp_path, gallery, light):
 def python_loops():
     return RowLoops(
         row_loops.read_rows,
-        row_loops.write_shares,
+        share_loops.write_shares,
         choice_loops.choose,
         choice_loops.mark_hard,
         cell_loops.write_channels,
@@ -268,14 +268,7 @@ def python_loops():
 
 
 def test_many_queries_are_answered_by_machine_code_in_the_end(stack, index, monkeypatch):
-    loops = RowLoops(
-        row_loops.read_rows,
-        row_loops.write_shares,
-        choice_loops.choose,
-        choice_loops.mark_hard,
-        cell_loops.write_channels,
-    )
-    monkeypatch.setattr(quickening, "row_loops", lambda: loops)
+    monkeypatch.setattr(quickening, "row_loops", python_loops)
     monkeypatch.setattr(quickening, "MANY", 2)
     light = dafm.LightFusion(network="linear").fit(stack)
     search = Search(index, light, providers=models(), nearest=8)
@@ -294,14 +287,7 @@ def test_many_queries_are_answered_by_machine_code_in_the_end(stack, index, monk
 @pytest.mark.parametrize("name", ["light", "debiased"])
 def test_quick_rows_rank_as_whole_rows_do(name, tmp_path, monkeypatch):
     """A gallery in memory, of inner products alone: rounded but where an image may be a hit."""
-    loops = RowLoops(
-        row_loops.read_rows,
-        row_loops.write_shares,
-        choice_loops.choose,
-        choice_loops.mark_hard,
-        cell_loops.write_channels,
-    )
-    monkeypatch.setattr(quickening, "row_loops", lambda: loops)
+    monkeypatch.setattr(quickening, "row_loops", python_loops)
     monkeypatch.setattr(quickening, "code_loops", lambda: LOOPS)
     monkeypatch.setattr(quickening, "MANY", 1)
     gallery = make_dataset(n_images=400, n_queries=40)

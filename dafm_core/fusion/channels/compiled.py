@@ -30,9 +30,9 @@ from dafm_core.fusion.channels.row_loops import (
     standard,
     standardise,
     write_ends,
-    write_shares,
     write_shifted,
 )
+from dafm_core.fusion.channels.share_loops import write_shares
 from dafm_core.ground.float_bits import less, order_of, shift_and_divide
 from dafm_core.ground.machine_code import machine_code
 from dafm_core.ground.product_loops import add_dots_by_fours
@@ -43,7 +43,7 @@ WORTH_COMPILING: Final = 500
 
 
 class RowLoops(NamedTuple):
-    """Loops of ``row_loops.py``, ``choice_loops.py`` and ``cell_loops.py``."""
+    """Loops of ``row_loops.py``, ``share_loops.py``, ``choice_loops.py`` and ``cell_loops.py``."""
 
     read_rows: Callable[..., Any]
     write_shares: Callable[..., Any]

@@ -20,7 +20,6 @@ from dafm_core.ground.float_bits import (
     order_of,
     shift_and_divide,
 )
-from dafm_core.ground.product_loops import add_dots_by_fours
 from dafm_core.ground.zscore_loops import SMALLEST_SPAN
 
 MISSING: Final = np.float32(-1e30)
@@ -334,23 +333,3 @@ def read_rows(
             crowded |= collect(evidence[b, k], edge, first[b, k]) > first.shape[2]
             n_crowded += crowded
     return n_crowded
-
-
-def write_shares(columns: Any, directions: Any, shares: Any) -> None:
-    """Write what rows have of each direction of a bank.
-
-    Parameters
-    ----------
-    columns : ndarray of shape (R, K * N), float32
-        Rows of K models one after the other; R is a multiple of four.
-    directions : ndarray of shape (K, H, N), float32
-    shares : ndarray of shape (K, R, H'), float32
-        Written; H' is H, or more to be a multiple of four.
-    """
-    n_models, _, n_gallery = directions.shape
-    for k in range(n_models):
-        shares[k] = ZERO
-        for start in range(0, n_gallery, CHUNK):
-            stop = min(start + CHUNK, n_gallery)
-            first = k * n_gallery
-            add_dots_by_fours(columns, first + start, first + stop, directions[k], start, shares[k])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dafm_core.fusion.channels import cell_loops, choice_loops, compiled, row_loops
+from dafm_core.fusion.channels import cell_loops, choice_loops, compiled, row_loops, share_loops
 from dafm_core.fusion.channels.compiled import RowLoops
 
 
@@ -12,7 +12,7 @@ def loops(request):
     if request.param == "python":
         yield RowLoops(
             row_loops.read_rows,
-            row_loops.write_shares,
+            share_loops.write_shares,
             choice_loops.choose,
             choice_loops.mark_hard,
             cell_loops.write_channels,
