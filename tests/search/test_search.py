@@ -263,6 +263,7 @@ def python_loops():
         share_loops.write_shares,
         choice_loops.choose,
         choice_loops.mark_hard,
+        choice_loops.draw_around,
         cell_loops.write_channels,
     )
 

@@ -11,6 +11,8 @@ import numpy as np
 from dafm_core.fusion.channels.row_loops import N_BUCKETS, collect, count_buckets, edge_of
 from dafm_core.ground.zscore_loops import add_to, divide
 
+RUN: Final = 64
+"""Candidates of which one comparison says that none of them is chosen."""
 ROOM: Final = 256
 """Candidates among which those that are best on average are looked for, beside as many as those."""
 
@@ -117,3 +119,72 @@ def mark_hard(evidence: Any, bars: Any, n_hard: int, place: Any, marked: Any, do
                         best = i
                 near[t], near[best] = near[best], near[t]
             mark_best(mean, near[n_hard - 1], n_hard, place, marked[b])
+
+
+def draw_around(
+    sure: Any,
+    kept: Any,
+    place: Any,
+    order: Any,
+    lots: Any,
+    ends: Any,
+    weights: Any,
+    marks: Any,
+    columns: Any,
+    log_weight: Any,
+) -> bool:
+    """Write which candidates are looked at, by their places: sure ones, and the first that lots
+    fall on. Say whether there were lots enough.
+
+    Parameters
+    ----------
+    sure, kept : ndarray of shape (B, N), uint8
+        Those that are sure are kept.
+    place, order : ndarray of shape (N,), int64
+        Each candidate's place, and who stands there.
+    lots : ndarray of int64
+        Places that are drawn, query by query.
+    ends : ndarray of shape (B,), int64
+        Where each query's lots end.
+    weights : ndarray of shape (B,), float32
+        Log weight of who is drawn.
+    marks : ndarray of shape (N,), uint8
+        Room to work in; zero, and left so if there were lots enough.
+    columns, log_weight : ndarray of shape (B, W), int64 and float32
+        Written.
+    """
+    n_rows, n_gallery = sure.shape
+    width = columns.shape[1]
+    for b in range(n_rows):
+        chosen, n = sure[b], 0
+        for start in range(0, n_gallery, RUN):
+            run, seen = chosen[start : start + RUN], np.uint8(0)
+            for i in range(len(run)):
+                seen |= run[i]
+            if seen:
+                for i in range(len(run)):
+                    if run[i]:
+                        marks[place[start + i]] = 1
+                        n += 1
+        at = 0 if b == 0 else ends[b - 1]
+        while n < width and at < ends[b]:
+            lot = lots[at]
+            if marks[lot] == 0 and kept[b, order[lot]]:
+                marks[lot] = 2
+                n += 1
+            at += 1
+        if n != width:
+            return False
+        w = 0
+        for start in range(0, n_gallery, RUN):
+            run, seen = marks[start : start + RUN], np.uint8(0)
+            for i in range(len(run)):
+                seen |= run[i]
+            if seen:
+                for i in range(len(run)):
+                    if run[i]:
+                        columns[b, w] = order[start + i]
+                        log_weight[b, w] = weights[b] if run[i] == 2 else np.float32(0)
+                        run[i] = 0
+                        w += 1
+    return True

@@ -16,7 +16,12 @@ from dafm_core.fusion.channels.cell_loops import (
     write_topic_moments,
     write_topics,
 )
-from dafm_core.fusion.channels.choice_loops import choose, mark_best, mark_hard
+from dafm_core.fusion.channels.choice_loops import (
+    choose,
+    draw_around,
+    mark_best,
+    mark_hard,
+)
 from dafm_core.fusion.channels.row_loops import (
     bucket_of,
     collect,
@@ -49,6 +54,7 @@ class RowLoops(NamedTuple):
     write_shares: Callable[..., Any]
     choose: Callable[..., Any]
     mark_hard: Callable[..., Any]
+    draw_around: Callable[..., Any]
     write_channels: Callable[..., Any]
 
 
@@ -68,8 +74,9 @@ def row_loops() -> RowLoops | None:
         *(mark_best, bucket_of, count_buckets, edge_of, collect),
         exact=(add_to, divide, scaled),
     )
+    draw = machine_code(draw_around)
     writers = (*ranks, *topics, write_known, write_neighbours, bucket_of)
     write = machine_code(write_channels, *writers, exact=(scaled,))
-    if read and shares and first and hard and write:
-        return RowLoops(read, shares, first, hard, write)
+    if read and shares and first and hard and draw and write:
+        return RowLoops(read, shares, first, hard, draw, write)
     return None

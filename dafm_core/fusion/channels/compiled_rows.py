@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafm_core.fusion.base import Tile
-from dafm_core.fusion.channels.candidates import descending
+from dafm_core.fusion.channels.candidates import descending, last_of_first
 from dafm_core.fusion.channels.cells import log_factorials
 from dafm_core.fusion.channels.compiled import RowLoops
 from dafm_core.fusion.channels.families import (
@@ -63,12 +63,13 @@ class CompiledRows:
 
     def _read(self, tile: Tile, n_first: int, whole: Room) -> ReadRows:
         room = whole.first(len(tile))
-        best, top = self._best(tile, n_first, room)
+        best, top, n_level = self._best(tile, n_first, room)
         return ReadRows(
             reading=self,
             tile=tile,
             room=room,
             top=top,
+            n_level=n_level,
             context=self.reader.context(best, room.entropies),
             shares=self._shares(whole.columns, len(tile)),
         )
@@ -87,8 +88,10 @@ class CompiledRows:
 
     def _best(
         self, tile: Tile, n_first: int, room: Room
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Read rows; return the best scores and the best evidence of each, (B, K, M) descending."""
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
+        """Read rows; return the best scores and the best evidence of each, (B, K, M) descending,
+        and how many are level with the last of that (B, K).
+        """
         tables, (n_rows, n_models, n_gallery) = self.tables, tile.shape
         n_best = min(N_TOP, n_gallery)
         best, first = (
@@ -101,8 +104,13 @@ class CompiledRows:
             tile.view(np.int32), tables.mean, tables.std, *room, best, first, *work, n_best, n_first
         )
         if n_crowded:  # too many are level
-            return descending(room.rows, n_best), descending(room.evidence, n_first)
-        return _descending(best, n_best), _descending(first, n_first)
+            best, first = descending(room.rows, n_best), room.evidence
+            top = descending(first, n_first)
+        else:
+            best, top = _descending(best, n_best), _descending(first, n_first)
+        bars = last_of_first(top, MISSING)[:, :, None]
+        n_level = (first == bars).sum(axis=2, dtype=np.int32)
+        return best, top, n_level
 
 
 def _descending(collected: NDArray[np.float32], n: int) -> NDArray[np.float32]:
@@ -124,6 +132,8 @@ class ReadRows:
     room : Room
     top : ndarray of shape (B, K, M), float32
         Each model's best evidence, descending.
+    n_level : ndarray of shape (B, K), int32
+        Candidates that are level with the last of it that has a score.
     context : ndarray of shape (B, D), float32
     shares : ndarray of shape (B, K, H), float32
         Of the bank's topics.
@@ -133,6 +143,7 @@ class ReadRows:
     tile: Tile
     room: Room
     top: NDArray[np.float32]
+    n_level: NDArray[np.int32]
     context: NDArray[np.float32]
     shares: NDArray[np.float32]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dafm_core.ground.half_precision import count_rows
 
 
 class Draw:
@@ -77,9 +80,22 @@ class Draw:
         return self.around(sure & kept, kept)
 
     def around(
-        self, sure: NDArray[np.bool_], kept: NDArray[np.bool_]
+        self,
+        sure: NDArray[np.bool_],
+        kept: NDArray[np.bool_],
+        loop: Callable[..., Any] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return columns and log weights, (B, width), of sure candidates (B, N) and of others."""
+        """Return columns and log weights, (B, width), of sure candidates (B, N) and of others.
+
+        Parameters
+        ----------
+        sure, kept : ndarray of shape (B, N), bool
+            Who is sure is kept.
+        loop : callable, optional
+            ``choice_loops.draw_around``, which draws the same candidates.
+        """
+        if loop is not None and (drawn := self._drawn_by(loop, sure, kept)) is not None:
+            return drawn
         chosen = np.empty((len(kept), self.width), np.int64)  # places by id
         log_weight = np.zeros(chosen.shape, np.float32)
         for row in range(len(kept)):
@@ -93,6 +109,27 @@ class Draw:
             by_id = np.argsort(both)
             chosen[row], log_weight[row] = both[by_id], weight[by_id]
         return self.order[chosen], log_weight
+
+    def _drawn_by(
+        self, loop: Callable[..., Any], sure: NDArray[np.bool_], kept: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
+        """Return what :meth:`around` does, of few candidates among many; None of others."""
+        n_sure = count_rows(sure)
+        n_rest, n = count_rows(kept) - n_sure, self.width - n_sure
+        if (3 * n > n_rest).any():
+            return None
+        before = self.rng.bit_generator.state
+        lots = self.rng.integers(0, sure.shape[1], int(2 * n.sum()))  # as if drawn row by row
+        weights = np.log(np.maximum(n_rest, 1) / np.maximum(n, 1)).astype(np.float32)
+        columns = np.empty((len(sure), self.width), np.int64)
+        log_weight = np.empty(columns.shape, np.float32)
+        marks = np.zeros(sure.shape[1], np.uint8)
+        flags = sure.view(np.uint8), np.ascontiguousarray(kept).view(np.uint8)
+        places = self.place, self.order, lots, np.cumsum(2 * n)
+        if loop(*flags, *places, weights, marks, columns, log_weight):
+            return columns, log_weight
+        self.rng.bit_generator.state = before  # a row needs more lots, which follow its first
+        return None
 
     def _others(
         self, sure: NDArray[np.bool_], kept: NDArray[np.bool_], n: int

@@ -86,10 +86,10 @@ class CompiledSampler:
         for rows, read in self._rows.read(tile, n_first):
             evidence, bars = read.room.evidence, read.top[:, :, self._draw.n_hard - 1]
             sure = self._hard(evidence, bars) | wanted[rows]
-            columns, log_weight = self._draw.around(sure & kept[rows], kept[rows])
+            draw_around = self._rows.loops.draw_around
+            columns, log_weight = self._draw.around(sure & kept[rows], kept[rows], draw_around)
             chosen = columns.astype(np.int32)
-            n_level = (evidence == read.top[:, :, -1:]).sum(axis=2, dtype=np.int32)
-            channels = [read.channels(b, chosen[b], n_level[b]) for b in range(len(chosen))]
+            channels = [read.channels(b, chosen[b], read.n_level[b]) for b in range(len(chosen))]
             parts.append(Sample(columns, log_weight, np.stack(channels), read.context))
         return Sample(*(np.concatenate(of_all) for of_all in zip(*parts, strict=True)))
 

@@ -15,6 +15,7 @@ def loops(request):
             share_loops.write_shares,
             choice_loops.choose,
             choice_loops.mark_hard,
+            choice_loops.draw_around,
             cell_loops.write_channels,
         )
         return

@@ -21,11 +21,13 @@ def stack(make_problem):
     return make_problem(n_queries=20, n_gallery=N_GALLERY)[1]
 
 
-@pytest.mark.parametrize("change", ["none", "ties", "level"])
+@pytest.mark.parametrize("change", ["none", "ties", "level", "few"])
 def test_machine_code_samples_as_numpy_does(loops, stack, change, monkeypatch):
     monkeypatch.setattr(compiled_rows, "BLOCK_BYTES", 16 * stack.tile(0, 1).nbytes)
     tile = stack.tile(0, 18).astype(np.float32)  # more than are read at a time
-    if change != "none":
+    if change == "few":  # have a score
+        tile[:, :, : N_GALLERY // 2] = -np.inf
+    elif change != "none":
         level = np.round(tile) if change == "ties" else np.zeros_like(tile)
         tile = np.where(np.isfinite(tile), level, tile)
     reader = ChannelReader.of(stack.gallery, Layout(ALL, stack.names), QueryBank.of(stack))
@@ -61,6 +63,25 @@ def test_ranks_below_the_first_are_those_of_their_bucket(loops, stack, monkeypat
     exact = plain >= np.sort(plain, axis=2)[:, :, -N_HARD, None]
     np.testing.assert_allclose(made[exact], plain[exact], atol=2e-5)
     np.testing.assert_allclose(made, plain, atol=np.log(1.5))  # at most a neighbour in the bucket
+
+
+@pytest.mark.parametrize("width", [12, 20, 40])
+@pytest.mark.parametrize("n_gone", [0, 300])
+def test_machine_code_draws_as_numpy_does(loops, width, n_gone):
+    """Also where a row's first lots are too few, as they are once in a while of so many rows."""
+    n_gallery, seed = 400, np.random.default_rng(1)
+    sure = seed.random((50, n_gallery)) < 0.005
+    kept = np.full(sure.shape, True)
+    kept[::2, :n_gone] = False
+    names = [f"i{n}" for n in seed.permutation(n_gallery)]
+    draws = [Draw(names, 1, width, np.random.default_rng(0)) for _ in range(2)]
+    for start in (0, 10, 20, 30, 40):
+        rows = slice(start, start + 10)
+        some = sure[rows] & kept[rows], kept[rows]
+        made, plain = draws[0].around(*some, loops.draw_around), draws[1].around(*some)
+        np.testing.assert_array_equal(made[0], plain[0])
+        np.testing.assert_array_equal(made[1], plain[1])
+    assert draws[0].rng.random() == draws[1].rng.random()
 
 
 def drawing(stack):
