@@ -1,4 +1,4 @@
-"""The linear fusion: one weight per channel, the convex heart of LightFusion. NumPy only.
+"""The linear fusion: one weight per channel, the convex heart of LightFusion.
 
 It minimises InfoNCE by Newton's method, so it has no learning rate and no seed; solving it again
 for fewer providers takes a tenth of a second, which is how a fusion does without one. What it
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dafm_core.fusion.channels.examples import Examples
 from dafm_core.fusion.channels.layout import Layout
+from dafm_core.fusion.light.linear_loops import NO_RIVAL, linear_loop
 from dafm_core.fusion.light.options import LossWeights
 
 Vector: TypeAlias = NDArray[np.float64]
@@ -36,6 +37,8 @@ ENOUGH: Final = 2048
 """Examples, spread evenly over four times as many or more, by which what need not be exact is
 found: where to begin, how sharp the prior is, and how firmly it holds.
 """
+MANY: Final = 8192
+"""Examples from which on machine code is worth that sums come in another order."""
 
 
 class Prior(NamedTuple):
@@ -195,6 +198,9 @@ def _infonce(
     used: Used = None,
 ) -> tuple[float, Vector, Matrix]:
     """Return the mean loss of some examples, its gradient and its Hessian."""
+    loop = linear_loop() if len(examples) >= MANY else None
+    if loop is not None:
+        return _infonce_by(loop, examples, terms, weights, blocks, used)
     loss, n, n_channels = 0.0, 0, len(weights)
     gradient, hessian = np.zeros(n_channels), np.zeros((n_channels, n_channels))
     for block in blocks:
@@ -215,6 +221,29 @@ def _infonce(
             gradient += ((mean - at_target) * weighted).sum(axis=0, dtype=np.float64)
             spread = (channels * (chance * weighted)[:, None]) @ channels.transpose(0, 2, 1)
             hessian += spread.sum(axis=0, dtype=np.float64) - (mean * weighted).T @ mean
+    n = max(1, n)
+    return loss / n, gradient / n, hessian / n
+
+
+def _infonce_by(
+    loop: Callable[..., float],
+    examples: Examples,
+    terms: list[tuple[NDArray[np.float32], NDArray[np.float32]]],
+    weights: Vector,
+    blocks: Sequence[slice],
+    used: Used,
+) -> tuple[float, Vector, Matrix]:
+    """Do by machine code what :func:`_infonce` does by NumPy."""
+    loss, n, n_channels = 0.0, 0, len(weights)
+    gradient, hessian = np.zeros(n_channels), np.zeros((n_channels, n_channels))
+    which = np.arange(n_channels) if used is None else np.flatnonzero(used)
+    for block in blocks:
+        channels, target = np.asarray(examples.channels[block]), examples.target[block]
+        n += len(target)
+        for share, offset in terms:
+            beside = np.fmax(offset[block], NO_RIVAL)
+            slopes = weights.astype(np.float32), gradient, hessian
+            loss += loop(channels, target, beside, share[block], which, *slopes)
     n = max(1, n)
     return loss / n, gradient / n, hessian / n
 

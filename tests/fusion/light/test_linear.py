@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dafm_core.fusion.channels.examples import make_examples
-from dafm_core.fusion.light import linear
+from dafm_core.fusion.light import linear, linear_loops
 from dafm_core.fusion.light.linear import (
     Prior,
     fit_linear,
@@ -93,3 +93,34 @@ def test_it_ends_where_all_examples_lead_wherever_some_of_them_began(examples, m
     assert fits[1].loss == pytest.approx(fits[0].loss, abs=1e-6)
     np.testing.assert_allclose(fits[1].weights, fits[0].weights, atol=2e-2)
     assert len(linear._some_blocks(examples)) < len(linear._blocks(examples))
+
+
+@pytest.fixture(scope="module", params=["machine code", "python"])
+def loop(request):
+    if request.param == "python":
+        yield linear_loops.add_infonce
+        return
+    numba = pytest.importorskip("numba", reason="Numba is the extra dafm-core[compiled]")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numba.config, "DISABLE_JIT", 0)
+        yield linear_loops.linear_loop.__wrapped__()  # not the answer that is remembered
+
+
+@pytest.mark.parametrize("loss_weights", [(1.0, 0.0), (1.0, 0.3), (0.0, 1.0)])
+@pytest.mark.parametrize(
+    "used", [None, [True, False, True, True, False, True], [False] * 5 + [True]]
+)
+def test_machine_code_finds_the_same_loss_slope_and_curvature(
+    loop, make_problem, loss_weights, used, monkeypatch
+):
+    _, stack = make_problem(n_queries=40)
+    examples = make_examples(stack, ("rows", "ranks"), n_hard=5, n_uniform=9, seed=0)
+    used = None if used is None else np.array(used)
+    weights = np.random.default_rng(0).normal(size=6 if used is None else used.sum())
+    terms = linear._terms(examples, LossWeights(*loss_weights))
+    asked = examples, terms, weights, [slice(0, 25), slice(25, 40)], used
+    plain = linear._infonce(*asked)
+    monkeypatch.setattr(linear, "MANY", 1)
+    monkeypatch.setattr(linear, "linear_loop", lambda: loop)
+    for made, expected in zip(linear._infonce(*asked), plain, strict=True):
+        np.testing.assert_allclose(made, expected, rtol=2e-5, atol=2e-6)
