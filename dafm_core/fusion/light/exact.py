@@ -30,7 +30,7 @@ from dafm_core.ground.progress import Progress
 from dafm_core.ground.ragged import Ragged
 from dafm_core.store.stack import SimilarityStack
 
-GROUP_CELLS: Final = 1 << 18
+GROUP_CELLS: Final = 1 << 16
 """Scores of one model that each thread holds at a time."""
 BLOCK: Final = 512
 """Candidates whose hidden units torch holds at a time."""
@@ -79,6 +79,18 @@ class Weights(NamedTuple):
         return Weights(*(np.ascontiguousarray(part.detach().numpy()) for part in self))
 
 
+class Order(NamedTuple):
+    """Candidates of a step in another order: which stands at each place, and where each stands."""
+
+    columns: NDArray[np.int64]
+    places: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, columns: NDArray[np.int64]) -> Order:
+        """Return the order in which these columns stand, (N,)."""
+        return cls(columns, np.argsort(columns))
+
+
 @dataclass(frozen=True, eq=False)
 class Group:
     """A few examples: min-max scores (R, K, N), which candidates are no rivals (R, N), where the
@@ -119,24 +131,34 @@ class ExactExamples:
             kept[rows] = _minmax(tile)
         return kept
 
-    def group(self, examples: NDArray[np.int64], order: NDArray[np.int64] | None) -> Group:
+    @cached_property
+    def _queries(self) -> NDArray[np.int64]:
+        """The query of each example, (E,)."""
+        return self.targets.rows
+
+    @cached_property
+    def _shares(self) -> NDArray[np.float32]:
+        """What each example counts for, (E,)."""
+        return (1 / self.targets.counts[self._queries]).astype(np.float32)
+
+    def group(self, examples: NDArray[np.int64], order: Order | None) -> Group:
         """Return some examples, their candidates in another order where one is given."""
-        queries, target = self.targets.rows[examples], self.targets.values[examples]
-        kept, excluded = self._kept, self.stack.dataset.excluded
-        scores = _minmax(self.stack.read(queries)) if kept is None else kept
-        rows = range(len(queries)) if kept is None else queries
-        shape = (len(queries), self.stack.n_providers, self.stack.n_gallery)
-        removed = np.zeros((shape[0], shape[2]), bool)
-        for others in (excluded.take(queries), self.targets.take(queries)):
-            removed[others.rows, others.values] = True  # other targets are no rivals
+        queries, target = self._queries[examples], self.targets.values[examples]
+        removed = np.zeros((len(queries), self.stack.n_gallery), bool)
+        for others in (self.stack.dataset.excluded.take(queries), self.targets.take(queries)):
+            removed[others.rows, _at(others.values, order)] = True  # other targets are no rivals
+        target = _at(target, order)
         removed[np.arange(len(queries)), target] = False
-        share = (1 / self.targets.counts[queries]).astype(np.float32)
-        if order is None:
-            return Group(np.ascontiguousarray(scores[rows]), removed, target, share)
-        ordered = np.empty(shape, np.float32)
-        for place, row in enumerate(rows):  # "clip": without a buffer, and no place is outside
-            np.take(scores[row], order, axis=1, out=ordered[place], mode="clip")
-        return Group(ordered, removed[:, order], np.argsort(order)[target], share)
+        kept = self._kept
+        scores = _minmax(self.stack.read(queries)) if kept is None else kept[queries]
+        if order is not None:  # "clip": without a buffer, and no place is outside
+            given, scores = scores, np.empty(scores.shape, np.float32)
+            np.take(given, order.columns, axis=2, out=scores, mode="clip")
+        return Group(scores, removed, target, self._shares[examples])
+
+
+def _at(columns: NDArray[np.int64], order: Order | None) -> NDArray[np.int64]:
+    return columns if order is None else order.places[columns]
 
 
 def _minmax(tile: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -179,7 +201,9 @@ def train_exactly(
         batches = torch.split(dealt, options.batch_size)
         left = None if n_steps is None else max(0, n_steps - len(history))
         for batch in batches[:left]:
-            order = torch.randperm(n_gallery, generator=generator).numpy() if shuffled else None
+            order = None
+            if shuffled:
+                order = Order.of(torch.randperm(n_gallery, generator=generator).numpy())
             tau = temperature()
             optimizer.zero_grad()
             loss = step_loss(network, examples, batch.numpy(), tau, order)
@@ -196,7 +220,7 @@ def step_loss(
     examples: ExactExamples,
     batch: NDArray[np.int64],
     tau: Tensor,
-    order: NDArray[np.int64] | None = None,
+    order: Order | None = None,
 ) -> float:
     """Return the mean InfoNCE of a batch, and leave its gradient in the network's parameters.
 
