@@ -68,7 +68,8 @@ class QueryBank:
     def of(cls, stack: SimilarityStack) -> QueryBank:
         """Return the bank of all queries of a stack."""
         if _fits(stack):
-            return cls._of_scores(stack.gallery, _standardised(stack))
+            scores = _standardised(stack)
+            return cls._of_scores(stack.gallery, scores, ReverseRanks.of(scores))
         sketches = list(_sketches(stack, np.arange(stack.n_queries)))
         (ranks,) = merged_ranks(sketches, np.full((1, len(sketches)), True), sketch_loops())
         return cls._of_sketches(stack.gallery, sketches, ranks)
@@ -89,9 +90,13 @@ class QueryBank:
 
     @classmethod
     def _of_scores(
-        cls, gallery: Gallery, scores: NDArray[np.float32], rows: NDArray[np.int64] | None = None
+        cls,
+        gallery: Gallery,
+        scores: NDArray[np.float32],
+        ranks: ReverseRanks,
+        rows: NDArray[np.int64] | None = None,
     ) -> QueryBank:
-        """Return the bank of some rows of scores, or of all."""
+        """Return the bank of some rows of scores, or of all, whose reverse ranks are known."""
         some = np.arange(len(scores)) if rows is None else rows
         moments = column_moments(scores[some[i : i + 64]] for i in range(0, len(some), 64))
         statistics = ColumnStatistics.of_moments(moments, n_prior=N_PRIOR)
@@ -99,7 +104,7 @@ class QueryBank:
             names=gallery.names,
             gallery_ids=gallery.ids,
             statistics=statistics,
-            reverse_ranks=ReverseRanks.of(scores, rows),
+            reverse_ranks=ranks,
             topics=Topics.of(scores, statistics, rows),
         )
 
@@ -216,11 +221,12 @@ class BankQueries:
         """Return the bank of the queries of all folds but one; of all, where there is no other."""
         gallery = self._source.gallery
         if _fits(self._source):
-            others = np.flatnonzero(self._fold_of_source != (-1 if fold is None else fold))
-            rest = others if 0 < len(others) < len(self._scores) else None
-            made = QueryBank._of_scores(gallery, self._scores, rest)
+            others = np.flatnonzero(_apart(self._fold_of_source, fold))
+            rest = others if len(others) < len(self._scores) else None
+            made = QueryBank._of_scores(gallery, self._scores, self._ranks[fold], rest)
         else:
-            batches = [sketch for _, sketch in compress(self._sketches, self._apart(fold))]
+            apart = _apart(self._fold_of_sketch, fold)
+            batches = [sketch for _, sketch in compress(self._sketches, apart)]
             made = QueryBank._of_sketches(gallery, batches, self._ranks[fold])
         return made.aligned(self._gallery)
 
@@ -238,19 +244,29 @@ class BankQueries:
         ]
 
     @cached_property
+    def _fold_of_sketch(self) -> NDArray[np.int64]:
+        return np.array([f for f, _ in self._sketches])
+
+    @cached_property
     def _ranks(self) -> dict[int | None, ReverseRanks]:
-        """Reverse ranks of all queries, and of those of all folds but one, merged at once."""
-        asked: list[int | None] = [None]
-        if not self._is_foreign:
-            asked += np.unique(self._fold).tolist()
-        sets = np.stack([self._apart(fold) for fold in asked])
+        """Reverse ranks of all queries, and of those of all folds but one, found at once."""
+        folds: list[int] = [] if self._is_foreign else np.unique(self._fold).tolist()
+        if _fits(self._source):
+            left = [f for f in folds if (self._fold_of_source != f).any()]
+            whole, *others = ReverseRanks.without_each(self._scores, self._fold_of_source, left)
+            return (
+                {None: whole} | dict.fromkeys(folds, whole) | dict(zip(left, others, strict=True))
+            )
+        asked = [None, *folds]
+        sets = np.stack([_apart(self._fold_of_sketch, fold) for fold in asked])
         sketches = [sketch for _, sketch in self._sketches]
         return dict(zip(asked, merged_ranks(sketches, sets, sketch_loops()), strict=True))
 
-    def _apart(self, fold: int | None) -> NDArray[np.bool_]:
-        """Return which sketches are of other folds; all, where there is no other."""
-        other = np.array([f != fold for f, _ in self._sketches])
-        return other if other.any() else ~other
+
+def _apart(folds: NDArray[np.int64], fold: int | None) -> NDArray[np.bool_]:
+    """Return which are of other folds; all, where there is no other."""
+    other: NDArray[np.bool_] = folds != (-1 if fold is None else fold)
+    return other if other.any() else ~other
 
 
 def training_bank(

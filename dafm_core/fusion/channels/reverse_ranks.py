@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dafm_core.ground.ordering import descending_keys, scores_of_keys
 
 SMALLEST_GAP: Final = 1e-3
 """Difference of standardised scores below which two queries of the bank count as level."""
@@ -38,35 +41,50 @@ class ReverseRanks:
     thresholds: NDArray[np.float32]
 
     @classmethod
-    def of(cls, scores: NDArray[np.float32], rows: NDArray[np.int64] | None = None) -> ReverseRanks:
-        """Return the thresholds of a bank's row-standardised scores, (B, K, N), or of some rows."""
-        n = len(scores) if rows is None else len(rows)
-        return cls.at(scores, geometric_ranks(n), rows)
+    def of(cls, scores: NDArray[np.float32]) -> ReverseRanks:
+        """Return the thresholds of a bank's row-standardised scores, (B, K, N)."""
+        return cls.at(scores, geometric_ranks(len(scores)))
 
     @classmethod
-    def at(
-        cls,
-        scores: NDArray[np.float32],
-        ranks: NDArray[np.int64],
-        rows: NDArray[np.int64] | None = None,
-    ) -> ReverseRanks:
+    def at(cls, scores: NDArray[np.float32], ranks: NDArray[np.int64]) -> ReverseRanks:
         """Return the thresholds at some ranks."""
-        _, n_providers, n_gallery = scores.shape
-        thresholds = np.empty((len(ranks), n_providers, n_gallery), np.float32)
-        n_queries = len(scores) if rows is None else len(rows)
-        whole = np.empty((COLUMNS_AT_ONCE, n_queries), np.float32)
-        for k in range(n_providers):
-            for start in range(0, n_gallery, COLUMNS_AT_ONCE):
-                block = slice(start, start + COLUMNS_AT_ONCE)
-                columns = whole[: n_gallery - start]
-                for first in range(0, n_queries, QUERIES_AT_ONCE):
-                    some = slice(first, first + QUERIES_AT_ONCE)
-                    columns[:, some] = scores[some if rows is None else rows[some], k, block].T
-                # A query that excludes it, or did not ask, is below all.
-                np.fmax(columns, LOWEST, out=columns)
-                columns.sort(axis=1)
-                thresholds[:, k, block] = columns[:, -ranks].T
-        return cls(ranks, thresholds)
+        made = cls(ranks, np.empty((len(ranks), *scores.shape[1:]), np.float32))
+        for k, block, columns in _columns(scores):
+            columns.sort(axis=1)
+            made.thresholds[:, k, block] = columns[:, -ranks].T
+        return made
+
+    @classmethod
+    def without_each(
+        cls, scores: NDArray[np.float32], fold: NDArray[np.int64], folds: Sequence[int]
+    ) -> list[ReverseRanks]:
+        """Return the thresholds of all queries, then of those of all folds but each.
+
+        A column is sorted once, with the fold that each score is of: what is left when a fold is
+        taken out is in order already.
+
+        Parameters
+        ----------
+        scores : ndarray of shape (B, K, N), float32
+            Row-standardised.
+        fold : ndarray of shape (B,), int64
+            Of each query, from 0 to 2^32 - 1.
+        folds : sequence of int
+            Folds to do without; in no case is that every query.
+        """
+        kept = [int(np.count_nonzero(fold != left_out)) for left_out in folds]
+        made = [
+            cls(ranks, np.empty((len(ranks), *scores.shape[1:]), np.float32))
+            for ranks in map(geometric_ranks, (len(scores), *kept))
+        ]
+        for k, block, columns in _columns(scores):
+            keys = descending_keys(columns) | fold.astype(np.uint64)
+            keys.sort(axis=1)
+            of = keys.astype(np.uint32)  # the lower half of each
+            parts = [keys[of != f].reshape(-1, n) for f, n in zip(folds, kept, strict=True)]
+            for bank, own in zip(made, (keys, *parts), strict=True):
+                bank.thresholds[:, k, block] = scores_of_keys(own[:, bank.ranks - 1]).T
+        return made
 
     def take(self, providers: NDArray[np.int64], columns: NDArray[np.int64]) -> ReverseRanks:
         """Return the thresholds of some providers and candidates, in this order."""
@@ -102,6 +120,26 @@ class ReverseRanks:
             np.clip(below, 0, 1, out=below)  # how far from one kept rank to the next
             ranked[:] = levels[-1] - 1 - (steps @ below).reshape(row.shape)
         return out
+
+
+def _columns(
+    scores: NDArray[np.float32],
+) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
+    """Yield (provider, candidates, their scores (n, B)) for some candidates at a time.
+
+    A query that excludes one, or did not ask, is below all. The array is written over.
+    """
+    n_queries, n_providers, n_gallery = scores.shape
+    whole = np.empty((COLUMNS_AT_ONCE, n_queries), np.float32)
+    for k in range(n_providers):
+        for start in range(0, n_gallery, COLUMNS_AT_ONCE):
+            block = slice(start, start + COLUMNS_AT_ONCE)
+            columns = whole[: n_gallery - start]
+            for first in range(0, n_queries, QUERIES_AT_ONCE):
+                some = slice(first, first + QUERIES_AT_ONCE)
+                columns[:, some] = scores[some, k, block].T
+            np.fmax(columns, LOWEST, out=columns)
+            yield k, block, columns
 
 
 def geometric_ranks(n: int) -> NDArray[np.int64]:

@@ -46,6 +46,17 @@ def test_an_excluded_query_ranks_below_all_others(scores):
     assert (thresholds[-1] < others.min(axis=0, where=others > -100, initial=0)).all()
 
 
+def test_without_a_fold_the_thresholds_are_those_of_the_queries_that_are_left(scores, rng):
+    scores = np.round(scores, 1)  # many are level
+    scores[7] = -np.inf
+    fold = rng.integers(0, 4, len(scores))
+    whole, *others = ReverseRanks.without_each(scores, fold, [3, 0, 9])
+    kept = [scores, scores[fold != 3], scores[fold != 0], scores]
+    for bank, rows in zip((whole, *others), kept, strict=True):
+        np.testing.assert_array_equal(bank.ranks, ReverseRanks.of(rows).ranks)
+        np.testing.assert_array_equal(bank.thresholds, ReverseRanks.of(rows).thresholds)
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 50, 100_000])
 def test_kept_ranks_run_from_the_first_to_the_last_in_about_equal_ratios(n):
     ranks = geometric_ranks(n)
