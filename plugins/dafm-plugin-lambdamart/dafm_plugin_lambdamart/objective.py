@@ -44,37 +44,43 @@ class OneTarget:
     """
 
     def __init__(self, drawn: NDArray[np.bool_], target: NDArray[np.int64]) -> None:
-        self._drawn, self._target = drawn, target
+        self._shape, self._target = drawn.shape, target
+        self._drawn = np.flatnonzero(drawn)
+        self._n_left_out = drawn.shape[1] - np.count_nonzero(drawn, axis=1)
         self._discounts = 1 / np.log2(2 + np.arange(drawn.shape[1]))
 
     def __call__(
         self, scores: NDArray[np.float64], data: lightgbm.Dataset
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return by how much each score changes the loss, and how that changes."""
-        every = np.full(self._drawn.shape, -np.inf)
-        every[self._drawn] = scores
-        gradients, curvatures = (np.empty(every.shape, np.float32) for _ in range(2))
+        every = np.full(self._shape, -np.inf)
+        every.ravel()[self._drawn] = scores
+        gradients, curvatures = (np.empty(self._shape, np.float32) for _ in range(2))
         for block in self._blocks():
             gradients[block], curvatures[block] = self._pulls(every[block], block)
-        return gradients[self._drawn], curvatures[self._drawn]
+        return gradients.ravel()[self._drawn], curvatures.ravel()[self._drawn]
 
     def _blocks(self) -> Iterator[slice]:
-        size = max(1, BLOCK_CELLS // self._drawn.shape[1])
-        for start in range(0, len(self._drawn), size):
+        n_queries, width = self._shape
+        size = max(1, BLOCK_CELLS // width)
+        for start in range(0, n_queries, size):
             yield slice(start, start + size)
 
     def _pulls(
         self, scores: NDArray[np.float64], block: slice
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        drawn, target = self._drawn[block], self._target[block][:, None]
-        place = _places(scores)
-        own, own_place = (np.take_along_axis(of, target, axis=1) for of in (scores, place))
-        lead = own - np.where(drawn, scores, own)
-        worth = np.abs(self._discounts[own_place] - self._discounts[place])
-        varies = (lead != lead[:, :1]).any(axis=1, keepdims=True)
-        worth /= np.where(varies, SOFTENING + np.abs(lead), 1)
-        worth[~drawn | (np.minimum(place, own_place) >= N_FIRST)] = 0
+        """Return what each candidate is pulled by; nothing pulls at one that is -inf."""
+        target = self._target[block][:, None]
+        order = _best_first(scores)
+        own, own_place = np.take_along_axis(scores, target, axis=1), _place(order, target)
+        by_place = np.abs(self._discounts[own_place] - self._discounts)
+        by_place[:, N_FIRST:] *= own_place < N_FIRST
+        worth = np.empty_like(scores)
+        np.put_along_axis(worth, order, by_place, axis=1)
+        lead = own - scores
         np.put_along_axis(worth, target, 0, axis=1)  # the target is no pair with itself
+        varies = np.count_nonzero(lead, axis=1) > self._n_left_out[block]
+        np.divide(worth, SOFTENING + np.abs(lead), out=worth, where=varies[:, None])
         with np.errstate(over="ignore"):  # a target that far ahead pulls at nothing
             doubt = 1 / (1 + np.exp(lead))
         gradient = doubt * worth
@@ -88,12 +94,16 @@ class OneTarget:
         return gradient, curvature
 
 
-def _places(scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return each score's place in its row, the highest first, (E, W); of ties by column."""
+def _best_first(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the columns of each row, (E, W), the highest score first; of ties by column."""
     columns = np.arange(scores.shape[1], dtype=np.uint64)
     keys = descending_keys(scores.astype(np.float32)) | columns
     keys.sort(axis=1)
-    order = (keys & PLACE).astype(np.int64)
-    place = np.empty_like(order)
-    np.put_along_axis(place, order, np.arange(scores.shape[1])[None], axis=1)
+    keys &= PLACE
+    return keys.view(np.int64)
+
+
+def _place(order: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where a column (E, 1) stands in each row's order, (E, 1)."""
+    place: NDArray[np.int64] = (order == columns).argmax(axis=1)[:, None]
     return place
