@@ -190,7 +190,7 @@ def evaluate_together(
     gallery = stack.gallery
     for rows, tile in stack.tiles():
         truth = stack.truth.part(rows)
-        for fuser, fused, own in zip(fusers, score(tile), values, strict=True):
+        for fuser, fused, own in zip(fusers, score(rows, tile), values, strict=True):
             own[rows] = truth.measure(
                 fused["gallery"],
                 chosen,

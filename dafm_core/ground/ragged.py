@@ -66,6 +66,23 @@ class Ragged:
         """
         return np.repeat(np.arange(len(self)), self.counts)
 
+    def padded(self) -> NDArray[np.int64]:
+        """Return the rows as a matrix, (n_rows, longest): a shorter one repeats its last value.
+
+        Every row has one at least.
+
+        Examples
+        --------
+        >>> Ragged.from_rows([[4, 2], [7]]).padded().tolist()
+        [[4, 2], [7, 7]]
+        """
+        counts = self.counts
+        steps = np.arange(counts.max(initial=0))
+        padded: NDArray[np.int64] = self.values[
+            self.offsets[:-1, None] + np.minimum(steps, counts[:, None] - 1)
+        ]
+        return padded
+
     def take(self, rows: ArrayLike) -> Ragged:
         """Return the rows in another order or a selection of them."""
         chosen = np.asarray(rows, dtype=np.int64)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dafm_core.fusion.base import Fuser, Scores, Tile
 from dafm_core.fusion.channels.banked import BankedFusion
-from dafm_core.fusion.channels.cells import Columns, channels_at
+from dafm_core.fusion.channels.cells import Columns, channels_at, take
 from dafm_core.fusion.channels.view import ChannelReader, TileView
 from dafm_core.store.gallery import Gallery
 
@@ -32,6 +32,25 @@ class ChosenView(TileView):
     def channels(self) -> NDArray[np.float32]:
         """Return the channels of the chosen candidates, (B, C, W)."""
         return channels_at(self, self._chosen)
+
+
+class MadeView(ChosenView):
+    """A :class:`ChosenView` of a view that others look at too: what is made of it serves both."""
+
+    def __init__(self, view: TileView, chosen: Columns) -> None:
+        super().__init__(view.reader, view.tile, chosen)
+        self._view = view
+        vars(self).update(
+            {name: made for name, made in vars(view).items() if name not in vars(self)}
+        )
+
+    def channels(self) -> NDArray[np.float32]:
+        """Return the channels of the chosen candidates, (B, C, W)."""
+        return take(self._view.channels(), self._chosen)
+
+    def context(self) -> NDArray[np.float32]:
+        """Return what the shape of each whole row says about its query, (B, 5 K)."""
+        return self._view.context()
 
 
 def chosen_scorer(fuser: Fuser, gallery: Gallery) -> ChosenScorer | None:

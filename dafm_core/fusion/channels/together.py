@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from dafm_core.fusion.base import Fuser, Scores, Tile
-from dafm_core.fusion.channels.banked import view_scorer
+from dafm_core.fusion.channels.banked import BankedFusion, view_scorer
+from dafm_core.fusion.channels.cells import Columns
+from dafm_core.fusion.channels.chosen import MadeView
 from dafm_core.fusion.channels.fuser import ChannelFusion
 from dafm_core.fusion.channels.view import ChannelReader, ViewScorer
 from dafm_core.metrics.families import Head
@@ -51,11 +55,12 @@ def scorer_of_all(
 
 def scorers_together(
     fusers: Sequence[Fuser], stack: SimilarityStack, heads: Sequence[Sequence[Head]]
-) -> Callable[[Tile], list[Mapping[Head, Scores]]]:
+) -> Callable[[slice, Tile], list[Mapping[Head, Scores]]]:
     """Return the function that fuses a tile with every fuser, for some heads of each.
 
     Fusions that were fitted on the same bank and make the same channels make them once; the scores
-    are those of each fuser's own :meth:`~dafm_core.fusion.base.Fuser.head_scorer`.
+    are those of each fuser's own :meth:`~dafm_core.fusion.base.Fuser.head_scorer`, to rounding. A
+    head for subsets is asked of their members alone: all others are -inf.
 
     Parameters
     ----------
@@ -65,14 +70,19 @@ def scorers_together(
         Its tiles are to be fused.
     heads : sequence of sequences of {"gallery", "subset"}
         Of each fuser.
+
+    Returns
+    -------
+    callable
+        Of the rows of the stack that a tile has, and the tile.
     """
-    gallery = stack.gallery
+    gallery, subsets = stack.gallery, stack.dataset.subsets
     apart = {}
     own: list[dict[Head, Head]] = []
     looks: list[tuple[ChannelReader, dict[tuple[int, Head], ViewScorer]]] = []
     for number, (fuser, asked) in enumerate(zip(fusers, heads, strict=True)):
         own.append({head: head if head in fuser.heads else "gallery" for head in asked})
-        if not isinstance(fuser, ChannelFusion) or gallery.unknown:
+        if not isinstance(fuser, BankedFusion) or gallery.unknown:
             apart[number] = fuser.head_scorer(stack, asked)
             continue
         reader, ready = fuser.readied(fuser._checked(stack), tuple(set(own[number].values())))
@@ -83,10 +93,13 @@ def scorers_together(
                 break
         else:
             looks.append((reader, scorers))
-    seen = [view_scorer(reader, scorers) for reader, scorers in looks]
+    has_members = bool(subsets.counts.all())
 
-    def score(tile: Tile) -> list[Mapping[Head, Scores]]:
-        fused = {key: scores for look in seen for key, scores in look(tile).items()}
+    def score(rows: slice, tile: Tile) -> list[Mapping[Head, Scores]]:
+        members = subsets.part(rows).padded() if has_members else None
+        fused: dict[tuple[int, Head], Scores] = {}
+        for reader, scorers in looks:
+            fused |= _look(reader, scorers, tile, members)
         return [
             apart[number](tile)
             if number in apart
@@ -95,3 +108,25 @@ def scorers_together(
         ]
 
     return score
+
+
+def _look(
+    reader: ChannelReader,
+    scorers: Mapping[tuple[int, Head], ViewScorer],
+    tile: Tile,
+    members: Columns | None,
+) -> dict[tuple[int, Head], Scores]:
+    """Score a tile that is read once; subsets' heads score members alone, where they are given."""
+    view, excluded = reader.read(tile), np.isneginf(tile[:, 0])
+    fused = {}
+    for (number, head), score_view in scorers.items():
+        if head == "subset" and members is not None:
+            scores = score_view(MadeView(view, members))
+            if scores.shape == members.shape:  # else it looks at whole rows whatever it is shown
+                of_members, scores = scores, np.full(excluded.shape, -np.inf, np.float32)
+                np.put_along_axis(scores, members, of_members, axis=1)
+        else:
+            scores = score_view(view)
+        scores[excluded] = -np.inf
+        fused[number, head] = scores
+    return fused

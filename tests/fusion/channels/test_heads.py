@@ -11,7 +11,9 @@ from dafm_core.errors import FuserError
 from dafm_core.evaluation.evaluate import evaluate, evaluate_run
 from dafm_core.evaluation.tuning import SelectedFusion
 from dafm_core.fusion.channels.examples import make_examples
+from dafm_core.fusion.channels.together import scorers_together
 from dafm_core.fusion.light.fuser import LightFusion
+from dafm_core.fusion.logistic import LogisticFusion
 from dafm_core.fusion.saving import load_fuser, save_fuser
 from dafm_core.fusion.static import MeanFusion
 from dafm_core.metrics.spec import parse_metrics
@@ -46,6 +48,26 @@ def without_subsets(stack):
     dataset = replace(stack.dataset, queries=stack.dataset.queries.with_columns(nothing))
     matrices = [matrix[stack.rows] for matrix in stack.matrices]
     return SimilarityStack.from_matrices(dict(zip(stack.names, matrices, strict=True)), dataset)
+
+
+def test_together_a_subset_head_scores_the_members_as_it_does_among_all(split, fitted):
+    test = split[1].take_queries(split[1].query_ids[:40])
+    fusers = [fitted, LogisticFusion().fit(split[0]), MeanFusion()]
+    heads = [fuser.heads for fuser in fusers]
+    rows, tile = slice(8, 20), test.tile(8, 20)
+    members = test.dataset.subsets.part(rows)
+    here = np.zeros(tile[:, 0].shape, bool)
+    here[members.rows, members.values] = True
+    here &= ~np.isneginf(tile[:, 0])
+    fused = scorers_together(fusers, test, heads)(rows, tile)
+    assert [tuple(scores) for scores in fused] == heads
+    assert [len(of_one) for of_one in heads] == [2, 2, 1]
+    for fuser, scores in zip(fusers, fused, strict=True):
+        alone = fuser.head_scorer(test, fuser.heads)(tile)
+        np.testing.assert_array_equal(scores["gallery"], alone["gallery"])
+        if "subset" in scores:
+            np.testing.assert_allclose(scores["subset"][here], alone["subset"][here], rtol=1e-5)
+            assert np.isneginf(scores["subset"][~here]).all()
 
 
 def test_each_head_is_what_its_objective_alone_would_learn(split, fitted):
