@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import compress
 from typing import Any, Final
 
@@ -21,8 +21,10 @@ from dafm_core.fusion.channels.families import BANK_FAMILIES
 from dafm_core.fusion.channels.reverse_ranks import ReverseRanks
 from dafm_core.fusion.channels.sketch import (
     ColumnSketch,
+    cells_of,
     merged_moments,
     merged_ranks,
+    rows_of,
     sketch_loops,
 )
 from dafm_core.fusion.channels.topics import Topics
@@ -336,14 +338,23 @@ def _fits(stack: SimilarityStack) -> bool:
 
 def _sketches(stack: SimilarityStack, rows: NDArray[np.int64]) -> Iterator[ColumnSketch]:
     """Yield sketches of some queries, of as many at a time as ``MAX_BYTES`` allows."""
-    n_held = _n_held(stack)
+    n_held, loops = _n_held(stack), sketch_loops()
     n_mixtures = min(n_held, MAX_MIXTURES) / stack.n_queries  # for each query
     batches = np.array_split(rows, -(-len(rows) // n_held))
-    room = _room(len(batches[0]), stack)  # written over: memory new to a process costs time
+    n_most = len(batches[0])
+    # Room is written over: memory new to a process costs time.
+    if loops is None:
+        room = _room(n_most, stack)
+    else:
+        room = empty((cells_of(n_most, stack.n_gallery),), np.float32, in_memory=MAX_BYTES // 4)
     for batch in batches:
         some = stack.take_queries([stack.query_ids[row] for row in batch])
-        scores = _standardised(some, room[: len(batch)])
-        yield ColumnSketch.of_scores(scores, math.ceil(n_mixtures * len(batch)), sketch_loops())
+        n_sums = math.ceil(n_mixtures * len(batch))
+        if loops is None:
+            yield ColumnSketch.of_scores(_standardised(some, room[: len(batch)]), n_sums)
+        else:
+            shape = len(batch), stack.n_providers, stack.n_gallery
+            yield ColumnSketch.of_rows(shape, partial(rows_of, some), n_sums, loops, room)
 
 
 def _room(n_queries: int, stack: SimilarityStack) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ what NumPy sorts (``sketch_loops.py``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -19,19 +19,21 @@ from numpy.typing import NDArray
 
 from dafm_core.fusion.channels.reverse_ranks import LOWEST, ReverseRanks, geometric_ranks
 from dafm_core.fusion.channels.sketch_loops import (
+    collect_first,
     count_column,
-    fetch,
+    deal_rows,
     merge_columns,
     rank_column,
     sketch_columns,
-    write_first,
+    sort_descending,
     write_ranked,
 )
 from dafm_core.fusion.channels.topics import Mixtures
 from dafm_core.ground.machine_code import machine_code
-from dafm_core.ground.normalize import column_moments
+from dafm_core.ground.normalize import column_moments, zscore_rows
 from dafm_core.ground.ordering import descending_keys, scores_of_keys
 from dafm_core.ground.room import ONE_OF_MANY, empty
+from dafm_core.store.stack import SimilarityStack
 
 N_EXACT: Final = 32
 """Best scores of a column that every batch keeps."""
@@ -39,6 +41,8 @@ GROWTH: Final = 1.1
 """How much higher each rank beyond is than the last."""
 ENTRY: Final = np.uint64((1 << 32) - 1)
 """Bits of a key that say which kept score it is."""
+ROWS_BYTES: Final = 1 << 20
+"""Standardised rows of one provider that are dealt to columns at a time, while in the cache."""
 MERGE_CELLS: Final = 1 << 21
 """Kept scores that are merged at a time."""
 
@@ -65,25 +69,80 @@ class ColumnSketch:
     mixtures: Mixtures
 
     @classmethod
-    def of_scores(
-        cls, scores: NDArray[np.float32], n_mixtures: int, loops: SketchLoops | None = None
-    ) -> ColumnSketch:
+    def of_scores(cls, scores: NDArray[np.float32], n_mixtures: int) -> ColumnSketch:
         """Return the sketch of a batch of row-standardised scores, (B, K, N)."""
         ranks = kept_ranks(len(scores))
-        values = empty((len(ranks), *scores.shape[1:]), np.float32, in_memory=ONE_OF_MANY)
-        if loops is None:
-            moments = column_moments(scores[i : i + 64] for i in range(0, len(scores), 64))
-            values[:] = ReverseRanks.at(scores, ranks).thresholds
-            return cls(moments, ranks, values, Mixtures.of(scores, n_mixtures))
-        mixtures, place, signs = Mixtures.begun(scores.shape, n_mixtures)
-        moments, crowded = np.empty((3, *scores.shape[1:])), np.empty(scores.shape[1:], bool)
-        n_exact = min(N_EXACT, len(scores))
-        read = (np.asarray(scores).view(np.int32), np.asarray(scores), place, signs, ranks, n_exact)
-        loops.sketch(*read, moments, np.asarray(values), np.asarray(mixtures.rows), crowded)
-        for k, column in zip(*np.nonzero(crowded), strict=True):
-            at = np.ix_(np.arange(len(scores)), [k], [column])
-            values[:, k, column] = ReverseRanks.at(scores[at], ranks).thresholds[:, 0, 0]
+        values = _room_of_many((len(ranks), *scores.shape[1:]))
+        moments = column_moments(scores[i : i + 64] for i in range(0, len(scores), 64))
+        values[:] = ReverseRanks.at(scores, ranks).thresholds
+        return cls(moments, ranks, values, Mixtures.of(scores, n_mixtures))
+
+    @classmethod
+    def of_rows(
+        cls,
+        shape: tuple[int, int, int],
+        rows_of: Callable[[int], Iterable[NDArray[np.float32]]],
+        n_mixtures: int,
+        loops: SketchLoops,
+        room: NDArray[np.float32] | None = None,
+    ) -> ColumnSketch:
+        """Return the sketch of a batch whose rows are read model by model.
+
+        Parameters
+        ----------
+        shape : (B, K, N)
+        rows_of : callable
+            From a model's number to its row-standardised rows, (b, N), a few at a time. They are
+            written over.
+        n_mixtures : int
+        loops : SketchLoops
+        room : ndarray of shape (>= ``cells_of(B, N)``,), float32, optional
+            Room to work in.
+        """
+        n_queries, n_models, n_gallery = shape
+        ranks = kept_ranks(n_queries)
+        n_exact, values = min(N_EXACT, n_queries), _room_of_many((len(ranks), n_models, n_gallery))
+        mixtures, place, signs = Mixtures.begun(shape, n_mixtures)
+        moments, crowded = np.empty((3, n_models, n_gallery)), np.empty((n_models, n_gallery), bool)
+        n_cells = cells_of(n_queries, n_gallery)
+        whole = np.empty(n_cells, np.float32) if room is None else np.asarray(room[:n_cells])
+        columns = whole.reshape(n_gallery, -1)
+        sums, written = np.asarray(mixtures.rows), np.asarray(values)
+        for k in range(n_models):
+            start = 0
+            for rows in rows_of(k):
+                some = slice(start, start + len(rows))
+                own = rows.view(np.int32), rows, place[some], signs[some]
+                loops.deal(*own, start, k, columns, sums)
+                start = some.stop
+            read = columns, k, place, signs, ranks, n_exact
+            loops.sketch(*read, moments, written, sums, crowded)
+            for i in np.flatnonzero(crowded[k]):
+                column = columns[i, :n_queries].reshape(-1, 1, 1)
+                values[:, k, i] = ReverseRanks.at(column, ranks).thresholds[:, 0, 0]
         return cls(moments, ranks, values, mixtures)
+
+
+def cells_of(n_queries: int, n_gallery: int) -> int:
+    """Return how many cells columns of so many queries take.
+
+    Each begins at a line of the cache, and no two near each other at the same place in it.
+    """
+    n_lines: int = -(-n_queries // 16) | 1
+    return 16 * n_lines * n_gallery
+
+
+def _room_of_many(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return empty(shape, np.float32, in_memory=ONE_OF_MANY)
+
+
+def rows_of(stack: SimilarityStack, k: int) -> Iterator[NDArray[np.float32]]:
+    """Yield row-standardised scores of one provider, (b, N), a few at a time, in the same room."""
+    own = stack.select([stack.names[k]])
+    n_rows = max(4, ROWS_BYTES // (4 * own.n_gallery))
+    room = np.empty((n_rows, 1, own.n_gallery), np.float32)
+    for _, tile in own.tiles(n_rows):
+        yield zscore_rows(tile, room[: len(tile)])[:, 0]
 
 
 def kept_ranks(n: int) -> NDArray[np.int64]:
@@ -160,6 +219,7 @@ def _merge(
 class SketchLoops(NamedTuple):
     """Loops of ``sketch_loops.py``."""
 
+    deal: Callable[..., Any]
     sketch: Callable[..., Any]
     merge: Callable[..., Any]
 
@@ -167,6 +227,7 @@ class SketchLoops(NamedTuple):
 @cache
 def sketch_loops() -> SketchLoops | None:
     """Return the loops as machine code, or None where Numba is missing or turned off."""
-    parts = (fetch, count_column, write_first, write_ranked, rank_column)
-    sketch, merge = machine_code(sketch_columns, *parts), machine_code(merge_columns)
-    return SketchLoops(sketch, merge) if sketch and merge else None
+    parts = count_column, collect_first, sort_descending, write_ranked, rank_column
+    deal, merge = machine_code(deal_rows), machine_code(merge_columns)
+    sketch = machine_code(sketch_columns, *parts)
+    return SketchLoops(deal, sketch, merge) if deal and sketch and merge else None

@@ -1,7 +1,7 @@
 """Columns of a batch of a bank's queries, as loops for Numba to compile; in NumPy: ``sketch.py``.
 
-Plain Python that any machine can run, slowly. A few columns at a time are laid out query after
-query, so that all that is asked of them is read from the cache.
+Plain Python that any machine can run, slowly. One model's rows are dealt to columns as they come,
+so that all that is asked of a column is read from the cache.
 """
 
 from __future__ import annotations
@@ -13,117 +13,149 @@ import numpy as np
 from dafm_core.fusion.channels.reverse_ranks import LOWEST
 from dafm_core.ground.float_bits import INFINITE, MAGNITUDE
 
-TOGETHER: Final = 16
-"""Columns looked at together: a line of the cache."""
+TOGETHER: Final = 32
+"""Columns that a few rows are dealt to before those of the next come."""
+WRITTEN: Final = 64
+"""Columns of which values are written together."""
 EDGE, PER_UNIT, N_BUCKETS = np.float32(8), np.float32(64), 1024
 """Buckets of standardised scores, from ``EDGE`` down to ``-EDGE``, and how many are in a unit."""
 LAST_BUCKET: Final = np.float32(N_BUCKETS - 1)
-NEAR: Final = 64
+COUNTED: Final = 512
+"""Scores whose buckets are found before they are counted."""
+DEEP: Final = 16
 """Cells of which one comparison says that none of them is among the first."""
 ZERO, HALF = np.float32(0), np.float32(0.5)
 
 
-def fetch(bits: Any, scores: Any, place: Any, signs: Any, columns: Any, sums: Any) -> int:
-    """Write a few columns query after query, and add each query to its sum.
+def deal_rows(
+    bits: Any, rows: Any, place: Any, signs: Any, start: int, k: int, columns: Any, sums: Any
+) -> None:
+    """Write a few standardised rows of one model as columns, and add each to its sum.
 
     Parameters
     ----------
-    bits, scores : ndarray of shape (B, W), int32 and float32
-        The same bytes.
-    place : ndarray of shape (B,), int64
-        Of each query's sum.
-    signs : ndarray of shape (B,), float32
-    columns : ndarray of shape (W, B), float32
-        Written; what has no score becomes ``LOWEST``.
-    sums : ndarray of shape (M, W), float32
+    bits, rows : ndarray of shape (R, N), int32 and float32
+        The same bytes; what has no score becomes ``LOWEST``.
+    place : ndarray of shape (R,), int64
+        Of each row's sum.
+    signs : ndarray of shape (R,), float32
+    start : int
+        Of the batch's queries, which the first row is.
+    k : int
+        The model.
+    columns : ndarray of shape (N, >= B), float32
+        Written.
+    sums : ndarray of shape (M, K, N), float32
         Added to; what has no score adds nothing.
-
-    Returns
-    -------
-    int
-        How many cells have no score.
     """
-    n_queries, width = bits.shape
-    n_lost, row = 0, np.empty(TOGETHER, np.float32)
-    for q in range(n_queries):
-        own, sign, n_known = sums[place[q]], signs[q], 0
-        for c in range(width):
-            n_known += (bits[q, c] & MAGNITUDE) < INFINITE
-        if n_known == width:
-            for c in range(width):
-                own[c] += sign * scores[q, c]
-            for c in range(width):
-                columns[c, q] = scores[q, c]
+    n_rows, n_gallery = rows.shape
+    for q in range(n_rows):
+        own_bits, own, to, sign, n_lost = bits[q], rows[q], sums[place[q], k], signs[q], 0
+        for i in range(n_gallery):
+            n_lost += (own_bits[i] & MAGNITUDE) >= INFINITE
+        if n_lost == 0:
+            for i in range(n_gallery):
+                to[i] += sign * own[i]
         else:
-            n_lost += width - n_known
-            for c in range(width):
-                known = (bits[q, c] & MAGNITUDE) < INFINITE
-                row[c] = scores[q, c] if known else LOWEST
-                own[c] += sign * row[c] if known else ZERO
-            for c in range(width):
-                columns[c, q] = row[c]
-    return n_lost
+            for i in range(n_gallery):
+                known = (own_bits[i] & MAGNITUDE) < INFINITE
+                to[i] += sign * own[i] if known else ZERO
+                own[i] = own[i] if known else LOWEST
+    in_fours = n_rows - n_rows % 4
+    for left in range(0, n_gallery, TOGETHER):
+        right = min(left + TOGETHER, n_gallery)
+        for q in range(0, in_fours, 4):
+            one, two = rows[q, left:right], rows[q + 1, left:right]
+            three, four = rows[q + 2, left:right], rows[q + 3, left:right]
+            for i in range(right - left):
+                to = columns[left + i, start + q : start + q + 4]
+                to[0], to[1], to[2], to[3] = one[i], two[i], three[i], four[i]
+        for q in range(in_fours, n_rows):
+            for i in range(left, right):
+                columns[i, start + q] = rows[q, i]
 
 
 def count_column(values: Any, room: Any, counts: Any) -> None:
-    """Write how many values are in each bucket; ``room`` is for as many int32 as values."""
+    """Write how many values are in each bucket; ``room`` is for ``COUNTED`` int32."""
     for j in range(N_BUCKETS):
         counts[j] = 0
-    for i in range(len(values)):  # many at a time; counting goes one by one
-        room[i] = np.int32(min(max((EDGE - values[i]) * PER_UNIT, ZERO), LAST_BUCKET))
-    for i in range(len(values)):
-        counts[np.uint32(room[i])] += 1
-
-
-def write_first(values: Any, edge: Any, n: int, first: Any) -> bool:
-    """Write the n highest values, descending, given an edge that at least n reach.
-
-    Return whether there was room for all that reach it, and they were enough.
-    """
-    n_found = 0
-    for start in range(0, len(values), NEAR):
-        part, n_here = values[start : start + NEAR], np.int32(0)
+    for start in range(0, len(values), COUNTED):
+        part = values[start : start + COUNTED]
+        for i in range(len(part)):  # many at a time; counting goes one by one
+            room[i] = np.int32(min(max((EDGE - part[i]) * PER_UNIT, ZERO), LAST_BUCKET))
         for i in range(len(part)):
-            n_here += np.int32(part[i] >= edge)
-        if n_here:
-            if n_found + n_here > len(first):
-                return False
-            for i in range(len(part)):
-                value = part[i]
-                if value >= edge:
-                    j = n_found
-                    while j > 0 and first[j - 1] < value:
-                        first[j] = first[j - 1]
-                        j -= 1
-                    first[j] = value
-                    n_found += 1
-    return n_found >= n
+            counts[np.uint32(room[i])] += 1
 
 
-def write_ranked(counts: Any, ranks: Any, n_known: int, n_exact: int, out: Any) -> None:
-    """Write the values at ranks beyond the first, evenly spread within their buckets."""
-    t, before = n_exact, 0
-    for j in range(N_BUCKETS):
+def collect_first(values: Any, edge: Any, highest: Any, near: Any, first: Any) -> int:
+    """Write the values that reach an edge, in no order; return how many do, or more than there is
+    room for.
+
+    Parameters
+    ----------
+    values : ndarray of shape (B,), float32
+    highest, near : ndarray of shape (B // DEEP,), float32 and int32
+        Room to work in.
+    first : ndarray of float32
+        Written.
+    """
+    width, n_near, n = len(values) // DEEP, 0, 0
+    for i in range(width):
+        highest[i] = values[i]
+    for start in range(width, DEEP * width, width):
+        part = values[start : start + width]
+        for i in range(width):
+            highest[i] = max(highest[i], part[i])
+    for i in range(width):
+        near[n_near] = i
+        n_near += highest[i] >= edge
+    for h in range(n_near):
+        if n + DEEP > len(first):
+            return len(first) + 1
+        for i in range(near[h], DEEP * width, width):
+            first[n] = values[i]
+            n += values[i] >= edge
+    for i in range(DEEP * width, len(values)):
+        if n == len(first):
+            return len(first) + 1
+        first[n] = values[i]
+        n += values[i] >= edge
+    return n
+
+
+def sort_descending(values: Any) -> None:
+    """Put a few values in order."""
+    for i in range(1, len(values)):
+        value, j = values[i], i
+        while j > 0 and values[j - 1] < value:
+            values[j] = values[j - 1]
+            j -= 1
+        values[j] = value
+
+
+def write_ranked(
+    counts: Any, j: int, before: int, ranks: Any, n_known: int, n_exact: int, out: Any
+) -> None:
+    """Write the values at ranks beyond the first, evenly spread within their buckets.
+
+    ``before`` are in the buckets before the j-th, where these ranks begin, or later.
+    """
+    t, n_ranks = n_exact, len(ranks)
+    while j < N_BUCKETS and t < n_ranks:
         n_here = counts[j]
-        while t < len(ranks) and ranks[t] <= min(before + n_here, n_known):
+        while t < n_ranks and ranks[t] <= min(before + n_here, n_known):
             way = (np.float32(ranks[t] - before) - HALF) / np.float32(n_here)
             out[t] = EDGE - (np.float32(j) + way) / PER_UNIT
             t += 1
         before += n_here
-    while t < len(ranks):
+        j += 1
+    while t < n_ranks:
         out[t] = LOWEST
         t += 1
 
 
 def rank_column(
-    values: Any,
-    n_known: int,
-    ranks: Any,
-    n_exact: int,
-    room: Any,
-    counts: Any,
-    first: Any,
-    out: Any,
+    values: Any, n_known: int, ranks: Any, n_exact: int, room: Any, counts: Any, out: Any
 ) -> bool:
     """Write a column's values at some ranks; return whether buckets could tell them.
 
@@ -133,32 +165,37 @@ def rank_column(
         ``LOWEST`` where there is no score.
     ranks : ndarray of shape (R,), int64
         Ascending; the first ``n_exact`` are 1, 2, 3, ...
-    room, counts, first : ndarray
-        Room to work in: B and ``N_BUCKETS`` int32, some float32.
+    room : tuple of ndarray
+        Room to work in: ``COUNTED`` int32, B // DEEP float32 and int32, some float32.
+    counts : ndarray of shape (N_BUCKETS,), int32
+        Room to work in.
     out : ndarray of shape (R,), float32
         Written.
     """
-    count_column(values, room, counts)
+    buckets, highest, near, first = room
+    count_column(values, buckets, counts)
     counts[N_BUCKETS - 1] -= len(values) - n_known
     n_first = min(n_exact, n_known)
     if counts[0] > n_exact or counts[N_BUCKETS - 1]:
         return False
-    j, reached = 0, counts[0]
+    j, reached = 0, np.int64(counts[0])
     while reached < n_first:
         j += 1
         reached += counts[j]
     edge = EDGE - np.float32(j + 1) / PER_UNIT
-    if not write_first(values, edge, n_first, first):
+    n_found = collect_first(values, edge, highest, near, first)
+    if n_found > len(first) or n_found < n_first:
         return False
+    sort_descending(first[:n_found])
     for t in range(n_first):
         out[t] = first[t]
-    write_ranked(counts, ranks, n_known, n_first, out)
+    write_ranked(counts, j, reached - counts[j], ranks, n_known, n_first, out)
     return True
 
 
 def sketch_columns(
-    bits: Any,
-    scores: Any,
+    columns: Any,
+    k: int,
     place: Any,
     signs: Any,
     ranks: Any,
@@ -168,12 +205,14 @@ def sketch_columns(
     sums: Any,
     crowded: Any,
 ) -> None:
-    """Write what ``ColumnSketch`` holds of a batch of row-standardised scores.
+    """Write what ``ColumnSketch`` holds of one model's row-standardised scores in a batch.
 
     Parameters
     ----------
-    bits, scores : ndarray of shape (B, K, N), int32 and float32
-        The same bytes; -inf or NaN where there is no score.
+    columns : ndarray of shape (N, >= B), float32
+        ``LOWEST`` where there is no score.
+    k : int
+        The model.
     place : ndarray of shape (B,), int64
     signs : ndarray of shape (B,), float32
         Which sum each query is in, and whether it is added or subtracted.
@@ -188,45 +227,41 @@ def sketch_columns(
     crowded : ndarray of shape (K, N), bool
         Written: columns whose ``values`` have to be found otherwise.
     """
-    n_queries, n_models, n_gallery = scores.shape
-    columns, room = np.empty((TOGETHER, n_queries), np.float32), np.empty(n_queries, np.int32)
-    counts, first = np.empty(N_BUCKETS, np.int32), np.empty(4 * n_exact, np.float32)
-    out = np.empty((TOGETHER, len(ranks)), np.float32)
-    for k in range(n_models):
-        for start in range(0, n_gallery, TOGETHER):
-            stop = min(start + TOGETHER, n_gallery)
-            own_bits, own, own_sums = (
-                bits[:, k, start:stop],
-                scores[:, k, start:stop],
-                sums[:, k, start:stop],
-            )
-            n_lost = fetch(own_bits, own, place, signs, columns, own_sums)
-            for c in range(stop - start):
-                column, n_known, total, squares = columns[c], n_queries, 0.0, 0.0
+    n_queries, n_gallery = len(place), len(columns)
+    room = (
+        np.empty(COUNTED, np.int32),
+        np.empty(n_queries // DEEP, np.float32),
+        np.empty(n_queries // DEEP, np.int32),
+        np.empty(4 * n_exact + DEEP, np.float32),
+    )
+    counts, out = np.empty(N_BUCKETS, np.int32), np.empty((WRITTEN, len(ranks)), np.float32)
+    for start in range(0, n_gallery, WRITTEN):
+        stop = min(start + WRITTEN, n_gallery)
+        for i in range(start, stop):
+            column, n_lost, total, squares = columns[i, :n_queries], 0, 0.0, 0.0
+            for q in range(n_queries):
+                n_lost += column[q] == LOWEST
+            if n_lost == 0:
                 for q in range(n_queries):
                     total += np.float64(column[q])
                     squares += np.float64(column[q]) * np.float64(column[q])
-                if n_lost:
-                    n_known, total, squares = 0, 0.0, 0.0
-                    for q in range(n_queries):
-                        known = column[q] != LOWEST
-                        value = np.float64(column[q] if known else ZERO)
-                        n_known += known
-                        total += value
-                        squares += value * value
-                    mean = np.float32(total / max(1, n_known))
-                    for q in range(n_queries):
-                        if column[q] == LOWEST:
-                            own_sums[place[q], c] += signs[q] * mean
-                moments[0, k, start + c] = n_known
-                moments[1, k, start + c] = total
-                moments[2, k, start + c] = squares
-                crowded[k, start + c] = not rank_column(
-                    column, n_known, ranks, n_exact, room, counts, first, out[c]
-                )
-            for t in range(len(ranks)):
-                for c in range(stop - start):
-                    values[t, k, start + c] = out[c, t]
+            else:
+                for q in range(n_queries):
+                    value = np.float64(column[q] if column[q] != LOWEST else ZERO)
+                    total += value
+                    squares += value * value
+                mean = np.float32(total / max(1, n_queries - n_lost))
+                for q in range(n_queries):
+                    if column[q] == LOWEST:
+                        sums[place[q], k, i] += signs[q] * mean
+            n_known = n_queries - n_lost
+            moments[0, k, i], moments[1, k, i], moments[2, k, i] = n_known, total, squares
+            crowded[k, i] = not rank_column(
+                column, n_known, ranks, n_exact, room, counts, out[i - start]
+            )
+        for t in range(len(ranks)):
+            for i in range(start, stop):
+                values[t, k, i] = out[i - start, t]
 
 
 def merge_columns(scores: Any, entries: Any, weights: Any, ranks: Any, thresholds: Any) -> None:

@@ -23,7 +23,9 @@ def sketching(request):
     if request.param == "numpy":
         yield None
     elif request.param == "python":
-        yield SketchLoops(sketch_loops.sketch_columns, sketch_loops.merge_columns)
+        yield SketchLoops(
+            sketch_loops.deal_rows, sketch_loops.sketch_columns, sketch_loops.merge_columns
+        )
     else:
         numba = pytest.importorskip("numba", reason="Numba is the extra dafm-core[compiled]")
         with pytest.MonkeyPatch.context() as patch:
@@ -42,13 +44,23 @@ def made_of(rng, n_queries=900, n_gallery=21):
     return scores
 
 
+def sketch_of(scores, n_mixtures, loops):
+    if loops is None:
+        return ColumnSketch.of_scores(scores, n_mixtures)
+
+    def rows_of(k):
+        return (scores[i : i + 22, k].copy() for i in range(0, len(scores), 22))
+
+    return ColumnSketch.of_rows(scores.shape, rows_of, n_mixtures, loops)
+
+
 def test_the_first_ranks_are_those_of_all_queries_and_the_others_are_near(
     rng, monkeypatch, sketching
 ):
     monkeypatch.setattr(sketch_module, "MERGE_CELLS", 1000)
     scores = made_of(rng)
     batches = np.array_split(scores, 4)
-    parts = [ColumnSketch.of_scores(part, 3, sketching) for part in batches]
+    parts = [sketch_of(part, 3, sketching) for part in batches]
     sets = np.array([[True] * 4, [True, False, True, True]])
     without_one = np.concatenate([batches[0], batches[2], batches[3]])
     for own, merged in zip(
@@ -70,7 +82,7 @@ def test_the_first_ranks_are_those_of_all_queries_and_the_others_are_near(
 @pytest.mark.parametrize("sketching", ["machine code", "python"], indirect=True)
 def test_loops_sum_and_count_as_numpy_does(rng, sketching):
     scores = made_of(rng, 300)
-    made, plain = (ColumnSketch.of_scores(scores, 7, loops) for loops in (sketching, None))
+    made, plain = (sketch_of(scores, 7, loops) for loops in (sketching, None))
     np.testing.assert_allclose(made.moments, plain.moments, rtol=1e-6, atol=1e-4)
     np.testing.assert_allclose(made.mixtures.rows, plain.mixtures.rows, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(made.mixtures.signs, plain.mixtures.signs)
