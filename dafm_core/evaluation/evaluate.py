@@ -25,6 +25,7 @@ from dafm_core.ground.ids import Ids
 from dafm_core.metrics.families import HEADS, Head
 from dafm_core.metrics.spec import Metric, each_once, measure, metric_label, parse_metrics
 from dafm_core.metrics.truth import Truth, require_truth
+from dafm_core.store.rows import CACHED_BYTES
 from dafm_core.store.run import Run
 from dafm_core.store.stack import STACK, SimilarityStack
 
@@ -188,7 +189,7 @@ def evaluate_together(
     score = scorers_together(fusers, stack, heads)
     values = np.empty((len(fusers), stack.n_queries, len(chosen)))
     gallery = stack.gallery
-    for rows, tile in stack.tiles():
+    for rows, tile in stack.tiles(n_bytes=CACHED_BYTES):
         truth = stack.truth.part(rows)
         for fuser, fused, own in zip(fusers, score(rows, tile), values, strict=True):
             own[rows] = truth.measure(

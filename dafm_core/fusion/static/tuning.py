@@ -30,6 +30,7 @@ from dafm_core.ground.progress import Progress
 from dafm_core.ground.quick_rows import load_for
 from dafm_core.metrics.spec import Metric, each_once, parse_metrics
 from dafm_core.metrics.truth import require_truth
+from dafm_core.store.rows import CACHED_BYTES
 
 if TYPE_CHECKING:
     from dafm_core.datasets.base import Dataset
@@ -163,7 +164,7 @@ def measure_settings(
     settings = {name: rule.settings(stack.gallery) for name, rule in rules.items()}
     shapes = {name: (stack.n_queries, len(settings[name]), len(metrics)) for name in rules}
     values = {name: np.empty(shape) for name, shape in shapes.items()}
-    for rows, tile in completed(stack).tiles():
+    for rows, tile in completed(stack).tiles(n_bytes=CACHED_BYTES):
         views, truth = Views(tile), stack.truth.part(rows)
         for name, rule in rules.items():
             for s, setting in enumerate(settings[name]):
