@@ -29,19 +29,19 @@ from dafm_core.fusion.channels.row_loops import (
     edge_by_sample,
     edge_of,
     entropy,
+    find_known_ends,
     missing_places,
     read_rows,
     scaled,
     standard,
     standardise,
-    write_ends,
     write_shifted,
 )
 from dafm_core.fusion.channels.share_loops import write_shares
 from dafm_core.ground.float_bits import less, order_of, shift_and_divide
 from dafm_core.ground.machine_code import machine_code
 from dafm_core.ground.product_loops import add_dots_by_fours
-from dafm_core.ground.zscore_loops import add_to, divide
+from dafm_core.ground.zscore_loops import add_to, divide, find_ends
 
 WORTH_COMPILING: Final = 500
 """Queries from which on machine code repays the second or two that it takes to load it."""
@@ -61,8 +61,8 @@ class RowLoops(NamedTuple):
 @cache
 def row_loops() -> RowLoops | None:
     """Return the loops as machine code, or None where Numba is missing or turned off."""
-    readers = (order_of, missing_places, write_ends, standardise, entropy, bucket_of, count_buckets)
-    firsts = (edge_of, collect, edge_by_sample)
+    readers = (order_of, missing_places, find_ends, find_known_ends, standardise, entropy)
+    firsts = (bucket_of, count_buckets, edge_of, collect, edge_by_sample)
     ranks = (mean_log_rank, write_log_ranks, write_reverse_ranks)
     topics = (write_topic_moments, write_topics)
     exact = (write_shifted, shift_and_divide, less, standard, scaled)

@@ -12,15 +12,13 @@ from typing import Any, Final
 import numpy as np
 
 from dafm_core.ground.float_bits import (
-    HIGHEST_KEY,
     INFINITE,
-    LOWEST_KEY,
     MAGNITUDE,
     less,
     order_of,
     shift_and_divide,
 )
-from dafm_core.ground.zscore_loops import SMALLEST_SPAN
+from dafm_core.ground.zscore_loops import SMALLEST_SPAN, find_ends
 
 MISSING: Final = np.float32(-1e30)
 """Stands for a score that is excluded."""
@@ -57,20 +55,26 @@ def missing_places(bits: Any, places: Any) -> int:
     return n
 
 
-def write_ends(bits: Any, ends: Any) -> None:
+def find_known_ends(bits: Any, values: Any, places: Any, ends: Any) -> None:
     """Write the bits of the highest and the lowest value that is not missing; ``MISSING`` if none.
+
+    What is missing becomes the highest: a comparison with it in the loop that looks for the lowest
+    makes that loop go one by one.
 
     Parameters
     ----------
-    bits : ndarray of shape (N,), int32
+    bits, values : ndarray of shape (N,), int32 and float32
+        The same bytes; ``MISSING`` where missing.
+    places : ndarray of int32
+        The missing ones.
     ends : ndarray of shape (2,), int32
     """
-    high, low = LOWEST_KEY, HIGHEST_KEY
-    for i in range(len(bits)):
-        key = order_of(bits[i])
-        high = max(high, key)
-        low = min(low, HIGHEST_KEY if bits[i] == MISSING_BITS else key)
-    ends[0], ends[1] = order_of(high), order_of(min(low, high))
+    find_ends(bits, ends)
+    if len(places):
+        high = ends.view(np.float32)[0]
+        for i in range(len(places)):
+            values[places[i]] = high
+        find_ends(bits, ends)
 
 
 def standardise(values: Any, places: Any, high: Any, low: Any, out: Any) -> tuple[Any, Any, Any]:
@@ -304,7 +308,7 @@ def read_rows(
             if n:
                 n = missing_places(raw, missing[b, k])
             places, n_missing[b, k] = missing[b, k, :n], n
-            write_ends(raw, ends)
+            find_known_ends(raw, values, places, ends)
             high, low = high_low[0], high_low[1]
             peak, lowest, differ[b, 0, k] = standardise(values, places, high, low, row)
             for i in range(n):
@@ -319,7 +323,7 @@ def read_rows(
                     column[i] = values[i] = standard(row[i], centre[i], spread[i])
                 for i in range(n):
                     values[places[i]] = MISSING
-                write_ends(raw, ends)
+                find_known_ends(raw, values, places, ends)
                 high, low = high_low[0], high_low[1]
                 differ[b, 1, k] = standardise(values, places, high, low, evidence[b, k])[2]
             else:
