@@ -17,6 +17,7 @@ from dafm_core.fusion.base import Fuser
 from dafm_core.fusion.channels.families import FAMILIES
 from dafm_core.fusion.channels.fuser import ChannelFusion
 from dafm_core.fusion.channels.layout import Layout
+from dafm_core.fusion.light.doubt import from_arrays
 from dafm_core.fusion.light.fuser import LightFusion
 from dafm_core.ground.files import replacing_with
 
@@ -36,6 +37,10 @@ import numpy as np
 def score(channels, context, weights):
     """Return fused scores, (B, C, N), (B, D) -> (B, N)."""
     fused = weights["linear"] @ channels
+    if "doubt_root" in weights:  # what a few labels leave open is drawn to the level
+        away = weights["doubt_root"] @ channels - weights["doubt_shift"][:, None]  # (B, C, N)
+        level = weights["doubt_level"]
+        return level + (fused - level) / np.sqrt(1 + (away**2).sum(axis=1))
     if "hidden" not in weights:
         return fused
     shape = (context - weights["context_mean"]) / weights["context_std"]
@@ -91,6 +96,13 @@ def exported(fuser: Fuser) -> tuple[dict[str, NDArray[Any]], list[str]]:
     layout = layout_of(fuser)
     arrays = fuser.learned_.arrays
     weights: dict[str, NDArray[Any]] = {"linear": arrays["weights"][0].astype(np.float32)}
+    doubt = from_arrays(arrays, 0)
+    if "network.score" not in arrays and not doubt.is_none:
+        weights |= {
+            "doubt_root": doubt.root,
+            "doubt_shift": doubt.shift,
+            "doubt_level": np.array(doubt.level, np.float32),
+        }
     if "network.score" in arrays:
         weights |= {
             "hidden": arrays["network.evidence"],

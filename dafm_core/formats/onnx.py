@@ -57,6 +57,26 @@ def _model(weights: dict[str, NDArray[Any]]) -> Any:
     nodes = [helper.make_node("MatMul", ["linear", "channels"], ["scores"])]  # (1, C) -> (B, 1, N)
     constants = {"linear": weights["linear"][None], "axes": np.array([1], np.int64)}
     total = "scores"
+    if "doubt_root" in weights:
+        constants |= {
+            "root": weights["doubt_root"],
+            "centre": weights["doubt_shift"][:, None],
+            "level": weights["doubt_level"].reshape(1),
+            "one": np.ones(1, np.float32),
+        }
+        steps = [
+            ("MatMul", ["root", "channels"], "turned"),  # (C, C) -> (B, C, N)
+            ("Sub", ["turned", "centre"], "away"),
+            ("Mul", ["away", "away"], "squares"),
+            ("ReduceSum", ["squares", "axes"], "length"),  # (B, 1, N)
+            ("Add", ["length", "one"], "more"),
+            ("Sqrt", ["more"], "divisor"),
+            ("Sub", ["scores", "level"], "above"),
+            ("Div", ["above", "divisor"], "drawn"),
+            ("Add", ["drawn", "level"], "total"),
+        ]
+        nodes += [helper.make_node(kind, inputs, [out]) for kind, inputs, out in steps]
+        total = "total"
     if "hidden" in weights:
         shapes["context"] = ["B", len(weights["context_mean"])]
         constants |= {

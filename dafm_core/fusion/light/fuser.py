@@ -13,6 +13,9 @@ from dafm_core.fusion.channels.examples import Examples
 from dafm_core.fusion.channels.families import CONTEXT_PER_PROVIDER
 from dafm_core.fusion.channels.fuser import ChannelFusion, Learned, ViewScorer
 from dafm_core.fusion.channels.view import ChannelReader, TileView
+from dafm_core.fusion.light.doubt import Doubt, doubt_of, doubted_score
+from dafm_core.fusion.light.doubt import from_arrays as doubt_from_arrays
+from dafm_core.fusion.light.doubt import to_arrays as doubts_to_arrays
 from dafm_core.fusion.light.linear import fit_linear, provider_sets, smallest_holding
 from dafm_core.fusion.light.options import LightOptions
 from dafm_core.fusion.light.prior import Belief, believe, prior_of
@@ -97,9 +100,10 @@ class LightFusion(ChannelFusion[LightOptions]):
         """Return the linear part alone."""
         sets = provider_sets(len(examples.layout.providers))
         belief = self._believe(examples.known_to_all())
-        weights = np.stack([self._fit_linear(examples, some, belief) for some in sets])
+        weights, doubts = zip(*(self._fit_linear(examples, p, belief) for p in sets), strict=True)
         notes = {"history": [], "prior": belief.strength, "moved": belief.moved}
-        return Learned({"weights": weights, "provider_sets": sets}, notes)
+        arrays = {"weights": np.stack(weights), "provider_sets": sets}
+        return Learned(arrays | doubts_to_arrays(doubts), notes)
 
     def _believe(self, examples: Examples) -> Belief:
         """Return how firmly to hold what labels start from: as told, or as the labels say."""
@@ -109,8 +113,9 @@ class LightFusion(ChannelFusion[LightOptions]):
 
     def _fit_linear(
         self, examples: Examples, providers: NDArray[np.bool_], belief: Belief
-    ) -> NDArray[np.float64]:
-        """Return the best weights of the channels of some providers, zeros elsewhere.
+    ) -> tuple[NDArray[np.float64], Doubt]:
+        """Return the best weights of the channels of some providers, zeros elsewhere, and how far
+        they are in doubt.
 
         They are those of the candidates that all these providers know.
         """
@@ -122,24 +127,35 @@ class LightFusion(ChannelFusion[LightOptions]):
         prior = prior_of(examples, loss_weights, layout, used=some)
         fit = fit_linear(examples, loss_weights, prior=prior, strength=belief.strength, used=some)
         weights = np.zeros(len(used))
-        weights[used] = belief.between(prior, fit.weights)
-        return weights
+        weights[used] = believed = belief.between(prior, fit.weights)
+        if examples.head == "subset" or loss_weights.subset:
+            return weights, Doubt.none(len(used))  # among look-alikes it costs more than it gives
+        doubt = doubt_of(examples, fit, believed, moved=belief.moved, used=some)
+        return weights, doubt.within(used)
 
     def _ready(self, learned: Learned, reader: ChannelReader) -> ViewScorer:
-        """Return linear plus learned scores; only linear ones where a channel is missing."""
+        """Return linear plus learned scores; only linear ones where a channel is missing.
+
+        Networks add to plain scores, and need many labels; alone, linear scores are drawn to the
+        middle by how far they are in doubt.
+        """
         arrays, weights = learned.arrays, _weights(learned, reader)
         has_networks = "network.score" in arrays and self._networks_know(learned, reader)
+        if not has_networks:
+            doubt = doubt_from_arrays(arrays, _row(learned, reader))
+            doubt = doubt.knowing(reader.available)
+            return lambda view: doubted_score(doubt, weights, view.channels())
         of_present = np.tile(reader.present_mask, CONTEXT_PER_PROVIDER)
 
         def score(view: TileView) -> Scores:
             channels = view.channels()
             fused: Scores = weights @ channels  # (B, C, N) -> (B, N)
-            if has_networks:
-                statistics = ColumnStatistics(arrays["context.mean"], arrays["context.std"])
-                context = _standardised(statistics, view.context())
-                # In training a lost provider's context is 0 once it is standardised, not before.
-                fused += mean_score(arrays, channels, np.where(of_present, context, np.float32(0)))
-            return fused
+            statistics = ColumnStatistics(arrays["context.mean"], arrays["context.std"])
+            context = _standardised(statistics, view.context())
+            # In training a lost provider's context is 0 once it is standardised, not before.
+            return fused + mean_score(
+                arrays, channels, np.where(of_present, context, np.float32(0))
+            )
 
         return score
 
@@ -164,9 +180,13 @@ class LightFusion(ChannelFusion[LightOptions]):
 
 def _weights(learned: Learned, reader: ChannelReader) -> NDArray[np.float32]:
     """Return the linear weights of what is there, (C,)."""
-    row = smallest_holding(learned.arrays["provider_sets"], reader.present_mask)
-    weights = np.where(reader.available, learned.arrays["weights"][row], 0)
-    return weights.astype(np.float32)
+    weights = learned.arrays["weights"][_row(learned, reader)]
+    return np.where(reader.available, weights, 0).astype(np.float32)
+
+
+def _row(learned: Learned, reader: ChannelReader) -> int:
+    """Return which of the sets of providers is used."""
+    return smallest_holding(learned.arrays["provider_sets"], reader.present_mask)
 
 
 def _standardised(

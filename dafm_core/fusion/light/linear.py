@@ -87,7 +87,7 @@ def fit_linear(
         Channels that the weights are of; all by default.
     """
     terms = _terms(examples, loss_weights)
-    whole, some = _blocks(examples), _some_blocks(examples)
+    whole, some = _blocks(examples), some_blocks(examples)
     if math.isinf(strength):
         loss, _, hessian = _infonce(examples, terms, prior.mean, whole, used)
         return Fit(prior.mean, loss, hessian)
@@ -125,8 +125,8 @@ def scaled(
     examples: Examples, loss_weights: LossWeights, weights: Vector, *, used: Used = None
 ) -> Vector:
     """Return the multiple of some weights that fits best: their sharpness, not their direction."""
-    blocks = _some_blocks(examples)
-    scores = [weights.astype(np.float32) @ _channels(examples, block, used) for block in blocks]
+    blocks = some_blocks(examples)
+    scores = [weights.astype(np.float32) @ channels_of(examples, block, used) for block in blocks]
     rows = np.concatenate([np.arange(len(examples))[block] for block in blocks])
     one = replace(
         examples.without_channels().take(rows),
@@ -147,7 +147,7 @@ def curvature(
 ) -> Matrix:
     """Return the Hessian of the mean loss, (C, C): what moving weights changes, label or not."""
     terms = _terms(examples, loss_weights)
-    return _infonce(examples, terms, weights, _some_blocks(examples), used)[2]
+    return _infonce(examples, terms, weights, some_blocks(examples), used)[2]
 
 
 def _terms(
@@ -204,7 +204,7 @@ def _infonce(
     loss, n, n_channels = 0.0, 0, len(weights)
     gradient, hessian = np.zeros(n_channels), np.zeros((n_channels, n_channels))
     for block in blocks:
-        channels, target = _channels(examples, block, used), examples.target[block]
+        channels, target = channels_of(examples, block, used), examples.target[block]
         n += len(target)
         scores = weights.astype(np.float32) @ channels  # (E, C, W) -> (E, W)
         own = scores[np.arange(len(target)), target]
@@ -253,13 +253,13 @@ def _blocks(examples: Examples) -> list[slice]:
     return [slice(start, start + BLOCK) for start in range(0, max(1, len(examples)), BLOCK)]
 
 
-def _some_blocks(examples: Examples) -> list[slice]:
+def some_blocks(examples: Examples) -> list[slice]:
     """Return about ``ENOUGH`` examples, spread over all; all, where they are not many more."""
     every = len(examples) // ENOUGH
     return _blocks(examples)[:: every if every >= 4 else 1]
 
 
-def _channels(examples: Examples, block: slice, used: Used) -> NDArray[np.float32]:
+def channels_of(examples: Examples, block: slice, used: Used) -> NDArray[np.float32]:
     """Return the used channels of some examples."""
     channels = examples.channels[block]
     return channels if used is None else channels[:, used]

@@ -17,6 +17,7 @@ from dafm_core.fusion.channels.bank import QueryBank
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.view import ChannelReader
 from dafm_core.fusion.debiased import DebiasedFusion
+from dafm_core.fusion.light.doubt import doubted_score, from_arrays
 from dafm_core.fusion.light.fuser import LightFusion
 from dafm_core.fusion.light.linear import smallest_holding
 from dafm_core.fusion.logistic import LogisticFusion
@@ -61,7 +62,7 @@ def fitted(request, parts):
     scope="module", params=[LINEAR, LOGISTIC, DEBIASED], ids=["light", "logistic", "debiased"]
 )
 def linear(request, parts):
-    """A fusion whose scores are weights times channels, and nothing else."""
+    """A fusion without networks: its scores are weights times channels."""
     return request.param.clone().fit(parts[0])
 
 
@@ -81,11 +82,19 @@ def elsewhere(stack):
 
 
 def weighted(weights, fitted, stack, bank):
-    """Return weights times channels; a channel that is not known is zero."""
+    """Return weights times channels; a channel that is not known is zero. LightFusion's weights say
+    how far they are in doubt.
+    """
     layout = Layout(fitted.families_, fitted.record_.providers)
     tile = stack.tile(0, stack.n_queries)
-    channels = ChannelReader.of(stack.gallery, layout, bank).read(tile).channels()
+    reader = ChannelReader.of(stack.gallery, layout, bank)
+    channels = reader.read(tile).channels()
     scores = weights.astype(np.float32) @ channels
+    if isinstance(fitted, LightFusion):
+        arrays = fitted.learned_.arrays
+        doubt = from_arrays(arrays, smallest_holding(arrays["provider_sets"], reader.present_mask))
+        known = doubt.knowing(reader.available)
+        scores = doubted_score(known, weights.astype(np.float32), channels)
     return np.where(np.isfinite(tile[:, 0]), scores, -np.inf)
 
 

@@ -92,7 +92,7 @@ def test_it_ends_where_all_examples_lead_wherever_some_of_them_began(examples, m
         fits.append(fit_linear(examples, LossWeights(1.0, 0.3), prior=prior, strength=5.0))
     assert fits[1].loss == pytest.approx(fits[0].loss, abs=1e-6)
     np.testing.assert_allclose(fits[1].weights, fits[0].weights, atol=2e-2)
-    assert len(linear._some_blocks(examples)) < len(linear._blocks(examples))
+    assert len(linear.some_blocks(examples)) < len(linear._blocks(examples))
 
 
 @pytest.fixture(scope="module", params=["machine code", "python"])
