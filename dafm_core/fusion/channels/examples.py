@@ -24,6 +24,7 @@ from dafm_core.fusion.channels.families import BANK_FAMILIES
 from dafm_core.fusion.channels.layout import Layout
 from dafm_core.fusion.channels.sampling import CompiledSampler, PlainSampler, Sampler
 from dafm_core.fusion.channels.view import ChannelReader
+from dafm_core.ground.product_loops import fours
 from dafm_core.ground.ragged import Ragged
 from dafm_core.ground.room import empty
 from dafm_core.metrics.families import Head
@@ -237,7 +238,10 @@ def _make_examples(
         sampler: Sampler = PlainSampler(reader, draw)
         if loops is not None:
             sampler = CompiledSampler(reader, draw, loops)
-        for block, tile in fold.tiles(n_bytes=CACHED_BYTES):
+        n_rows = max(1, CACHED_BYTES // (4 * fold.n_providers * fold.n_gallery))
+        if loops is not None:
+            n_rows = fours(n_rows)  # which machine code works on together
+        for block, tile in fold.tiles(n_rows):
             here = rows[block]
             right = targets.take(here)
             groups = stack.dataset.groups[here]

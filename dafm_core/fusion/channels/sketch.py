@@ -43,6 +43,8 @@ ENTRY: Final = np.uint64((1 << 32) - 1)
 """Bits of a key that say which kept score it is."""
 ROWS_BYTES: Final = 1 << 20
 """Standardised rows of one provider that are dealt to columns at a time, while in the cache."""
+IN_LINE: Final = 16
+"""Scores in a line of the cache: so many rows, or a multiple, fill lines of columns at once."""
 MERGE_CELLS: Final = 1 << 21
 """Kept scores that are merged at a time."""
 
@@ -128,8 +130,8 @@ def cells_of(n_queries: int, n_gallery: int) -> int:
 
     Each begins at a line of the cache, and no two near each other at the same place in it.
     """
-    n_lines: int = -(-n_queries // 16) | 1
-    return 16 * n_lines * n_gallery
+    n_lines: int = -(-n_queries // IN_LINE) | 1
+    return IN_LINE * n_lines * n_gallery
 
 
 def _room_of_many(shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -139,7 +141,7 @@ def _room_of_many(shape: tuple[int, ...]) -> NDArray[np.float32]:
 def rows_of(stack: SimilarityStack, k: int) -> Iterator[NDArray[np.float32]]:
     """Yield row-standardised scores of one provider, (b, N), a few at a time, in the same room."""
     own = stack.select([stack.names[k]])
-    n_rows = max(4, ROWS_BYTES // (4 * own.n_gallery))
+    n_rows = max(1, ROWS_BYTES // (4 * own.n_gallery * IN_LINE)) * IN_LINE
     room = np.empty((n_rows, 1, own.n_gallery), np.float32)
     for _, tile in own.tiles(n_rows):
         yield zscore_rows(tile, room[: len(tile)])[:, 0]
