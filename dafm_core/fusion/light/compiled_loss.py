@@ -7,6 +7,8 @@ no batch is copied.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,18 +62,20 @@ class CompiledLoss:
         )
 
     def of(self, network: ResidualFusion) -> StepLoss:
-        """Return the loss of one network."""
-        parameters = _parameters(network)
+        """Return the loss of one network, whose parameters stay where they are from its first call
+        on.
+        """
+        parameters, of_tau = _parameters(network), np.empty(1, np.float32)
+
+        @cache
+        def arrays() -> tuple[Any, ...]:  # an optimiser may move them before the first step
+            values = (parameter.detach().numpy() for parameter in parameters)
+            return *values, tuple(_slope(parameter) for parameter in parameters)
 
         def loss(rows: Tensor, generator: Generator, tau: Tensor) -> float:
             lost = self._draw(len(rows), generator)
-            slopes = tuple(_slope(parameter) for parameter in parameters)
-            of_tau = np.empty(1, np.float32)
-            loss = self._loops.infonce(
-                *(*self._examples, rows.numpy(), lost.numpy(), *self._settings, tau.item()),
-                *(parameter.detach().numpy() for parameter in parameters),
-                *(slopes, of_tau),
-            )
+            step = rows.numpy(), lost.numpy(), *self._settings, tau.item()
+            loss = self._loops.infonce(*self._examples, *step, *arrays(), of_tau)
             if tau.requires_grad:
                 tau.backward(torch.tensor(of_tau[0]))  # type: ignore[no-untyped-call]
             return loss
