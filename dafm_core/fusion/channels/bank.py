@@ -36,10 +36,12 @@ from dafm_core.store.gallery import Gallery
 from dafm_core.store.rows import CACHED_BYTES
 from dafm_core.store.stack import SimilarityStack
 
-MAX_BYTES: Final = 1 << 30
-"""Memory of the scores that are held at a time: more are read a batch at a time, and topics are
-found from sums of queries.
+WHOLE_BYTES: Final = 1 << 28
+"""Memory of scores that are held all at once: columns of more do not fit in the cache when they are
+sorted. More are read a batch at a time, and topics are found from sums of queries.
 """
+MAX_BYTES: Final = 1 << 30
+"""Memory of the scores of a batch."""
 MAX_MIXTURES: Final = 512
 """Such sums, of all queries together."""
 N_PRIOR: Final = 10.0
@@ -333,7 +335,8 @@ def _n_held(stack: SimilarityStack) -> int:
 
 
 def _fits(stack: SimilarityStack) -> bool:
-    return stack.n_queries <= _n_held(stack)
+    """Say whether all queries' scores are held at once."""
+    return 4 * stack.n_cells <= WHOLE_BYTES and stack.n_queries <= _n_held(stack)
 
 
 def _sketches(stack: SimilarityStack, rows: NDArray[np.int64]) -> Iterator[ColumnSketch]:
