@@ -35,14 +35,11 @@ class ChosenView(TileView):
 
 
 class MadeView(ChosenView):
-    """A :class:`ChosenView` of a view that others look at too: what is made of it serves both."""
+    """A :class:`ChosenView` that takes what it shows from a view of all, made once for both."""
 
     def __init__(self, view: TileView, chosen: Columns) -> None:
         super().__init__(view.reader, view.tile, chosen)
         self._view = view
-        vars(self).update(
-            {name: made for name, made in vars(view).items() if name not in vars(self)}
-        )
 
     def channels(self) -> NDArray[np.float32]:
         """Return the channels of the chosen candidates, (B, C, W)."""
