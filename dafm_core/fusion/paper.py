@@ -8,24 +8,22 @@ order. What improves on it is LightFusion.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Generator
 
 from dafm_core.fusion.base import Fuser, Scores, Tile, TileScorer
 from dafm_core.fusion.learned import check_learned
-from dafm_core.fusion.light.exact import ExactExamples, train_exactly
-from dafm_core.fusion.light.network import PaperNetwork
 from dafm_core.fusion.light.options import PaperOptions
-from dafm_core.fusion.light.training import History
-from dafm_core.fusion.light.usual_torch import usual_torch
 from dafm_core.ground.normalize import minmax_rows
 from dafm_core.ground.progress import Progress
 from dafm_core.store.gallery import Gallery
 from dafm_core.store.stack import SimilarityStack
+
+if TYPE_CHECKING:  # torch takes a second to load; a comparison loads it in its processes
+    from dafm_core.fusion.light.network import PaperNetwork
+    from dafm_core.fusion.light.training import History
 
 
 class PaperFusion(Fuser):
@@ -73,37 +71,48 @@ class PaperFusion(Fuser):
         state = self.network_.state_dict()
         return {name: tensor.numpy() for name, tensor in state.items()}, {"history": self._history}
 
-    @usual_torch()
     def set_state(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
         """Restore the network's parameters and its history."""
+        import torch
+
+        from dafm_core.fusion.light.usual_torch import usual_torch
+
         self._history = values["history"]
-        self.network_ = self._new_network(len(self.record_.providers))
-        self.network_.load_state_dict(
-            {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-        )
+        with usual_torch():
+            self.network_ = self._new_network(len(self.record_.providers))
+            self.network_.load_state_dict(
+                {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+            )
         self.network_.eval()
 
-    @usual_torch()
     def _fit(
         self, stack: SimilarityStack, *, bank: SimilarityStack | None, progress: Progress | None
     ) -> None:
+        from dafm_core.fusion.light.exact import ExactExamples, train_exactly
+        from dafm_core.fusion.light.usual_torch import usual_torch
+
         labelled = stack.labelled()
         examples = ExactExamples(labelled, labelled.dataset.targets)
-        self.network_ = self._new_network(stack.n_providers)
-        history = train_exactly(
-            self.network_,
-            examples,
-            self.options.training_on(len(examples)),
-            n_steps=self.options.n_steps or None,
-            shuffled=self.options.gallery_order == "shuffled",
-            seed=self.options.seed,
-            progress=progress,
-        )
+        with usual_torch():
+            self.network_ = self._new_network(stack.n_providers)
+            history = train_exactly(
+                self.network_,
+                examples,
+                self.options.training_on(len(examples)),
+                n_steps=self.options.n_steps or None,
+                shuffled=self.options.gallery_order == "shuffled",
+                seed=self.options.seed,
+                progress=progress,
+            )
         self.network_.eval()
         self._history = [history]
         check_learned(self.name, self.get_state()[0])
 
     def _scorer(self, gallery: Gallery) -> TileScorer:
+        import torch
+
+        from dafm_core.fusion.light.usual_torch import usual_torch
+
         def score(tile: Tile) -> Scores:
             visible = np.isfinite(tile)
             scaled = np.where(visible, minmax_rows(tile), np.float32(0))
@@ -117,5 +126,9 @@ class PaperFusion(Fuser):
         return score
 
     def _new_network(self, n_providers: int) -> PaperNetwork:
+        from torch import Generator
+
+        from dafm_core.fusion.light.network import PaperNetwork
+
         generator = Generator().manual_seed(self.options.seed)
         return PaperNetwork(n_providers, self.options.n_hidden, generator=generator)

@@ -7,6 +7,7 @@ up per candidate (reverse ranks, topics, neighbours, networks) is spared for all
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -48,6 +49,33 @@ class MadeView(ChosenView):
     def context(self) -> NDArray[np.float32]:
         """Return what the shape of each whole row says about its query, (B, 5 K)."""
         return self._view.context()
+
+
+class FamiliesView(TileView):
+    """A view of some families of another, which makes them."""
+
+    def __init__(self, view: TileView, families: tuple[str, ...]) -> None:
+        layout = replace(view.reader.layout, families=families)
+        super().__init__(replace(view.reader, layout=layout), view.tile)
+        self._view = view
+
+    def channels(self) -> NDArray[np.float32]:
+        """Return the channels of these families, (B, C, N) or of chosen candidates (B, C, W)."""
+        channels, families = self._view.channels(), self._view.reader.layout.families
+        shape = (len(channels), len(families), -1, channels.shape[2])
+        which = [families.index(name) for name in self.reader.layout.families]
+        own = channels.reshape(shape)[:, which]
+        return own.reshape(len(channels), -1, channels.shape[2])
+
+    def context(self) -> NDArray[np.float32]:
+        """Return what the shape of each row says about its query, (B, 5 K)."""
+        return self._view.context()
+
+
+def of_families(view: TileView, families: tuple[str, ...]) -> TileView:
+    """Return the view of some families: the view itself where it has no other."""
+    same = view.reader.layout.families == families
+    return view if same else FamiliesView(view, families)
 
 
 def chosen_scorer(fuser: Fuser, gallery: Gallery) -> ChosenScorer | None:

@@ -10,7 +10,7 @@ import numpy as np
 from dafm_core.fusion.base import Fuser, Scores, Tile
 from dafm_core.fusion.channels.banked import BankedFusion, view_scorer
 from dafm_core.fusion.channels.cells import Columns
-from dafm_core.fusion.channels.chosen import MadeView
+from dafm_core.fusion.channels.chosen import MadeView, of_families
 from dafm_core.fusion.channels.fuser import ChannelFusion
 from dafm_core.fusion.channels.view import ChannelReader, ViewScorer
 from dafm_core.metrics.families import Head
@@ -79,20 +79,23 @@ def scorers_together(
     gallery, subsets = stack.gallery, stack.dataset.subsets
     apart = {}
     own: list[dict[Head, Head]] = []
-    looks: list[tuple[ChannelReader, dict[tuple[int, Head], ViewScorer]]] = []
+    ready: list[tuple[ChannelReader, dict[tuple[int, Head], ViewScorer]]] = []
     for number, (fuser, asked) in enumerate(zip(fusers, heads, strict=True)):
         own.append({head: head if head in fuser.heads else "gallery" for head in asked})
         if not isinstance(fuser, BankedFusion) or gallery.unknown:
             apart[number] = fuser.head_scorer(stack, asked)
             continue
-        reader, ready = fuser.readied(fuser._checked(stack), tuple(set(own[number].values())))
-        scorers = {(number, head): score_view for head, score_view in ready.items()}
+        reader, scorers = fuser.readied(fuser._checked(stack), tuple(set(own[number].values())))
+        ready.append((reader, {(number, head): scorer for head, scorer in scorers.items()}))
+    looks: list[tuple[ChannelReader, dict[tuple[int, Head], ViewScorer]]] = []
+    for reader, scorers_of_one in sorted(ready, key=lambda one: -one[0].layout.n_channels):
         for other, together in looks:
-            if other.is_of(gallery, reader.layout, reader.source[1]):
-                together.update(scorers)
+            if other.makes_all_of(reader):
+                families = reader.layout.families
+                together |= {key: _seeing(families, of) for key, of in scorers_of_one.items()}
                 break
         else:
-            looks.append((reader, scorers))
+            looks.append((reader, scorers_of_one))
     has_members = bool(subsets.counts.all())
 
     def score(rows: slice, tile: Tile) -> list[Mapping[Head, Scores]]:
@@ -108,6 +111,11 @@ def scorers_together(
         ]
 
     return score
+
+
+def _seeing(families: tuple[str, ...], score_view: ViewScorer) -> ViewScorer:
+    """Return the scorer of some families for views that may have more."""
+    return lambda view: score_view(of_families(view, families))
 
 
 def _look(

@@ -72,6 +72,14 @@ class ChannelReader:
         """Say whether it was made of this very gallery and bank."""
         return self.source[0] is gallery and self.source[1] is bank and self.layout == layout
 
+    def makes_all_of(self, other: ChannelReader) -> bool:
+        """Say whether the channels of another reader, of this gallery and bank, are among its."""
+        same = all(a is b for a, b in zip(self.source, other.source, strict=True))
+        mine, theirs = self.layout, other.layout
+        return (
+            same and mine.providers == theirs.providers and {*theirs.families} <= {*mine.families}
+        )
+
     @property
     def present_mask(self) -> NDArray[np.bool_]:
         """Which of the layout's providers the gallery has, (K,)."""
