@@ -13,8 +13,9 @@ from dafm_core.ground.ordering import descending_keys, scores_of_keys
 
 SMALLEST_GAP: Final = 1e-3
 """Difference of standardised scores below which two queries of the bank count as level."""
+CELLS_AT_ONCE: Final = 1 << 16
 COLUMNS_AT_ONCE: Final = 64
-"""Candidates whose scores are sorted at a time,"""
+"""Candidates whose scores are sorted at a time: so many scores, and at least so many candidates;"""
 QUERIES_AT_ONCE: Final = 256
 """and queries of which they are copied at a time, so that both sides of the copy are in the cache.
 """
@@ -130,10 +131,11 @@ def _columns(
     A query that excludes one, or did not ask, is below all. The array is written over.
     """
     n_queries, n_providers, n_gallery = scores.shape
-    whole = np.empty((COLUMNS_AT_ONCE, n_queries), np.float32)
+    n_columns = min(n_gallery, max(COLUMNS_AT_ONCE, CELLS_AT_ONCE // n_queries))
+    whole = np.empty((n_columns, n_queries), np.float32)
     for k in range(n_providers):
-        for start in range(0, n_gallery, COLUMNS_AT_ONCE):
-            block = slice(start, start + COLUMNS_AT_ONCE)
+        for start in range(0, n_gallery, n_columns):
+            block = slice(start, start + n_columns)
             columns = whole[: n_gallery - start]
             for first in range(0, n_queries, QUERIES_AT_ONCE):
                 some = slice(first, first + QUERIES_AT_ONCE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple
@@ -19,6 +19,9 @@ N_ITERATIONS: Final = 4
 """Of the subspace iteration that finds them; the leading ones change no more."""
 SMALLEST_EDGE: Final = 1e-4
 """How far a direction stands out of the others, relative to the longest: products hold it well."""
+
+AT_ONCE: Final = 4096
+"""Candidates whose directions are worked on at a time, so that they stay in the cache."""
 
 
 class Mixtures(NamedTuple):
@@ -169,34 +172,53 @@ class Topics:
 
 
 def _leading(own: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the leading directions of column-standardised rows (B, N), (H, N), orthonormal."""
+    """Return the leading directions of column-standardised rows (B, N), (H, N), orthonormal.
+
+    Some candidates at a time, twice an iteration: what their directions are and add to products,
+    then, once it is known how to combine those, what they add to the queries' coordinates.
+    """
     n_rows, n_gallery = own.shape
     width = min(N_TOPICS, n_rows, n_gallery)
-    mixture = np.random.default_rng(0).normal(size=(n_rows, width)).astype(np.float32)
-    directions = own.T @ mixture  # (N, H)
+    blocks = [slice(start, start + AT_ONCE) for start in range(0, n_gallery, AT_ONCE)]
+    coordinates = np.random.default_rng(0).normal(size=(n_rows, width)).astype(np.float32)
+    directions = np.empty((n_gallery, width), np.float32)
     for _ in range(N_ITERATIONS):
-        directions = own.T @ (own @ _orthonormal(directions))
-    leading: NDArray[np.float32] = _orthonormal(directions).T
-    return leading
+        orthonormal = _orthonormal(own, coordinates, directions, blocks)
+        coordinates = np.zeros((n_rows, width), np.float32)
+        for block in blocks:
+            coordinates += own[:, block] @ orthonormal(block)
+    orthonormal = _orthonormal(own, coordinates, directions, blocks)
+    return np.concatenate([orthonormal(block).T for block in blocks], axis=1)
 
 
-def _orthonormal(directions: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return orthonormal directions (N, H) that span the same.
+def _orthonormal(
+    own: NDArray[np.float32],
+    coordinates: NDArray[np.float32],
+    directions: NDArray[np.float32],
+    blocks: Sequence[slice],
+) -> Callable[[slice], NDArray[np.float32]]:
+    """Write directions (N, H) of queries with these coordinates (B, H); return what makes
+    orthonormal ones of some candidates, (n, H), that span the same.
 
     Their products with each other say how to combine them (Cholesky), a tenth of the work of
     Householder's reflections (QR), which are left for directions so nearly the same that products,
     where what tells them apart is squared, would not hold it.
     """
-    wide = directions.astype(np.float64)
-    products = wide.T @ wide
+    products = np.zeros((directions.shape[1],) * 2)
+    for block in blocks:
+        directions[block] = some = own[:, block].T @ coordinates
+        wide = some.astype(np.float64)
+        products += wide.T @ wide
     try:
         lower = np.linalg.cholesky(products)
     except np.linalg.LinAlgError:
         lower = np.zeros_like(products)
     edges = np.diag(lower)
     if not edges.min(initial=np.inf) > SMALLEST_EDGE * edges.max(initial=0.0):
-        return np.linalg.qr(directions)[0]
-    return (wide @ np.linalg.inv(lower).T).astype(np.float32)
+        reflected = np.linalg.qr(directions)[0]
+        return lambda block: reflected[block]
+    combined = np.linalg.inv(lower).T
+    return lambda block: (directions[block].astype(np.float64) @ combined).astype(np.float32)
 
 
 def _visible_mean(scores: NDArray[np.float32]) -> NDArray[np.float32]:

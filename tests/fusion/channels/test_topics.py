@@ -109,7 +109,17 @@ def test_every_query_is_in_one_sum_and_its_excluded_cells_are_column_means(rng):
 def test_directions_nearly_the_same_become_orthonormal_too(rng, apart):
     directions = rng.normal(size=(300, 4)).astype(np.float32)
     directions[:, 3] = directions[:, 0] + apart * directions[:, 3]
-    made = topics_module._orthonormal(directions)
+    n = len(directions)
+    same, blocks = np.eye(n, dtype=np.float32), [slice(0, n // 3), slice(n // 3, n)]
+    orthonormal = topics_module._orthonormal(same, directions, np.empty_like(directions), blocks)
+    made = np.concatenate([orthonormal(block) for block in blocks])
     np.testing.assert_allclose(made.T @ made, np.eye(4), atol=1e-6)
     left = directions - made @ (made.T @ directions)
     assert np.abs(left).max() < 1e-5
+
+
+def test_candidates_worked_on_some_at_a_time_have_the_same_directions(rng, monkeypatch):
+    own = rng.normal(size=(50, 90)).astype(np.float32)
+    whole = topics_module._leading(own)
+    monkeypatch.setattr(topics_module, "AT_ONCE", 32)
+    np.testing.assert_allclose(topics_module._leading(own), whole, atol=2e-5)
