@@ -58,9 +58,10 @@ def scorers_together(
 ) -> Callable[[slice, Tile], list[Mapping[Head, Scores]]]:
     """Return the function that fuses a tile with every fuser, for some heads of each.
 
-    Fusions that were fitted on the same bank and make the same channels make them once; the scores
-    are those of each fuser's own :meth:`~dafm_core.fusion.base.Fuser.head_scorer`, to rounding. A
-    head for subsets is asked of their members alone: all others are -inf.
+    Fusions that were fitted on the same bank and make the same channels, or some of them, make them
+    once; the scores are those of each fuser's own
+    :meth:`~dafm_core.fusion.base.Fuser.head_scorer`, to rounding. A head for subsets is asked of
+    their members alone: all others are -inf.
 
     Parameters
     ----------
