@@ -6,7 +6,7 @@ The extra ``[onnx]`` is needed to write it, any ONNX runtime to use it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from dafm_core.ground.files import replacing_with
 OPSET: Final = 17
 IR_VERSION: Final = 8
 """Old enough for runtimes of 2022."""
+Step: TypeAlias = tuple[str, list[str], str]
+"""Operator, what it takes, and what its result is called."""
 
 
 def export_onnx(fuser: Fuser, folder: str | Path) -> Path:
@@ -54,54 +56,16 @@ def _model(weights: dict[str, NDArray[Any]]) -> Any:
             "--to onnx: the package onnx is not installed. pip install 'dafm-core[onnx]'"
         ) from None
     shapes: dict[str, list[Any]] = {"channels": ["B", len(weights["linear"]), "N"]}
-    nodes = [helper.make_node("MatMul", ["linear", "channels"], ["scores"])]  # (1, C) -> (B, 1, N)
+    steps: list[Step] = [("MatMul", ["linear", "channels"], "scores")]  # (1, C) -> (B, 1, N)
     constants = {"linear": weights["linear"][None], "axes": np.array([1], np.int64)}
-    total = "scores"
-    if "doubt_root" in weights:
-        constants |= {
-            "root": weights["doubt_root"],
-            "centre": weights["doubt_shift"][:, None],
-            "level": weights["doubt_level"].reshape(1),
-            "one": np.ones(1, np.float32),
-        }
-        steps = [
-            ("MatMul", ["root", "channels"], "turned"),  # (C, C) -> (B, C, N)
-            ("Sub", ["turned", "centre"], "away"),
-            ("Mul", ["away", "away"], "squares"),
-            ("ReduceSum", ["squares", "axes"], "length"),  # (B, 1, N)
-            ("Add", ["length", "one"], "more"),
-            ("Sqrt", ["more"], "divisor"),
-            ("Sub", ["scores", "level"], "above"),
-            ("Div", ["above", "divisor"], "drawn"),
-            ("Add", ["drawn", "level"], "total"),
-        ]
-        nodes += [helper.make_node(kind, inputs, [out]) for kind, inputs, out in steps]
-        total = "total"
     if "hidden" in weights:
         shapes["context"] = ["B", len(weights["context_mean"])]
-        constants |= {
-            "mean": weights["context_mean"],
-            "std": weights["context_std"],
-            "query": weights["query"].T,
-            "bias": weights["bias"],
-            "last": np.array([2], np.int64),
-            "hidden": weights["hidden"],
-            "output": weights["output"][None],
-        }
-        steps = [
-            ("Sub", ["context", "mean"], "centred"),
-            ("Div", ["centred", "std"], "shape"),
-            ("MatMul", ["shape", "query"], "asked"),
-            ("Add", ["asked", "bias"], "shift"),
-            ("Unsqueeze", ["shift", "last"], "shifts"),  # (B, H, 1)
-            ("MatMul", ["hidden", "channels"], "seen"),  # (H, C) -> (B, H, N)
-            ("Add", ["seen", "shifts"], "units"),
-            ("Relu", ["units"], "active"),
-            ("MatMul", ["output", "active"], "learned"),  # (1, H) -> (B, 1, N)
-            ("Add", ["scores", "learned"], "total"),
-        ]
-        nodes += [helper.make_node(kind, inputs, [out]) for kind, inputs, out in steps]
-        total = "total"
+    for part, has_it in ((_doubt, "doubt_root"), (_networks, "hidden")):
+        if has_it in weights:
+            more_steps, more = part(weights)
+            steps, constants = steps + more_steps, constants | more
+    nodes = [helper.make_node(kind, inputs, [out]) for kind, inputs, out in steps]
+    total = steps[-1][2]
     nodes.append(helper.make_node("Squeeze", [total, "axes"], ["fused"]))
     single = TensorProto.FLOAT
     graph = helper.make_graph(
@@ -115,6 +79,54 @@ def _model(weights: dict[str, NDArray[Any]]) -> Any:
     model.ir_version = IR_VERSION
     onnx.checker.check_model(model)
     return model
+
+
+def _doubt(weights: dict[str, NDArray[Any]]) -> tuple[list[Step], dict[str, NDArray[Any]]]:
+    """Return what draws scores to a level by how far they are in doubt."""
+    constants = {
+        "root": weights["doubt_root"],
+        "centre": weights["doubt_shift"][:, None],
+        "level": weights["doubt_level"].reshape(1),
+        "one": np.ones(1, np.float32),
+    }
+    steps: list[Step] = [
+        ("MatMul", ["root", "channels"], "turned"),  # (C, C) -> (B, C, N)
+        ("Sub", ["turned", "centre"], "away"),
+        ("Mul", ["away", "away"], "squares"),
+        ("ReduceSum", ["squares", "axes"], "length"),  # (B, 1, N)
+        ("Add", ["length", "one"], "more"),
+        ("Sqrt", ["more"], "divisor"),
+        ("Sub", ["scores", "level"], "above"),
+        ("Div", ["above", "divisor"], "drawn"),
+        ("Add", ["drawn", "level"], "total"),
+    ]
+    return steps, constants
+
+
+def _networks(weights: dict[str, NDArray[Any]]) -> tuple[list[Step], dict[str, NDArray[Any]]]:
+    """Return what adds the networks' scores."""
+    constants = {
+        "mean": weights["context_mean"],
+        "std": weights["context_std"],
+        "query": weights["query"].T,
+        "bias": weights["bias"],
+        "last": np.array([2], np.int64),
+        "hidden": weights["hidden"],
+        "output": weights["output"][None],
+    }
+    steps: list[Step] = [
+        ("Sub", ["context", "mean"], "centred"),
+        ("Div", ["centred", "std"], "shape"),
+        ("MatMul", ["shape", "query"], "asked"),
+        ("Add", ["asked", "bias"], "shift"),
+        ("Unsqueeze", ["shift", "last"], "shifts"),  # (B, H, 1)
+        ("MatMul", ["hidden", "channels"], "seen"),  # (H, C) -> (B, H, N)
+        ("Add", ["seen", "shifts"], "units"),
+        ("Relu", ["units"], "active"),
+        ("MatMul", ["output", "active"], "learned"),  # (1, H) -> (B, 1, N)
+        ("Add", ["scores", "learned"], "total"),
+    ]
+    return steps, constants
 
 
 def _single(array: NDArray[Any]) -> NDArray[Any]:

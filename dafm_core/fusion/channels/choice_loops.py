@@ -121,6 +121,14 @@ def mark_hard(evidence: Any, bars: Any, n_hard: int, place: Any, marked: Any, do
             mark_best(mean, near[n_hard - 1], n_hard, place, marked[b])
 
 
+def any_marked(run: Any) -> bool:
+    """Say whether any of a run of marks is set, without a look at each by itself."""
+    seen = np.uint8(0)
+    for i in range(len(run)):
+        seen |= run[i]
+    return bool(seen != 0)
+
+
 def draw_around(
     sure: Any,
     kept: Any,
@@ -158,10 +166,8 @@ def draw_around(
     for b in range(n_rows):
         chosen, n = sure[b], 0
         for start in range(0, n_gallery, RUN):
-            run, seen = chosen[start : start + RUN], np.uint8(0)
-            for i in range(len(run)):
-                seen |= run[i]
-            if seen:
+            run = chosen[start : start + RUN]
+            if any_marked(run):
                 for i in range(len(run)):
                     if run[i]:
                         marks[place[start + i]] = 1
@@ -177,10 +183,8 @@ def draw_around(
             return False
         w = 0
         for start in range(0, n_gallery, RUN):
-            run, seen = marks[start : start + RUN], np.uint8(0)
-            for i in range(len(run)):
-                seen |= run[i]
-            if seen:
+            run = marks[start : start + RUN]
+            if any_marked(run):
                 for i in range(len(run)):
                     if run[i]:
                         columns[b, w] = order[start + i]

@@ -17,6 +17,7 @@ from dafm_core.fusion.channels.cell_loops import (
     write_topics,
 )
 from dafm_core.fusion.channels.choice_loops import (
+    any_marked,
     choose,
     draw_around,
     mark_best,
@@ -74,7 +75,7 @@ def row_loops() -> RowLoops | None:
         *(mark_best, bucket_of, count_buckets, edge_of, collect),
         exact=(add_to, divide, scaled),
     )
-    draw = machine_code(draw_around)
+    draw = machine_code(draw_around, any_marked)
     writers = (*ranks, *topics, write_known, write_neighbours, bucket_of)
     write = machine_code(write_channels, *writers, exact=(scaled,))
     if read and shares and first and hard and draw and write:

@@ -12,7 +12,7 @@ from dafm_core.fusion.channels.banked import BankedFusion, view_scorer
 from dafm_core.fusion.channels.cells import Columns
 from dafm_core.fusion.channels.chosen import MadeView, of_families
 from dafm_core.fusion.channels.fuser import ChannelFusion
-from dafm_core.fusion.channels.view import ChannelReader, ViewScorer
+from dafm_core.fusion.channels.view import ChannelReader, TileView, ViewScorer
 from dafm_core.metrics.families import Head
 from dafm_core.store.stack import SimilarityStack
 
@@ -100,10 +100,15 @@ def scorers_together(
     has_members = bool(subsets.counts.all())
 
     def score(rows: slice, tile: Tile) -> list[Mapping[Head, Scores]]:
-        members = subsets.part(rows).padded() if has_members else None
         fused: dict[tuple[int, Head], Scores] = {}
         for reader, scorers in looks:
-            fused |= _look(reader, scorers, tile, members)
+            if has_members:
+                members = subsets.part(rows).padded()
+                scorers = {
+                    key: _among(members, of) if key[1] == "subset" else of
+                    for key, of in scorers.items()
+                }
+            fused |= view_scorer(reader, scorers)(tile)
         return [
             apart[number](tile)
             if number in apart
@@ -119,23 +124,15 @@ def _seeing(families: tuple[str, ...], score_view: ViewScorer) -> ViewScorer:
     return lambda view: score_view(of_families(view, families))
 
 
-def _look(
-    reader: ChannelReader,
-    scorers: Mapping[tuple[int, Head], ViewScorer],
-    tile: Tile,
-    members: Columns | None,
-) -> dict[tuple[int, Head], Scores]:
-    """Score a tile that is read once; subsets' heads score members alone, where they are given."""
-    view, excluded = reader.read(tile), np.isneginf(tile[:, 0])
-    fused = {}
-    for (number, head), score_view in scorers.items():
-        if head == "subset" and members is not None:
-            scores = score_view(MadeView(view, members))
-            if scores.shape == members.shape:  # else it looks at whole rows whatever it is shown
-                of_members, scores = scores, np.full(excluded.shape, -np.inf, np.float32)
-                np.put_along_axis(scores, members, of_members, axis=1)
-        else:
-            scores = score_view(view)
-        scores[excluded] = -np.inf
-        fused[number, head] = scores
-    return fused
+def _among(members: Columns, score_view: ViewScorer) -> ViewScorer:
+    """Return what asks a scorer of each row's members alone; all others are -inf."""
+
+    def score(view: TileView) -> Scores:
+        own = score_view(MadeView(view, members))
+        if own.shape != members.shape:  # it looks at whole rows whatever it is shown
+            return own
+        scores = np.full((len(own), view.tile.shape[2]), -np.inf, np.float32)
+        np.put_along_axis(scores, members, own, axis=1)
+        return scores
+
+    return score
