@@ -86,7 +86,7 @@ class Ragged:
     def take(self, rows: ArrayLike) -> Ragged:
         """Return the rows in another order or a selection of them."""
         chosen = np.asarray(rows, dtype=np.int64)
-        counts = self.counts[chosen]
+        counts = self.offsets[chosen + 1] - self.offsets[chosen]  # not all: a few may be asked for
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         shift = np.repeat(self.offsets[chosen] - offsets[:-1], counts)
         return Ragged(offsets, self.values[np.arange(offsets[-1]) + shift])

@@ -7,6 +7,7 @@ are compared with LightFusion on the same inputs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -20,6 +21,7 @@ from dafm_core.fusion.channels.view import ChannelReader, TileView
 from dafm_core.ground.progress import Progress
 from dafm_plugin_lambdamart.objective import OneTarget
 from dafm_plugin_lambdamart.options import LambdaMartOptions
+from dafm_plugin_lambdamart.trees import Trees
 
 if TYPE_CHECKING:
     import lightgbm
@@ -75,16 +77,19 @@ class LambdaMartFusion(ChannelFusion[LambdaMartOptions]):
 
     def _ready(self, learned: Learned, reader: ChannelReader) -> ViewScorer:
         booster = _load(learned.notes["model_text"])
+        trees = Trees.of(booster)
 
         def score(view: TileView) -> Scores:
             channels, visible = view.channels(), ~np.isneginf(view.tile[:, 0])
             fused = np.empty(visible.shape, np.float32)
-            for first in range(0, len(fused), BLOCK):
-                some = slice(first, first + BLOCK)
+            for some in _blocks(len(fused)):
+                features, fused[some] = _rounded(channels[some])
                 seen = visible[some]
-                features, fused[some] = _features(channels[some])
-                if seen.any():
-                    correction: Any = booster.predict(features[seen], raw_score=True)
+                if trees is not None:
+                    trees.add_to(fused[some], features)
+                elif seen.any():
+                    cells = features.transpose(0, 2, 1)[seen]
+                    correction: Any = booster.predict(cells, raw_score=True)
                     fused[some][seen] += correction
             return fused
 
@@ -104,22 +109,33 @@ class LambdaMartFusion(ChannelFusion[LambdaMartOptions]):
 
 
 def _features(channels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return what the trees see, (B, W, C + 1), and what they start from, (B, W): the mean.
+    """Return what the trees see, (E, W, C + 1), and what they start from, (E, W)."""
+    n_rows, n_channels, width = channels.shape
+    seen = np.empty((n_rows, width, n_channels + 1), np.float32)
+    start = np.empty((n_rows, width), np.float32)
+    for some in _blocks(n_rows):  # a copy of all would be as large again
+        features, start[some] = _rounded(channels[some])
+        seen[some] = features.transpose(0, 2, 1)
+    return seen, start
+
+
+def _rounded(channels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return what the trees see, (B, C + 1, W), and what they start from, (B, W): the mean.
 
     What they see is rounded, so that the last bits of a sum, which follow the order of the gallery,
     choose no leaf. What they start from is part of the score, where rounding would turn such a bit
     into a step of 0.001.
     """
     n_rows, n_channels, width = channels.shape
-    seen = np.empty((n_rows, width, n_channels + 1), np.float32)
-    start = np.empty((n_rows, width), np.float32)
-    for first in range(0, n_rows, BLOCK):  # a copy of all would be as large again
-        some = slice(first, first + BLOCK)
-        rounded = np.round(channels[some], N_DECIMALS)
-        start[some] = rounded.mean(axis=1)
-        seen[some, :, :-1] = rounded.transpose(0, 2, 1)
-        seen[some, :, -1] = np.round(start[some], N_DECIMALS)
+    seen = np.empty((n_rows, n_channels + 1, width), np.float32)
+    start: NDArray[np.float32] = np.round(channels, N_DECIMALS, out=seen[:, :-1]).mean(axis=1)
+    np.round(start, N_DECIMALS, out=seen[:, -1])
     return seen, start
+
+
+def _blocks(n_rows: int) -> Iterator[slice]:
+    for first in range(0, n_rows, BLOCK):
+        yield slice(first, first + BLOCK)
 
 
 def _load(model_text: str) -> lightgbm.Booster:

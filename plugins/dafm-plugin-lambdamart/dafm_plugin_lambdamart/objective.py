@@ -46,6 +46,7 @@ class OneTarget:
     def __init__(self, drawn: NDArray[np.bool_], target: NDArray[np.int64]) -> None:
         self._shape, self._target = drawn.shape, target
         self._drawn = np.flatnonzero(drawn)
+        self._leaves_out = len(self._drawn) < drawn.size
         self._n_left_out = drawn.shape[1] - np.count_nonzero(drawn, axis=1)
         self._discounts = 1 / np.log2(2 + np.arange(drawn.shape[1]))
 
@@ -53,12 +54,18 @@ class OneTarget:
         self, scores: NDArray[np.float64], data: lightgbm.Dataset
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return by how much each score changes the loss, and how that changes."""
-        every = np.full(self._shape, -np.inf)
-        every.ravel()[self._drawn] = scores
         gradients, curvatures = (np.empty(self._shape, np.float32) for _ in range(2))
+        every = scores
+        if self._leaves_out:
+            every = np.full(gradients.size, -np.inf)
+            every[self._drawn] = scores
+        every = every.reshape(self._shape)
         for block in self._blocks():
             gradients[block], curvatures[block] = self._pulls(every[block], block)
-        return gradients.ravel()[self._drawn], curvatures.ravel()[self._drawn]
+        gradients, curvatures = gradients.ravel(), curvatures.ravel()
+        if self._leaves_out:
+            return gradients[self._drawn], curvatures[self._drawn]
+        return gradients, curvatures
 
     def _blocks(self) -> Iterator[slice]:
         n_queries, width = self._shape
