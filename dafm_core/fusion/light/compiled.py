@@ -45,6 +45,29 @@ def compiled() -> Callable[..., None] | None:
     return machine_code(exact_rows, *forth, *back, add_pulled)
 
 
+@cache
+def ordering() -> Callable[..., None] | None:
+    """Return :func:`write_in_order` as machine code, or None where Numba is missing."""
+    return machine_code(write_in_order)
+
+
+def write_in_order(scores: Any, rows: Any, columns: Any, out: Any) -> None:
+    """Write some rows (R,) of scores (Q, K, N), their columns in another order (N,), to ``out``,
+    (R, K, N).
+
+    Each is copied first, from left to right, as memory is quickest: picked from there, its columns
+    would be waited for one by one.
+    """
+    near = np.empty(len(columns), np.float32)
+    for row in range(len(rows)):
+        for k in range(out.shape[1]):
+            given, ordered = scores[rows[row], k], out[row, k]
+            for i in range(len(columns)):
+                near[i] = given[i]
+            for i in range(len(columns)):
+                ordered[i] = near[columns[i]]
+
+
 def bell(z: Any) -> Any:
     """Return exp(-z^2 / 2): its Taylor series at a 32nd of the exponent, squared five times."""
     u = -min(z * z, FLAT) * HALF * SCALE

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from dafm_core.fusion.light.adamw import AdamW
-from dafm_core.fusion.light.compiled import compiled
+from dafm_core.fusion.light.compiled import compiled, ordering
 from dafm_core.fusion.light.network import PaperNetwork
 from dafm_core.fusion.light.options import TrainingOptions
 from dafm_core.fusion.light.temperature import DynamicTemperature
@@ -150,11 +150,23 @@ class ExactExamples:
         target = _at(target, order)
         removed[np.arange(len(queries)), target] = False
         kept = self._kept
-        scores = _minmax(self.stack.read(queries)) if kept is None else kept[queries]
-        if order is not None:  # "clip": without a buffer, and no place is outside
-            given, scores = scores, np.empty(scores.shape, np.float32)
-            np.take(given, order.columns, axis=2, out=scores, mode="clip")
-        return Group(scores, removed, target, self._shares[examples])
+        if kept is None:
+            kept, queries = _minmax(self.stack.read(queries)), np.arange(len(queries))
+        return Group(_rows(kept, queries, order), removed, target, self._shares[examples])
+
+
+def _rows(
+    scores: NDArray[np.float32], rows: NDArray[np.int64], order: Order | None
+) -> NDArray[np.float32]:
+    """Return some rows (R,) of scores (Q, K, N), in another order where one is given, (R, K, N)."""
+    if order is None:
+        return scores[rows]
+    out = np.empty((len(rows), *scores.shape[1:]), np.float32)
+    if (loop := ordering()) is not None:
+        loop(scores, rows, order.columns, out)
+    else:  # "clip": without a buffer, and no place is outside
+        np.take(scores[rows], order.columns, axis=2, out=out, mode="clip")
+    return out
 
 
 def _at(columns: NDArray[np.int64], order: Order | None) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ import torch
 
 from dafm_core.fusion.channels.examples import make_examples
 from dafm_core.fusion.light import exact
-from dafm_core.fusion.light.compiled import compiled, exact_rows
+from dafm_core.fusion.light.compiled import compiled, exact_rows, ordering, write_in_order
 from dafm_core.fusion.light.exact import ExactExamples, step_loss, train_exactly
 from dafm_core.fusion.light.network import PaperNetwork
 from dafm_core.fusion.light.options import LossWeights, TrainingOptions
@@ -53,6 +53,17 @@ def test_loss_and_gradient_are_those_of_the_network(stack, monkeypatch, kernel):
     for (name, p), q in zip(one.named_parameters(), two.parameters(), strict=True):
         if name != IDLE:
             np.testing.assert_allclose(q.grad, p.grad, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_machine_code_puts_columns_in_order_as_numpy_does(monkeypatch):
+    numba = pytest.importorskip("numba")
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 0)
+    rng = np.random.default_rng(0)
+    scores, rows, columns = rng.random((5, 3, 40), np.float32), [4, 0, 4], rng.permutation(40)
+    for loop in (ordering.__wrapped__(), write_in_order):
+        out = np.full((3, 3, 40), np.nan, np.float32)
+        loop(scores, np.array(rows), columns, out)
+        np.testing.assert_array_equal(out, scores[rows][:, :, columns])
 
 
 def test_machine_code_gives_the_numbers_of_the_loop(monkeypatch):
