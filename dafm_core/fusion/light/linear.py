@@ -134,12 +134,28 @@ def scaled(
         channels=np.concatenate(scores)[:, None],
     )
     terms, blocks = _terms(one, loss_weights), _blocks(one)
-    start = min(SCALES, key=lambda scale: _infonce(one, terms, np.array([scale]), blocks)[0])
+    start = _lowest(SCALES, lambda scale: _infonce(one, terms, np.array([scale]), blocks)[0])
     one_like_it = Prior.alike(np.ones(1))
     factor = fit_linear(
         one, loss_weights, prior=one_like_it, strength=N_SCALE, start=np.array([start])
     ).weights[0]
     return weights * max(float(factor), 1e-3)
+
+
+def _lowest(values: Sequence[float], loss: Callable[[float], float]) -> float:
+    """Return at which of some ascending values a convex loss is lowest, going down from the middle.
+
+    Examples
+    --------
+    >>> _lowest([1.0, 2.0, 3.0, 4.0, 5.0], lambda x: (x - 1.8) ** 2)
+    2.0
+    """
+    place = len(values) // 2
+    here = loss(values[place])
+    for step in (1, -1):
+        while 0 <= place + step < len(values) and (there := loss(values[place + step])) < here:
+            place, here = place + step, there
+    return values[place]
 
 
 def curvature(
