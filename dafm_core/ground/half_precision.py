@@ -137,11 +137,12 @@ def count_above(
     >>> [tuple(int(n[0]) for n in count_above(row, row[:, i])) for i in (1, 3, 5)]
     [(4, 1), (1, 2), (0, 1)]
     """
+    quick = quick_rows()
+    if quick is not None and scores.dtype == bars.dtype in (np.float16, np.float32):
+        return quick.count_above(scores, bars)
     if scores.dtype != np.float16:
         bars = bars[:, None]
         return count_rows(scores > bars), count_rows(scores == bars)
-    if (quick := quick_rows()) is not None:
-        return quick.count_above(scores, bars)
     above, level = np.empty(len(scores), np.int64), np.empty(len(scores), np.int64)
     for row, bar, i in zip(np.ascontiguousarray(scores), bars, range(len(scores)), strict=True):
         # As signed whole numbers the bits of numbers above 0 ascend, and all others are below; as

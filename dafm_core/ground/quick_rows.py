@@ -58,12 +58,16 @@ class QuickRows(NamedTuple):
         return ranks.view(np.float32)
 
     def count_above(
-        self, scores: NDArray[np.float16], bars: NDArray[np.float16]
+        self, scores: NDArray[Any], bars: NDArray[Any]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return how many scores of each row (B, N) are above its bar (B,), and how many level."""
+        """Return how many scores of each row (B, N) are above its bar (B,), and how many level.
+
+        Both are float16, or both float32.
+        """
         above, level = np.empty(len(scores), np.int64), np.empty(len(scores), np.int64)
-        bits, bar_bits = (np.ascontiguousarray(part).view(np.int16) for part in (scores, bars))
-        self.count(bits, bar_bits, above, level)
+        whole = np.int16 if scores.dtype == np.float16 else np.int32
+        bits, bar_bits = (np.ascontiguousarray(part).view(whole) for part in (scores, bars))
+        self.count(bits, bar_bits, whole(np.iinfo(whole).min), above, level)
         return above, level
 
     def are_odd(self, scores: NDArray[np.float16]) -> NDArray[np.bool_]:

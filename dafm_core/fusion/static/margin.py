@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dafm_core.errors import OptionError
-from dafm_core.fusion.base import Scores, Tile
+from dafm_core.fusion.base import Scores
 from dafm_core.fusion.static.tuning import TunedRule, Views
 
 if TYPE_CHECKING:
@@ -52,22 +51,9 @@ class MarginFusion(TunedRule[float]):
     def score(self, views: Views, setting: float) -> Scores:
         """Return the weighted mean of z-scores."""
         scaled = views["zscore"]
-        logits = setting * margins(scaled)
+        logits = setting * views.margins
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         weights /= weights.sum(axis=1, keepdims=True)  # (B, K)
         evidence = np.where(views.excluded[:, None], np.float32(0), scaled)
         fused = weights.astype(np.float32)[:, None] @ evidence  # (B, 1, K) @ (B, K, N)
         return views.without_excluded(fused[:, 0])
-
-
-def margins(scaled: Tile) -> NDArray[np.float32]:
-    """Return best minus second best score of each row, (B, K, N) -> (B, K); 0 where there is no
-    second.
-    """
-    if scaled.shape[-1] < 2:
-        return np.zeros(scaled.shape[:2], np.float32)
-    top = np.partition(scaled, -2, axis=-1)[..., -2:]
-    gap: NDArray[np.float32] = np.where(np.isfinite(top[..., 0]), top[..., 1], 0) - np.where(
-        np.isfinite(top[..., 0]), top[..., 0], 0
-    )
-    return gap

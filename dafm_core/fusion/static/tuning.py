@@ -66,6 +66,11 @@ class Views:
         return rank_rows(self.raw)
 
     @cached_property
+    def margins(self) -> NDArray[np.float32]:
+        """Best minus second best z-score of each row, (B, K)."""
+        return margins(self["zscore"])
+
+    @cached_property
     def excluded(self) -> NDArray[np.bool_]:
         """Whether a candidate is removed from the query's ranking, (B, N)."""
         return np.isneginf(self.raw[:, 0])
@@ -73,6 +78,19 @@ class Views:
     def without_excluded(self, scores: Scores) -> Scores:
         """Return fused scores (B, N) with -inf where excluded."""
         return np.where(self.excluded, np.float32(-np.inf), scores)
+
+
+def margins(scaled: Tile) -> NDArray[np.float32]:
+    """Return best minus second best score of each row, (B, K, N) -> (B, K); 0 where there is no
+    second.
+    """
+    if scaled.shape[-1] < 2:
+        return np.zeros(scaled.shape[:2], np.float32)
+    top = np.partition(scaled, -2, axis=-1)[..., -2:]
+    gap: NDArray[np.float32] = np.where(np.isfinite(top[..., 0]), top[..., 1], 0) - np.where(
+        np.isfinite(top[..., 0]), top[..., 0], 0
+    )
+    return gap
 
 
 class TunedRule(Fuser, Generic[Setting]):

@@ -5,7 +5,7 @@ import pytest
 
 from dafm_core.errors import OptionError
 from dafm_core.fusion.static import MarginFusion, MeanFusion
-from dafm_core.fusion.static.margin import margins
+from dafm_core.fusion.static.tuning import margins
 
 
 def test_margin_trusts_the_surer_model():
