@@ -25,6 +25,8 @@ SHORTEST: Final = 1e-15
 
 BLOCK_CELLS: Final = 1 << 17
 """Cells worked on at a time: what is made of them on the way stays in the cache."""
+COLUMNS_AT_ONCE: Final = 8192
+"""Columns of a tile likewise."""
 
 Normalization: TypeAlias = Literal["zscore", "minmax", "rank", "none"]
 
@@ -224,11 +226,15 @@ def column_moments(tiles: Iterable[NDArray[Any]]) -> NDArray[np.float64]:
     """
     moments: Any = 0.0
     for tile in tiles:
-        kept = np.isfinite(tile)
-        wide = np.where(kept, tile, 0)
-        squares = np.einsum("bkn,bkn->kn", wide, wide, dtype=np.float64)
-        sums = np.sum(wide, axis=0, dtype=np.float64)
-        moments = moments + np.stack([np.count_nonzero(kept, axis=0), sums, squares])
+        own = np.empty((3, *tile.shape[1:]))
+        for start in range(0, tile.shape[2], COLUMNS_AT_ONCE):
+            some = slice(start, start + COLUMNS_AT_ONCE)
+            kept = np.isfinite(tile[:, :, some])
+            wide = np.where(kept, tile[:, :, some], 0)
+            own[0, :, some] = np.count_nonzero(kept, axis=0)
+            own[1, :, some] = np.sum(wide, axis=0, dtype=np.float64)
+            own[2, :, some] = np.einsum("bkn,bkn->kn", wide, wide, dtype=np.float64)
+        moments = moments + own
     return np.asarray(moments, np.float64)
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import rankdata
 
+from dafm_core.ground import normalize
 from dafm_core.ground.normalize import (
     NORMALIZATIONS,
     ColumnStatistics,
@@ -106,6 +107,14 @@ def bank_with_holes(rng):
     bank = rng.standard_normal((50, 2, 5)).astype(np.float32)
     bank[rng.random(bank.shape) < 0.2] = -np.inf
     return bank
+
+
+def test_moments_are_the_same_bits_however_many_columns_are_worked_on_at_once(rng, monkeypatch):
+    bank = bank_with_holes(rng)
+    expected = column_moments([bank])
+    for n_columns in (1, 2, 4):
+        monkeypatch.setattr(normalize, "COLUMNS_AT_ONCE", n_columns)
+        np.testing.assert_array_equal(column_moments([bank]), expected)
 
 
 def test_moments_of_parts_add_up_to_those_of_the_cells_that_are_there(rng):

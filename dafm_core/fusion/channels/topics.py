@@ -106,13 +106,15 @@ class Topics:
             Queries of the bank; all by default.
         """
         n_queries, n_providers, n_gallery = scores.shape
-        width = min(N_TOPICS, n_queries if rows is None else len(rows), n_gallery)
+        some = np.arange(n_queries) if rows is None else rows
+        width = min(N_TOPICS, len(some), n_gallery)
         topics = np.empty((n_providers, width, n_gallery), np.float32)
         for k in range(n_providers):
-            own = scores[:, k] if rows is None else scores[rows, k]
-            own = own - statistics.mean[k]
-            own /= statistics.std[k]
-            np.copyto(own, 0, where=~np.isfinite(own))
+            own = np.empty((len(some), n_gallery), np.float32)
+            for row, seen in zip(some, own, strict=True):  # one by one: they stay in the cache
+                np.subtract(scores[row, k], statistics.mean[k], out=seen)
+                seen /= statistics.std[k]
+                np.copyto(seen, 0, where=~np.isfinite(seen))
             topics[k] = _leading(own)
         return cls(topics)
 

@@ -27,6 +27,8 @@ from tests.benchmarks.speed.turns import alternate
 GALLERIES = (5_000, 10_000, 20_000, 40_000, 80_000)
 BANKS = (5_000, 10_000, 20_000, 40_000, 80_000)
 N_QUERIES, N_GALLERY, TILE = 260, 500, 32
+N_DIRECTIONS = 32
+"""What takes most of a bank's time, alone: how much slower memory is than the cache."""
 FAMILIES = ("rows", "restandardized", "ranks", "reverse", "topics")
 SETTINGS: dict[str, int] = {"n_hard": 30, "n_uniform": 64, "seed": 0}
 Curves = dict[str, list[tuple[int, float]]]
@@ -50,12 +52,15 @@ def by_gallery(folder: Path, n_repeat: int) -> Curves:
         score = LightFusion(n_epochs=1, n_seeds=1).fit(rest).best_scorer(few.gallery, 50)
         network = obvious.ObviousNetwork(stack.n_providers)
         matrices = list(stack.matrices)
+        rows = few.tile(0, TILE).swapaxes(0, 1)  # (K, B, N)
+        directions = np.ones((stack.n_providers, n_gallery, N_DIRECTIONS), np.float32)
         turns = {
             "fusing, as one would write it": lambda m=matrices, n=network: obvious.fuse(
                 m, np.arange(TILE), n
             ),
             "the best 50, two stages": lambda s=score, f=few: [s(t) for _, t in f.tiles()],
             "bank and examples for training": lambda f=few: make_examples(f, FAMILIES, **SETTINGS),
+            "a product with 32 directions": lambda r=rows, d=directions: r @ d,
         }
         for name, seconds in alternate(turns, n_repeat).items():
             value = 1e3 * seconds / TILE
