@@ -1,8 +1,9 @@
 """How sure the linear weights are, and scores that say so. NumPy only.
 
-A few labels leave it open which weights are right. A candidate that is good by some of them only
+As many other labels would have led to other weights. A candidate that is good by some of them only
 is scored nearer to the middle than one that is good by all: what counts is the chance that it
-beats the rivals, over all weights that may be right.
+beats the rivals, over all weights that labels might have led to. What no label has moved is the
+label-free fusion's own, and not in doubt.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from numpy.typing import NDArray
 
 from dafm_core.fusion.base import Scores
 from dafm_core.fusion.channels.examples import Examples
-from dafm_core.fusion.light.linear import Fit, Used, Vector, channels_of, some_blocks
+from dafm_core.fusion.light.linear import Fit, Matrix, Used, Vector, channels_of, some_blocks
 
-ALIKE: Final = 2.0
-"""Labels that tell as much as one would alone: those of a group ask for the same images."""
+CAUTION: Final = 6.0
+"""What variances are multiplied by, chosen among 2, 4, 6 and 8: see docs/explanation/ablation.md.
+That labels of a group ask for the same images explains 1.5 of it.
+"""
 SMALLEST: Final = 1e-7
-"""Curvature, as a share of the largest, below which it is rounding."""
+"""Curvature, as a share of the largest, below which it is rounding, and nothing can be told."""
 BLOCK_CELLS: Final = 1 << 12
 """Candidates scored at a time."""
 
@@ -81,28 +84,40 @@ def doubt_of(
     Parameters
     ----------
     fit : Fit
-        Its Hessian is that of the mean loss and of what holds the weights.
     weights : ndarray of shape (C,), float64
-        What is believed, near those of the fit.
+        What is believed, between the prior and the fit.
     moved : float, default=1.0
-        How probable it is that the prior should be left at all; where it should not be, nothing is
-        in doubt.
+        How far it is from the prior to the fit, in [0, 1].
     used : ndarray of bool, optional
         Channels that the weights are of; all by default.
 
+    Notes
+    -----
+    Let D be the curvature of the loss and H that with the prior. With other labels the gradient
+    would differ, with variance D, and the weights by as much over H: their variance is
+    ``moved**2 D / H**2``. It is nothing where the prior alone decides, and fades with many labels.
+
     References
     ----------
-    Gaussian weights around the best, and outputs moderated by them: MacKay, The evidence framework
-    applied to classification networks, Neural Computation 4, 1992. There a logit of mean m and
-    variance v counts as ``m / sqrt(1 + pi v / 8)``.
+    Variance of what minimises a loss: Huber, The behavior of maximum likelihood estimates under
+    nonstandard conditions, Berkeley Symposium 1967. Outputs moderated by it: MacKay, The evidence
+    framework applied to classification networks, Neural Computation 4, 1992; there a logit of mean
+    m and variance v counts as ``m / sqrt(1 + pi v / 8)``.
     """
     rivals = _rivals(examples, weights, used)
     if rivals is None:
         return Doubt.none(len(weights))
-    sure, directions = np.linalg.eigh(len(examples) * (fit.hessian + fit.hessian.T) / 2)
-    sure = np.maximum(sure, SMALLEST * sure[-1])
-    share = np.pi / 8 * ALIKE * moved
-    return Doubt(*rivals, (np.sqrt(share / sure)[:, None] * directions.T).astype(np.float32))
+    sure, directions = np.linalg.eigh(len(examples) * _symmetric(fit.hessian))
+    told = sure > SMALLEST * sure[-1]
+    inverse = directions * np.where(told, 1 / np.where(told, sure, 1), 0) @ directions.T
+    variance, directions = np.linalg.eigh(len(examples) * _symmetric(fit.hessian - fit.pull))
+    scale = np.sqrt(np.pi / 8 * CAUTION * np.maximum(variance, 0)) * moved
+    return Doubt(*rivals, (scale[:, None] * directions.T @ inverse).astype(np.float32))
+
+
+def _symmetric(matrix: Matrix) -> Matrix:
+    """Return a matrix without what rounding has made unlike its transpose."""
+    return (matrix + matrix.T) / 2
 
 
 def _rivals(examples: Examples, weights: Vector, used: Used) -> tuple[float, Vector] | None:

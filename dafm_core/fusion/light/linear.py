@@ -58,11 +58,14 @@ class Prior(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """Weights (C,), the mean loss with what the prior adds, and its Hessian (C, C)."""
+    """Weights (C,), the mean loss with what the prior adds, its Hessian (C, C), and the prior's
+    part of that, (C, C).
+    """
 
     weights: Vector
     loss: float
     hessian: Matrix
+    pull: Matrix
 
 
 def fit_linear(
@@ -90,7 +93,7 @@ def fit_linear(
     whole, some = _blocks(examples), some_blocks(examples)
     if math.isinf(strength):
         loss, _, hessian = _infonce(examples, terms, prior.mean, whole, used)
-        return Fit(prior.mean, loss, hessian)
+        return Fit(prior.mean, loss, hessian, pull=hessian)  # no label moves it
     pull = strength * prior.pull / max(1, len(examples))
 
     def objective(weights: Vector, blocks: Sequence[slice]) -> tuple[float, Vector, Matrix]:
@@ -100,12 +103,16 @@ def fit_linear(
 
     begin = (prior.mean if start is None else start).astype(np.float64)
     if len(some) < len(whole):
-        begin = _descend(lambda weights: objective(weights, some), begin).weights
-    return _descend(lambda weights: objective(weights, whole), begin)
+        begin, *_ = _descend(lambda weights: objective(weights, some), begin)
+    return Fit(*_descend(lambda weights: objective(weights, whole), begin), pull)
 
 
-def _descend(objective: Callable[[Vector], tuple[float, Vector, Matrix]], weights: Vector) -> Fit:
-    """Return what minimises a loss of which gradient and Hessian are known, by Newton's method."""
+def _descend(
+    objective: Callable[[Vector], tuple[float, Vector, Matrix]], weights: Vector
+) -> tuple[Vector, float, Matrix]:
+    """Return what minimises a loss of which gradient and Hessian are known, by Newton's method:
+    weights, loss and Hessian.
+    """
     loss, gradient, hessian = objective(weights)
     for _ in range(N_STEPS):
         step = np.linalg.solve(hessian, gradient)
@@ -118,7 +125,7 @@ def _descend(objective: Callable[[Vector], tuple[float, Vector, Matrix]], weight
         else:
             break  # no step lowers the loss
         weights, (loss, gradient, hessian) = weights - shrink * step, proposed
-    return Fit(weights, loss, hessian)
+    return weights, loss, hessian
 
 
 def scaled(

@@ -7,13 +7,14 @@ import pytest
 
 import dafm_core.fusion.light.doubt as doubts
 from dafm_core.fusion.channels.examples import make_examples
-from dafm_core.fusion.light.doubt import ALIKE, Doubt, doubt_of, doubted_score
+from dafm_core.fusion.light.doubt import CAUTION, Doubt, doubt_of, doubted_score
 from dafm_core.fusion.light.fuser import LightFusion
 from dafm_core.fusion.light.linear import Prior, fit_linear
 from dafm_core.fusion.light.options import LossWeights
 from dafm_core.fusion.saving import load_fuser, save_fuser
 
 GALLERY = LossWeights(1.0, 0.0)
+PRIOR = Prior.alike(np.full(6, 0.3))
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +32,21 @@ def few(examples):
     return examples.take(np.arange(20))
 
 
-def fitted(examples):
-    return fit_linear(examples, GALLERY, prior=Prior.alike(np.full(6, 0.3)), strength=5.0)
+def fitted(examples, strength=5.0):
+    return fit_linear(examples, GALLERY, prior=PRIOR, strength=strength)
+
+
+def spread_of(doubt):
+    """Return the variance of the weights that a doubt stands for."""
+    return 8 / np.pi / CAUTION * doubt.root.T.astype(np.float64) @ doubt.root
 
 
 def test_it_is_the_chance_to_beat_a_typical_query_s_rivals_over_all_weights(few, examples):
     """Chances over weights drawn around the fit are those that the score stands for."""
     fit = fitted(few)
     doubt = doubt_of(few, fit, fit.weights)
-    spread = ALIKE * np.linalg.inv(len(few) * (fit.hessian + fit.hessian.T) / 2)
-    drawn = np.random.default_rng(0).multivariate_normal(fit.weights, spread, 4000)
+    rng = np.random.default_rng(0)
+    drawn = rng.multivariate_normal(fit.weights, CAUTION * spread_of(doubt), 4000)
     channels = examples.channels[100:110]
     logits = np.einsum("sc,bcn->sbn", drawn - fit.weights, channels - doubt.centre[:, None])
     logits += np.einsum("c,bcn->bn", fit.weights, channels) - doubt.level
@@ -48,6 +54,24 @@ def test_it_is_the_chance_to_beat_a_typical_query_s_rivals_over_all_weights(few,
     score = doubted_score(doubt, fit.weights.astype(np.float32), channels)
     got = 1 / (1 + np.exp(doubt.level - score))
     np.testing.assert_allclose(got, chance, atol=0.03)
+
+
+@pytest.mark.parametrize("n_labels", [20, 200])
+def test_weights_vary_over_labels_as_much_as_it_says(examples, n_labels):
+    """Labels are drawn again and again as the prior says, and weights found from each."""
+    some = examples.take(np.arange(n_labels))
+    logits = np.einsum("c,ecw->ew", PRIOR.mean, some.channels) + some.log_weight
+    rng = np.random.default_rng(0)
+    fits, said = [], []
+    for _ in range(300):
+        targets = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+        drawn = replace(some, target=targets)
+        fit = fitted(drawn)
+        fits.append(fit.weights)
+        said.append(spread_of(doubt_of(drawn, fit, fit.weights)))
+    seen, expected = np.cov(np.transpose(fits)), np.mean(said, axis=0)
+    assert np.trace(expected) == pytest.approx(np.trace(seen), rel=0.15)
+    np.testing.assert_allclose(expected, seen, atol=0.2 * np.trace(seen))
 
 
 def test_the_level_and_the_centre_are_those_of_rivals(few):
@@ -62,15 +86,17 @@ def test_the_level_and_the_centre_are_those_of_rivals(few):
     np.testing.assert_allclose(doubt.centre, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_more_labels_leave_less_in_doubt_and_an_unmoved_prior_nothing(few, examples):
-    def off(some, moved):
-        fit = fitted(some)
+def test_many_labels_leave_little_in_doubt_and_what_none_has_moved_is_not(few, examples):
+    def off(some, moved=1.0, strength=5.0):
+        fit = fitted(some, strength)
         doubt = doubt_of(some, fit, fit.weights, moved=moved)
         weights = fit.weights.astype(np.float32)
         return np.abs(doubted_score(doubt, weights, few.channels) - weights @ few.channels).mean()
 
-    assert off(few, 1.0) > 1.5 * off(examples, 1.0) > 0
-    assert off(few, 1.0) > off(few, 0.5) > off(few, 0.0) == 0
+    assert off(few) > 1.5 * off(examples) > 0
+    assert off(few) > off(few, moved=0.5) > off(few, moved=0.0) == 0
+    assert off(few) > off(few, strength=50.0) > 100 * off(few, strength=1e6)
+    assert off(few, strength=np.inf) == pytest.approx(0, abs=1e-6)
 
 
 def test_without_a_rival_there_is_nothing_to_be_measured_by(few):
