@@ -151,11 +151,12 @@ def fit_and_evaluate_all(
 
 
 def _that_share(fusers: Mapping[str, Fuser]) -> list[list[str]]:
-    """Return the names of fusers that share a bank or examples, then each other one by itself:
-    processes end nearly together where the longest work is dealt first.
+    """Return the names of fusers that share a bank or examples, then each other one by itself,
+    rules last: processes end nearly together where the longest work is dealt first.
     """
     sharing = [name for name, fuser in fusers.items() if isinstance(fuser, BankedFusion)]
-    alone = [[name] for name in fusers if name not in sharing]
+    others = [name for name in fusers if name not in sharing]
+    alone = [[name] for name in sorted(others, key=lambda name: fusers[name].kind != "learned")]
     return [sharing, *alone] if sharing else alone
 
 
