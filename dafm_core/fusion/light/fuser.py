@@ -16,7 +16,7 @@ from dafm_core.fusion.channels.view import ChannelReader, TileView
 from dafm_core.fusion.light.doubt import Doubt, doubt_of, doubted_score
 from dafm_core.fusion.light.doubt import from_arrays as doubt_from_arrays
 from dafm_core.fusion.light.doubt import to_arrays as doubts_to_arrays
-from dafm_core.fusion.light.linear import fit_linear, provider_sets, smallest_holding
+from dafm_core.fusion.light.linear import MANY, fit_linear, provider_sets, smallest_holding
 from dafm_core.fusion.light.options import LightOptions
 from dafm_core.fusion.light.prior import Belief, believe, prior_of
 from dafm_core.fusion.light.scoring import mean_score, to_arrays
@@ -124,6 +124,9 @@ class LightFusion(ChannelFusion[LightOptions]):
         names = np.array(examples.layout.providers)[providers].tolist()
         some, loss_weights = None if used.all() else used, self.options.loss_weights
         layout = replace(examples.layout, providers=tuple(names))
+        if some is not None and len(examples) < MANY:  # picked once, not at every step
+            examples = replace(examples, layout=layout, channels=examples.channels[:, used])
+            some = None
         prior = prior_of(examples, loss_weights, layout, used=some)
         fit = fit_linear(examples, loss_weights, prior=prior, strength=belief.strength, used=some)
         weights = np.zeros(len(used))
