@@ -54,15 +54,15 @@ class OneTarget:
         self, scores: NDArray[np.float64], data: lightgbm.Dataset
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return by how much each score changes the loss, and how that changes."""
-        gradients, curvatures = (np.empty(self._shape, np.float32) for _ in range(2))
+        pulls = np.empty((2, *self._shape), np.float32)
         every = scores
         if self._leaves_out:
-            every = np.full(gradients.size, -np.inf)
+            every = np.full(pulls[0].size, -np.inf)
             every[self._drawn] = scores
         every = every.reshape(self._shape)
         for block in self._blocks():
-            gradients[block], curvatures[block] = self._pulls(every[block], block)
-        gradients, curvatures = gradients.ravel(), curvatures.ravel()
+            pulls[:, block] = self._pulls(every[block], block)
+        gradients, curvatures = pulls.reshape(2, -1)
         if self._leaves_out:
             return gradients[self._drawn], curvatures[self._drawn]
         return gradients, curvatures

@@ -107,7 +107,7 @@ def _splits(
 
 def _is_plain(split: Mapping[str, Any]) -> bool:
     """Say whether a split asks for a number only, and knows of none that is missing."""
-    return split["decision_type"] == "<=" and split["missing_type"] == "None"
+    return bool(split["decision_type"] == "<=" and split["missing_type"] == "None")
 
 
 def _without(first: int, last: int) -> int:
