@@ -1,7 +1,7 @@
 """The exact loss of the paper's network as one loop over candidates, for Numba to compile.
 
 Plain Python that any machine can run, slowly; :func:`compiled` gives the machine code where Numba
-is installed, and None where it is not. The same numbers from torch: ``exact.py``.
+is installed, and None where it is not. The same numbers from torch: ``exact_blocks.py``.
 """
 
 from __future__ import annotations

@@ -4,7 +4,10 @@ import lightgbm
 import numpy as np
 import pytest
 from dafm_plugin_lambdamart import trees as module
+from dafm_plugin_lambdamart.fuser import LambdaMartFusion
 from dafm_plugin_lambdamart.trees import N_LEAVES, Trees
+
+from dafm_core.testing import FuserSubject
 
 N_QUERIES, N_CANDIDATES, N_FEATURES = 3, 300, 5
 
@@ -79,6 +82,18 @@ def test_trees_without_a_split_add_their_only_leaf():
 def test_what_asks_for_more_than_a_number_is_left_to_lightgbm(asks_more):
     booster, _ = made(**asks_more)
     assert Trees.of(booster) is None
+
+
+def test_a_fusion_scores_by_them_as_by_lightgbm(monkeypatch):
+    subject = FuserSubject(LambdaMartFusion(n_trees=10, min_leaf=5), n_queries=120)
+    fit, held_out = subject.stack.split(seed=1)
+    fusion = subject.fuser.clone().fit(fit)
+    assert Trees.of(lightgbm.Booster(model_str=fusion.learned_.notes["model_text"])) is not None
+    by_trees = fusion.fuse(held_out).scores
+    monkeypatch.setattr(module, "trees_loop", lambda: None)
+    by_lightgbm = fusion.fuse(held_out).scores
+    assert len(np.unique(by_lightgbm)) > 100
+    np.testing.assert_array_equal(by_trees, by_lightgbm)
 
 
 def test_without_machine_code_there_are_none(monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dafm_core.fusion.channels.examples import make_examples
-from dafm_core.fusion.light import exact
+from dafm_core.fusion.light import exact, exact_blocks
 from dafm_core.fusion.light.compiled import compiled, exact_rows, ordering, write_in_order
 from dafm_core.fusion.light.exact import ExactExamples, step_loss, train_exactly
 from dafm_core.fusion.light.network import PaperNetwork
@@ -34,10 +34,10 @@ def all_candidates(stack):
     )
 
 
-@pytest.mark.parametrize("kernel", [exact.exact_rows_in_blocks, exact_rows])
+@pytest.mark.parametrize("kernel", [exact_blocks.exact_rows_in_blocks, exact_rows])
 def test_loss_and_gradient_are_those_of_the_network(stack, monkeypatch, kernel):
     monkeypatch.setattr(exact, "compiled", lambda: kernel)
-    monkeypatch.setattr(exact, "BLOCK", 4)  # several blocks, the last of them shorter
+    monkeypatch.setattr(exact_blocks, "BLOCK", 4)  # several blocks, the last of them shorter
     monkeypatch.setattr(exact, "GROUP_CELLS", 5 * stack.n_gallery)
     monkeypatch.setitem(exact_rows.__globals__, "CHUNK", 4)
     batch = Batch.of(all_candidates(stack))
@@ -113,7 +113,7 @@ def test_training_takes_the_steps_of_the_plain_loop(stack, monkeypatch, kept_byt
 
 def test_threads_change_no_bit(stack, monkeypatch):
     monkeypatch.setattr(exact, "GROUP_CELLS", 2 * stack.n_gallery)
-    monkeypatch.setattr(exact, "compiled", lambda: exact.exact_rows_in_blocks)
+    monkeypatch.setattr(exact, "compiled", lambda: exact_blocks.exact_rows_in_blocks)
     examples, found = ExactExamples(stack, stack.dataset.targets), []
     for n_threads in (1, 3):
         monkeypatch.setattr(torch, "get_num_threads", lambda n=n_threads: n)
